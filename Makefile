@@ -1,0 +1,154 @@
+# One entry point for people. Each target makes the virtual environment that it needs; a fresh
+# machine needs Python 3.11 or newer, a C compiler and make, nothing else.
+
+PYTHON ?= python3
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# Extra arguments: make test ARGS="-k planner", make bench ARGS="--quick --only lloyd"
+ARGS ?=
+PIP_QUIET ?= --quiet
+TEST_TIMEOUT ?= 900
+
+SOURCES := $(shell find src tools meson.build meson.options pyproject.toml README.md LICENSE \
+	-type f -not -name '*.pyc' 2>/dev/null)
+ROOM_TESTS := $(wildcard tests/kernels tests/engine tests/algorithms)
+KERNEL_TESTS ?= $(if $(ROOM_TESTS),$(ROOM_TESTS),tests)
+
+.PHONY: help venv demo test bench lint format docs debug-test sanitize wheel clean
+
+help: ## show this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
+		| sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+# --- environments -----------------------------------------------------------------------------
+# .venv-NAME/created    the environment with what a build needs
+# .venv-NAME/installed  the environment with tilewise in it, not editable; made again when a
+#                       source is newer. Builds run without isolation in build/NAME, so that
+#                       they compile only what changed.
+
+.venv-%/created: | check-python
+	@echo "making $(@D)"
+	rm -rf $(@D) build/$*
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python tools/build_requirements.py > $(@D)/build-requirements.txt
+	$(@D)/bin/python -m pip install $(PIP_QUIET) -r $(@D)/build-requirements.txt
+	touch $@
+
+.PHONY: check-python
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "tilewise needs Python 3.11 or newer; try make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "this Python cannot make virtual environments; install its venv package"; exit 1; }
+
+# $(call install,NAME,EXTRAS,more pip arguments): build and install into .venv-NAME
+define install
+	PATH="$(CURDIR)/.venv-$(1)/bin:$$PATH" .venv-$(1)/bin/python -m pip install $(PIP_QUIET) \
+		--no-build-isolation --config-settings=build-dir=build/$(1) $(3) ".$(if $(2),[$(2)])"
+	touch $@
+endef
+
+.venv-test/installed: .venv-test/created $(SOURCES)
+	$(call install,test,test)
+
+.venv-demo/installed: .venv-demo/created $(SOURCES)
+	$(call install,demo,demo)
+
+.venv-docs/installed: .venv-docs/created $(SOURCES)
+	$(call install,docs,docs$(comma)lab)
+
+.venv-bench/peers: .venv-bench/created benchmarks/requirements.txt
+	.venv-bench/bin/python -m pip install $(PIP_QUIET) -r benchmarks/requirements.txt
+	touch $@
+
+.venv-bench/installed: .venv-bench/peers $(SOURCES)
+	$(call install,bench)
+
+# Cython's checks and C's assertions on: an index out of bounds is an exception.
+.venv-debug/installed: .venv-debug/created $(SOURCES)
+	$(call install,debug,test,--config-settings=setup-args=-Dbounds_checks=true \
+		--config-settings=setup-args=-Dbuildtype=debugoptimized \
+		--config-settings=setup-args=-Db_ndebug=false)
+
+# The address and undefined-behaviour sanitizers; the first report ends the process.
+.venv-sanitize/installed: .venv-sanitize/created $(SOURCES)
+	$(call install,sanitize,test,--config-settings=setup-args=-Dbuildtype=debugoptimized \
+		--config-settings=setup-args=-Db_ndebug=false \
+		--config-settings=setup-args=-Db_lundef=false \
+		--config-settings=setup-args=-Db_sanitize=address$(comma)undefined \
+		--config-settings=setup-args=-Dc_args=-fno-sanitize-recover=all)
+
+.venv-lint/installed: tools/lint-requirements.txt | check-python
+	@echo "making $(@D)"
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install $(PIP_QUIET) -r $<
+	touch $@
+
+.venv/installed: pyproject.toml tools/build_requirements.py tools/lint-requirements.txt | check-python
+	@echo "making $(@D)"
+	rm -rf build/editable
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python tools/build_requirements.py > $(@D)/build-requirements.txt
+	$(@D)/bin/python -m pip install $(PIP_QUIET) -r $(@D)/build-requirements.txt \
+		-r tools/lint-requirements.txt
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(@D)/bin/python -m pip install $(PIP_QUIET) \
+		--no-build-isolation --config-settings=build-dir=build/editable \
+		--editable ".[all,test,docs]"
+	touch $@
+
+comma := ,
+
+# --- what people run --------------------------------------------------------------------------
+
+venv: .venv/installed ## a development environment in .venv, tilewise installed editable
+	@echo "ready: source .venv/bin/activate"
+
+demo: .venv-demo/installed ## quantise a photograph to 64 colours, scikit-learn beside it
+	.venv-demo/bin/python examples/demo.py $(ARGS)
+
+test: .venv-test/installed ## all tests and the examples in docstrings, on an installed build
+	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) $(ARGS)
+	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) --doctest-modules --pyargs tilewise
+
+bench: .venv-bench/installed ## measure against the peers; ARGS="--quick --only lloyd" narrows it
+	.venv-bench/bin/python benchmarks/run.py $(ARGS)
+
+lint: .venv-lint/installed ## ruff, cython-lint and numpydoc; changes nothing
+	.venv-lint/bin/ruff check .
+	.venv-lint/bin/ruff format --check .
+	PATH="$(CURDIR)/.venv-lint/bin:$$PATH" cython-lint src
+	find src -name '*.py' -print0 | xargs -0 .venv-lint/bin/numpydoc lint
+
+format: .venv-lint/installed ## let ruff rewrite what it can
+	.venv-lint/bin/ruff check --fix .
+	.venv-lint/bin/ruff format .
+
+docs: .venv-docs/installed ## the documentation, in docs/_build/html
+	.venv-docs/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+debug-test: .venv-debug/installed ## the kernel tests on a build that checks every index
+	.venv-debug/bin/pytest --timeout=$(TEST_TIMEOUT) \
+		-W error::pytest.PytestUnraisableExceptionWarning $(KERNEL_TESTS) $(ARGS)
+
+# CPython and numpy keep memory until exit, so leaks are not looked for here; libstdc++ comes
+# first because the sanitizer must see the exceptions that scipy throws.
+sanitize: .venv-sanitize/installed ## the kernel tests under address and undefined-behaviour checks
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
+	$$($(CC) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	PYTHONMALLOC=malloc \
+	.venv-sanitize/bin/pytest --timeout=$(TEST_TIMEOUT) -p no:cacheprovider $(KERNEL_TESTS) $(ARGS)
+
+wheel: .venv-wheel/created ## an sdist and a wheel of the last commit, in dist/
+	.venv-wheel/bin/python -m pip install $(PIP_QUIET) build
+	.venv-wheel/bin/python -m build --outdir dist .
+
+clean: ## remove environments, builds and what the targets wrote
+	rm -rf .venv .venv-* build build-* builddir dist demo-output docs/_build docs/auto_examples
+	rm -rf .pytest_cache .ruff_cache .hypothesis benchmarks/results/local
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

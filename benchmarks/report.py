@@ -1,0 +1,262 @@
+"""Turn a result of `run.py` into tables in Markdown, which read well in a terminal too.
+
+python benchmarks/report.py                      the newest committed result
+python benchmarks/report.py RESULT.json lloyd    one suite of one result
+"""
+
+import argparse
+import itertools
+import json
+import pathlib
+import statistics
+
+US = "tilewise"
+REFERENCE = "scikit-learn"
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+# Inertias that differ by less than this count as equal quality: as much as another start
+# changes them, far less than giving up early does.
+EQUAL_QUALITY = 1.005
+
+TITLES = {
+    "lloyd": "One iteration of Lloyd's, everybody from the same centres",
+    "fit": "What `KMeans(k, random_state=0).fit(X)` takes, seeding included",
+    "seeding": "Greedy k-means++ alone",
+    "predict": "Labels of all rows for given centres",
+    "small": "Default fits of small tables",
+    "memory": "Memory of a default fit beyond its data",
+}
+SHORT_DTYPES = {"float32": "f4", "float64": "f8"}
+
+
+def duration(seconds):
+    """Return a time with three digits, in the unit in which it reads best."""
+    for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1 or unit == "µs":
+            return f"{seconds * factor:#.3g}".rstrip(".") + f" {unit}"
+    raise AssertionError
+
+
+def rows_of(count):
+    """Return a number of rows as people write it."""
+    for unit, factor in (("M", 10**6), ("k", 10**3)):
+        if count >= factor and count % (factor // 10) == 0:
+            return f"{count / factor:g}{unit}"
+    return f"{count:,}"
+
+
+def markdown(header, rows):
+    """Return an aligned table in Markdown: the first three columns left, the others right."""
+    cells = [header, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+
+    def line(row):
+        padded = (
+            text.ljust(width) if i < 3 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|".join("-" * (w + 2) if i < 3 else "-" * (w + 1) + ":" for i, w in enumerate(widths))
+    return "\n".join([line(header), f"|{rule}|", *map(line, rows)])
+
+
+def head(result):
+    """Return what was measured on, in a few lines."""
+    machine, versions = result["machine"], result["versions"]
+    named = ", ".join(f"{name} {v}" for name, v in versions.items() if v is not None)
+    lines = [
+        f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['system']}; {result['started']}",
+        f"{named}; commit {result['commit']}",
+    ]
+    for threads, peak in (machine["peaks"] or {}).items():
+        rates = peak["fma_gflops"]
+        lines.append(
+            f"measured peak of {threads} thread{'s' * (threads != '1')}: "
+            f"{rates['float32']:.0f} GFLOP/s float32, {rates['float64']:.0f} GFLOP/s float64, "
+            f"{peak['read_gbs']:.1f} GB/s read"
+        )
+    if result["settings"]:
+        lines.append(", ".join(f"{k}={v}" for k, v in result["settings"].items()))
+    quiet = result["quiet"]
+    if quiet["busy"] is not None:
+        lines.append(
+            f"before the run, other processes used {quiet['busy']:.0%} of the machine and the "
+            f"hypervisor took {quiet['steal']:.0%}"
+        )
+    if result["arguments"]["quick"]:
+        lines.append("a quick run on a tenth of the rows: not for quoting")
+    return "\n".join(lines) + "\n"
+
+
+def figures(record):
+    """Return the medians of all peers that have one."""
+    return {name: told["median"] for name, told in record["peers"].items() if "median" in told}
+
+
+def equal_quality(record, name):
+    """Whether a peer's inertia is no worse than ours, where there is one."""
+    ours, theirs = (record["peers"][who].get("inertia") for who in (US, name))
+    return ours is None or theirs <= ours * EQUAL_QUALITY
+
+
+def ratios(record):
+    """Return the fastest rival's time over ours and scikit-learn's over ours, or None."""
+    medians = figures(record)
+    if US not in medians:
+        return None, None
+    rivals = [t for name, t in medians.items() if name != US and equal_quality(record, name)]
+    fastest = min(rivals) / medians[US] if rivals else None
+    reference = medians[REFERENCE] / medians[US] if REFERENCE in medians else None
+    return fastest, reference
+
+
+def times(ratio):
+    """Return a ratio as it is said."""
+    return "–" if ratio is None else f"{ratio:.2f}×"
+
+
+def cell(record, name):
+    """Return a peer's figure with what must be said about it."""
+    told = record["peers"].get(name)
+    if told is None:
+        return "–"
+    if "error" in told:
+        return "failed"
+    if "extra_bytes" in told:
+        return f"{told['bytes_per_row']:.0f} B/row + {told['mib_per_thread']:.1f} MiB/thread"
+    text = duration(told["median"])
+    if told.get("wrong"):
+        text += f" ({told['wrong']} wrong)"
+    if told.get("all_iterations") is False:
+        text += f" ({told['n_iter'][1]} iterations)"
+    if told.get("same_rows") is False:
+        text += " (other rows)"
+    if "inertia" in told:
+        best = min(other["inertia"] for other in record["peers"].values() if "inertia" in other)
+        worse = told["inertia"] / best - 1 if best else 0.0
+        if worse > EQUAL_QUALITY - 1:
+            text += f" (+{worse:.1%})"
+    return text
+
+
+def spread(record):
+    """Return the widest spread of a peer's samples, against its median."""
+    widths = [
+        (told["max"] - told["min"]) / told["median"]
+        for told in record["peers"].values()
+        if told.get("median", 0) > 0
+    ]
+    return f"{max(widths):.0%}" if widths else "–"
+
+
+def suite_table(result, suite):
+    """Return the table of one suite with geometric means and notes, empty without records."""
+    records = [record for record in result["records"] if record["suite"] == suite]
+    if not records:
+        return ""
+    names = [name for name in result["peers"] if any(name in record["peers"] for record in records)]
+    timed = records[0]["unit"] == "s"
+    header = ["data", "n × d × k", "dtype", *names]
+    header += ["fastest rival / tilewise", "scikit-learn / tilewise", "spread"] if timed else []
+    rows = []
+    for record in records:
+        case = record["case"]
+        shape = f"{rows_of(case['n_samples'])} × {case['n_features']} × {case['n_clusters']}"
+        row = [case["kind"], shape, SHORT_DTYPES[case["dtype"]]]
+        row += [cell(record, name) for name in names]
+        rows.append(row + ([*map(times, ratios(record)), spread(record)] if timed else []))
+    parts = [f"### {TITLES[suite]}\n", markdown(header, rows)]
+    parts += list(notes(result, suite, records, names))
+    if suite == "lloyd" and result["machine"]["peaks"]:
+        parts.append("\n" + of_peak(result, records))
+    return "\n".join(parts) + "\n"
+
+
+def notes(result, suite, records, names):
+    """Yield the lines below a table: means, then what must be known to read it."""
+    for dtype in SHORT_DTYPES:
+        both = [ratios(record) for record in records if record["case"]["dtype"] == dtype]
+        for what, found in zip(
+            ("the fastest rival", REFERENCE), zip(*both, strict=True), strict=False
+        ):
+            found = [ratio for ratio in found if ratio is not None]
+            if found:
+                yield (
+                    f"\nGeometric mean against {what}, {dtype}: "
+                    f"{statistics.geometric_mean(found):.2f}× (least {min(found):.2f}×)."
+                )
+    if suite in ("fit", "small"):
+        yield (
+            "\nIn brackets: inertia above the best of the row. Only rivals within "
+            f"{EQUAL_QUALITY - 1:.1%} of tilewise's inertia count as rivals here."
+        )
+    if suite == "predict":
+        yield (
+            "\nIn brackets: wrong labels among 2,048 rows checked by direct differences in float64."
+        )
+    failed = {
+        f"{name}: {told['error']}"
+        for record, name in itertools.product(records, names)
+        if "error" in (told := record["peers"].get(name, {}))
+    }
+    for line in sorted(failed):
+        yield f"\nFailed: {line}"
+    told = [f"{name}: {result['peers'][name]['note']}" for name in names]
+    told = [line for line in told if not line.endswith(": ")]
+    if told and suite in ("lloyd", "fit"):
+        yield "\nNotes. " + ". ".join(told) + "."
+
+
+def of_peak(result, records):
+    """Return the table of what share of the machine's measured peaks tilewise reaches."""
+    peaks = result["machine"]["peaks"]
+    peak = peaks[max(peaks, key=int)]
+    rows = []
+    for record in records:
+        seconds = figures(record).get(US)
+        if seconds is None:
+            continue
+        case = record["case"]
+        n, d, k = case["n_samples"], case["n_features"], case["n_clusters"]
+        width = 4 if case["dtype"] == "float32" else 8
+        # A distance costs a multiply and an add for each dimension; each row is read once.
+        gflops, gbs = 2 * n * d * k / seconds / 1e9, n * d * width / seconds / 1e9
+        rows.append(
+            [
+                case["kind"],
+                f"{rows_of(n)} × {d} × {k}",
+                SHORT_DTYPES[case["dtype"]],
+                f"{gflops:.0f} GFLOP/s",
+                f"{gflops / peak['fma_gflops'][case['dtype']]:.0%}",
+                f"{gbs:.1f} GB/s",
+                f"{gbs / peak['read_gbs']:.0%}",
+            ]
+        )
+    header = ["data", "n × d × k", "dtype", "tilewise", "of FMA peak", "reads", "of bandwidth"]
+    return "### Against this machine's measured peaks\n\n" + markdown(header, rows)
+
+
+def newest():
+    """Return the path of the newest committed result."""
+    found = sorted(RESULTS.glob("*.json"), key=lambda path: json.loads(path.read_text())["started"])
+    if not found:
+        raise SystemExit("no result in benchmarks/results; run `make bench` first")
+    return found[-1]
+
+
+def main():
+    """Print the tables of a result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("result", type=pathlib.Path, nargs="?")
+    parser.add_argument("suite", nargs="*", help=f"any of: {' '.join(TITLES)}; default: all")
+    options = parser.parse_args()
+    result = json.loads((options.result or newest()).read_text(encoding="utf-8"))
+    print(head(result))
+    for suite in options.suite or TITLES:
+        if table := suite_table(result, suite):
+            print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""tilewise: chunked, exact and reproducible K-Means.
+
+A map of the house; each room may use those below it:
+
+    tilewise.cli          the command line
+    tilewise.cluster      KMeans, k_means, kmeans_plusplus: scikit-learn's contract
+    tilewise.algorithms   the loops: Lloyd, seeding
+    tilewise.engine       one pass over the rows
+    tilewise.plan         facts about the machine, and every size that a run uses
+    tilewise.kernels      compiled loops
+
+Everything that most people need stands here, at the top.
+"""
+
+from tilewise._version import __version__
+from tilewise._versions import show_versions
+from tilewise.cluster import KMeans, k_means, kmeans_plusplus
+from tilewise.plan import Machine, Plan, machine, plan
+
+__all__ = [
+    "KMeans", "Machine", "Plan", "__version__", "k_means", "kmeans_plusplus", "machine", "plan",
+    "show_versions",
+]  # fmt: skip

@@ -1,0 +1,11 @@
+"""The loops, free of scikit-learn's types.
+
+What enters: `engine.Rows`, float64 centres, a `Plan`, absolute tolerances. What leaves:
+plain records of arrays. Validation, parameters and attributes are `cluster`'s business;
+numbers are the `engine`'s.
+"""
+
+from tilewise.algorithms.lloyd import LloydResult, lloyd
+from tilewise.algorithms.seeding import kmeans_plusplus
+
+__all__ = ["LloydResult", "kmeans_plusplus", "lloyd"]

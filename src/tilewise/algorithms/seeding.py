@@ -1,0 +1,79 @@
+"""Greedy k-means++ seeding, draw for draw as scikit-learn makes it."""
+
+import numpy as np
+
+from tilewise.engine import Rows
+from tilewise.kernels import _exact, _seeding
+from tilewise.plan import Plan, exact_shard_rows
+
+__all__ = ["kmeans_plusplus"]
+
+
+def kmeans_plusplus(
+    rows: Rows, n_clusters: int, *, weights=None, random_state, n_local_trials=None, plan: Plan
+) -> np.ndarray:
+    """Rows to start from, chosen by greedy k-means++.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n, d)
+    n_clusters : int
+    weights : ndarray of shape (n,), float64, optional
+    random_state : RandomState
+        Asked once for the first seed, then for ``n_local_trials`` uniform numbers per seed,
+        the draws that scikit-learn makes.
+    n_local_trials : int, optional
+        Candidates per seed; 2 + log(n_clusters) by default.
+    plan : Plan
+
+    Returns
+    -------
+    ndarray of shape (n_clusters,), int64
+
+    Notes
+    -----
+    Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
+    Distances are canonical and sums run over fixed shards, so the rows do not depend on
+    threads, chunks or instruction set.
+    """
+    n, d = rows.n_rows, rows.n_features
+    n_trials = 2 + int(np.log(n_clusters)) if n_local_trials is None else int(n_local_trials)
+    indices = np.full(n_clusters, -1, dtype=np.int64)
+    indices[0] = _first(n, weights, rows.dtype, random_state)
+    seeds = np.zeros((n_clusters, max(8, -(-d // 8) * 8)))
+    seeds[0, :d] = rows.take(indices[:1])[0]
+    state = _seeding.Seeding(
+        rows, weights, isa=plan.isa, shard_rows=exact_shard_rows(n, d), n_threads=plan.n_threads
+    )
+    potential = state.take(seeds[:1], 0, 0)
+    for c in range(1, n_clusters):
+        targets = random_state.uniform(size=n_trials) * potential
+        candidates = np.array([state.locate(target) for target in targets], dtype=np.int64)
+        trial = 0
+        best_gain = -np.inf
+        best = None
+        for start in range(0, n_trials, _seeding.most_trials):
+            group = candidates[start : start + _seeding.most_trials]
+            points = _exact.padded(rows.take(group))
+            gaps, nearest = _seeding.seed_gaps(
+                seeds, c, points, d, isa=plan.isa, n_threads=plan.n_threads
+            )
+            gains = state.gains(points, gaps, nearest)
+            at = int(np.argmax(gains))
+            if best is None or gains[at] > best_gain:
+                best_gain, best, trial = gains[at], (points, gaps, nearest, start), at
+        points, gaps, nearest, start = best
+        if n_trials > _seeding.most_trials and start + _seeding.most_trials < n_trials:
+            # A later group overwrote which rows this candidate gained.
+            state.gains(points, gaps, nearest)
+        potential = state.take(points, trial, c)
+        indices[c] = candidates[start + trial]
+        seeds[c, :d] = points[trial, :d]
+    return indices
+
+
+def _first(n: int, weights, dtype, random_state) -> int:
+    if weights is None:
+        return int(_seeding.weighted_choice(random_state.random_sample(), n))
+    weights = weights.astype(dtype, copy=False)
+    return int(random_state.choice(n, p=weights / weights.sum()))

@@ -1,0 +1,68 @@
+"""The command line: ``tilewise info | fit | predict``.
+
+This room talks to people and computes nothing. What enters is text (arguments, files); what
+leaves is text, files and an exit code. Files from outside are checked here: that they can be
+read, that every cell is a number, that shapes and column names agree. Parameters of the
+estimator are checked by the estimator.
+
+========== =====================================================================
+module     what it holds
+========== =====================================================================
+_app       the command group; turns every error into one line and an exit code
+_info      ``tilewise info``
+_fit       ``tilewise fit``
+_predict   ``tilewise predict``
+_options   options that several commands share
+_data      ``READERS``: one row per file format that DATA may have
+_csv       the reader of delimited text
+_columns   what ``--columns`` selects
+_model     the model file: arrays and JSON, no pickle
+_output    names of output files, atomic writing, JSON
+_progress  what a terminal shows while a fit runs
+_errors    exit codes and the exceptions that carry them
+========== =====================================================================
+
+The console script belongs to a base install; click and rich come with the extra ``cli``.
+"""
+
+import sys
+
+from ._errors import ExitCode
+
+__all__ = ["main"]
+
+
+def main(argv=None):
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name. ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        One of the exit codes that ``tilewise --help`` lists. 69 where click or rich is not
+        installed.
+
+    Examples
+    --------
+    >>> from tilewise.cli import main
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    tilewise ...
+    0
+    """
+    try:
+        from ._app import app
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package not in ("click", "rich"):
+            raise
+        print(
+            f"tilewise: error: the command line needs {package}, which is not installed; "
+            'run: pip install "tilewise[cli]"',
+            file=sys.stderr,
+        )
+        return int(ExitCode.MISSING_EXTRA)
+    return app.run(argv)

@@ -1,0 +1,94 @@
+"""The command group, and the one place where errors become a line and an exit code."""
+
+import sys
+import traceback
+
+import click
+
+from .. import __version__
+from . import _fit, _info, _predict
+from ._errors import CommandError, ExitCode, first_line
+from ._options import Settings, debug_option, examples, exit_codes
+
+COMMANDS = (_info.info, _fit.fit, _predict.predict)
+
+
+class Tool(click.Group):
+    """A group of commands that never shows a traceback unless asked, and whose codes are ours."""
+
+    def main(self, args=None, prog_name="tilewise", standalone_mode=True, **extra):
+        """Run the command line; leave the process or, not standalone, return the exit code."""
+        settings = Settings()
+        code = int(self._guarded(args, prog_name, settings, extra))
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+    def run(self, argv=None):
+        """Run the command line and return the exit code."""
+        return self.main(argv, standalone_mode=False)
+
+    def _guarded(self, args, prog_name, settings, extra):
+        try:
+            result = super().main(
+                args, prog_name=prog_name, standalone_mode=False, obj=settings, **extra
+            )
+            return result if isinstance(result, int) else ExitCode.OK
+        except (click.Abort, KeyboardInterrupt):
+            return _complain("interrupted", ExitCode.INTERRUPTED)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx is not None else prog_name
+            message = error.format_message().rstrip(".")
+            return _complain(f"{message} (see {path} --help)", ExitCode.USAGE)
+        except click.ClickException as error:
+            return _complain(error.format_message(), ExitCode.USAGE)
+        except CommandError as error:
+            self._trace(settings)
+            return _complain(str(error), error.code)
+        except MemoryError as error:
+            self._trace(settings)
+            return _complain(f"not enough memory: {first_line(error)}", ExitCode.INTERNAL)
+        except Exception as error:
+            self._trace(settings)
+            what = f"{type(error).__name__}: {first_line(error)}"
+            return _complain(f"unexpected {what} (--debug shows where)", ExitCode.INTERNAL)
+
+    @staticmethod
+    def _trace(settings):
+        if settings.debug:
+            traceback.print_exc()
+
+
+def _complain(message, code):
+    click.echo(f"tilewise: error: {' '.join(message.split())}", err=True)
+    return code
+
+
+@click.group(
+    "tilewise",
+    cls=Tool,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\n\n".join(
+        (
+            examples(
+                "tilewise info",
+                "tilewise fit photo.npy -k 64 --seed 0",
+                "tilewise predict photo.model.npz other.npy --json",
+            ),
+            exit_codes(),
+        )
+    ),
+)
+@click.version_option(__version__, prog_name="tilewise", message="%(prog)s %(version)s")
+@debug_option
+@click.pass_context
+def app(context):
+    """Exact, reproducible K-Means that plans its work from this machine's caches."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(ExitCode.USAGE)
+
+
+for command in COMMANDS:
+    app.add_command(command)

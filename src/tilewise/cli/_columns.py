@@ -1,0 +1,90 @@
+"""What ``--columns`` selects: names, positions counted from 0, and ranges of positions."""
+
+import csv
+import difflib
+import re
+
+from ._errors import BadData, WrongUsage
+
+_RANGE = re.compile(r"(\d+)-(\d+)")
+
+
+def column_label(index, names):
+    """Return how messages call a column: by its name, or by its position from 0."""
+    return f"column {names[index]!r}" if names is not None else f"column index {index}"
+
+
+def select(spec, names, width, source):
+    """Resolve a selection to positions in the file.
+
+    Parameters
+    ----------
+    spec : str or None
+        Items separated by commas: a name, a position, or a range ``a-b`` with both ends. A
+        name wins over a position that is written the same way. An item with a comma in its
+        name is quoted as in CSV. None selects every column.
+    names : sequence of str or None
+        The column names of the file, where it has any.
+    width : int
+        Number of columns in the file.
+    source : str
+        What messages call the file.
+
+    Returns
+    -------
+    list of int
+        Distinct positions, in the order that was asked for.
+
+    Raises
+    ------
+    WrongUsage
+        If an item matches no column, several columns, or a column that is already selected.
+
+    Examples
+    --------
+    >>> from tilewise.cli._columns import select
+    >>> select("width,0,3-4", ["id", "height", "width", "a", "b"], 5, "data.csv")
+    [2, 0, 3, 4]
+    """
+    if spec is None:
+        return list(range(width))
+    items = [item.strip() for item in next(csv.reader([spec], skipinitialspace=True), [])]
+    if not items or not all(items):
+        raise WrongUsage(f"--columns {spec!r}: an item is empty")
+    chosen = []
+    for item in items:
+        for index in _resolve(item, names, width, source):
+            if index in chosen:
+                label = column_label(index, names)
+                raise WrongUsage(f"--columns {spec!r}: {label} is selected twice")
+            chosen.append(index)
+    return chosen
+
+
+def _resolve(item, names, width, source):
+    if names is not None and item in names:
+        return [position(item, names, source, WrongUsage)]
+    span = _RANGE.fullmatch(item)
+    if not span and not item.isdecimal():
+        if names is None:
+            raise WrongUsage(f"--columns: {source} has no column names, so {item!r} means nothing")
+        close = difflib.get_close_matches(item, names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise WrongUsage(f"--columns: {source} has no column {item!r}{hint}")
+    first, last = (int(end) for end in (span.groups() if span else (item, item)))
+    if first > last:
+        raise WrongUsage(f"--columns: the range {item!r} runs backwards")
+    if last >= width:
+        raise WrongUsage(
+            f"--columns: {source} has {width} columns, counted from 0; {item!r} is beyond the last"
+        )
+    return list(range(first, last + 1))
+
+
+def position(name, names, source, error=BadData):
+    """Return where the column of that name stands; raise `error` unless there is just one."""
+    count = list(names).count(name)
+    if count != 1:
+        many = f"{count} columns" if count else "no column"
+        raise error(f"{source} has {many} called {name!r}")
+    return list(names).index(name)

@@ -1,0 +1,256 @@
+"""``tilewise fit``: cluster the rows of a file; write labels, centres and a model."""
+
+import random
+import warnings
+from pathlib import Path
+
+import click
+import numpy as np
+
+from .. import __version__
+from ._data import check_readable, data_errors, read_table, read_weights
+from ._errors import BadData
+from ._model import Model
+from ._options import (
+    FILE,
+    HOW,
+    Clock,
+    WholeOrAuto,
+    chained,
+    debug_option,
+    engine_options,
+    examples,
+    exit_codes,
+    human_line,
+    input_options,
+    on_terminal,
+    planned,
+    report_options,
+    request_of,
+    show_warnings,
+    stem,
+)
+from ._output import Outputs, to_json
+from ._progress import fit_progress, spinner
+
+fit_options = chained(
+    click.option(
+        "--clusters",
+        "-k",
+        type=click.IntRange(min=1),
+        metavar="K",
+        required=True,
+        help="Number of clusters.",
+    ),
+    click.option(
+        "--init",
+        type=click.Choice(["k-means++", "random"]),
+        default="k-means++",
+        show_default=True,
+        help="How the first centres are chosen.",
+    ),
+    click.option(
+        "--n-init",
+        type=WholeOrAuto(),
+        default="auto",
+        show_default=True,
+        help="Runs with different first centres; auto: 1 for k-means++, 10 for random.",
+    ),
+    click.option(
+        "--max-iter",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=300,
+        show_default=True,
+        help="Most iterations of one run.",
+    ),
+    click.option(
+        "--tol",
+        type=click.FloatRange(min=0),
+        metavar="X",
+        default=1e-4,
+        show_default=True,
+        help="Stop once the centres move less than this, relative to the data's variance.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0, max=2**32 - 1),
+        metavar="N",
+        help="Seed of the random draws.  [default: a new one, which is reported]",
+    ),
+    click.option(
+        "--algorithm",
+        type=click.Choice(["lloyd", "elkan"]),
+        default="lloyd",
+        show_default=True,
+        help="Accepted for scikit-learn's sake; both give the same result.",
+    ),
+    click.option(
+        "--sample-weight", type=FILE, metavar="FILE.npy", help="One weight for each row of DATA."
+    ),
+)
+
+output_options = chained(
+    click.option(
+        "--output-dir",
+        type=FILE,
+        metavar="DIR",
+        default=Path(),
+        help="Folder of the outputs.  [default: the current one]",
+    ),
+    click.option(
+        "--labels",
+        type=FILE,
+        metavar="PATH",
+        help="Where the labels go.  [default: STEM.labels.npy]",
+    ),
+    click.option(
+        "--centers",
+        type=FILE,
+        metavar="PATH",
+        help="Where the centres go.  [default: STEM.centers.npy]",
+    ),
+    click.option(
+        "--model",
+        type=FILE,
+        metavar="PATH",
+        help="Where the model goes.  [default: STEM.model.npz]",
+    ),
+    click.option("--force", is_flag=True, help="Replace outputs that exist."),
+)
+
+
+@click.command(
+    epilog="\n\n".join(
+        (
+            examples(
+                "tilewise fit photo.npy -k 64 --seed 0",
+                "tilewise fit iris.csv -k 3 --columns 0-3 --json --quiet",
+                "tilewise fit big.parquet -k 100 --dtype float32 --output-dir out",
+            ),
+            exit_codes(),
+        )
+    ),
+)
+@click.argument("data", type=FILE)
+@fit_options
+@engine_options
+@input_options
+@output_options
+@report_options
+@click.option("--verbose", "-v", is_flag=True, help="Show the plan before the work begins.")
+@debug_option
+def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbose, **options):
+    """Cluster the rows of DATA into K groups.
+
+    DATA is a .npy file (read in place, never copied into memory), a .npz archive, a .csv or
+    .tsv text, or a .parquet table. Three files are written, all or none: the label of each
+    row (.npy, int32), the cluster centres (.npy) and a model for `tilewise predict` (.npz,
+    arrays and JSON).
+
+    Errors name the cell at fault. In text files, rows are numbered like lines, from 1; indexes
+    count from 0. STEM below is the name of DATA without its ending.
+    """
+    reading = ("columns", "dtype", "key", "delimiter", "header")
+    request = request_of(**{name: options.pop(name) for name in reading})
+    paths = {
+        name: options.pop(name) or output_dir / f"{stem(data)}.{name}{ending}"
+        for name, ending in (("labels", ".npy"), ("centers", ".npy"), ("model", ".npz"))
+    }
+    inputs = [path for path in (data, sample_weight) if path is not None]
+    for path in inputs:
+        check_readable(path)
+    outputs = Outputs(paths, inputs, force)
+    params = _params(clusters, **options)
+    shown = on_terminal(as_json, quiet)
+
+    clock = Clock()
+    with clock("read"), spinner(f"reading {data}", shown):
+        table = read_table(data, request)
+        weights = None
+        if sample_weight is not None:
+            weights = read_weights(sample_weight, len(table.values))
+    if clusters > len(table.values):
+        raise BadData(f"{data}: {len(table.values)} rows cannot make {clusters} clusters")
+    plan = planned(table.values, clusters, {name: params[name] for name in HOW})
+    if verbose:
+        click.echo("\n".join(plan.sentences()), err=True)
+    with clock("fit"):
+        estimator, messages = _fitted(table, params, weights, shown)
+    model = Model(
+        centers=estimator.cluster_centers_,
+        tilewise_version=__version__,
+        params={name: value for name, value in params.items() if name not in HOW},
+        n_samples=len(table.values),
+        feature_names=table.names,
+        columns=request.columns,
+        inertia=float(estimator.inertia_),
+        n_iter=int(estimator.n_iter_),
+    )
+    with clock("write"):
+        outputs.write(
+            {
+                "labels": lambda stream: np.save(stream, estimator.labels_),
+                "centers": lambda stream: np.save(stream, estimator.cluster_centers_),
+                "model": model.write,
+            }
+        )
+
+    if not quiet:
+        _tell(table, model, clock.seconds, paths, as_json)
+    if as_json:
+        click.echo(
+            to_json(
+                {
+                    "data": data,
+                    "n_samples": len(table.values),
+                    "n_features": table.values.shape[1],
+                    "feature_names": table.names,
+                    "n_clusters": clusters,
+                    "dtype": model.centers.dtype.name,
+                    "params": params,
+                    "inertia": model.inertia,
+                    "n_iter": model.n_iter,
+                    "counts": np.bincount(estimator.labels_, minlength=clusters),
+                    "seconds": clock.seconds,
+                    "outputs": paths,
+                    "plan": estimator.chunk_plan_.to_dict(),
+                    "warnings": messages,
+                    "version": __version__,
+                }
+            )
+        )
+
+
+def _params(clusters, seed, threads, **others):
+    """Return the estimator's parameters; draw a seed where none was given."""
+    if seed is None:
+        seed = random.SystemRandom().randrange(2**32)
+    return {"n_clusters": clusters, "random_state": seed, "n_threads": threads, **others}
+
+
+def _fitted(table, params, weights, shown):
+    from tilewise import KMeans
+
+    estimator = KMeans(**params)
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        data_errors(table),
+        fit_progress(estimator, shown),
+    ):
+        warnings.simplefilter("always")
+        estimator.fit(table.values, sample_weight=weights)
+    return estimator, show_warnings(caught)
+
+
+def _tell(table, model, seconds, paths, as_json):
+    n_rows, n_columns = table.values.shape
+    limit = ", the most allowed" if model.n_iter == model.params["max_iter"] else ""
+    lines = [
+        f"{table.path}: {n_rows} rows x {n_columns} columns, {table.values.dtype}",
+        f"{len(model.centers)} clusters after {model.n_iter} iterations{limit}: "
+        f"inertia {model.inertia:.6g}, {seconds['fit']:.2f} s, seed {model.params['random_state']}",
+        *(f"{purpose:<8} {path}" for purpose, path in paths.items()),
+    ]
+    for line in lines:
+        human_line(line, as_json)

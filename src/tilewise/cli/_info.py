@@ -1,0 +1,79 @@
+"""``tilewise info``: what tilewise knows about this machine, and how it knows."""
+
+import platform
+
+import click
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import __version__
+from ..plan._facts import format_bytes
+from ._errors import WrongUsage, first_line
+from ._options import debug_option, examples
+from ._output import to_json
+
+
+@click.command(epilog=examples("tilewise info", "tilewise info --json"))
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+@debug_option
+def info(as_json):
+    """Show the facts that the planner works from, each with its source.
+
+    Environment variables such as TILEWISE_L2_BYTES or TILEWISE_NUM_THREADS override a fact
+    and are then named as its source.
+    """
+    from tilewise import machine
+    from tilewise.plan.threads import n_threads
+
+    try:
+        facts = machine().to_dict() | {"n_threads": n_threads().to_dict()}
+    except ValueError as error:  # an environment variable that makes no sense
+        raise WrongUsage(first_line(error)) from error
+    versions = _versions()
+    if as_json:
+        click.echo(to_json({"versions": versions, "facts": facts}))
+        return
+    console = Console(markup=False, highlight=False)
+    console.print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("fact", no_wrap=True)
+    table.add_column("value")
+    table.add_column("source", overflow="fold")
+    for name, fact in facts.items():
+        cells = (name, readable(name, fact["value"]), fact["source"])
+        table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+def readable(name, value):
+    """Return a fact's value as people read it.
+
+    Examples
+    --------
+    >>> from tilewise.cli._info import readable
+    >>> readable("l2_bytes", 2097152), readable("hypervisor", True), readable("cgroup_cpus", None)
+    ('2 MiB', 'yes', '-')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_bytes") and isinstance(value, int):
+        return format_bytes(value)
+    return str(value)
+
+
+def _versions():
+    import numpy
+    import scipy
+    import sklearn
+
+    return {
+        "tilewise": __version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
+    }

@@ -1,0 +1,211 @@
+"""``tilewise predict``: label the rows of a file with a model that ``tilewise fit`` wrote."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+
+from .. import __version__
+from ._data import blocks, check_readable, data_errors, read_table
+from ._errors import BadData
+from ._model import read_model
+from ._options import (
+    FILE,
+    Clock,
+    chained,
+    debug_option,
+    engine_options,
+    examples,
+    exit_codes,
+    human_line,
+    input_options,
+    on_terminal,
+    planned,
+    report_options,
+    request_of,
+    show_warnings,
+    stem,
+)
+from ._output import Outputs, to_json
+from ._progress import spinner
+
+# Above this many clusters the summary for people gives the range of sizes, not each size.
+_LISTED = 20
+
+output_options = chained(
+    click.option(
+        "--labels",
+        type=FILE,
+        metavar="PATH",
+        help="Where the labels go.  [default: STEM.predicted.npy, or .csv with --csv]",
+    ),
+    click.option("--csv", "as_csv", is_flag=True, help="Write the labels as text, one a line."),
+    click.option(
+        "--distances",
+        is_flag=True,
+        help="Also write each row's distance to its centre: with --csv a second column, else a "
+        "file beside the labels that ends in .distances.npy.",
+    ),
+    click.option("--force", is_flag=True, help="Replace outputs that exist."),
+)
+
+
+@click.command(
+    epilog="\n\n".join(
+        (
+            examples(
+                "tilewise predict photo.model.npz other.npy",
+                "tilewise predict iris.model.npz new.csv --csv --distances",
+                "tilewise predict iris.model.npz new.csv --json --quiet | jq .counts",
+            ),
+            exit_codes(),
+        )
+    ),
+)
+@click.argument("model", type=FILE)
+@click.argument("data", type=FILE)
+@input_options
+@click.option("--ignore-names", is_flag=True, help="Accept columns of other names than in the fit.")
+@engine_options
+@output_options
+@report_options
+@debug_option
+def predict(model, data, ignore_names, labels, as_csv, distances, force, as_json, quiet, **options):
+    """Give each row of DATA the label of its nearest centre in MODEL.
+
+    Where the model knows column names and DATA has names, the columns are found by name, in
+    whatever order they stand, and others are ignored. MODEL may come from a stranger: reading
+    it runs nothing. STEM below is the name of DATA without its ending.
+    """
+    reading = ("columns", "dtype", "key", "delimiter", "header")
+    request = request_of(**{name: options.pop(name) for name in reading})
+    check_readable(model)
+    check_readable(data)
+    paths = _paths(data, labels, as_csv, distances)
+    outputs = Outputs(paths, [model, data], force)
+    shown = on_terminal(as_json, quiet)
+
+    clock = Clock()
+    with clock("read"), spinner(f"reading {data}", shown):
+        stored = read_model(model)
+        if not ignore_names:
+            request = replace(request, wanted=stored.feature_names)
+        table = read_table(data, request)
+        _check_columns(table, stored, model, ignore_names)
+    with clock("predict"), spinner("predicting", shown):
+        found, messages = _predicted(table, stored, options)
+        apart = own_distances(table.values, stored.centers, found) if distances else None
+    with clock("write"):
+        outputs.write(_writers(found, apart, as_csv))
+
+    counts = np.bincount(found, minlength=len(stored.centers))
+    if not quiet:
+        _tell(table, counts, clock.seconds, paths, as_json)
+    if as_json:
+        click.echo(
+            to_json(
+                {
+                    "model": model,
+                    "data": data,
+                    "n_samples": len(found),
+                    "n_features": table.values.shape[1],
+                    "n_clusters": len(counts),
+                    "counts": counts,
+                    "seconds": clock.seconds,
+                    "outputs": paths,
+                    "warnings": messages,
+                    "version": __version__,
+                }
+            )
+        )
+
+
+def _paths(data, labels, as_csv, distances):
+    ending = ".csv" if as_csv else ".npy"
+    main = labels or Path(f"{stem(data)}.predicted{ending}")
+    paths = {"labels": main}
+    if distances and not as_csv:
+        base = f"{main.stem}" if labels else stem(data)
+        paths["distances"] = main.with_name(f"{base}.distances.npy")
+    return paths
+
+
+def _check_columns(table, stored, model, ignore_names):
+    expected, given = stored.centers.shape[1], table.values.shape[1]
+    if given != expected:
+        hint = f"; it was fitted with --columns {stored.columns}" if stored.columns else ""
+        raise BadData(f"{table.path}: {given} columns where {model} was fitted on {expected}{hint}")
+    known = stored.feature_names
+    if ignore_names or known is None or table.names is None or known == table.names:
+        return
+    at = next(i for i in range(expected) if known[i] != table.names[i])
+    raise BadData(
+        f"{table.path}: column {table.names[at]!r} stands where {model} was fitted on "
+        f"{known[at]!r}; --ignore-names accepts it"
+    )
+
+
+def _predicted(table, stored, options):
+    how = {"n_threads": options.pop("threads"), **options}
+    planned(table.values, len(stored.centers), how)  # a wrong option is told as one
+    estimator = stored.estimator(**how)
+    with warnings.catch_warnings(record=True) as caught, data_errors(table):
+        warnings.simplefilter("always")
+        found = estimator.predict(table.values)
+    return found, show_warnings(caught)
+
+
+def own_distances(values, centers, labels):
+    """Return the Euclidean distance of each row to the centre of its label, float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tilewise.cli._predict import own_distances
+    >>> own_distances(np.array([[3.0, 4.0]]), np.zeros((2, 2)), np.array([1]))
+    array([5.])
+    """
+    centers = centers.astype(np.float64)
+    result = np.empty(len(labels))
+    for start, block in blocks(values):
+        part = slice(start, start + len(block))
+        result[part] = np.linalg.norm(block - centers[labels[part]], axis=1)
+    return result
+
+
+def _writers(labels, distances, as_csv):
+    if as_csv:
+        return {"labels": lambda stream: _write_csv(stream, labels, distances)}
+    writers = {"labels": lambda stream: np.save(stream, labels)}
+    if distances is not None:
+        writers["distances"] = lambda stream: np.save(stream, distances)
+    return writers
+
+
+def _write_csv(stream, labels, distances):
+    stream.write(b"label\n" if distances is None else b"label,distance\n")
+    step = 1 << 14
+    for start in range(0, len(labels), step):
+        cells = labels[start : start + step].tolist()
+        if distances is not None:
+            pairs = zip(cells, distances[start : start + step].tolist(), strict=True)
+            cells = [f"{label},{distance!r}" for label, distance in pairs]
+        stream.write("".join(f"{cell}\n" for cell in cells).encode())
+
+
+def _tell(table, counts, seconds, paths, as_json):
+    n_rows, n_columns = table.values.shape
+    human_line(f"{table.path}: {n_rows} rows x {n_columns} columns, {table.values.dtype}", as_json)
+    if len(counts) <= _LISTED:
+        sizes = ", ".join(str(count) for count in counts)
+        human_line(f"rows per cluster: {sizes} ({seconds['predict']:.2f} s)", as_json)
+    else:
+        human_line(
+            f"{len(counts)} clusters of {counts.min()} to {counts.max()} rows "
+            f"({seconds['predict']:.2f} s)",
+            as_json,
+        )
+    for purpose, path in paths.items():
+        human_line(f"{purpose:<9} {path}", as_json)

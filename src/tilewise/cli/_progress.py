@@ -1,0 +1,99 @@
+"""What a terminal shows while work is under way. Everything goes to stderr."""
+
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+@contextmanager
+def spinner(message, shown):
+    """Show that something of unknown length runs."""
+    if not shown:
+        yield
+        return
+    with Console(stderr=True).status(escape(message)):
+        yield
+
+
+@contextmanager
+def fit_progress(estimator, shown):
+    """Show the iterations of a fit, where the estimator tells of them, else a pulse.
+
+    The bar's end is ``max_iter``; a fit that converges ends before, so the time that remains is
+    an upper bound and is shown as one.
+    """
+    if not shown:
+        yield
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[step]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[remaining]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        follows = hasattr(estimator, "set_callbacks")
+        first = "seeding" if follows else "fit"
+        task = progress.add_task(first, total=None, step="", remaining="")
+        if follows:
+            estimator.set_callbacks(IterationCallback(progress, task))
+        try:
+            yield
+        finally:
+            if follows:
+                estimator.set_callbacks()
+
+
+class IterationCallback:
+    """Draws iterations of a fit; follows scikit-learn's callback protocol.
+
+    It knows nothing of the estimator but the shape of its tasks: a task without subtasks that
+    ends is one iteration, and the task above it is the run.
+
+    Parameters
+    ----------
+    progress : rich.progress.Progress
+    task : rich.progress.TaskID
+    """
+
+    def __init__(self, progress, task):
+        self._progress = progress
+        self._task = task
+        self._run = None
+
+    def setup(self, estimator, context):
+        """Do nothing: the display is up already."""
+
+    def teardown(self, estimator, context):
+        """Do nothing: who made the display takes it down."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Start the bar anew with the first iteration of a run."""
+        run = context.parent
+        if context.max_subtasks != 0 or run is None or run is self._run:
+            return
+        self._run = run
+        several = run.parent is not None and (run.parent.max_subtasks or 0) > 1
+        self._progress.reset(
+            self._task,
+            total=run.max_subtasks,
+            description=f"run {run.task_id + 1} of {run.parent.max_subtasks}" if several else "fit",
+            step="",
+            remaining="",
+        )
+
+    def on_fit_task_end(self, estimator, context):
+        """Count an iteration."""
+        if context.max_subtasks != 0 or context.parent is not self._run or self._run is None:
+            return
+        done, total = context.task_id + 1, self._run.max_subtasks
+        step, remaining = f"iteration {done}", ""
+        if total:
+            elapsed = self._progress.tasks[0].elapsed or 0.0
+            step += f" of at most {total}"
+            remaining = f"at most {elapsed / done * (total - done):.0f} s left"
+        self._progress.update(self._task, completed=done, step=step, remaining=remaining)

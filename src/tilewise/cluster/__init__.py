@@ -1,0 +1,22 @@
+"""Clustering with scikit-learn's contract.
+
+Enters: whatever scikit-learn's estimators take - arrays of any real dtype, order and byte order,
+read-only and memory-mapped ones, lists, data frames, sparse matrices - and their parameters.
+Leaves: fitted attributes, labels and distances as NumPy arrays, and scikit-learn's own warnings
+and types of error.
+
+This room checks parameters, shapes, weights and initial centres, and turns ``X`` into
+``engine.Rows`` without copying it. It leaves one check to the engine, which reads every value
+anyway: a value of ``X`` that is not finite raises a ``ValueError`` naming its row and column.
+Nothing is computed here: the loops are in ``algorithms``, the passes in ``engine``, the sizes in
+``plan``.
+
+``KMeans``           the estimator (``_kmeans``; what other estimators will share is in ``_base``)
+``k_means``          the same as a function (``_functions``)
+``kmeans_plusplus``  the seeding alone (``_functions``)
+"""
+
+from tilewise.cluster._functions import k_means, kmeans_plusplus
+from tilewise.cluster._kmeans import KMeans
+
+__all__ = ["KMeans", "k_means", "kmeans_plusplus"]

@@ -1,0 +1,220 @@
+"""What the K-Means estimators share: assigning new data, initial centres, scikit-learn's hooks."""
+
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from tilewise import algorithms, engine
+from tilewise.cluster import _validation
+from tilewise.cluster._callbacks import CallbackSupportMixin
+from tilewise.cluster._pickling import VersionedPickles
+
+
+def is_array_init(init):
+    """Whether ``init`` holds the initial centres themselves."""
+    return not isinstance(init, str) and not callable(init)
+
+
+class BaseKMeans(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    VersionedPickles,
+    BaseEstimator,
+):
+    """Everything that follows from cluster centres; how they are found is the subclass's part."""
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
+        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        **_validation.PLAN_CONSTRAINTS,
+    }
+
+    _doc_link_module = "tilewise"
+    _doc_link_template = (
+        "https://tilewise.readthedocs.io/en/stable/api/{estimator_module}.{estimator_name}.html"
+    )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        # Not any attribute will do: a fit that found a bad value has set n_features_in_.
+        return hasattr(self, "cluster_centers_")
+
+    def _plan(self, rows, n_clusters):
+        return _validation.plan_for(
+            rows,
+            n_clusters,
+            chunk_size=self.chunk_size,
+            n_threads=self.n_threads,
+            engine=self.engine,
+        )
+
+    def _init_centroids(
+        self,
+        X,
+        x_squared_norms,
+        init,
+        random_state,
+        sample_weight,
+        init_size=None,
+        n_centroids=None,
+    ):
+        """Initial centres (n_centroids, n_features) for an ndarray or CSR matrix ``X``.
+
+        ``x_squared_norms`` is part of the signature only: seeding uses direct differences.
+        With ``init_size`` the centres come from that many rows, drawn with replacement.
+        """
+        n_clusters = self.n_clusters if n_centroids is None else n_centroids
+        if init_size is not None and init_size < X.shape[0]:
+            drawn = random_state.randint(0, X.shape[0], init_size)
+            X = X[drawn]
+            sample_weight = None if sample_weight is None else sample_weight[drawn]
+        rows = engine.Rows(X)
+        if is_array_init(init):
+            return init
+        if callable(init):
+            centers = init(X, n_clusters, random_state=random_state)
+            return _validation.check_centers(centers, rows, n_clusters)
+        if init == "k-means++":
+            return rows.take(
+                algorithms.kmeans_plusplus(
+                    rows,
+                    n_clusters,
+                    weights=sample_weight,
+                    random_state=random_state,
+                    plan=self._plan(rows, n_clusters),
+                )
+            )
+        weights = np.ones(rows.n_rows) if sample_weight is None else sample_weight
+        # Not a plain choice without weights: that would draw other rows than scikit-learn does.
+        return rows.take(
+            random_state.choice(
+                rows.n_rows, size=n_clusters, replace=False, p=weights / weights.sum()
+            )
+        )
+
+    def _check_new(self, X):
+        """Rows of new data and the fitted centres, with the plan of a pass over them."""
+        check_is_fitted(self)
+        rows = engine.Rows(_validation.check_data(X, self, reset=False))
+        centers = np.ascontiguousarray(self.cluster_centers_, dtype=np.float64)
+        return rows, centers, self._plan(rows, len(centers))
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit, then return the cluster of each row: ``fit(X).labels_``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to cluster.
+        y : Ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            Weight of each row; None counts every row once.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Index of the cluster of each row.
+        """
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def predict(self, X):
+        """Return the nearest centre of each row.
+
+        Any real dtype will do, whatever ``fit`` saw, and the answer is exact: the lowest index
+        among the centres at the least distance, also far from the origin.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to assign.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int32
+            Index of the nearest centre of each row.
+        """
+        rows, centers, plan = self._check_new(X)
+        return engine.assign(rows, centers, plan)
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """Fit, then return the distances of the same rows to the centres.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to cluster.
+        y : Ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            Weight of each row; None counts every row once.
+
+        Returns
+        -------
+        X_new : ndarray of shape (n_samples, n_clusters)
+            Euclidean distance of every row to every centre.
+        """
+        return self.fit(X, sample_weight=sample_weight)._transform(X)
+
+    def transform(self, X):
+        """Return the distance of every row to every centre.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to measure.
+
+        Returns
+        -------
+        X_new : ndarray of shape (n_samples, n_clusters)
+            Euclidean distances, float32 for float32 rows and float64 otherwise. Dense, also
+            for sparse ``X``.
+        """
+        return self._transform(X)
+
+    def _transform(self, X):
+        rows, centers, plan = self._check_new(X)
+        return engine.distances(rows, centers, plan)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return minus the weighted sum of squared distances to the nearest centres.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to measure.
+        y : Ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            Weight of each row; None counts every row once.
+
+        Returns
+        -------
+        score : float
+            The higher, the better; zero at best.
+        """
+        rows, centers, plan = self._check_new(X)
+        weights = _validation.check_weights(sample_weight, rows.n_rows)
+        _, inertia = engine.assign_inertia(rows, centers, weights, plan)
+        return -float(inertia)

@@ -1,0 +1,329 @@
+"""KMeans: Lloyd's iterations behind scikit-learn's interface."""
+
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+
+from tilewise import algorithms, engine
+from tilewise.cluster import _validation
+from tilewise.cluster._base import BaseKMeans, is_array_init
+from tilewise.cluster._callbacks import fit_tasks
+
+# Runs that "auto" stands for where every run starts elsewhere; scikit-learn's number.
+AUTO_RUNS = 10
+
+# Rows centred at a time for a callable init; any number that keeps the temporary small will do.
+CENTRED_ROWS = 4096
+
+
+@dataclass
+class Start:
+    """Where the runs of one fit start from."""
+
+    init: object  # "k-means++", "random", a callable, or centres (k, d) in float64
+    X: object  # what ``init`` is to see: centred for a callable, else as it was given
+    offset: np.ndarray | float  # what to add to the centres that come back
+
+
+def centred(X, rows, mean):
+    """``X`` less its mean, in the dtype of the rows."""
+    out = np.empty(X.shape, dtype=rows.dtype)
+    for first in range(0, len(X), CENTRED_ROWS):
+        part = slice(first, first + CENTRED_ROWS)
+        np.subtract(X[part], mean, out=out[part], casting="same_kind")
+    return out
+
+
+def same_partition(a, b, n_clusters):
+    """Whether two arrays of labels differ by the names of the clusters at most."""
+    renamed = np.full(n_clusters, -1, dtype=a.dtype)
+    renamed[a] = b
+    used = renamed[renamed >= 0]
+    return len(np.unique(used)) == len(used) and np.array_equal(renamed[a], b)
+
+
+class KMeans(BaseKMeans):
+    """K-Means clustering, exact and reproducible, in chunks that fit the caches.
+
+    A drop-in for scikit-learn's class of the same name: the same parameters, attributes and
+    results for the same ``random_state``. Labels are exact - each is the lowest index among the
+    centres at the least distance - and all numbers are the same for any number of threads,
+    chunk size, instruction set and memory order. ``X`` is never copied.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters to form.
+    init : {'k-means++', 'random'}, callable or array-like of shape \
+(n_clusters, n_features), default='k-means++'
+        Where to start. 'k-means++' draws rows one after another, with a probability
+        proportional to their squared distance from the rows drawn before, and keeps the best
+        of several trials each time. 'random' draws rows. An array is taken as the centres. A
+        callable is called as ``init(X, n_clusters, random_state=...)`` and returns centres; it
+        gets a dense ``X`` less its mean (the only case in which a copy is made) and is to
+        return centres of those centred rows, as in scikit-learn. Sparse rows are not centred.
+    n_init : 'auto' or int, default='auto'
+        Number of runs from different starts, of which the best by inertia is kept. 'auto' is 1
+        for 'k-means++' and arrays, 10 for 'random' and callables.
+    max_iter : int, default=300
+        Limit of iterations of one run.
+    tol : float, default=1e-4
+        A run ends when the centres' squared movements sum to at most ``tol`` times the mean
+        variance of the columns. With 0 it ends when no label changes.
+    verbose : int, default=0
+        Print a line per iteration if not 0.
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws for ``init``.
+    copy_x : bool, default=True
+        Accepted for compatibility and without effect: ``X`` is neither modified nor copied.
+    algorithm : {'lloyd', 'elkan'}, default='lloyd'
+        Both give the same results, by the same computation.
+    chunk_size : 'auto' or int, default='auto'
+        Rows per chunk. 'auto' takes what the plan derives from the caches of this machine.
+        Changes speed and memory, never results.
+    n_threads : int or None, default=None
+        Number of threads. None follows OMP_NUM_THREADS, CPU affinity, container quotas and the
+        limits of threadpoolctl and joblib.
+    engine : {'auto', 'fused', 'blas'}, default='auto'
+        'fused' keeps distances in registers, 'blas' multiplies matrices chunk by chunk.
+        Changes speed and memory, never results.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray of shape (n_clusters, n_features)
+        Centres, float32 for float32 data and float64 otherwise.
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each row, always equal to ``predict`` of the same rows.
+    inertia_ : float
+        Weighted sum of the rows' squared distances to their centres.
+    n_iter_ : int
+        Iterations of the run that was kept.
+    chunk_plan_ : Plan
+        The sizes that the fit used and the reason for each.
+    n_features_in_ : int
+        Number of columns of the data.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if the data had names that are all strings.
+
+    See Also
+    --------
+    k_means : The same as a function.
+    kmeans_plusplus : Only the seeding.
+
+    Notes
+    -----
+    Lloyd's iterations [1]_ with greedy k-means++ seeding [2]_. A cluster that loses all its
+    weight takes the row that lies farthest from its own centre. If a run ends by ``tol`` or
+    ``max_iter``, the rows are assigned once more, so that ``labels_`` belong to the final
+    centres, which need not be the means of their rows.
+
+    References
+    ----------
+    .. [1] S. Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information
+       Theory 28 (1982).
+    .. [2] D. Arthur and S. Vassilvitskii, "k-means++: the advantages of careful seeding",
+       SODA 2007.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tilewise import KMeans
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> model = KMeans(n_clusters=2, random_state=0).fit(X)
+    >>> model.labels_
+    array([1, 1, 1, 0, 0, 0], dtype=int32)
+    >>> model.cluster_centers_
+    array([[10.,  2.],
+           [ 1.,  2.]])
+    >>> model.predict([[0, 0], [12, 3]])
+    array([1, 0], dtype=int32)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseKMeans._parameter_constraints,
+        "copy_x": ["boolean"],
+        "algorithm": [StrOptions({"lloyd", "elkan"})],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        init="k-means++",
+        n_init="auto",
+        max_iter=300,
+        tol=1e-4,
+        verbose=0,
+        random_state=None,
+        copy_x=True,
+        algorithm="lloyd",
+        chunk_size="auto",
+        n_threads=None,
+        engine="auto",
+    ):
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
+        self.chunk_size = chunk_size
+        self.n_threads = n_threads
+        self.engine = engine
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Find the centres.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to cluster. Arrays of any real dtype and order, read-only and memory-mapped
+            ones included, are used where they are; sparse formats other than CSR are converted.
+        y : Ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            Weight of each row; None counts every row once. Not used to start from an array or
+            a callable.
+
+        Returns
+        -------
+        self : KMeans
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If parameters or shapes do not fit, if all weights are 0, or if a value is NaN or
+            infinite; the message names its row and column.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If fewer than ``n_clusters`` clusters have rows.
+        """
+        X = _validation.check_data(X, self)
+        rows = engine.Rows(X)
+        _validation.check_enough_rows(rows.n_rows, self.n_clusters)
+        self._choose_runs()
+        random_state = check_random_state(self.random_state)
+        weights = _validation.check_weights(sample_weight, rows.n_rows)
+        init = self.init
+        if is_array_init(init):
+            init = _validation.check_centers(init, rows, self.n_clusters)
+        plan = self._plan(rows, self.n_clusters)
+        stats = engine.column_stats(rows, plan)
+        self._tol = float(self.tol * np.mean(stats.variance)) if self.tol else 0
+        start = self._start(X, rows, init, stats.mean)
+
+        def attributes(centers, n_iter):
+            return {
+                "cluster_centers_": np.array(centers, dtype=rows.dtype),
+                "_n_features_out": self.n_clusters,
+                "n_iter_": n_iter,
+                "chunk_plan_": plan,
+            }
+
+        tasks = fit_tasks(
+            self,
+            X,
+            y,
+            sample_weight,
+            self._n_init,
+            self.max_iter,
+            lambda i, centers: attributes(centers, i + 1),
+        )
+        best = None
+        for _ in range(self._n_init):
+            hooks = tasks.begin_run()
+            run = algorithms.lloyd(
+                rows,
+                self._first_centers(start, random_state, weights),
+                weights=weights,
+                max_iter=self.max_iter,
+                tol=self._tol,
+                plan=plan,
+                verbose=bool(self.verbose),
+                shift=None if rows.is_sparse else stats.mean,
+                stats=stats,
+                **hooks,
+            )
+            # A lower inertia of the same partition is rounding, and not worth other labels.
+            if best is None or (
+                run.inertia < best.inertia
+                and not same_partition(run.labels, best.labels, self.n_clusters)
+            ):
+                best = run
+            if tasks.end_run(lambda best=best: attributes(best.centers, best.n_iter)):
+                break
+
+        n_found = np.count_nonzero(np.bincount(best.labels, minlength=self.n_clusters))
+        if n_found < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({n_found}) found smaller than n_clusters "
+                f"({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        self.cluster_centers_ = best.centers
+        self._n_features_out = self.n_clusters
+        self.labels_ = best.labels
+        self.inertia_ = float(best.inertia)
+        self.n_iter_ = int(best.n_iter)
+        self.chunk_plan_ = plan
+        tasks.finish()
+        return self
+
+    def _choose_runs(self):
+        """Set how many runs there are; warn where a parameter has to give way."""
+        given = is_array_init(self.init)
+        if self.n_init != "auto":
+            self._n_init = self.n_init
+        else:
+            drawn_once = given or (isinstance(self.init, str) and self.init == "k-means++")
+            self._n_init = 1 if drawn_once else AUTO_RUNS
+        if given and self._n_init != 1:
+            warnings.warn(
+                "Explicit initial center position passed: performing only one init in "
+                f"{type(self).__name__} instead of n_init={self._n_init}.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            self._n_init = 1
+        if self.algorithm == "elkan" and self.n_clusters == 1:
+            warnings.warn(
+                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    @staticmethod
+    def _start(X, rows, init, mean):
+        if not callable(init):
+            return Start(init, X, 0.0)
+        if sp.issparse(X):
+            return Start(init, X.astype(rows.dtype, copy=False), 0.0)
+        return Start(init, centred(X, rows, mean), mean)
+
+    def _first_centers(self, start, random_state, weights):
+        """Initial centres of one run, in float64 and in the coordinates of the data."""
+        centers = self._init_centroids(
+            start.X,
+            x_squared_norms=None,
+            init=start.init,
+            random_state=random_state,
+            sample_weight=weights,
+        )
+        if self.verbose:
+            print("Initialization complete")
+        return np.asarray(centers, dtype=np.float64) + start.offset

@@ -1,0 +1,123 @@
+"""Checks of what users pass in; none of them copies ``X`` or reads all of it."""
+
+from numbers import Integral, Number
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import validate_data
+
+from tilewise.plan import plan
+
+#: Constraints of the parameters that tilewise adds to scikit-learn's.
+PLAN_CONSTRAINTS = {
+    "chunk_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+    "engine": [StrOptions({"auto", "fused", "blas"})],
+}
+
+# Whatever would make check_array copy or scan the data is off: the engine takes any order and
+# any real dtype, and finds values that are not finite while it works.
+_AS_IT_IS = {
+    "accept_sparse": "csr",
+    "accept_large_sparse": True,
+    "dtype": None,
+    "order": None,
+    "copy": False,
+    "ensure_all_finite": False,
+}
+
+
+def check_data(X, estimator=None, *, reset=True):
+    """Return ``X`` as a 2-D ndarray or canonical CSR matrix of a real dtype.
+
+    With an estimator, its ``n_features_in_`` and ``feature_names_in_`` are set (``reset=True``)
+    or compared.
+    """
+    if estimator is None:
+        X = check_array(X, input_name="X", **_AS_IT_IS)
+    else:
+        X = validate_data(estimator, X, reset=reset, **_AS_IT_IS)
+    if X.dtype.kind not in "biuf":  # objects and strings that may still spell numbers
+        X = X.astype(np.float64)
+    if sp.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+def check_weights(sample_weight, n_rows):
+    """Return the weights as float64 (n_rows,), or None where every row counts once.
+
+    Negative weights pass; it is for the algorithms to say where they make no sense.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Number):
+        weights = np.full(n_rows, sample_weight, dtype=np.float64)
+    else:
+        weights = check_array(
+            sample_weight,
+            ensure_2d=False,
+            ensure_min_samples=0,
+            dtype=np.float64,
+            order="C",
+            ensure_all_finite=False,
+            input_name="sample_weight",
+        )
+    if weights.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weights.ndim}D array; "
+            f"expected one number or an array of length {n_rows}."
+        )
+    if weights.shape != (n_rows,):
+        raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n_rows,)}!")
+    bad = np.flatnonzero(~np.isfinite(weights))
+    if len(bad):
+        kind = "NaN" if np.isnan(weights[bad[0]]) else "infinity"
+        raise ValueError(f"Input sample_weight contains {kind} at position {bad[0]}.")
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def check_enough_rows(n_rows, n_clusters):
+    """Raise where there are more clusters to find than rows."""
+    if n_rows < n_clusters:
+        raise ValueError(f"n_samples={n_rows} should be >= n_clusters={n_clusters}.")
+
+
+def check_centers(centers, rows, n_clusters):
+    """Return initial centres as a fresh float64 array (n_clusters, n_features).
+
+    They pass through the dtype of the rows first, as scikit-learn's do: centres that come from
+    float32 data are float32 values.
+    """
+    centers = check_array(centers, dtype=rows.dtype, order="C", input_name="init")
+    for length, wanted, what in zip(
+        centers.shape,
+        (n_clusters, rows.n_features),
+        ("clusters", "features of the data"),
+        strict=True,
+    ):
+        if length != wanted:
+            raise ValueError(
+                f"The shape of the initial centers {centers.shape} does not match "
+                f"the number of {what} {wanted}."
+            )
+    return np.array(centers, dtype=np.float64)
+
+
+def plan_for(rows, n_clusters, *, chunk_size="auto", n_threads=None, engine="auto"):
+    """The plan of a run over these rows."""
+    return plan(
+        rows.n_rows,
+        rows.n_features,
+        n_clusters,
+        np.dtype(rows.dtype).name,
+        n_threads=n_threads,
+        chunk_size=chunk_size,
+        engine=engine,
+        direct=rows.is_direct,
+    )

@@ -1,0 +1,255 @@
+"""Passes over the rows: assign, assign and sum, distances."""
+
+from contextlib import nullcontext
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from tilewise.kernels import _assign, _exact
+from tilewise.kernels._rows import Rows
+from tilewise.plan import Plan, exact_shard_rows
+
+from .stats import raise_nonfinite
+
+__all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_distances"]
+
+# Share of rows that rounding leaves to a scan of all centres above which the next pass is
+# scored in float64: such a scan costs several times what a row costs in the tile.
+_RESCAN_LIMIT = 0.05
+
+
+class Pass:
+    """Rows, labels and bounds that successive sets of centres are run against.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n, d)
+    n_clusters : int
+    plan : Plan
+    update : bool, default=False
+        Whether passes also sum the rows of each cluster.
+    bounds : bool, default=False
+        Whether to keep distance bounds of every row, so that later passes skip rows whose
+        label cannot change (Hamerly, "Making k-means even faster", SDM 2010).
+    weights : ndarray of shape (n,), float64, optional
+    shift : ndarray of shape (d,), float64, optional
+        Taken from every row before it is summed.
+    incremental : bool, default=True
+        Let later passes add to the sums only what changed. The sums of every pass are
+        made anew otherwise.
+    labels : ndarray of shape (n,), int32, optional
+        Where labels are written.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n,), int32
+    sums : ndarray of shape (k, d), float64
+        Weighted sums of row - shift per cluster.
+    weight_sums : ndarray of shape (k,), float64
+    members : ndarray of shape (k,), int64
+        Rows of non-zero weight.
+    changed, scored, undecided, rescanned : int
+        Of the last pass: rows with a new label, rows that were scored, rows that rounding
+        left open, and those among them that were compared with every centre again.
+    """
+
+    def __init__(
+        self, rows: Rows, n_clusters: int, plan: Plan, *, update=False, bounds=False,
+        weights=None, shift=None, incremental=True, labels=None,
+    ):  # fmt: skip
+        n, d = rows.n_rows, rows.n_features
+        self.rows, self.plan = rows, plan
+        self.labels = np.full(n, -1, dtype=np.int32) if labels is None else labels
+        if labels is not None:
+            labels[...] = -1
+        self._k = n_clusters
+        self._update = update
+        self._bounds = (np.empty(n, np.float32), np.empty(n, np.float32)) if bounds and n else (None, None)
+        self._weights = weights
+        self._incremental = incremental
+        self._shift = np.zeros(d) if shift is None else shift
+        self._score_dtype = plan.score_dtype
+        self._centers = None
+        self._kernel = self._make_kernel()
+        if update:
+            width = max(8, -(-d // 8) * 8)
+            self._sums = np.zeros((n_clusters, width if d else 0))
+            self.weight_sums = np.zeros(n_clusters)
+            self.members = np.zeros(n_clusters, dtype=np.int64)
+        self.changed = self.scored = self.undecided = self.rescanned = 0
+
+    def _make_kernel(self):
+        p = self.plan
+        return _assign.Assignment(
+            self.rows, self._k, isa=p.isa, layout=p.layout, score_dtype=self._score_dtype,
+            chunk_rows=p.chunk_rows, shard_rows=p.shard_rows, panels_per_block=p.panels_per_block,
+            depth_block=p.depth_block, n_threads=p.n_threads, slots=p.slots, update=self._update,
+        )  # fmt: skip
+
+    @property
+    def assigned_centers(self):
+        """The centres of the last pass."""
+        return self._centers
+
+    def finish(self, centers: np.ndarray) -> int:
+        """Assign every row to final centres; sums stay as they are."""
+        updating, self._update = self._update, False
+        try:
+            return self.run(centers)
+        finally:
+            self._update = updating
+
+    @property
+    def sums(self):
+        """Weighted sums of row - shift per cluster, (k, d)."""
+        return self._sums[:, : self.rows.n_features]
+
+    def run(self, centers: np.ndarray) -> int:
+        """Assign every row to its closest centre; returns how many labels changed.
+
+        Parameters
+        ----------
+        centers : ndarray of shape (k, d), float64, C-contiguous
+
+        Raises
+        ------
+        ValueError
+            If a row holds a value that is not finite.
+        """
+        moves = self._moves(centers)
+        update = 0
+        if self._update:
+            update = 1 if self._incremental else 2
+            if update == 2:
+                self._sums[...] = 0.0
+                self.weight_sums[...] = 0.0
+                self.members[...] = 0
+        self.changed = self.scored = self.undecided = self.rescanned = 0
+        if self.rows.n_rows:
+            self._kernel.set_centers(centers)
+            with _one_blas_thread(self.plan):
+                self._run_shards(moves, update)
+        if self._update and self._weights is not None:
+            # What incremental sums leave behind in a cluster without weight is rounding.
+            empty = self.members == 0
+            self._sums[empty] = 0.0
+            self.weight_sums[empty] = 0.0
+        self._centers = centers.copy()
+        if self._score_dtype == "float32" and self.rescanned > _RESCAN_LIMIT * max(self.scored, 1000):
+            self._score_dtype = "float64"
+            self._kernel = self._make_kernel()
+        return self.changed
+
+    def _run_shards(self, moves, update):
+        upper, lower = self._bounds
+        n_shards = -(-self.rows.n_rows // self.plan.shard_rows)
+        first = 0
+        # The interpreter looks for Ctrl-C between two calls.
+        while first < n_shards:
+            count = self._kernel.run(
+                first, self.labels, upper=upper, lower=lower, moves=moves,
+                tighten=moves is not None and self._k >= _TIGHTEN_CLUSTERS, update=update,
+                weights=self._weights, shift=self._shift if update else None,
+            )  # fmt: skip
+            reports = self._kernel.reports[:count]
+            bad = reports["bad_row"]
+            if (bad >= 0).any():
+                raise_nonfinite(self.rows, int(bad[bad >= 0].min()))
+            for name in ("changed", "scored", "undecided", "rescanned"):
+                setattr(self, name, getattr(self, name) + int(reports[name].sum()))
+            if update:
+                self._kernel.merge(count, self._sums, self.weight_sums, self.members)
+            first += count
+
+    def _moves(self, centers):
+        """Upper bounds of how far each centre moved since the last pass, or None."""
+        if self._centers is None or self._bounds[0] is None or (self._update and not self._incremental):
+            return None
+        gap = centers - self._centers
+        # Scaled, so that squares neither overflow nor vanish.
+        largest = np.abs(gap).max(axis=1, initial=0.0)
+        safe = np.where(largest > 0.0, largest, 1.0)
+        moves = safe * np.sqrt(np.square(gap / safe[:, None]).sum(axis=1))
+        moves = np.where(largest > 0.0, moves * (1.0 + 1e-9), 0.0)
+        return moves if np.isfinite(moves).all() else None
+
+
+# From this many clusters on, one distance to the own centre first is cheaper than scoring.
+_TIGHTEN_CLUSTERS = 48
+
+
+def _one_blas_thread(plan: Plan):
+    if plan.engine != "blas":
+        return nullcontext()
+    return ThreadpoolController().limit(limits=1, user_api="blas")
+
+
+def assign(rows: Rows, centers, plan: Plan, *, labels=None) -> np.ndarray:
+    """Label of the closest centre of every row, exact.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n, d)
+    centers : array of shape (k, d)
+    plan : Plan
+    labels : ndarray of shape (n,), int32, optional
+        Where to write them.
+
+    Returns
+    -------
+    ndarray of shape (n,), int32
+    """
+    centers = _as_centers(centers)
+    run = Pass(rows, centers.shape[0], plan, labels=labels)
+    run.run(centers)
+    return run.labels
+
+
+def assign_inertia(rows: Rows, centers, weights, plan: Plan) -> tuple[np.ndarray, float]:
+    """Exact labels, and the weighted sum of squared distances to the closest centre."""
+    centers = _as_centers(centers)
+    labels = assign(rows, centers, plan)
+    return labels, inertia(rows, centers, labels, weights, plan)
+
+
+def inertia(rows: Rows, centers, labels, weights, plan: Plan) -> float:
+    """Weighted sum of canonical squared distances to the labelled centre."""
+    return own_distances(rows, centers, labels, weights, plan)
+
+
+def own_distances(rows: Rows, centers, labels, weights, plan: Plan, *, out=None) -> float:
+    """The same; out (n,), float64, receives each row's squared distance."""
+    return _exact.own_distances(
+        rows, _exact.padded(centers), labels, weights=weights, out=out, isa=plan.isa,
+        shard_rows=exact_shard_rows(rows.n_rows, rows.n_features), n_threads=plan.n_threads,
+    )  # fmt: skip
+
+
+def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np.ndarray:
+    """Euclidean distances of every row to every centre, by direct differences.
+
+    Returns
+    -------
+    ndarray of shape (n, k), of the type of the rows
+
+    Raises
+    ------
+    ValueError
+        If a row holds a value that is not finite, or `out` has the wrong shape.
+    """
+    centers = np.asarray(centers, dtype=np.float64)
+    if out is None:
+        out = np.empty((rows.n_rows, centers.shape[0]), dtype=rows.dtype)
+    if not out.size:
+        return out
+    _exact.distance_matrix(
+        rows, _exact.padded(centers), out, squared=squared, isa=plan.isa,
+        shard_rows=min(exact_shard_rows(rows.n_rows, rows.n_features), 1024), n_threads=plan.n_threads,
+    )  # fmt: skip
+    if not np.isfinite(out[:, 0]).all():
+        raise_nonfinite(rows)
+    return out
+
+
+def _as_centers(centers) -> np.ndarray:
+    return np.ascontiguousarray(centers, dtype=np.float64)

@@ -1,0 +1,62 @@
+"""Column moments, and the search for values that are not finite."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewise.kernels import _exact
+from tilewise.kernels._rows import Rows
+from tilewise.plan import Plan, exact_shard_rows
+
+__all__ = ["Stats", "column_stats", "raise_nonfinite"]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Moments of the columns of a data set, each of shape (d,) in float64.
+
+    Attributes
+    ----------
+    mean : ndarray
+    variance : ndarray
+        Population variance.
+    largest : ndarray
+        Largest absolute value.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    largest: np.ndarray
+
+
+def column_stats(rows: Rows, plan: Plan) -> Stats:
+    """Mean, variance and largest magnitude of each column, in one reading of the data.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite; the message names the first such row and column.
+    """
+    mean, squares, largest = _exact.column_moments(
+        rows,
+        isa=plan.isa,
+        shard_rows=exact_shard_rows(rows.n_rows, rows.n_features),
+        n_threads=plan.n_threads,
+    )
+    if not (np.isfinite(mean).all() and np.isfinite(squares).all()):
+        # Finite values near the end of the range overflow here too; only the search tells.
+        raise_nonfinite(rows)
+    return Stats(mean, squares / max(1, rows.n_rows), largest)
+
+
+def raise_nonfinite(rows: Rows, first: int = 0) -> None:
+    """Raise the ValueError that names the first value that is not finite, if there is one."""
+    found = rows.locate_nonfinite(first)
+    if found is None:
+        return
+    row, column, kind = found
+    if kind == "NaN":
+        what = "NaN"
+    else:
+        what = f"infinity or a value too large for {rows.dtype!r}"
+    raise ValueError(f"Input X contains {what}: the first is at row {row}, column {column}.")

@@ -1,0 +1,16 @@
+"""The loops that the rest of tilewise exists to call.
+
+What enters: a `Rows` object (any real dense array, or CSR), float64 centres, buffers that
+the engine allocated, and sizes that the plan chose. What leaves: numbers in those buffers.
+The engine validates; kernels never ask the machine, choose a size or hold state between
+calls. Parallel loops stand here and nowhere else, each with an explicit number of threads.
+
+    c/            the tile body, packing and canonical distances; one source, compiled once
+                  per instruction set
+    _dispatch     which compilations exist, which one this machine can run
+    _rows         where rows come from
+    _assign       one pass: pack, score, certify or decide, keep bounds, update sums
+    _exact        canonical distances, inertia, column moments
+    _seeding      the two passes of greedy k-means++
+    _probe        measured peaks, for benchmarks
+"""

@@ -1,0 +1,66 @@
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+
+from tilewise.kernels._dispatch cimport tw_exact_kernels, tw_tile_kernels
+from tilewise.kernels._rows cimport tw_rows
+
+
+# Everything that one pass reads. Scores are ranked as s = |c|^2/2 - x.c on values that
+# were moved to `origin` and multiplied by `scale`, a power of two.
+cdef struct assign_pass:
+    const tw_rows* rows
+    const tw_tile_kernels* tile
+    const tw_exact_kernels* exact
+    int depth
+    int n_clusters
+    int layout              # CENTRES_IN_LANES, ROWS_IN_LANES or BLAS
+    int score_double        # type of the scores: 0 float, 1 double
+    int lanes
+    int64_t shard_rows
+    int chunk_rows
+    int panel_vectors
+    int n_panels
+    int panels_per_block
+    int depth_block
+    # centres
+    const void* packed      # panels or groups, in the type of the scores
+    const void* row_major   # (k, depth), negated, in the type of the scores
+    const void* half_norms  # (k) in the type of the scores
+    const double* centers   # (k, ldc), canonical
+    ptrdiff_t ldc
+    const double* norms     # (k) upper bounds of the scaled norms
+    const void* origin      # (depth) in the wider of data and scores
+    double scale
+    # error bound: E = alpha (|x||c| + |c|^2/2) + beta (|x| + |c|)^2 + eta (1 + |x|)
+    double alpha
+    double beta
+    double eta
+    double largest_norm
+    int hopeless            # magnitudes outside what the bound covers: decide every row
+    # state of the rows
+    int32_t* labels
+    float* upper            # upper bound of the distance to the own centre, or NULL
+    float* lower            # lower bound of the distance to every other centre
+    int use_bounds
+    int tighten
+    const double* moves     # (k) how far each centre moved since the bounds were made
+    double largest_move
+    double second_move
+    int32_t largest_mover
+    # update
+    int update              # 0 labels only, 1 rows that changed, 2 every row
+    const double* weights   # (n) or NULL
+    const double* shift     # (depth)
+    double* sums            # (slots, k, ldc)
+    double* weight_sums     # (slots, k)
+    int64_t* members        # (slots, k) rows of non-zero weight
+    char* touched           # (slots, k)
+
+
+# What one shard reports.
+cdef struct shard_report:
+    int64_t changed
+    int64_t scored
+    int64_t undecided       # rows that the scores alone did not settle
+    int64_t rescanned       # rows decided among all centres again
+    int64_t bad_row         # first row with a value that is not finite, or -1

@@ -1,0 +1,98 @@
+"""Which compilations of the kernels exist, and which of them this machine can run."""
+
+import os
+
+cdef extern from "c/tw_cpu.h" nogil:
+    int tw_cpu_level()
+
+cdef extern from *:
+    """
+    #include "c/tw_kernels.h"
+    #if defined(__x86_64__) || defined(__i386__)
+    #define TW_IS_X86 1
+    extern const tw_tile_kernels tw_tile_sse2, tw_tile_avx2, tw_tile_avx512;
+    extern const tw_exact_kernels tw_exact_sse2, tw_exact_avx2, tw_exact_avx512;
+    static const tw_tile_kernels *const tw_tiles[] = {&tw_tile_sse2, &tw_tile_avx2, &tw_tile_avx512};
+    static const tw_exact_kernels *const tw_exacts[] = {&tw_exact_sse2, &tw_exact_avx2, &tw_exact_avx512};
+    #else
+    #define TW_IS_X86 0
+    extern const tw_tile_kernels TW_JOIN(tw_tile, TW_BASELINE);
+    extern const tw_exact_kernels TW_JOIN(tw_exact, TW_BASELINE);
+    static const tw_tile_kernels *const tw_tiles[] = {&TW_JOIN(tw_tile, TW_BASELINE)};
+    static const tw_exact_kernels *const tw_exacts[] = {&TW_JOIN(tw_exact, TW_BASELINE)};
+    #endif
+    #define TW_STRING2(x) #x
+    #define TW_STRING(x) TW_STRING2(x)
+    #ifdef _OPENMP
+    #include <omp.h>
+    static int tw_omp_max_threads(void) { return omp_get_max_threads(); }
+    static int tw_has_openmp(void) { return 1; }
+    #else
+    static int tw_omp_max_threads(void) { return 1; }
+    static int tw_has_openmp(void) { return 0; }
+    #endif
+    """
+    const tw_tile_kernels* const* tw_tiles
+    const tw_exact_kernels* const* tw_exacts
+    const char* TW_BASELINE_NAME "TW_STRING(TW_BASELINE)"
+    int TW_IS_X86
+    int tw_omp_max_threads() nogil
+    int tw_has_openmp() nogil
+
+_NAMES = ("sse2", "avx2", "avx512") if TW_IS_X86 else (TW_BASELINE_NAME.decode(),)
+
+
+def available_isas():
+    """Names of the instruction sets that this build has and this machine runs, rising."""
+    return list(_NAMES[: tw_cpu_level() + 1])
+
+
+def isa():
+    """Name of the instruction set in use: the widest, or what TILEWISE_ISA asks for."""
+    available = available_isas()
+    wanted = os.environ.get("TILEWISE_ISA", "").strip().lower()
+    if not wanted:
+        return available[len(available) - 1]
+    if wanted not in available:
+        raise ValueError(
+            f"TILEWISE_ISA={wanted!r} is not available here: this build on this machine "
+            f"runs {', '.join(available)}."
+        )
+    return wanted
+
+
+def has_openmp():
+    """Whether the kernels were compiled with OpenMP; without it they use one thread."""
+    return bool(tw_has_openmp())
+
+
+def omp_max_threads():
+    """Threads that OpenMP would use for the next parallel loop of this thread."""
+    return tw_omp_max_threads()
+
+
+def tile_shape(str name):
+    """Sizes of the register tile of one instruction set, in rows, vectors and bytes."""
+    cdef const tw_tile_kernels* table = tile_kernels(name)
+    return {
+        "vector_bytes": table.vector_bytes,
+        "tile_rows": table.tile_rows,
+        "panel_vectors": table.panel_vectors,
+        "row_panel_vectors": table.row_panel_vectors,
+        "group": table.group,
+    }
+
+
+cdef int _position(str name) except -1:
+    available = available_isas()
+    if name not in available:
+        raise ValueError(f"instruction set {name!r} is not available here: {', '.join(available)} are")
+    return available.index(name)
+
+
+cdef const tw_tile_kernels* tile_kernels(str isa) except NULL:
+    return tw_tiles[_position(isa)]
+
+
+cdef const tw_exact_kernels* exact_kernels(str isa) except NULL:
+    return tw_exacts[_position(isa)]

@@ -1,0 +1,29 @@
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int64_t
+
+
+cdef extern from "c/tw_rows.h" nogil:
+    ctypedef struct tw_rows:
+        const char* data
+        ptrdiff_t row_stride
+        ptrdiff_t column_stride
+        int64_t n_rows
+        int depth
+        int kind
+        int swapped
+        int is_double
+        int direct
+        const void* offsets
+        const void* columns
+        int offset_bytes
+        int column_bytes
+
+    void tw_fetch_rows(const tw_rows* rows, const int64_t* ids, int64_t first, int count,
+                       const void** pointers, void* staging, ptrdiff_t step)
+
+
+cdef class Rows:
+    cdef tw_rows c
+    cdef object _keep
+    cdef readonly object source
+    cdef readonly bint is_sparse

@@ -1,0 +1,148 @@
+"""Rows of a dense array of any real type and layout, or of a CSR matrix, without a copy."""
+
+import numpy as np
+import scipy.sparse as sp
+
+_KINDS = {"f2": 0, "f4": 1, "f8": 2, "i1": 3, "i2": 4, "i4": 5, "i8": 6,
+          "u1": 7, "u2": 8, "u4": 9, "u8": 10, "b1": 7}
+
+
+cdef const void* _address(object array):
+    return <const void*><size_t>array.__array_interface__["data"][0]
+
+
+cdef class Rows:
+    """A view of n rows of d numbers that the kernels can read.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d) or CSR matrix of shape (n, d)
+        Any real dtype, byte order, strides; read-only and memory-mapped arrays too.
+        float32 gives rows of float32; every other type gives rows of float64, converted
+        a chunk at a time while a pass runs.
+
+    Notes
+    -----
+    Types without a kernel of their own (long double, Python objects) are converted once,
+    whole. Stored values of a CSR matrix that are neither float32 nor float64 are as well.
+    """
+
+    def __init__(self, X):
+        if isinstance(X, Rows):
+            X = (<Rows>X).source
+        self.is_sparse = sp.issparse(X)
+        if self.is_sparse:
+            X = X if X.format == "csr" else X.tocsr()
+        else:
+            X = np.asarray(X)
+        if X.ndim != 2:
+            raise ValueError(f"rows must be two-dimensional, got {X.ndim} dimension(s)")
+        if X.shape[1] > 2**30:
+            raise ValueError(f"at most 2**30 features are supported, got {X.shape[1]}")
+        values = X.data if self.is_sparse else X
+        kind = values.dtype.kind + str(values.dtype.itemsize)
+        native = values.dtype.isnative
+        if kind not in _KINDS or (self.is_sparse and (kind not in ("f4", "f8") or not native)):
+            if values.dtype.kind == "c":
+                raise ValueError("Complex data not supported")
+            kind = "f4" if kind == "f4" else "f8"
+            values = np.ascontiguousarray(values, dtype=kind)
+            native = True
+            X = X if self.is_sparse else values
+        self.source = X
+        self.c.n_rows, self.c.depth = X.shape
+        self.c.kind = _KINDS[kind]
+        self.c.swapped = not native
+        self.c.is_double = kind != "f4"
+        if self.is_sparse:
+            values = np.ascontiguousarray(values)
+            offsets = self._index_array(X.indptr)
+            columns = self._index_array(X.indices)
+            self._check_structure(X, offsets, columns, values)
+            self._keep = (values, offsets, columns)
+            self.c.offsets, self.c.offset_bytes = _address(offsets), offsets.itemsize
+            self.c.columns, self.c.column_bytes = _address(columns), columns.itemsize
+            self.c.direct = False
+        else:
+            self._keep = values
+            self.c.offsets = self.c.columns = NULL
+            self.c.row_stride, self.c.column_stride = values.strides
+            plain = native and kind in ("f4", "f8") and values.flags.aligned
+            self.c.direct = plain and (X.shape[1] == 1 or values.strides[1] == values.itemsize)
+            # A row stride that is no multiple of the item size would misalign every other row.
+            if values.strides[0] % values.itemsize:
+                self.c.direct = False
+        self.c.data = <const char*>_address(values)
+
+    @staticmethod
+    def _index_array(array):
+        wide = array.dtype.itemsize > 4
+        return np.ascontiguousarray(array, dtype=np.int64 if wide else np.int32)
+
+    @staticmethod
+    def _check_structure(X, offsets, columns, values):
+        # A broken index array would read outside memory; scipy checks only on request.
+        if offsets.size != X.shape[0] + 1 or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise ValueError("the row offsets (indptr) of the CSR matrix are not valid")
+        stored = int(offsets[X.shape[0]])
+        if stored > min(columns.size, values.size):
+            raise ValueError("the CSR matrix names more stored values than it has")
+        if stored:
+            used = columns[:stored]
+            if used.min() < 0 or used.max() >= X.shape[1]:
+                raise ValueError("the CSR matrix holds a column index outside its shape")
+
+    @property
+    def n_rows(self):
+        """Number of rows."""
+        return self.c.n_rows
+
+    @property
+    def n_features(self):
+        """Number of columns."""
+        return self.c.depth
+
+    @property
+    def dtype(self):
+        """Type of the rows handed out: float32 for float32 data, else float64."""
+        return np.dtype(np.float64 if self.c.is_double else np.float32)
+
+    @property
+    def is_direct(self):
+        """Whether the kernels read the rows where they stand, without staging."""
+        return bool(self.c.direct)
+
+    def take(self, indices):
+        """Rows by index, as a C-contiguous array of `dtype`."""
+        indices = np.asarray(indices, dtype=np.int64).reshape(-1)
+        n = self.c.n_rows
+        if indices.size and (indices.min() < 0 or indices.max() >= n):
+            raise IndexError(f"row indices must lie in [0, {n})")
+        out = np.empty((indices.size, self.c.depth), dtype=self.dtype)
+        cdef const int64_t[::1] ids = indices
+        cdef char[::1] to
+        cdef const void* pointer
+        cdef tw_rows copying = self.c
+        cdef ptrdiff_t i, step = self.c.depth * out.itemsize
+        if not out.size:
+            return out
+        to = out.reshape(-1).view(np.int8)
+        copying.direct = False
+        for i in range(ids.shape[0]):
+            tw_fetch_rows(&copying, &ids[i], 0, 1, &pointer, &to[i * step], copying.depth)
+        return out
+
+    def locate_nonfinite(self, first=0):
+        """Row, column and kind ("NaN" or "infinity") of the first value that is not finite.
+
+        Returns None if there is none from row `first` on.
+        """
+        step = max(1, 2**20 // max(1, self.n_features))
+        for start in range(first, self.n_rows, step):
+            block = self.take(np.arange(start, min(start + step, self.n_rows)))
+            bad = ~np.isfinite(block)
+            if bad.any():
+                row, column = np.unravel_index(np.argmax(bad), bad.shape)
+                what = "NaN" if np.isnan(block[row, column]) else "infinity"
+                return start + int(row), int(column), what
+        return None

@@ -1,0 +1,291 @@
+"""The passes of greedy k-means++: what each candidate would gain, and taking the best.
+
+A row keeps its squared distance m to the closest seed and which seed that is. A candidate
+whose squared distance to that seed exceeds 4 m cannot be closer (triangle inequality, as
+in Raff, "Exact Acceleration of K-Means++ and K-Means||", IJCAI 2021), so late passes read
+few rows. The numbers are those of a pass without this test, bit for bit.
+"""
+
+import numpy as np
+
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t, uint16_t
+
+from tilewise.kernels._dispatch cimport exact_kernels, tw_exact_kernels
+from tilewise.kernels._rows cimport Rows, tw_fetch_rows, tw_rows
+
+cdef enum:
+    BLOCK = 64
+    # One bit each in the mask of a row.
+    MOST_TRIALS = 16
+
+# The canonical distance is within 2**-40 of the true one for any depth below 2**12 lanes of
+# eight; a margin of 2**-20 leaves no room for it to matter.
+cdef double MARGIN = 4.0 * (1.0 + 2.0**-20)
+# Below this the rounding of a distance is no longer relative.
+cdef double SMALLEST = 1e-280
+
+most_trials = MOST_TRIALS
+
+
+cdef struct seeding_pass:
+    const tw_rows* rows
+    const tw_exact_kernels* exact
+    int64_t shard_rows
+    ptrdiff_t step
+    const double* weights
+    double* closest         # (n)
+    int32_t* owner          # (n)
+    uint16_t* gained        # (n) bit t: candidate t is closer
+    const double* trials    # (n_trials, ldc)
+    ptrdiff_t ldc
+    int n_trials
+    const double* gaps      # (seeds, n_trials) candidate to seed
+    const double* nearest   # (seeds) least of gaps
+    double* out             # (shards, n_trials) or (shards)
+    char* staging
+    ptrdiff_t staging_bytes
+
+
+cdef void* _pointer(object array) except? NULL:
+    return <void*><size_t>array.__array_interface__["data"][0]
+
+
+cdef inline bint _too_far(double gap, double closest) noexcept nogil:
+    return gap > MARGIN * closest and (closest > SMALLEST or closest == 0.0)
+
+
+cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept nogil:
+    cdef const void* pointers[BLOCK]
+    cdef int64_t ids[BLOCK]
+    cdef double gap[MOST_TRIALS]
+    cdef double gain[MOST_TRIALS]
+    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
+    cdef int r, t, n, count
+    cdef uint16_t mask
+    cdef double m, weight = 1.0
+    cdef const double* far
+    cdef bint any_pruned
+    if stop > p.rows.n_rows:
+        stop = p.rows.n_rows
+    for t in range(p.n_trials):
+        gain[t] = 0.0
+    while first < stop:
+        count = BLOCK if stop - first > BLOCK else <int>(stop - first)
+        n = 0
+        for r in range(count):
+            i = first + r
+            p.gained[i] = 0
+            if not _too_far(p.nearest[p.owner[i]], p.closest[i]):
+                ids[n] = i
+                n += 1
+        first += count
+        if n == 0:
+            continue
+        tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
+        for r in range(n):
+            i = ids[r]
+            m = p.closest[i]
+            if p.weights != NULL:
+                weight = p.weights[i]
+            far = p.gaps + <ptrdiff_t>p.owner[i] * p.n_trials
+            any_pruned = False
+            for t in range(p.n_trials):
+                if _too_far(far[t], m):
+                    any_pruned = True
+            mask = 0
+            if any_pruned:
+                for t in range(p.n_trials):
+                    gap[t] = INFINITY
+                    if not _too_far(far[t], m):
+                        if p.rows.is_double:
+                            gap[t] = p.exact.distance_f8(<const double*>pointers[r], p.trials + t * p.ldc,
+                                                         p.rows.depth)
+                        else:
+                            gap[t] = p.exact.distance_f4(<const float*>pointers[r], p.trials + t * p.ldc,
+                                                         p.rows.depth)
+            elif p.rows.is_double:
+                p.exact.distances_f8(<const double*>pointers[r], p.trials, p.ldc, p.n_trials, p.rows.depth, gap)
+            else:
+                p.exact.distances_f4(<const float*>pointers[r], p.trials, p.ldc, p.n_trials, p.rows.depth, gap)
+            for t in range(p.n_trials):
+                if gap[t] < m:
+                    mask |= <uint16_t>(1 << t)
+                    gain[t] += weight * (m - gap[t])
+            p.gained[i] = mask
+    for t in range(p.n_trials):
+        p.out[shard * p.n_trials + t] = gain[t]
+
+
+cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int trial, int32_t seed) noexcept nogil:
+    cdef const void* pointers[BLOCK]
+    cdef int64_t ids[BLOCK]
+    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
+    cdef int r, n, count
+    cdef double total = 0.0
+    cdef const double* c = p.trials + trial * p.ldc
+    if stop > p.rows.n_rows:
+        stop = p.rows.n_rows
+    while first < stop:
+        count = BLOCK if stop - first > BLOCK else <int>(stop - first)
+        n = 0
+        for r in range(count):
+            if p.gained[first + r] >> trial & 1:
+                ids[n] = first + r
+                n += 1
+        if n:
+            tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
+        for r in range(n):
+            i = ids[r]
+            p.owner[i] = seed
+            if p.rows.is_double:
+                p.closest[i] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
+            else:
+                p.closest[i] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
+        for r in range(count):
+            i = first + r
+            total += p.closest[i] * p.weights[i] if p.weights != NULL else p.closest[i]
+        first += count
+    p.out[shard] = total
+
+
+cdef class Seeding:
+    """Closest seed of every row while seeds are added.
+
+    Parameters
+    ----------
+    rows : Rows
+    weights : float64 (n,) or None
+    isa : str
+    shard_rows, n_threads : int
+    """
+
+    cdef seeding_pass p
+    cdef Rows rows
+    cdef int threads
+    cdef int64_t n_shards
+    cdef object _keep
+    cdef double[::1] totals
+
+    def __init__(self, Rows rows, const double[::1] weights, *, str isa, int64_t shard_rows, int n_threads):
+        cdef seeding_pass* p = &self.p
+        cdef int64_t n = rows.c.n_rows
+        if n == 0 or (weights is not None and weights.shape[0] != n):
+            raise ValueError("seeding needs at least one row, and one weight per row")
+        self.rows = rows
+        self.threads = n_threads
+        self.n_shards = (n + shard_rows - 1) // shard_rows
+        p.rows = &rows.c
+        p.exact = exact_kernels(isa)
+        p.shard_rows = shard_rows
+        p.step = (rows.c.depth + 7) // 8 * 8
+        p.weights = &weights[0] if weights is not None else NULL
+        closest = np.full(n, np.inf)
+        owner = np.zeros(n, dtype=np.int32)
+        gained = np.ones(n, dtype=np.uint16)
+        p.staging_bytes = 0 if rows.c.direct else BLOCK * p.step * 8
+        staging = np.zeros(max(1, p.staging_bytes * n_threads), dtype=np.uint8)
+        self.totals = np.zeros(self.n_shards)
+        self._keep = (closest, owner, gained, staging, weights)
+        p.closest = <double*>_pointer(closest)
+        p.owner = <int32_t*>_pointer(owner)
+        p.gained = <uint16_t*>_pointer(gained)
+        p.staging = <char*>_pointer(staging)
+
+    @property
+    def closest(self):
+        """Squared canonical distance of each row to its closest seed."""
+        return self._keep[0]
+
+    def gains(self, const double[:, ::1] trials, const double[:, ::1] gaps, const double[::1] nearest):
+        """How much each candidate would lower the potential; candidates (t, ldc) are padded.
+
+        gaps is (seeds, t): squared distances of the candidates to the seeds so far, and
+        nearest the least of each row of it.
+        """
+        cdef seeding_pass p = self.p
+        cdef int64_t s
+        cdef int threads = self.threads
+        if trials.shape[0] > MOST_TRIALS or gaps.shape[1] != trials.shape[0]:
+            raise ValueError(f"at most {MOST_TRIALS} candidates per pass, each with its gaps")
+        p.trials = &trials[0, 0]
+        p.ldc = trials.shape[1]
+        p.n_trials = <int>trials.shape[0]
+        p.gaps = &gaps[0, 0]
+        p.nearest = &nearest[0]
+        out = np.zeros((self.n_shards, p.n_trials))
+        p.out = <double*>_pointer(out)
+        for s in prange(self.n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+            _gain_shard(&p, s, threadid())
+        total = np.zeros(p.n_trials)
+        for s in range(self.n_shards):
+            total += out[s]
+        return total
+
+    def take(self, const double[:, ::1] trials, int trial, int32_t seed):
+        """Make one candidate of the last pass a seed; returns the new potential."""
+        cdef seeding_pass p = self.p
+        cdef int64_t s
+        cdef int threads = self.threads
+        cdef double total = 0.0
+        p.trials = &trials[0, 0]
+        p.ldc = trials.shape[1]
+        p.out = &self.totals[0]
+        for s in prange(self.n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+            _take_shard(&p, s, threadid(), trial, seed)
+        for s in range(self.n_shards):
+            total += self.totals[s]
+        return total
+
+    def locate(self, double target):
+        """First row at which the running sum of weight x distance reaches the target."""
+        cdef seeding_pass* p = &self.p
+        cdef double reached = 0.0
+        cdef int64_t s = 0, i, n = p.rows.n_rows
+        while s < self.n_shards - 1 and reached + self.totals[s] < target:
+            reached += self.totals[s]
+            s += 1
+        for i in range(s * p.shard_rows, n):
+            reached += p.closest[i] * p.weights[i] if p.weights != NULL else p.closest[i]
+            if reached >= target:
+                return i
+        return n - 1
+
+
+def weighted_choice(double draw, int64_t n, const double[::1] weights=None):
+    """The row that ``RandomState.choice(n, p=weights / weights.sum())`` picks for one draw.
+
+    The same sums in the same order as NumPy's, without its two arrays of n doubles.
+    """
+    cdef double total = 0.0, running = 0.0, share = 1.0 / n if n else 0.0
+    cdef int64_t i, picked = n - 1
+    with nogil:
+        for i in range(n):
+            total += share if weights is None else weights[i]
+        for i in range(n):
+            running += share if weights is None else weights[i]
+            if running / total > draw:
+                picked = i
+                break
+    return picked
+
+
+def seed_gaps(const double[:, ::1] seeds, Py_ssize_t count, const double[:, ::1] trials, int depth, *,
+              str isa, int n_threads):
+    """Squared distances (count, t) between padded seeds and candidates, and the least per seed."""
+    cdef const tw_exact_kernels* exact = exact_kernels(isa)
+    cdef Py_ssize_t j, t, n_trials = trials.shape[0]
+    cdef int threads = n_threads if count * n_trials * depth > 100000 else 1
+    gaps = np.empty((count, n_trials))
+    nearest = np.empty(count)
+    cdef double[:, ::1] out = gaps
+    cdef double[::1] least = nearest
+    for j in prange(count, nogil=True, schedule="static", num_threads=threads):
+        exact.distances_f8(&seeds[j, 0], &trials[0, 0], trials.shape[1], <int>n_trials, depth, &out[j, 0])
+        least[j] = out[j, 0]
+        for t in range(1, n_trials):
+            if out[j, t] < least[j]:
+                least[j] = out[j, t]
+    return gaps, nearest

@@ -1,0 +1,76 @@
+/* One table of kernels per instruction set; the drivers in Cython see nothing else.
+ *
+ * Layouts
+ *   rows     packed in tiles of `tile_rows`: element (r, l) of a tile stands at
+ *            ((l / lanes) * tile_rows + r) * lanes + l % lanes
+ *   panels   `panel` = panel_vectors * lanes centres side by side: first one row of
+ *            half squared norms, then `depth` rows of *negated* coordinates
+ *   row panels (rows in lanes)      element (l, r) at l * row_panel + r
+ *   groups   `group` centres: half squared norms, then depth x group negated coordinates
+ * Kernels never allocate, validate, raise or print.
+ */
+#ifndef TW_KERNELS_H
+#define TW_KERNELS_H
+
+#include <stdint.h>
+#include <stddef.h>
+
+/* best, second and ordinal are (rows, lanes): the running best score of each lane, the
+ * second best of each lane, and which vector of centres the best came from. */
+#define TW_DECLARE_TILE(T, I, SUFFIX)                                                            \
+    void (*assign_##SUFFIX)(const T *tiles, int n_tiles, int depth, int depth_block,             \
+                            const T *panels, int n_panels, int panel_vectors, int first_ordinal, \
+                            T *best, T *second, I *ordinal, T *scratch);                         \
+    void (*certify_##SUFFIX)(int n_rows, const T *best, const T *second, const I *ordinal,       \
+                             const T *band, int32_t *label, T *lowest, T *next);                 \
+    void (*assign_lanes_##SUFFIX)(const T *row_panels, int n_row_panels, int depth,              \
+                                  const T *groups, int n_groups, int first,                      \
+                                  T *best, T *second, I *index);                                 \
+    void (*certify_lanes_##SUFFIX)(int n_rows, const T *best, const T *second, const I *index,   \
+                                   const T *band, int32_t *label);                               \
+    void (*scan_##SUFFIX)(int n_rows, int k, const T *scores, ptrdiff_t ld, const T *half_norms, \
+                          T *best, T *second, I *index);
+
+/* S is the type of the data, T of the scores, W the wider of the two. */
+#define TW_DECLARE_PACK(S, T, W, SUFFIX)                                                      \
+    void (*pack_##SUFFIX)(int n_rows, int depth, const S *const *rows, const W *origin,       \
+                          W scale, T *out, ptrdiff_t row_step, ptrdiff_t segment_step,        \
+                          int tile_rows, ptrdiff_t tile_step, T *norms);                      \
+    void (*pack_lanes_##SUFFIX)(int n_rows, int depth, const S *const *rows, const W *origin, \
+                                W scale, T *out, T *norms);
+
+/* c is (count, ldc) with rows padded by zeros to a multiple of eight. */
+#define TW_DECLARE_EXACT(S, SUFFIX)                                                          \
+    double (*distance_##SUFFIX)(const S *x, const double *c, int depth);                     \
+    void (*distances_##SUFFIX)(const S *x, const double *c, ptrdiff_t ldc, int count,        \
+                               int depth, double *out);                                      \
+    void (*accumulate_##SUFFIX)(const S *x, const double *shift, double weight, int depth,   \
+                                double *sums);                                               \
+    void (*moments_##SUFFIX)(const S *const *rows, int n_rows, int depth, double *mean,      \
+                             double *squares, double *largest);
+
+typedef struct tw_tile_kernels {
+    int vector_bytes;
+    int tile_rows;         /* rows per register tile */
+    int panel_vectors;     /* vectors of centres per panel */
+    int row_panel_vectors; /* vectors of rows per row panel */
+    int group;             /* centres per group, rows in lanes */
+    TW_DECLARE_TILE(float, int32_t, f4)
+    TW_DECLARE_TILE(double, int64_t, f8)
+    TW_DECLARE_PACK(float, float, float, f4f4)
+    TW_DECLARE_PACK(float, double, double, f4f8)
+    TW_DECLARE_PACK(double, float, double, f8f4)
+    TW_DECLARE_PACK(double, double, double, f8f8)
+    double (*multiply_adds_f4)(long repeats);
+    double (*multiply_adds_f8)(long repeats);
+} tw_tile_kernels;
+
+typedef struct tw_exact_kernels {
+    TW_DECLARE_EXACT(float, f4)
+    TW_DECLARE_EXACT(double, f8)
+} tw_exact_kernels;
+
+#define TW_JOIN2(a, b) a##_##b
+#define TW_JOIN(a, b) TW_JOIN2(a, b)
+
+#endif

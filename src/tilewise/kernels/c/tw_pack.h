@@ -1,0 +1,54 @@
+/* Packing: out = (x - origin) * scale in the type of the scores, with squared norms.
+ * Included once per pair (S of the data, T of the scores) with S, T, P(name) and
+ * W, the wider of the two, defined. scale is a power of two: it only moves exponents.
+ */
+
+#define LANES ((int)(TW_VECTOR_BYTES / sizeof(T)))
+
+/* Element (r, l) goes to tile r / tile_rows, at (r % tile_rows) * row_step +
+ * (l / LANES) * segment_step + l % LANES. The last segment is filled with zeros. */
+static void P(pack)(int n_rows, int depth, const S *const *rows, const W *origin, W scale,
+                    T *out, ptrdiff_t row_step, ptrdiff_t segment_step, int tile_rows,
+                    ptrdiff_t tile_step, T *norms) {
+    for (int r = 0; r < n_rows; r++) {
+        const S *restrict x = rows[r];
+        T *restrict to = out + (r / tile_rows) * tile_step + (r % tile_rows) * row_step;
+        T sum[LANES];
+        for (int l = 0; l < LANES; l++) sum[l] = 0;
+        int start = 0;
+        for (; start + LANES <= depth; start += LANES, to += segment_step)
+            for (int l = 0; l < LANES; l++) {
+                const T value = (T)(((W)x[start + l] - origin[start + l]) * scale);
+                to[l] = value;
+                sum[l] += value * value;
+            }
+        if (start < depth)
+            for (int l = 0; l < LANES; l++) {
+                const T value = start + l < depth ? (T)(((W)x[start + l] - origin[start + l]) * scale) : 0;
+                to[l] = value;
+                sum[l] += value * value;
+            }
+        T norm = 0;
+        for (int l = 0; l < LANES; l++) norm += sum[l];
+        norms[r] = norm;
+    }
+}
+
+/* Element (r, l) goes to row panel r / width, at l * width + r % width. */
+static void P(pack_lanes)(int n_rows, int depth, const S *const *rows, const W *origin, W scale,
+                          T *out, T *norms) {
+    const int width = TW_ROW_PANEL_VECTORS * LANES;
+    for (int r = 0; r < n_rows; r++) {
+        const S *restrict x = rows[r];
+        T *restrict to = out + (ptrdiff_t)(r / width) * width * depth + r % width;
+        T norm = 0;
+        for (int l = 0; l < depth; l++) {
+            const T value = (T)(((W)x[l] - origin[l]) * scale);
+            to[(ptrdiff_t)l * width] = value;
+            norm += value * value;
+        }
+        norms[r] = norm;
+    }
+}
+
+#undef LANES

@@ -1,0 +1,118 @@
+#include "tw_rows.h"
+
+#include <string.h>
+
+static inline uint16_t swap2(uint16_t v) { return __builtin_bswap16(v); }
+static inline uint32_t swap4(uint32_t v) { return __builtin_bswap32(v); }
+static inline uint64_t swap8(uint64_t v) { return __builtin_bswap64(v); }
+static inline uint8_t swap1(uint8_t v) { return v; }
+
+/* IEEE 754 binary16, widened without loss. */
+static inline float half_to_float(uint16_t half) {
+    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = (half >> 10) & 31, fraction = half & 1023;
+    uint32_t bits;
+    if (exponent == 31)
+        bits = sign | 0x7f800000u | fraction << 13;
+    else if (exponent)
+        bits = sign | (exponent + 112) << 23 | fraction << 13;
+    else {
+        const float value = (float)fraction * 0x1p-24f;
+        return sign ? -value : value;
+    }
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+#define READER(NAME, U, TYPE, SWAP)                                       \
+    static inline TYPE read_##NAME(const char *at, int swapped) {         \
+        U bits;                                                           \
+        TYPE value;                                                       \
+        memcpy(&bits, at, sizeof bits);                                   \
+        if (swapped) bits = SWAP(bits);                                   \
+        memcpy(&value, &bits, sizeof value);                              \
+        return value;                                                     \
+    }
+READER(f4, uint32_t, float, swap4)
+READER(f8, uint64_t, double, swap8)
+READER(i1, uint8_t, int8_t, swap1)
+READER(i2, uint16_t, int16_t, swap2)
+READER(i4, uint32_t, int32_t, swap4)
+READER(i8, uint64_t, int64_t, swap8)
+READER(u1, uint8_t, uint8_t, swap1)
+READER(u2, uint16_t, uint16_t, swap2)
+READER(u4, uint32_t, uint32_t, swap4)
+READER(u8, uint64_t, uint64_t, swap8)
+static inline float read_f2(const char *at, int swapped) { return half_to_float(read_u2(at, swapped)); }
+
+/* Columns outside, rows inside where that is how the memory runs (Fortran order). */
+#define COPY(READ, OUT)                                                                      \
+    if (by_columns)                                                                          \
+        for (int l = 0; l < rows->depth; l++)                                                \
+            for (int r = 0; r < count; r++)                                                  \
+                ((OUT *)staging)[r * step + l] =                                             \
+                    (OUT)READ(rows->data + (ids ? ids[r] : first + r) * rows->row_stride +   \
+                              l * rows->column_stride, rows->swapped);                       \
+    else                                                                                     \
+        for (int r = 0; r < count; r++) {                                                    \
+            const char *from = rows->data + (ids ? ids[r] : first + r) * rows->row_stride;   \
+            for (int l = 0; l < rows->depth; l++)                                            \
+                ((OUT *)staging)[r * step + l] = (OUT)READ(from + l * rows->column_stride, rows->swapped); \
+        }                                                                                    \
+    break;
+
+#define COPY_KINDS(OUT)                \
+    switch (rows->kind) {              \
+        case TW_F2: COPY(read_f2, OUT) \
+        case TW_F4: COPY(read_f4, OUT) \
+        case TW_F8: COPY(read_f8, OUT) \
+        case TW_I1: COPY(read_i1, OUT) \
+        case TW_I2: COPY(read_i2, OUT) \
+        case TW_I4: COPY(read_i4, OUT) \
+        case TW_I8: COPY(read_i8, OUT) \
+        case TW_U1: COPY(read_u1, OUT) \
+        case TW_U2: COPY(read_u2, OUT) \
+        case TW_U4: COPY(read_u4, OUT) \
+        case TW_U8: COPY(read_u8, OUT) \
+    }
+
+static inline int64_t entry(const void *array, int bytes, int64_t i) {
+    return bytes == 4 ? ((const int32_t *)array)[i] : ((const int64_t *)array)[i];
+}
+
+#define SCATTER(IN, OUT)                                                                     \
+    for (int r = 0; r < count; r++) {                                                        \
+        const int64_t row = ids ? ids[r] : first + r;                                        \
+        const int64_t stop = entry(rows->offsets, rows->offset_bytes, row + 1);              \
+        OUT *to = (OUT *)staging + r * step;                                                 \
+        memset(to, 0, sizeof(OUT) * (size_t)rows->depth);                                    \
+        for (int64_t e = entry(rows->offsets, rows->offset_bytes, row); e < stop; e++)       \
+            to[entry(rows->columns, rows->column_bytes, e)] += (OUT)((const IN *)rows->data)[e]; \
+    }
+
+void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int count,
+                   const void **pointers, void *staging, ptrdiff_t step) {
+    if (rows->direct) {
+        for (int r = 0; r < count; r++)
+            pointers[r] = rows->data + (ids ? ids[r] : first + r) * rows->row_stride;
+        return;
+    }
+    const size_t item = rows->is_double ? 8 : 4;
+    for (int r = 0; r < count; r++) pointers[r] = (char *)staging + (size_t)r * (size_t)step * item;
+    if (rows->offsets) {
+        if (rows->is_double) {
+            SCATTER(double, double)
+        } else {
+            SCATTER(float, float)
+        }
+        return;
+    }
+    const ptrdiff_t across = rows->row_stride < 0 ? -rows->row_stride : rows->row_stride;
+    const ptrdiff_t along = rows->column_stride < 0 ? -rows->column_stride : rows->column_stride;
+    const int by_columns = across < along;
+    if (rows->is_double) {
+        COPY_KINDS(double)
+    } else {
+        COPY_KINDS(float)
+    }
+}

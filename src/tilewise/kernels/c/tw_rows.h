@@ -1,0 +1,32 @@
+/* Where rows come from: any strided dense array of a real type, or CSR. What is not
+ * already a plain row of float or double is staged, a chunk at a time. */
+#ifndef TW_ROWS_H
+#define TW_ROWS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum tw_kind { TW_F2, TW_F4, TW_F8, TW_I1, TW_I2, TW_I4, TW_I8, TW_U1, TW_U2, TW_U4, TW_U8 };
+
+typedef struct tw_rows {
+    const char *data;         /* dense: element (0, 0); CSR: the stored values */
+    ptrdiff_t row_stride;     /* bytes */
+    ptrdiff_t column_stride;  /* bytes */
+    int64_t n_rows;
+    int depth;
+    int kind;                 /* enum tw_kind, of the stored values */
+    int swapped;              /* the other byte order */
+    int is_double;            /* type of the rows handed out: 0 float, 1 double */
+    int direct;               /* rows can be used where they stand */
+    const void *offsets;      /* CSR: row starts, or NULL for a dense array */
+    const void *columns;      /* CSR: column of each stored value */
+    int offset_bytes;
+    int column_bytes;
+} tw_rows;
+
+/* pointers is (count): row ids[r] (or first + r without ids), staged into
+ * staging (count, step) where the rows are not direct. Duplicate entries of a CSR row add up. */
+void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int count,
+                   const void **pointers, void *staging, ptrdiff_t step);
+
+#endif

@@ -1,0 +1,220 @@
+/* The tile body: scores of a few packed rows against one panel of centres, kept in
+ * registers, folded at once into best and second best per lane. Included once per
+ * score type with T, I, V, VI, VU and F(name) defined.
+ */
+
+#define LANES ((int)(TW_VECTOR_BYTES / sizeof(T)))
+
+TW_INLINE V F(splat)(T x) { return x - (V){0}; }
+TW_INLINE VI F(splat_index)(I x) { return x - (VI){0}; }
+
+/* acc is (ROWS, vectors): acc += rows (ROWS, depth) x panel (depth, vectors * LANES).
+ * Level: acc and one row of the panel in registers; the row tile in L1; the panel
+ * streams from L2 (or L1 where it fits). */
+TW_INLINE void F(multiply)(const int vectors, const T *restrict x, const T *restrict panel, int depth,
+                           V acc[TW_TILE_ROWS][TW_PANEL_VECTORS]) {
+    /* 1. segments of the depth, one vector wide in the packed rows */
+    for (int left = depth; left > 0; left -= LANES) {
+        const int n = left < LANES ? left : LANES;
+        /* 2. one step of the depth */
+        for (int l = 0; l < n; l++) {
+            V c[TW_PANEL_VECTORS];
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) c[v] = *(const V *)(panel + v * LANES);
+            panel += vectors * LANES;
+#pragma GCC unroll 16
+            for (int r = 0; r < TW_TILE_ROWS; r++) {
+                const V broadcast = F(splat)(x[r * LANES + l]);
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++) acc[r][v] += broadcast * c[v];
+            }
+        }
+        x += TW_TILE_ROWS * LANES;
+    }
+}
+
+TW_INLINE void F(fold)(V score, VI ordinal, V *best, V *second, VI *index) {
+    *second = F(min)(*second, F(max)(*best, score));
+    *index = F(less_select)(score, *best, ordinal, *index);
+    *best = F(min)(score, *best);
+}
+
+TW_INLINE void F(fold_tile)(const int vectors, V acc[TW_TILE_ROWS][TW_PANEL_VECTORS], I ordinal,
+                            T *restrict best, T *restrict second, I *restrict index) {
+    VI which[TW_PANEL_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) which[v] = F(splat_index)(ordinal + v);
+#pragma GCC unroll 16
+    for (int r = 0; r < TW_TILE_ROWS; r++) {
+        V b = *(V *)(best + r * LANES), s = *(V *)(second + r * LANES);
+        VI i = *(VI *)(index + r * LANES);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) F(fold)(acc[r][v], which[v], &b, &s, &i);
+        *(V *)(best + r * LANES) = b;
+        *(V *)(second + r * LANES) = s;
+        *(VI *)(index + r * LANES) = i;
+    }
+}
+
+TW_INLINE void F(assign_width)(const int vectors, const T *tiles, int n_tiles, int depth, int depth_block,
+                               const T *panels, int n_panels, int first_ordinal,
+                               T *best, T *second, I *ordinal, T *scratch) {
+    const int width = vectors * LANES;
+    const ptrdiff_t panel_step = (ptrdiff_t)(depth + 1) * width;
+    const int segments = (depth + LANES - 1) / LANES;
+    const ptrdiff_t tile_step = (ptrdiff_t)segments * LANES * TW_TILE_ROWS;
+    const ptrdiff_t state_step = (ptrdiff_t)TW_TILE_ROWS * LANES;
+
+    /* 1. row tiles (L1) */
+    for (int t = 0; t < n_tiles; t++) {
+        const T *x = tiles + t * tile_step;
+        T *b = best + t * state_step, *s = second + t * state_step;
+        I *o = ordinal + t * state_step;
+        /* 2. blocks of the depth: one, unless a row is long */
+        for (int start = 0; start < depth; start += depth_block) {
+            const int stop = start + depth_block < depth ? start + depth_block : depth;
+            /* 3. panels (from L2) */
+            for (int p = 0; p < n_panels; p++) {
+                const T *panel = panels + p * panel_step;
+                V acc[TW_TILE_ROWS][TW_PANEL_VECTORS];
+                V from[TW_PANEL_VECTORS];
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++)
+                    from[v] = start == 0 ? *(const V *)(panel + v * LANES) : (V){0};
+#pragma GCC unroll 16
+                for (int r = 0; r < TW_TILE_ROWS; r++)
+#pragma GCC unroll 4
+                    for (int v = 0; v < vectors; v++) acc[r][v] = from[v];
+                F(multiply)(vectors, x + (ptrdiff_t)start * TW_TILE_ROWS,
+                            panel + (ptrdiff_t)(start + 1) * width, stop - start, acc);
+                if (stop == depth && start == 0) {
+                    F(fold_tile)(vectors, acc, first_ordinal + p * vectors, b, s, o);
+                    continue;
+                }
+                V *partial = (V *)(scratch + (ptrdiff_t)p * TW_TILE_ROWS * width);
+#pragma GCC unroll 16
+                for (int r = 0; r < TW_TILE_ROWS; r++)
+#pragma GCC unroll 4
+                    for (int v = 0; v < vectors; v++) {
+                        if (start) acc[r][v] += partial[r * vectors + v];
+                        if (stop < depth) partial[r * vectors + v] = acc[r][v];
+                    }
+                if (stop == depth) F(fold_tile)(vectors, acc, first_ordinal + p * vectors, b, s, o);
+            }
+        }
+    }
+}
+
+static void F(assign)(const T *tiles, int n_tiles, int depth, int depth_block,
+                      const T *panels, int n_panels, int panel_vectors, int first_ordinal,
+                      T *best, T *second, I *ordinal, T *scratch) {
+    if (panel_vectors == 1)
+        F(assign_width)(1, tiles, n_tiles, depth, depth_block, panels, n_panels, first_ordinal,
+                        best, second, ordinal, scratch);
+    else
+        F(assign_width)(TW_PANEL_VECTORS, tiles, n_tiles, depth, depth_block, panels, n_panels,
+                        first_ordinal, best, second, ordinal, scratch);
+}
+
+/* label is (rows): the centre whose score is the only one within band of the lowest,
+ * or -1. lowest and next are the two lowest scores of the row. */
+static void F(certify)(int n_rows, const T *best, const T *second, const I *ordinal,
+                       const T *band, int32_t *label, T *lowest, T *next) {
+    for (int r = 0; r < n_rows; r++) {
+        const V b = *(const V *)(best + r * LANES), s = *(const V *)(second + r * LANES);
+        const V low = F(lowest)(b);
+        const V limit = low + F(splat)(band[r]);
+        const uint32_t within = F(not_above)(b, limit);
+        const uint32_t crowded = F(not_above)(s, limit) | (within & (within - 1));
+        const int lane = within ? __builtin_ctz(within) : 0;
+        const I where = ordinal[r * LANES + lane];
+        label[r] = within && !crowded ? (int32_t)(where * LANES + lane) : -1;
+        V others = b;
+        others[lane] = __builtin_inf();
+        lowest[r] = low[0];
+        next[r] = F(lowest)(F(min)(others, s))[0];
+    }
+}
+
+/* The same fold with rows in the lanes: nothing is left to reduce across lanes, which
+ * pays where rows are short. Level: row panel and group in L1, state in registers. */
+static void F(assign_lanes)(const T *row_panels, int n_row_panels, int depth,
+                            const T *groups, int n_groups, int first,
+                            T *restrict best, T *restrict second, I *restrict index) {
+    const ptrdiff_t width = TW_ROW_PANEL_VECTORS * LANES;
+    const ptrdiff_t group_step = (ptrdiff_t)(depth + 1) * TW_GROUP;
+    for (int p = 0; p < n_row_panels; p++) {
+        const T *x = row_panels + p * width * depth;
+        V b[TW_ROW_PANEL_VECTORS], s[TW_ROW_PANEL_VECTORS];
+        VI o[TW_ROW_PANEL_VECTORS];
+#pragma GCC unroll 4
+        for (int v = 0; v < TW_ROW_PANEL_VECTORS; v++) {
+            b[v] = *(V *)(best + p * width + v * LANES);
+            s[v] = *(V *)(second + p * width + v * LANES);
+            o[v] = *(VI *)(index + p * width + v * LANES);
+        }
+        for (int g = 0; g < n_groups; g++) {
+            const T *c = groups + g * group_step;
+            V acc[TW_GROUP][TW_ROW_PANEL_VECTORS];
+#pragma GCC unroll 16
+            for (int j = 0; j < TW_GROUP; j++)
+#pragma GCC unroll 4
+                for (int v = 0; v < TW_ROW_PANEL_VECTORS; v++) acc[j][v] = F(splat)(c[j]);
+            c += TW_GROUP;
+            for (int l = 0; l < depth; l++, c += TW_GROUP) {
+                V xl[TW_ROW_PANEL_VECTORS];
+#pragma GCC unroll 4
+                for (int v = 0; v < TW_ROW_PANEL_VECTORS; v++)
+                    xl[v] = *(const V *)(x + l * width + v * LANES);
+#pragma GCC unroll 16
+                for (int j = 0; j < TW_GROUP; j++) {
+                    const V broadcast = F(splat)(c[j]);
+#pragma GCC unroll 4
+                    for (int v = 0; v < TW_ROW_PANEL_VECTORS; v++) acc[j][v] += broadcast * xl[v];
+                }
+            }
+#pragma GCC unroll 16
+            for (int j = 0; j < TW_GROUP; j++) {
+                const VI which = F(splat_index)(first + g * TW_GROUP + j);
+#pragma GCC unroll 4
+                for (int v = 0; v < TW_ROW_PANEL_VECTORS; v++) F(fold)(acc[j][v], which, &b[v], &s[v], &o[v]);
+            }
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < TW_ROW_PANEL_VECTORS; v++) {
+            *(V *)(best + p * width + v * LANES) = b[v];
+            *(V *)(second + p * width + v * LANES) = s[v];
+            *(VI *)(index + p * width + v * LANES) = o[v];
+        }
+    }
+}
+
+static void F(certify_lanes)(int n_rows, const T *restrict best, const T *restrict second,
+                             const I *restrict index, const T *restrict band, int32_t *restrict label) {
+    for (int r = 0; r < n_rows; r++)
+        label[r] = second[r] > best[r] + band[r] ? (int32_t)index[r] : -1;
+}
+
+/* Best and second best of rows of scores that already stand in memory: the consumer of
+ * the BLAS engine. scores is (rows, k) holding minus x.c; index is the column. */
+static void F(scan)(int n_rows, int k, const T *scores, ptrdiff_t ld, const T *half_norms,
+                    T *best, T *second, I *index) {
+    for (int r = 0; r < n_rows; r++) {
+        const T *row = scores + r * ld;
+        V b = F(splat)(__builtin_inf()), s = b;
+        VI o = F(splat_index)(-1);
+        int j = 0;
+        for (; j + LANES <= k; j += LANES)
+            F(fold)(*(const VU *)(row + j) + *(const VU *)(half_norms + j), F(splat_index)(j / LANES), &b, &s, &o);
+        if (j < k) {
+            V tail = F(splat)(__builtin_inf());
+            for (int l = 0; j + l < k; l++) tail[l] = row[j + l] + half_norms[j + l];
+            F(fold)(tail, F(splat_index)(j / LANES), &b, &s, &o);
+        }
+        *(V *)(best + r * LANES) = b;
+        *(V *)(second + r * LANES) = s;
+        *(VI *)(index + r * LANES) = o;
+    }
+}
+
+#undef LANES

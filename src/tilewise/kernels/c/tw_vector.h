@@ -1,0 +1,157 @@
+/* The vector of one compilation: its width and the few operations that plain
+ * GNU vector arithmetic does not spell well. Every kernel is written once on
+ * top of this page and compiled once per instruction set.
+ *
+ * min(a, b) is "a < b ? a : b": with a NaN in a it keeps b on x86, so a NaN
+ * score never becomes a best score unnoticed; where it propagates (NEON), the
+ * certificate in tw_tile.h fails, which is as safe.
+ */
+#ifndef TW_VECTOR_H
+#define TW_VECTOR_H
+
+#include <stdint.h>
+#include <stddef.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define TW_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define TW_VECTOR_BYTES 32
+#else
+#define TW_VECTOR_BYTES 16
+#endif
+
+#define TW_INLINE static inline __attribute__((always_inline))
+
+typedef float tw_f4 __attribute__((vector_size(TW_VECTOR_BYTES)));
+typedef double tw_f8 __attribute__((vector_size(TW_VECTOR_BYTES)));
+typedef int32_t tw_i4 __attribute__((vector_size(TW_VECTOR_BYTES)));
+typedef int64_t tw_i8 __attribute__((vector_size(TW_VECTOR_BYTES)));
+
+/* The same vectors at any address. */
+typedef float tw_f4u __attribute__((vector_size(TW_VECTOR_BYTES), aligned(4), may_alias));
+typedef double tw_f8u __attribute__((vector_size(TW_VECTOR_BYTES), aligned(8), may_alias));
+
+#if defined(__AVX512F__)
+
+TW_INLINE tw_f4 tw_min_f4(tw_f4 a, tw_f4 b) { return (tw_f4)_mm512_min_ps((__m512)a, (__m512)b); }
+TW_INLINE tw_f4 tw_max_f4(tw_f4 a, tw_f4 b) { return (tw_f4)_mm512_max_ps((__m512)a, (__m512)b); }
+TW_INLINE tw_f8 tw_min_f8(tw_f8 a, tw_f8 b) { return (tw_f8)_mm512_min_pd((__m512d)a, (__m512d)b); }
+TW_INLINE tw_f8 tw_max_f8(tw_f8 a, tw_f8 b) { return (tw_f8)_mm512_max_pd((__m512d)a, (__m512d)b); }
+TW_INLINE tw_i4 tw_less_select_f4(tw_f4 a, tw_f4 b, tw_i4 x, tw_i4 y) {
+    return (tw_i4)_mm512_mask_mov_epi32((__m512i)y, _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ), (__m512i)x);
+}
+TW_INLINE tw_i8 tw_less_select_f8(tw_f8 a, tw_f8 b, tw_i8 x, tw_i8 y) {
+    return (tw_i8)_mm512_mask_mov_epi64((__m512i)y, _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ), (__m512i)x);
+}
+TW_INLINE uint32_t tw_not_above_f4(tw_f4 a, tw_f4 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LE_OQ); }
+TW_INLINE uint32_t tw_not_above_f8(tw_f8 a, tw_f8 b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LE_OQ); }
+
+#elif defined(__AVX2__)
+
+TW_INLINE tw_f4 tw_min_f4(tw_f4 a, tw_f4 b) { return (tw_f4)_mm256_min_ps((__m256)a, (__m256)b); }
+TW_INLINE tw_f4 tw_max_f4(tw_f4 a, tw_f4 b) { return (tw_f4)_mm256_max_ps((__m256)a, (__m256)b); }
+TW_INLINE tw_f8 tw_min_f8(tw_f8 a, tw_f8 b) { return (tw_f8)_mm256_min_pd((__m256d)a, (__m256d)b); }
+TW_INLINE tw_f8 tw_max_f8(tw_f8 a, tw_f8 b) { return (tw_f8)_mm256_max_pd((__m256d)a, (__m256d)b); }
+TW_INLINE tw_i4 tw_less_select_f4(tw_f4 a, tw_f4 b, tw_i4 x, tw_i4 y) {
+    return (tw_i4)_mm256_blendv_ps((__m256)y, (__m256)x, _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ));
+}
+TW_INLINE tw_i8 tw_less_select_f8(tw_f8 a, tw_f8 b, tw_i8 x, tw_i8 y) {
+    return (tw_i8)_mm256_blendv_pd((__m256d)y, (__m256d)x, _mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_LT_OQ));
+}
+TW_INLINE uint32_t tw_not_above_f4(tw_f4 a, tw_f4 b) {
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LE_OQ));
+}
+TW_INLINE uint32_t tw_not_above_f8(tw_f8 a, tw_f8 b) {
+    return (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_LE_OQ));
+}
+
+#else
+
+TW_INLINE tw_i4 tw_select_i4(tw_i4 mask, tw_i4 x, tw_i4 y) { return (mask & x) | (~mask & y); }
+TW_INLINE tw_i8 tw_select_i8(tw_i8 mask, tw_i8 x, tw_i8 y) { return (mask & x) | (~mask & y); }
+#if defined(__SSE2__)
+TW_INLINE tw_f4 tw_min_f4(tw_f4 a, tw_f4 b) { return (tw_f4)_mm_min_ps((__m128)a, (__m128)b); }
+TW_INLINE tw_f4 tw_max_f4(tw_f4 a, tw_f4 b) { return (tw_f4)_mm_max_ps((__m128)a, (__m128)b); }
+TW_INLINE tw_f8 tw_min_f8(tw_f8 a, tw_f8 b) { return (tw_f8)_mm_min_pd((__m128d)a, (__m128d)b); }
+TW_INLINE tw_f8 tw_max_f8(tw_f8 a, tw_f8 b) { return (tw_f8)_mm_max_pd((__m128d)a, (__m128d)b); }
+#else
+TW_INLINE tw_f4 tw_min_f4(tw_f4 a, tw_f4 b) { return (tw_f4)tw_select_i4(a < b, (tw_i4)a, (tw_i4)b); }
+TW_INLINE tw_f4 tw_max_f4(tw_f4 a, tw_f4 b) { return (tw_f4)tw_select_i4(a > b, (tw_i4)a, (tw_i4)b); }
+TW_INLINE tw_f8 tw_min_f8(tw_f8 a, tw_f8 b) { return (tw_f8)tw_select_i8(a < b, (tw_i8)a, (tw_i8)b); }
+TW_INLINE tw_f8 tw_max_f8(tw_f8 a, tw_f8 b) { return (tw_f8)tw_select_i8(a > b, (tw_i8)a, (tw_i8)b); }
+#endif
+TW_INLINE tw_i4 tw_less_select_f4(tw_f4 a, tw_f4 b, tw_i4 x, tw_i4 y) { return tw_select_i4(a < b, x, y); }
+TW_INLINE tw_i8 tw_less_select_f8(tw_f8 a, tw_f8 b, tw_i8 x, tw_i8 y) { return tw_select_i8(a < b, x, y); }
+TW_INLINE uint32_t tw_not_above_f4(tw_f4 a, tw_f4 b) {
+    tw_i4 le = a <= b;
+    return (uint32_t)((le[0] & 1) | (le[1] & 2) | (le[2] & 4) | (le[3] & 8));
+}
+TW_INLINE uint32_t tw_not_above_f8(tw_f8 a, tw_f8 b) {
+    tw_i8 le = a <= b;
+    return (uint32_t)((le[0] & 1) | (le[1] & 2));
+}
+
+#endif
+
+/* swap(v, n): lane i of the result is lane i ^ n of v. */
+#if defined(__clang__)
+#define TW_PERMUTE_4(v, m) __builtin_shufflevector(v, v, 0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m))
+#define TW_PERMUTE_2(v, m) __builtin_shufflevector(v, v, 0 ^ (m), 1 ^ (m))
+#define TW_PERMUTE_8(v, m) \
+    __builtin_shufflevector(v, v, 0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m), 4 ^ (m), 5 ^ (m), 6 ^ (m), 7 ^ (m))
+#define TW_PERMUTE_16(v, m)                                                                               \
+    __builtin_shufflevector(v, v, 0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m), 4 ^ (m), 5 ^ (m), 6 ^ (m), 7 ^ (m), \
+                            8 ^ (m), 9 ^ (m), 10 ^ (m), 11 ^ (m), 12 ^ (m), 13 ^ (m), 14 ^ (m), 15 ^ (m))
+#else
+#define TW_PERMUTE_2(v, m) __builtin_shuffle(v, (tw_i8){0 ^ (m), 1 ^ (m)})
+#define TW_PERMUTE_4I(v, I, m) __builtin_shuffle(v, (I){0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m)})
+#define TW_PERMUTE_8I(v, I, m) \
+    __builtin_shuffle(v, (I){0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m), 4 ^ (m), 5 ^ (m), 6 ^ (m), 7 ^ (m)})
+#define TW_PERMUTE_16I(v, I, m)                                                                         \
+    __builtin_shuffle(v, (I){0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m), 4 ^ (m), 5 ^ (m), 6 ^ (m), 7 ^ (m),    \
+                             8 ^ (m), 9 ^ (m), 10 ^ (m), 11 ^ (m), 12 ^ (m), 13 ^ (m), 14 ^ (m), 15 ^ (m)})
+#if TW_VECTOR_BYTES == 64
+#define TW_PERMUTE_16(v, m) TW_PERMUTE_16I(v, tw_i4, m)
+#define TW_PERMUTE_8(v, m) TW_PERMUTE_8I(v, tw_i8, m)
+#elif TW_VECTOR_BYTES == 32
+#define TW_PERMUTE_8(v, m) TW_PERMUTE_8I(v, tw_i4, m)
+#define TW_PERMUTE_4(v, m) TW_PERMUTE_4I(v, tw_i8, m)
+#else
+#define TW_PERMUTE_4(v, m) TW_PERMUTE_4I(v, tw_i4, m)
+#endif
+#endif
+
+/* Smallest lane, in every lane. */
+TW_INLINE tw_f4 tw_lowest_f4(tw_f4 v) {
+#if TW_VECTOR_BYTES == 64
+    v = tw_min_f4(v, TW_PERMUTE_16(v, 8));
+    v = tw_min_f4(v, TW_PERMUTE_16(v, 4));
+    v = tw_min_f4(v, TW_PERMUTE_16(v, 2));
+    return tw_min_f4(v, TW_PERMUTE_16(v, 1));
+#elif TW_VECTOR_BYTES == 32
+    v = tw_min_f4(v, TW_PERMUTE_8(v, 4));
+    v = tw_min_f4(v, TW_PERMUTE_8(v, 2));
+    return tw_min_f4(v, TW_PERMUTE_8(v, 1));
+#else
+    v = tw_min_f4(v, TW_PERMUTE_4(v, 2));
+    return tw_min_f4(v, TW_PERMUTE_4(v, 1));
+#endif
+}
+TW_INLINE tw_f8 tw_lowest_f8(tw_f8 v) {
+#if TW_VECTOR_BYTES == 64
+    v = tw_min_f8(v, TW_PERMUTE_8(v, 4));
+    v = tw_min_f8(v, TW_PERMUTE_8(v, 2));
+    return tw_min_f8(v, TW_PERMUTE_8(v, 1));
+#elif TW_VECTOR_BYTES == 32
+    v = tw_min_f8(v, TW_PERMUTE_4(v, 2));
+    return tw_min_f8(v, TW_PERMUTE_4(v, 1));
+#else
+    return tw_min_f8(v, TW_PERMUTE_2(v, 1));
+#endif
+}
+
+#endif

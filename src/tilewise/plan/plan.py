@@ -1,0 +1,353 @@
+"""From facts and a shape to every size that a run uses."""
+
+import math
+import numbers
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from tilewise.plan.machine import Fact, Machine
+from tilewise.plan.machine import machine as this_machine
+from tilewise.plan.shards import shard_rows as shard_rows_for
+from tilewise.plan.threads import n_threads as threads_for
+
+__all__ = ["ENGINES", "Plan", "plan"]
+
+ENGINES = ("auto", "fused", "blas")
+
+# Shapes of the register tile, as the kernels are compiled: bytes of a vector, rows, vectors
+# of centres, vectors of rows and centres per group where rows lie in the lanes.
+TILES = {
+    "avx512": (64, 12, 2, 4, 4),
+    "avx2": (32, 6, 2, 2, 4),
+    "sse2": (16, 6, 2, 2, 4),
+    "neon": (16, 12, 2, 4, 4),
+    "generic": (16, 6, 2, 2, 4),
+}
+
+# Rows up to this long are scored with rows in the lanes of a vector (measured: below it the
+# reduction across lanes at the end of a row costs more than packing rows as columns).
+ROWS_IN_LANES_DEPTH = 24
+# Shares of a cache that one buffer may take; the rest is for what streams through.
+_L1_SHARE = 0.5
+_L2_CHUNK_SHARE = 0.25
+_L2_PANEL_SHARE = 0.5
+_MOST_CHUNK_ROWS = 4096
+# Depth of one block where a row is long: its tile takes a quarter of a 48 KiB L1.
+_DEPTH_BLOCK = 256
+# Sums of shards that wait to be merged, per thread.
+_SUMS_BYTES = 4 * 2**20
+# Multiply-adds between two looks for Ctrl-C, per thread: about a quarter of a second.
+_UNINTERRUPTED = 2**34
+# Below this many multiply-adds starting threads costs more than it saves.
+_SERIAL_WORK = 200_000
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """Every size that a run uses, with the reason for it.
+
+    Made by `plan`; estimators keep theirs as ``chunk_plan_``.
+
+    Attributes
+    ----------
+    n_samples, n_features, n_clusters : int
+        The shape of the work.
+    dtype : str
+        Type of the data as the kernels read it: "float32" or "float64".
+    score_dtype : str
+        Type in which candidates are ranked. Labels do not depend on it.
+    engine : {"fused", "blas"}
+        Scores made and consumed in registers, or one BLAS product per chunk.
+    layout : {"centres-in-lanes", "rows-in-lanes", "blas"}
+        What lies side by side in a vector.
+    isa : str
+        Instruction set of the kernels.
+    n_threads : int
+        Threads of every parallel loop.
+    chunk_rows : int
+        Rows that are packed and scored at a time by one thread.
+    tile_rows : int
+        Rows of one register tile.
+    panel_columns : int
+        Centres of one register tile.
+    panels_per_block : int
+        Panels that stay in L2 while all tiles of a chunk meet them.
+    depth_block : int
+        Features that are multiplied before the running scores rest in L1.
+    shard_rows, n_shards : int
+        The fixed parts over which sums run; they follow from the shape alone.
+    slots : int
+        Shards that run before their sums are merged and Ctrl-C is looked for.
+    workspace_bytes_per_thread : int
+        Buffers of one thread.
+    shared_bytes : int
+        Packed centres, and sums of the shards in flight.
+    row_bytes : int
+        Bytes kept per row while fitting: label and two bounds.
+    reasons : dict of str to str
+        For each size, the fact, formula or override that it comes from.
+
+    Examples
+    --------
+    >>> import tilewise
+    >>> p = tilewise.plan(100_000, 64, 256, n_threads=1)
+    >>> p.n_threads
+    1
+    >>> p.chunk_rows % p.tile_rows
+    0
+    """
+
+    n_samples: int
+    n_features: int
+    n_clusters: int
+    dtype: str
+    score_dtype: str
+    engine: str
+    layout: str
+    isa: str
+    n_threads: int
+    chunk_rows: int
+    tile_rows: int
+    panel_columns: int
+    panels_per_block: int
+    depth_block: int
+    shard_rows: int
+    n_shards: int
+    slots: int
+    workspace_bytes_per_thread: int
+    shared_bytes: int
+    row_bytes: int
+    reasons: dict[str, str] = field(compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON-safe values."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["reasons"] = dict(self.reasons)
+        return values
+
+    def sentences(self) -> list[str]:
+        """The plan in words, one sentence per choice."""
+        return list(self.reasons.values())
+
+    def __repr__(self) -> str:
+        shape = f"{self.n_samples} x {self.n_features}, {self.n_clusters} clusters, {self.dtype}"
+        lines = [f"Plan for {shape}"]
+        width = max(len(name) for name in self.reasons)
+        lines += [f"  {name:<{width}}  {text}" for name, text in self.reasons.items()]
+        return "\n".join(lines)
+
+
+def plan(
+    n_samples: int,
+    n_features: int,
+    n_clusters: int,
+    dtype: Any = "float32",
+    *,
+    n_threads: int | None = None,
+    chunk_size: int | str = "auto",
+    engine: str = "auto",
+    machine: Machine | None = None,
+    direct: bool = True,
+    score_dtype: Any = None,
+) -> Plan:
+    """Choose every size of a K-Means run.
+
+    Parameters
+    ----------
+    n_samples, n_features, n_clusters : int
+        Shape of the data and number of centres.
+    dtype : dtype, default="float32"
+        float32, or anything else, which the kernels read as float64.
+    n_threads : int, optional
+        Threads; by default what OMP_NUM_THREADS, affinity, control group and the OpenMP
+        runtime allow, and one where the work is tiny.
+    chunk_size : int or "auto", default="auto"
+        Rows per chunk; "auto" fits a chunk into L2.
+    engine : {"auto", "fused", "blas"}, default="auto"
+        "auto" is the fused engine.
+    machine : Machine, optional
+        Facts to plan for; this machine by default.
+    direct : bool, default=True
+        Whether rows can be read where they stand, without a staging buffer.
+    score_dtype : dtype, optional
+        Type of the scores; float32 by default.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If a shape, the chunk size, the engine or the number of threads is out of range.
+
+    Examples
+    --------
+    >>> import tilewise
+    >>> tilewise.plan(1000, 4, 3, chunk_size=256).chunk_rows
+    256
+    >>> tilewise.plan(1000, 4, 3, chunk_size=1)
+    Traceback (most recent call last):
+    ...
+    ValueError: chunk_size=1 is out of range: give "auto" or at least one tile of ... rows.
+    """
+    here = this_machine() if machine is None else machine
+    n, d, k = _shape(n_samples, n_features, n_clusters)
+    data_type = "float32" if np.dtype(dtype).newbyteorder("=") == np.float32 else "float64"
+    scores = "float32" if score_dtype is None else np.dtype(score_dtype).name
+    if engine not in ENGINES:
+        raise ValueError(f"engine={engine!r} is not one of {', '.join(map(repr, ENGINES))}.")
+    item, data_item = (8 if scores == "float64" else 4), (4 if data_type == "float32" else 8)
+    vector_bytes, rows_of_tile, vectors, row_vectors, group = TILES[here.isa.value]
+    lanes = vector_bytes // item
+    why: dict[str, str] = {}
+
+    chosen = "blas" if engine == "blas" else "fused"
+    layout = "blas" if chosen == "blas" else "rows-in-lanes" if d <= ROWS_IN_LANES_DEPTH else "centres-in-lanes"
+    why["engine"] = _engine_reason(chosen, layout, d)
+    why["scores"] = (
+        f"{scores} in vectors of {lanes}; rows that rounding could decide are settled in "
+        "float64, so labels do not depend on it."
+    )
+    why["isa"] = f"{here.isa.value} ({here.isa.source})."
+
+    # Registers
+    if layout == "rows-in-lanes":
+        tile_rows, panel_columns = row_vectors * lanes, group
+    else:
+        tile_rows = rows_of_tile
+        panel_columns = lanes if k <= lanes else vectors * lanes
+    why["tile"] = f"{tile_rows} rows x {panel_columns} centres: as many running scores as registers hold."
+
+    # L1
+    l1 = int(here.l1d_bytes.value * _L1_SHARE)
+    depth_block = d
+    if layout == "centres-in-lanes" and d * tile_rows * item > l1:
+        depth_block = max(lanes, min(_DEPTH_BLOCK, l1 // 2 // (tile_rows * item)) // lanes * lanes)
+    if depth_block < d:
+        why["depth_block"] = (
+            f"{depth_block} of {d} features: a tile of rows stays in L1 "
+            f"({_size(depth_block * tile_rows * item)} of {_fact(here.l1d_bytes)})."
+        )
+    else:
+        why["depth_block"] = f"all {d} features at once: a tile of rows is {_size(d * tile_rows * item)} of L1."
+
+    # L2
+    l2 = here.l2_bytes.value // max(1, here.cpus_per_core.value)
+    panel_bytes = (d + 1) * panel_columns * item
+    n_panels = -(-k // panel_columns)
+    panels_per_block = n_panels
+    if layout == "centres-in-lanes":
+        panels_per_block = min(n_panels, max(1, int(l2 * _L2_PANEL_SHARE) // panel_bytes))
+    blocks = -(-n_panels // panels_per_block)
+    why["panels_per_block"] = (
+        f"{panels_per_block} of {n_panels} panels ({_size(panels_per_block * panel_bytes)} of L2, "
+        f"{_fact(here.l2_bytes)}), {blocks} block{'s' if blocks > 1 else ''} per chunk."
+    )
+    state = 3 * (item if layout == "rows-in-lanes" else vector_bytes)
+    row_in_l2 = d * (item + data_item) + state + (k * item if layout == "blas" else 0)
+    shard_rows = shard_rows_for(n, d, k)
+    chunk_rows, why["chunk_rows"] = _chunk(chunk_size, tile_rows, row_in_l2, l2, shard_rows, here)
+
+    # Threads and shards
+    n_shards = max(1, -(-n // shard_rows))
+    threads, why["n_threads"] = _threads(n_threads, n, d, k, n_shards, here)
+    sums_bytes = k * (-(-d // 8) * 8 * 8 + 17)
+    slots = max(1, _SUMS_BYTES * threads // sums_bytes, threads)
+    slots = min(slots, max(threads, _UNINTERRUPTED * threads // max(1, shard_rows * d * k)))
+    slots = min(slots, n_shards)
+    if slots < n_shards:
+        slots = max(threads, slots // threads * threads)
+    why["shards"] = (
+        f"{n_shards} of {shard_rows} rows, from the shape alone: sums do not depend on threads "
+        f"or chunks; {slots} at a time."
+    )
+
+    # Memory
+    padded = -(-chunk_rows // tile_rows) * tile_rows
+    long_row = -(-d // lanes) * lanes
+    workspace = padded * (16 + long_row * item + state + 4 * item + 4)
+    if not direct:
+        workspace += padded * -(-d // 8) * 8 * data_item
+    if layout == "blas":
+        workspace += padded * k * item
+    elif depth_block < d:
+        workspace += panels_per_block * tile_rows * panel_columns * item
+    shared = n_panels * panel_bytes + slots * sums_bytes + 3 * k * -(-d // 8) * 64
+    why["memory"] = (
+        f"{_size(workspace)} per thread, {_size(shared)} for centres and sums, 12 bytes per row: "
+        f"{_size(workspace * threads + shared + 12 * n)} beside the data."
+    )
+    return Plan(
+        n_samples=n, n_features=d, n_clusters=k, dtype=data_type, score_dtype=scores,
+        engine=chosen, layout=layout, isa=here.isa.value, n_threads=threads,
+        chunk_rows=chunk_rows, tile_rows=tile_rows, panel_columns=panel_columns,
+        panels_per_block=panels_per_block, depth_block=depth_block, shard_rows=shard_rows,
+        n_shards=n_shards, slots=slots, workspace_bytes_per_thread=workspace,
+        shared_bytes=shared, row_bytes=12, reasons=why,
+    )  # fmt: skip
+
+
+def _shape(n_samples: int, n_features: int, n_clusters: int) -> tuple[int, int, int]:
+    values = []
+    for name, value, least in (
+        ("n_samples", n_samples, 0), ("n_features", n_features, 0), ("n_clusters", n_clusters, 1),
+    ):  # fmt: skip
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}={value!r} is out of range: give a whole number from {least} on.")
+        values.append(int(value))
+    return values[0], values[1], values[2]
+
+
+def _engine_reason(engine: str, layout: str, d: int) -> str:
+    if engine == "blas":
+        return "blas: one matrix product per chunk, then its best and second best."
+    if layout == "rows-in-lanes":
+        return f"fused, rows in the lanes: with {d} features (up to {ROWS_IN_LANES_DEPTH}) rows are short."
+    return "fused, centres in the lanes: scores are consumed in registers and never stored."
+
+
+def _chunk(
+    chunk_size: int | str, tile_rows: int, row_bytes: int, l2: int, shard_rows: int, here: Machine
+) -> tuple[int, str]:
+    if isinstance(chunk_size, str) and chunk_size == "auto":
+        budget = int(l2 * _L2_CHUNK_SHARE)
+        rows = max(tile_rows, min(_MOST_CHUNK_ROWS, budget // row_bytes // tile_rows * tile_rows))
+        rows = min(rows, -(-shard_rows // tile_rows) * tile_rows)
+        return rows, (
+            f"{rows} rows of {row_bytes} bytes ({_size(rows * row_bytes)}): packed rows, data and "
+            f"running bests take a quarter of L2, {_fact(here.l2_bytes)}, or a shard."
+        )
+    if not isinstance(chunk_size, numbers.Integral) or isinstance(chunk_size, bool) or chunk_size < tile_rows:
+        raise ValueError(
+            f'chunk_size={chunk_size!r} is out of range: give "auto" or at least one tile of '
+            f"{tile_rows} rows."
+        )
+    rows = min(int(chunk_size), shard_rows)
+    note = " (a chunk ends with its shard)" if rows < chunk_size else ""
+    return rows, f"{rows} rows, from chunk_size={chunk_size}{note}."
+
+
+def _threads(
+    requested: int | None, n: int, d: int, k: int, n_shards: int, here: Machine
+) -> tuple[int, str]:
+    fact: Fact = threads_for(requested, machine=here)
+    if n * d * k < _SERIAL_WORK and fact.value > 1 and requested is None:
+        return 1, f"1: {n * d * k} multiply-adds a pass do not repay starting threads."
+    if n_shards < fact.value:
+        return n_shards, f"{n_shards}: no more than there are shards ({fact.value} from {fact.source})."
+    return fact.value, f"{fact.value} ({fact.source})."
+
+
+def _size(value: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" or math.isclose(value, round(value)) else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError
+
+
+def _fact(fact: Fact) -> str:
+    return f"{_size(fact.value)} from {fact.source}"

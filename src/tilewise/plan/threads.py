@@ -1,0 +1,108 @@
+"""How many threads a run uses, and which fact decided.
+
+An argument wins, then ``TILEWISE_NUM_THREADS``. Otherwise the smallest of four bounds: the
+caller's OMP_NUM_THREADS, the control group's quota, the affinity mask, and the limit that the
+OpenMP runtime holds for the calling thread, which is where threadpoolctl and joblib write.
+Nothing is changed: the number goes to every parallel loop as its ``num_threads``.
+"""
+
+import math
+import numbers
+import os
+from collections.abc import Mapping
+
+from ._facts import Fact
+from .machine import Machine
+from .machine import machine as this_machine
+
+__all__ = ["MAX_THREADS", "n_threads"]
+
+#: Largest number accepted: several times the CPUs of the largest two-socket servers, and low
+#: enough that a slip of digits does not exhaust memory with one workspace per thread.
+MAX_THREADS = 4096
+
+_RANGE = f"a whole number from 1 to {MAX_THREADS}"
+
+
+def n_threads(
+    requested: int | None = None,
+    *,
+    machine: Machine | None = None,
+    env: Mapping[str, str] | None = None,
+    openmp_limit: int | None = None,
+) -> Fact:
+    """Choose the number of threads.
+
+    Parameters
+    ----------
+    requested : int, optional
+        The caller's wish, from 1 to 4096.
+    machine : Machine, optional
+        Facts to use; those of this machine by default.
+    env : mapping, optional
+        Environment; the process's own by default.
+    openmp_limit : int, optional
+        What the OpenMP runtime would start; asked by default.
+
+    Returns
+    -------
+    Fact of int
+        The number, and the argument, variable or fact that decided it.
+
+    Raises
+    ------
+    ValueError
+        If `requested` or ``TILEWISE_NUM_THREADS`` is not a whole number in range.
+
+    Examples
+    --------
+    >>> from tilewise.plan.threads import n_threads
+    >>> n_threads(1).value
+    1
+    """
+    env = os.environ if env is None else env
+    machine = this_machine() if machine is None else machine
+    wish = _wish(requested, env)
+    if not machine.openmp.value:
+        return Fact(1, "built without OpenMP")
+    if wish is not None:
+        return wish
+    if openmp_limit is None:
+        from ..kernels import _dispatch
+
+        openmp_limit = _dispatch.omp_max_threads()
+    bounds = []
+    asked = _omp_num_threads(env)
+    if asked:
+        bounds.append(Fact(asked, "OMP_NUM_THREADS"))
+    quota = machine.cgroup_cpus
+    if quota.value is not None:
+        # Part of a CPU still needs a thread to use it.
+        bounds.append(Fact(max(1, math.ceil(quota.value)), quota.source))
+    bounds.append(machine.n_cpus)
+    bounds.append(Fact(max(1, openmp_limit), "OpenMP limit"))
+    # min keeps the first of equals, so the list goes from the most deliberate to the least.
+    return min(bounds, key=lambda fact: fact.value)
+
+
+def _wish(requested: int | None, env: Mapping[str, str]) -> Fact | None:
+    if requested is not None:
+        whole = isinstance(requested, numbers.Integral) and not isinstance(requested, bool)
+        if not whole or not 1 <= requested <= MAX_THREADS:
+            raise ValueError(f"n_threads={requested!r} is not {_RANGE}")
+        return Fact(int(requested), "n_threads")
+    text = env.get("TILEWISE_NUM_THREADS", "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MAX_THREADS:
+        raise ValueError(f"TILEWISE_NUM_THREADS={text!r} is not {_RANGE}")
+    return Fact(int(text), "TILEWISE_NUM_THREADS")
+
+
+def _omp_num_threads(env: Mapping[str, str]) -> int:
+    """Return the first entry of OMP_NUM_THREADS, which counts the outermost level; 0 if unusable.
+
+    OpenMP runtimes pass over a value that they cannot read, and so does this.
+    """
+    first = env.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isascii() and first.isdigit() else 0

@@ -1,0 +1,210 @@
+"""Plain NumPy twin of the engine and of the algorithms: slow, short, and meant to be read.
+
+The compiled passes are checked against these functions, which share their signatures. Every
+value is float64, every distance is the canonical one (direct differences, eight lanes), every
+sum runs in row order. ``plan`` is accepted and ignored: no result may depend on it.
+"""
+
+from collections import namedtuple
+
+import numpy as np
+import scipy.sparse as sp
+
+LANES = 8
+BLOCK_VALUES = 1 << 20
+
+Stats = namedtuple("Stats", "mean variance")
+LloydResult = namedtuple("LloydResult", "labels inertia centers n_iter")
+
+
+class Rows:
+    """The rows of a dense array or CSR matrix, handed out as blocks of float64."""
+
+    def __init__(self, X):
+        self._X = X
+        self.is_sparse = sp.issparse(X)
+        self.is_direct = False
+        self.n_rows, self.n_features = X.shape
+        single = X.dtype.kind == "f" and X.dtype.itemsize == 4
+        self.dtype = np.dtype(np.float32 if single else np.float64)
+
+    def _select(self, selection):
+        rows = self._X[selection]
+        return rows.toarray() if self.is_sparse else np.asarray(rows)
+
+    def take(self, indices):
+        return np.array(self._select(np.asarray(indices)), dtype=self.dtype, order="C")
+
+    def blocks(self, values_per_row):
+        """Yield (first row, float64 rows); raise for the first value that is not finite."""
+        step = max(1, BLOCK_VALUES // max(1, values_per_row))
+        for first in range(0, self.n_rows, step):
+            block = np.array(self._select(slice(first, first + step)), np.float64, order="C")
+            bad = np.argwhere(~np.isfinite(block))
+            if len(bad):
+                row, column = bad[0]
+                kind = "NaN" if np.isnan(block[row, column]) else "infinity"
+                raise ValueError(f"Input X contains {kind} at row {first + row}, column {column}.")
+            yield first, block
+
+    def all(self):
+        """Every row at once as float64, for the code that wants to be plain."""
+        return np.concatenate([block for _, block in self.blocks(self.n_features)])
+
+
+def folded(difference):
+    """Sum of squares over the last axis, by eight lanes in a fixed order of additions.
+
+    Lane l adds the squares of columns l, l + 8, l + 16, ... in this order; the lanes are then
+    added as ((0+4)+(2+6)) + ((1+5)+(3+7)). A lane that has no column left adds nothing.
+    """
+    lanes = np.zeros((*difference.shape[:-1], LANES))
+    for start in range(0, difference.shape[-1], LANES):
+        part = difference[..., start : start + LANES]
+        lanes[..., : part.shape[-1]] += part * part
+    even = (lanes[..., 0] + lanes[..., 4]) + (lanes[..., 2] + lanes[..., 6])
+    odd = (lanes[..., 1] + lanes[..., 5]) + (lanes[..., 3] + lanes[..., 7])
+    return even + odd
+
+
+def canonical(rows, centers):
+    """Canonical squared distances (n, k) between float64 rows and float64 centres."""
+    return folded(rows[:, None, :] - centers[None, :, :])
+
+
+def column_stats(rows, plan=None):
+    X = rows.all()
+    mean = X.mean(axis=0)
+    return Stats(mean, ((X - mean) ** 2).mean(axis=0))
+
+
+def nearest(rows, centers):
+    """Labels (n,) and the canonical squared distances (n,) that they stand for."""
+    centers = np.asarray(centers, dtype=np.float64)
+    labels = np.empty(rows.n_rows, dtype=np.int32)
+    least = np.empty(rows.n_rows)
+    for first, block in rows.blocks(rows.n_features * len(centers)):
+        distance = canonical(block, centers)
+        own = distance.argmin(axis=1)
+        labels[first : first + len(block)] = own
+        least[first : first + len(block)] = distance[np.arange(len(block)), own]
+    return labels, least
+
+
+def assign(rows, centers, plan=None, *, labels=None):
+    found, _ = nearest(rows, centers)
+    if labels is None:
+        return found
+    labels[:] = found
+    return labels
+
+
+def assign_inertia(rows, centers, weights=None, plan=None):
+    labels, least = nearest(rows, centers)
+    return labels, float(np.sum(least if weights is None else least * weights))
+
+
+def distances(rows, centers, plan=None, *, squared=False, out=None):
+    centers = np.asarray(centers, dtype=np.float64)
+    if out is None:
+        out = np.empty((rows.n_rows, len(centers)), dtype=rows.dtype)
+    for first, block in rows.blocks(rows.n_features * len(centers)):
+        distance = canonical(block, centers)
+        out[first : first + len(block)] = distance if squared else np.sqrt(distance)
+    return out
+
+
+def relocate(X, shift, centers, labels, weights, sums, weight_in_clusters):
+    """Give every empty cluster the row that lies farthest from its own centre."""
+    empty = np.flatnonzero(weight_in_clusters == 0)
+    if not len(empty):
+        return
+    own = folded(X - centers[labels])
+    if own.max() == 0:
+        return
+    farthest = np.argpartition(own, -len(empty))[: -len(empty) - 1 : -1]
+    for cluster, row in zip(empty, farthest, strict=True):
+        moved = (X[row] - shift) * weights[row]
+        sums[labels[row]] -= moved
+        weight_in_clusters[labels[row]] -= weights[row]
+        sums[cluster] = moved
+        weight_in_clusters[cluster] = weights[row]
+
+
+def update(X, shift, centers, labels, weights):
+    """New centres (k, d): weighted means, summed as ``X - shift`` in row order."""
+    k = len(centers)
+    weight_in_clusters = np.bincount(labels, weights, minlength=k)
+    columns = (X - shift).T
+    sums = np.stack([np.bincount(labels, weights * x, minlength=k) for x in columns], axis=1)
+    relocate(X, shift, centers, labels, weights, sums, weight_in_clusters)
+    occupied = weight_in_clusters > 0
+    fresh = sums.copy()
+    fresh[occupied] /= weight_in_clusters[occupied, None]
+    fresh[~occupied] = fresh[weight_in_clusters.argmax()]
+    return fresh + shift
+
+
+def lloyd(
+    rows,
+    centers,
+    *,
+    weights=None,
+    max_iter=300,
+    tol=0.0,
+    plan=None,
+    verbose=False,
+    on_iteration=None,
+    on_iteration_begin=None,
+    shift=None,
+    stats=None,
+):
+    X = rows.all()
+    shift = np.zeros(rows.n_features) if shift is None else shift
+    w = np.ones(len(X)) if weights is None else np.asarray(weights, dtype=np.float64)
+    centers = np.array(centers, dtype=np.float64)
+    before = None
+    for i in range(max_iter):
+        if on_iteration_begin is not None:
+            on_iteration_begin(i)
+        labels, least = nearest(rows, centers)
+        if verbose:
+            print(f"Iteration {i}, inertia {float(least @ w)}.")
+        old, centers = centers, update(X, shift, centers, labels, w)
+        stop = on_iteration is not None and on_iteration(i, centers, labels)
+        if before is not None and np.array_equal(labels, before):
+            if verbose:
+                print(f"Converged at iteration {i}: strict convergence.")
+            break
+        moved = float(((centers - old) ** 2).sum())
+        if moved <= tol:
+            if verbose:
+                print(f"Converged at iteration {i}: center shift {moved} within tolerance {tol}.")
+            break
+        if stop:
+            break
+        before = labels
+    centers = np.ascontiguousarray(centers, dtype=rows.dtype)
+    labels, inertia = assign_inertia(rows, centers, weights)
+    return LloydResult(labels, inertia, centers, i + 1)
+
+
+def kmeans_plusplus(
+    rows, n_clusters, *, weights=None, random_state, n_local_trials=None, plan=None
+):
+    X = rows.all()
+    w = np.ones(len(X)) if weights is None else np.asarray(weights, dtype=np.float64)
+    trials = 2 + int(np.log(n_clusters)) if n_local_trials is None else n_local_trials
+    indices = np.empty(n_clusters, dtype=np.int64)
+    indices[0] = random_state.choice(len(X), p=w / w.sum())
+    closest = canonical(X, X[indices[:1]])[:, 0]
+    potential = closest @ w
+    for c in range(1, n_clusters):
+        draws = random_state.uniform(size=trials) * potential
+        candidates = np.searchsorted(np.cumsum(w * closest), draws)
+        np.clip(candidates, None, len(X) - 1, out=candidates)
+        after = np.minimum(closest[:, None], canonical(X, X[candidates]))
+        potentials = w @ after
+        best = potentials.argmin()
+        potential, closest, indices[c] = potentials[best], after[:, best], candidates[best]
+    return indices
