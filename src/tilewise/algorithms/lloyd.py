@@ -11,7 +11,8 @@ __all__ = ["LloydResult", "lloyd"]
 
 # Sums may be kept from pass to pass, adding only what changed, while no single row is so
 # large that taking it out again leaves visible rounding behind: 2**-53 times this ratio
-# stays 1e-10 of a column's spread.
+# stays 1e-10 of a column's spread. Sparse data are summed anew: what a column of zeros
+# adds up to must be zero.
 _INCREMENTAL_RATIO = 1e6
 
 
@@ -36,7 +37,8 @@ class LloydResult:
 
 def lloyd(
     rows: Rows, centers: np.ndarray, *, weights=None, max_iter: int = 300, tol: float = 0.0,
-    plan: Plan, verbose: bool = False, on_iteration=None, shift=None, stats=None,
+    plan: Plan, verbose: bool = False, on_iteration=None,
+    on_iteration_begin=None, shift=None, stats=None,
 ) -> LloydResult:  # fmt: skip
     """Alternate between assigning rows and averaging them.
 
@@ -55,6 +57,8 @@ def lloyd(
     on_iteration : callable, optional
         Called as ``on_iteration(i, centers, labels)`` after each iteration; a true result
         stops the run there.
+    on_iteration_begin : callable, optional
+        Called as ``on_iteration_begin(i)`` before each iteration.
     shift : ndarray of shape (d,), float64, optional
         The columns' means: sums run over what is left after taking them.
     stats : Stats, optional
@@ -74,11 +78,13 @@ def lloyd(
     centers = np.ascontiguousarray(centers, dtype=np.float64)
     run = Pass(
         rows, k, plan, update=True, bounds=max_iter > 1, weights=weights, shift=shift,
-        incremental=_may_keep_sums(stats, weights),
+        incremental=not rows.is_sparse and _may_keep_sums(stats, weights),
     )  # fmt: skip
     strict = False
     i = 0
     for i in range(max_iter):
+        if on_iteration_begin is not None:
+            on_iteration_begin(i)
         changed = run.run(centers)
         updated = _average(run, centers, weights, shift)
         moved = float(np.square(updated - centers).sum())

@@ -174,7 +174,7 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
         raise BadData(f"{data}: {len(table.values)} rows cannot make {clusters} clusters")
     plan = planned(table.values, clusters, {name: params[name] for name in HOW})
     if verbose:
-        click.echo("\n".join(plan.sentences()), err=True)
+        click.echo(repr(plan), err=True)
     with clock("fit"):
         estimator, messages = _fitted(table, params, weights, shown)
     model = Model(

@@ -93,7 +93,7 @@ class Outputs:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 moves.append((purpose, _write_beside(path, write), path))
             with _no_interrupt():
-                for purpose, temporary, path in moves:
+                for purpose, temporary, path in moves:  # noqa: B007 - the handler tells it
                     os.replace(temporary, path)
         except OSError as error:
             raise CannotWrite(f"{self.paths[purpose]}: {reason(error)}") from error

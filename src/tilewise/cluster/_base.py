@@ -115,7 +115,8 @@ class BaseKMeans(
 
     def _check_new(self, X):
         """Rows of new data and the fitted centres, with the plan of a pass over them."""
-        check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():  # a fitted model need not pay for finding its tags
+            check_is_fitted(self)
         rows = engine.Rows(_validation.check_data(X, self, reset=False))
         centers = np.ascontiguousarray(self.cluster_centers_, dtype=np.float64)
         return rows, centers, self._plan(rows, len(centers))

@@ -47,11 +47,12 @@ def k_means(
         Number of clusters to form.
     sample_weight : array-like of shape (n_samples,) or float, default=None
         Weight of each row; None counts every row once.
-    init, n_init, max_iter, verbose, tol, random_state, copy_x, algorithm, chunk_size, \
-n_threads, engine
+    init, n_init, max_iter, verbose, tol, random_state, copy_x, algorithm
         As in :class:`KMeans`.
     return_n_iter : bool, default=False
         Whether to return the number of iterations as well.
+    chunk_size, n_threads, engine
+        As in :class:`KMeans`; they change speed and memory, never results.
 
     Returns
     -------

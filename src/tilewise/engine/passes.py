@@ -170,7 +170,9 @@ class Pass:
         largest = np.abs(gap).max(axis=1, initial=0.0)
         safe = np.where(largest > 0.0, largest, 1.0)
         moves = safe * np.sqrt(np.square(gap / safe[:, None]).sum(axis=1))
-        moves = np.where(largest > 0.0, moves * (1.0 + 1e-9), 0.0)
+        with np.errstate(over="ignore"):
+            # Rounded up, and above zero where float32 would underflow.
+            moves = np.where(largest > 0.0, moves * (1.0 + 1e-6) + 1e-37, 0.0).astype(np.float32)
         return moves if np.isfinite(moves).all() else None
 
 

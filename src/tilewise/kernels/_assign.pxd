@@ -43,9 +43,9 @@ cdef struct assign_pass:
     float* lower            # lower bound of the distance to every other centre
     int use_bounds
     int tighten
-    const double* moves     # (k) how far each centre moved since the bounds were made
-    double largest_move
-    double second_move
+    const float* moves      # (k) how far each centre moved since the bounds were made
+    float largest_move
+    float second_move
     int32_t largest_mover
     # update
     int update              # 0 labels only, 1 rows that changed, 2 every row

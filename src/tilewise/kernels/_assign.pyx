@@ -3,11 +3,10 @@
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.float cimport FLT_MAX
-from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
+from libc.math cimport INFINITY, isfinite, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 from tilewise.kernels._dispatch cimport exact_kernels, tile_kernels
@@ -42,6 +41,8 @@ cdef struct offsets_t:
     ptrdiff_t label
     ptrdiff_t lowest
     ptrdiff_t following
+    ptrdiff_t upper
+    ptrdiff_t lower
     ptrdiff_t scratch
     ptrdiff_t total
 
@@ -71,6 +72,8 @@ cdef offsets_t _offsets(const assign_pass* p) noexcept nogil:
     o.label = _take(&total, rows * 4)
     o.lowest = _take(&total, rows * item)
     o.following = _take(&total, rows * item)
+    o.upper = _take(&total, rows * 4)
+    o.lower = _take(&total, rows * 4)
     if p.layout == BLAS:
         o.scratch = _take(&total, rows * p.n_clusters * item)
     elif p.layout == CENTRES_IN_LANES and p.depth > p.depth_block:
@@ -95,30 +98,6 @@ cdef ptrdiff_t _padded_rows(const assign_pass* p, ptrdiff_t count) noexcept nogi
 cdef inline float _rounded_up(double value) noexcept nogil:
     # The additive part keeps an upper bound above zero where float underflows.
     return <float>(value * (1.0 + 1e-6) + 1e-37)
-
-
-cdef inline float _rounded_down(double value) noexcept nogil:
-    cdef double low = value * (1.0 - 1e-6) - 1e-37
-    if low > FLT_MAX:
-        return FLT_MAX
-    return <float>low if low > 0.0 else 0.0
-
-
-cdef int _still_open(const assign_pass* p, int64_t first, int count, int64_t* ids) noexcept nogil:
-    """Rows whose label the bounds do not settle; moves every bound with the centres."""
-    cdef int r, n = 0
-    cdef int32_t own
-    cdef double up, low
-    for r in range(count):
-        own = p.labels[first + r]
-        up = p.upper[first + r] + p.moves[own]
-        low = p.lower[first + r] - (p.second_move if own == p.largest_mover else p.largest_move)
-        p.upper[first + r] = _rounded_up(up)
-        p.lower[first + r] = _rounded_down(low)
-        if not p.upper[first + r] < p.lower[first + r]:
-            ids[n] = first + r
-            n += 1
-    return n
 
 
 cdef int _tighten(const assign_pass* p, int n, int64_t* ids, const void** pointers) noexcept nogil:
@@ -365,16 +344,12 @@ cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, sc
     cdef score_t per_square = <score_t>(2.02 * p.beta)
     cdef score_t per_norm = <score_t>(2.02 * (p.alpha * c + 2.0 * p.beta * c + p.eta))
     cdef score_t fixed = <score_t>(2.02 * (0.5 * p.alpha * c * c + p.beta * c * c + p.eta))
-    cdef score_t open_band = <score_t>INFINITY
-    cdef score_t far = <score_t>1e30
-    cdef int r
-    for r in range(n):
-        band[r] = fixed + per_norm * sqrt(norms[r]) + per_square * norms[r]
-        if not norms[r] < far:
-            band[r] = open_band
     if p.hopeless:
-        for r in range(n):
-            band[r] = open_band
+        fixed = <score_t>INFINITY
+    if score_t is float:
+        k.bands_f4(n, norms, fixed, per_norm, per_square, band)
+    else:
+        k.bands_f8(n, norms, fixed, per_norm, per_square, band)
     if p.layout == ROWS_IN_LANES:
         if score_t is float:
             k.certify_lanes_f4(n, best, second, <int32_t*>(ws + o.ordinal), band, label)
@@ -388,50 +363,53 @@ cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, sc
 
 cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* best,
                   score_t* second, shard_report* report) noexcept nogil:
-    """Decide what the certificate left open; renew the bounds of the scored rows."""
+    """Renew the bounds of the scored rows; decide what the certificate left open."""
+    cdef const tw_tile_kernels* k = p.tile
     cdef const void** pointers = <const void**>(ws + o.pointers)
     cdef const int64_t* ids = <const int64_t*>(ws + o.ids)
     cdef score_t* norms = <score_t*>(ws + o.norms)
     cdef score_t* band = <score_t*>(ws + o.band)
     cdef int32_t* label = <int32_t*>(ws + o.label)
-    cdef score_t* lowest = <score_t*>(ws + o.lowest)
-    cdef score_t* following = <score_t*>(ws + o.following)
     cdef int in_lane = p.layout == ROWS_IN_LANES
-    cdef double gap, norm, low, after, error, unscale = 1.0 / (p.scale * p.scale)
-    cdef int64_t i
+    cdef score_t* lowest = best if in_lane else <score_t*>(ws + o.lowest)
+    cdef score_t* following = second if in_lane else <score_t*>(ws + o.following)
+    cdef float* upper = <float*>(ws + o.upper)
+    cdef float* lower = <float*>(ws + o.lower)
+    cdef double gap, norm
     cdef int r
-    cdef bint opened
-    for r in range(n):
-        norm = norms[r]
-        opened = label[r] < 0
-        if opened:
-            if not isfinite(norm) and not _row_is_finite(p, pointers[r]):
-                if report.bad_row < 0 or ids[r] < report.bad_row:
-                    report.bad_row = ids[r]
-                label[r] = 0
-                gap = INFINITY
-            elif in_lane:
-                label[r] = _decide_in_lane(p, pointers[r], norm, best[r], second[r],
-                                           _ordinal(p, ws + o.ordinal, r), &gap, report)
-            else:
-                label[r] = _decide(p, pointers[r], norm, best + r * p.lanes, second + r * p.lanes,
-                                   ws + o.ordinal + r * p.tile.vector_bytes, &gap, report)
-        if p.upper == NULL:
-            continue
-        i = ids[r]
-        low = best[r] if in_lane else lowest[r]
-        after = second[r] if in_lane else following[r]
-        # Distance^2 is |x|^2 + 2 s, each with its error; the norm's own rounding is under
-        # the same relative bound.
-        error = band[r] + 2.0 * p.alpha * norm
-        if opened:
-            p.upper[i] = _rounded_up(sqrt(gap))
-            after = low
+    if p.upper != NULL:
+        if score_t is float:
+            k.renew_f4(n, lowest, following, norms, band, <float>(2.02 * p.alpha), 1.0 / p.scale, upper, lower)
         else:
-            gap = norm + 2.0 * low + error
-            p.upper[i] = _rounded_up(sqrt((gap if gap > 0.0 else 0.0) * unscale))
-        gap = norm + 2.0 * after - error
-        p.lower[i] = _rounded_down(sqrt(gap * unscale)) if gap > 0.0 else 0.0
+            k.renew_f8(n, lowest, following, norms, band, 2.02 * p.alpha, 1.0 / p.scale, upper, lower)
+    for r in range(n):
+        if label[r] >= 0:
+            continue
+        norm = norms[r]
+        if not isfinite(norm) and not _row_is_finite(p, pointers[r]):
+            if report.bad_row < 0 or ids[r] < report.bad_row:
+                report.bad_row = ids[r]
+            label[r] = 0
+            gap = INFINITY
+        elif in_lane:
+            label[r] = _decide_in_lane(p, pointers[r], norm, best[r], second[r],
+                                       _ordinal(p, ws + o.ordinal, r), &gap, report)
+        else:
+            label[r] = _decide(p, pointers[r], norm, best + r * p.lanes, second + r * p.lanes,
+                               ws + o.ordinal + r * p.tile.vector_bytes, &gap, report)
+        # The best score need not be its centre's; such a row is nearly a tie and will be
+        # scored again.
+        upper[r] = _rounded_up(sqrt(gap))
+        lower[r] = 0.0
+    if p.upper == NULL:
+        return
+    if ids[n - 1] - ids[0] == n - 1:
+        memcpy(p.upper + ids[0], upper, n * sizeof(float))
+        memcpy(p.lower + ids[0], lower, n * sizeof(float))
+    else:
+        for r in range(n):
+            p.upper[ids[r]] = upper[r]
+            p.lower[ids[r]] = lower[r]
 
 
 cdef void _update(const assign_pass* p, int n, char* ws, const offsets_t* o, int64_t slot,
@@ -484,7 +462,8 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
     cdef score_t* second = <score_t*>(ws + o.second)
     cdef int r, n = count
     if p.use_bounds:
-        n = _still_open(p, first, count, ids)
+        n = p.tile.open_rows(count, first, p.labels, p.upper, p.lower, p.moves, p.largest_move,
+                             p.second_move, p.largest_mover, ids)
         if n == 0:
             return
     else:
@@ -690,7 +669,7 @@ cdef class Assignment:
         return 0
 
     def run(self, int64_t first_shard, int32_t[::1] labels, *, float[::1] upper=None,
-            float[::1] lower=None, const double[::1] moves=None, bint tighten=False,
+            float[::1] lower=None, const float[::1] moves=None, bint tighten=False,
             int update=0, const double[::1] weights=None, const double[::1] shift=None):
         """Assign the rows of up to `slots` shards, from `first_shard` on.
 
@@ -795,7 +774,7 @@ cdef void _merge_one(const assign_pass* p, int64_t j, int64_t count, double* sum
             p.sums[at * p.ldc + l] = 0.0
 
 
-cdef int _two_largest(const double[::1] moves, assign_pass* p) except -1:
+cdef int _two_largest(const float[::1] moves, assign_pass* p) except -1:
     cdef Py_ssize_t j
     p.largest_move = p.second_move = 0.0
     p.largest_mover = -1

@@ -25,8 +25,14 @@ cdef extern from "c/tw_kernels.h" nogil:
                                  const float*, int32_t*) noexcept nogil
         void (*certify_lanes_f8)(int, const double*, const double*, const int64_t*,
                                  const double*, int32_t*) noexcept nogil
+        void (*bands_f4)(int, const float*, float, float, float, float*) noexcept nogil
+        void (*renew_f4)(int, const float*, const float*, const float*, const float*, float, double,
+                         float*, float*) noexcept nogil
         void (*scan_f4)(int, int, const float*, ptrdiff_t, const float*,
                         float*, float*, int32_t*) noexcept nogil
+        void (*bands_f8)(int, const double*, double, double, double, double*) noexcept nogil
+        void (*renew_f8)(int, const double*, const double*, const double*, const double*, double, double,
+                         float*, float*) noexcept nogil
         void (*scan_f8)(int, int, const double*, ptrdiff_t, const double*,
                         double*, double*, int64_t*) noexcept nogil
         void (*pack_f4f4)(int, int, const float* const*, const float*, float, float*,
@@ -45,6 +51,10 @@ cdef extern from "c/tw_kernels.h" nogil:
                                 float*, float*) noexcept nogil
         void (*pack_lanes_f8f8)(int, int, const double* const*, const double*, double,
                                 double*, double*) noexcept nogil
+        int (*open_rows)(int, int64_t, const int32_t*, float*, float*, const float*, float,
+                         float, int32_t, int64_t*) noexcept nogil
+        void (*rough_distances)(const float*, const float*, ptrdiff_t, const int*, int, int,
+                                float*) noexcept nogil
         double (*multiply_adds_f4)(long) noexcept nogil
         double (*multiply_adds_f8)(long) noexcept nogil
 
@@ -55,7 +65,11 @@ cdef extern from "c/tw_kernels.h" nogil:
                              double*) noexcept nogil
         void (*distances_f8)(const double*, const double*, ptrdiff_t, int, int,
                              double*) noexcept nogil
+        void (*distances_picked_f4)(const float*, const double*, ptrdiff_t, const int*, int, int,
+                                    double*) noexcept nogil
         void (*accumulate_f4)(const float*, const double*, double, int, double*) noexcept nogil
+        void (*distances_picked_f8)(const double*, const double*, ptrdiff_t, const int*, int, int,
+                                    double*) noexcept nogil
         void (*accumulate_f8)(const double*, const double*, double, int, double*) noexcept nogil
         void (*moments_f4)(const float* const*, int, int, double*, double*, double*) noexcept nogil
         void (*moments_f8)(const double* const*, int, int, double*, double*, double*) noexcept nogil

@@ -114,7 +114,7 @@ cdef class Rows:
 
     def take(self, indices):
         """Rows by index, as a C-contiguous array of `dtype`."""
-        indices = np.asarray(indices, dtype=np.int64).reshape(-1)
+        indices = np.ascontiguousarray(np.asarray(indices, dtype=np.int64).reshape(-1))
         n = self.c.n_rows
         if indices.size and (indices.min() < 0 or indices.max() >= n):
             raise IndexError(f"row indices must lie in [0, {n})")

@@ -9,17 +9,25 @@ few rows. The numbers are those of a pass without this test, bit for bit.
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY
+from libc.math cimport isfinite
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
-from tilewise.kernels._dispatch cimport exact_kernels, tw_exact_kernels
+from tilewise.kernels._dispatch cimport exact_kernels, tile_kernels, tw_exact_kernels, tw_tile_kernels
 from tilewise.kernels._rows cimport Rows, tw_fetch_rows, tw_rows
 
 cdef enum:
     BLOCK = 64
     # One bit each in the mask of a row.
     MOST_TRIALS = 16
+    # Rows between the prefetch of a row and its use.
+    AHEAD = 4
+
+cdef extern from *:
+    """
+    #define tw_prefetch(address) __builtin_prefetch(address)
+    """
+    void tw_prefetch(const void*) nogil
 
 # The canonical distance is within 2**-40 of the true one for any depth below 2**12 lanes of
 # eight; a margin of 2**-20 leaves no room for it to matter.
@@ -33,6 +41,7 @@ most_trials = MOST_TRIALS
 cdef struct seeding_pass:
     const tw_rows* rows
     const tw_exact_kernels* exact
+    const tw_tile_kernels* tile
     int64_t shard_rows
     ptrdiff_t step
     const double* weights
@@ -41,6 +50,8 @@ cdef struct seeding_pass:
     uint16_t* gained        # (n) bit t: candidate t is closer
     const double* trials    # (n_trials, ldc)
     ptrdiff_t ldc
+    const float* rough      # the same in float (n_trials, rough_step), for float rows, or NULL
+    ptrdiff_t rough_step
     int n_trials
     const double* gaps      # (seeds, n_trials) candidate to seed
     const double* nearest   # (seeds) least of gaps
@@ -57,17 +68,34 @@ cdef inline bint _too_far(double gap, double closest) noexcept nogil:
     return gap > MARGIN * closest and (closest > SMALLEST or closest == 0.0)
 
 
+cdef int _plausible(const seeding_pass* p, const float* x, double closest, int* picks, int count) noexcept nogil:
+    """Drop the candidates that a distance in float already shows to be no closer."""
+    cdef float rough[MOST_TRIALS]
+    cdef double error = (p.rows.depth / 4 + 16) * 2.0**-23
+    cdef int t, kept = 0
+    p.tile.rough_distances(x, p.rough, p.rough_step, picks, count, p.rows.depth, rough)
+    for t in range(count):
+        if not (isfinite(rough[t]) and rough[t] * (1.0 - error) > closest):
+            picks[kept] = picks[t]
+            kept += 1
+    return kept
+
+
 cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept nogil:
     cdef const void* pointers[BLOCK]
     cdef int64_t ids[BLOCK]
     cdef double gap[MOST_TRIALS]
     cdef double gain[MOST_TRIALS]
     cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
-    cdef int r, t, n, count
+    cdef int picks[MOST_TRIALS]
+    cdef int r, t, n, count, left
     cdef uint16_t mask
     cdef double m, weight = 1.0
     cdef const double* far
-    cdef bint any_pruned
+    # Rows that the first test skipped leave gaps that the hardware does not foresee.
+    cdef int lines = p.rows.depth * (8 if p.rows.is_double else 4)
+    if lines > 2048:
+        lines = 2048
     if stop > p.rows.n_rows:
         stop = p.rows.n_rows
     for t in range(p.n_trials):
@@ -86,34 +114,32 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
             continue
         tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
         for r in range(n):
+            if r + AHEAD < n and p.rows.direct:
+                for t in range(0, lines, 64):
+                    tw_prefetch(<const char*>pointers[r + AHEAD] + t)
             i = ids[r]
             m = p.closest[i]
             if p.weights != NULL:
                 weight = p.weights[i]
             far = p.gaps + <ptrdiff_t>p.owner[i] * p.n_trials
-            any_pruned = False
+            left = 0
             for t in range(p.n_trials):
-                if _too_far(far[t], m):
-                    any_pruned = True
-            mask = 0
-            if any_pruned:
-                for t in range(p.n_trials):
-                    gap[t] = INFINITY
-                    if not _too_far(far[t], m):
-                        if p.rows.is_double:
-                            gap[t] = p.exact.distance_f8(<const double*>pointers[r], p.trials + t * p.ldc,
-                                                         p.rows.depth)
-                        else:
-                            gap[t] = p.exact.distance_f4(<const float*>pointers[r], p.trials + t * p.ldc,
-                                                         p.rows.depth)
-            elif p.rows.is_double:
-                p.exact.distances_f8(<const double*>pointers[r], p.trials, p.ldc, p.n_trials, p.rows.depth, gap)
+                if not _too_far(far[t], m):
+                    picks[left] = t
+                    left += 1
+            if p.rough != NULL:
+                left = _plausible(p, <const float*>pointers[r], m, picks, left)
+            if p.rows.is_double:
+                p.exact.distances_picked_f8(<const double*>pointers[r], p.trials, p.ldc, picks, left,
+                                            p.rows.depth, gap)
             else:
-                p.exact.distances_f4(<const float*>pointers[r], p.trials, p.ldc, p.n_trials, p.rows.depth, gap)
-            for t in range(p.n_trials):
+                p.exact.distances_picked_f4(<const float*>pointers[r], p.trials, p.ldc, picks, left,
+                                            p.rows.depth, gap)
+            mask = 0
+            for t in range(left):
                 if gap[t] < m:
-                    mask |= <uint16_t>(1 << t)
-                    gain[t] += weight * (m - gap[t])
+                    mask |= <uint16_t>(1 << picks[t])
+                    gain[picks[t]] += weight * (m - gap[t])
             p.gained[i] = mask
     for t in range(p.n_trials):
         p.out[shard * p.n_trials + t] = gain[t]
@@ -179,6 +205,7 @@ cdef class Seeding:
         self.n_shards = (n + shard_rows - 1) // shard_rows
         p.rows = &rows.c
         p.exact = exact_kernels(isa)
+        p.tile = tile_kernels(isa)
         p.shard_rows = shard_rows
         p.step = (rows.c.depth + 7) // 8 * 8
         p.weights = &weights[0] if weights is not None else NULL
@@ -215,6 +242,13 @@ cdef class Seeding:
         p.n_trials = <int>trials.shape[0]
         p.gaps = &gaps[0, 0]
         p.nearest = &nearest[0]
+        p.rough = NULL
+        if not p.rows.is_double:
+            # Exact: the candidates are rows.
+            p.rough_step = (p.rows.depth + 15) // 16 * 16
+            rough = np.zeros((p.n_trials, p.rough_step), dtype=np.float32)
+            rough[:, : p.rows.depth] = np.asarray(trials)[:, : p.rows.depth]
+            p.rough = <const float*>_pointer(rough)
         out = np.zeros((self.n_shards, p.n_trials))
         p.out = <double*>_pointer(out)
         for s in prange(self.n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):

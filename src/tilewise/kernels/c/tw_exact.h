@@ -6,39 +6,34 @@
 
 /* Element l goes to running sum l % 8; the sums meet as ((0+4)+(2+6))+((1+5)+(3+7)). */
 TW_INLINE double E(meet)(const tw_eight a) {
-    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+    union { tw_eight eight; tw_four four[2]; } whole = {a};
+    union { tw_four four; tw_two two[2]; } half = {whole.four[0] + whole.four[1]};
+    const tw_two last = half.two[0] + half.two[1];
+    return last[0] + last[1];
 }
 
-TW_INLINE tw_eight E(load)(const S *x) {
-    tw_eight v;
-    for (int l = 0; l < 8; l++) v[l] = (double)x[l];
-    return v;
-}
+TW_INLINE tw_eight E(load)(const S *x) { return __builtin_convertvector(*(const E(tw_row) *)x, tw_eight); }
 
-TW_INLINE tw_eight E(load_part)(const S *x, int n) {
-    tw_eight v = {0};
-    for (int l = 0; l < n; l++) v[l] = (double)x[l];
-    return v;
-}
-
-/* out is (count): canonical squared distances from x (depth) to count rows of c. */
-TW_INLINE void E(distances_some)(const int count, const S *restrict x, const double *restrict c,
-                                 ptrdiff_t ldc, int depth, double *restrict out) {
+/* out is (count): canonical squared distances from x (depth) to count rows, at c. */
+TW_INLINE void E(distances_some)(const int count, const S *restrict x, const double *const *c, int depth,
+                                 double *restrict out) {
     tw_eight sum[4] = {{0}};
     int l = 0;
     for (; l + 8 <= depth; l += 8) {
         const tw_eight v = E(load)(x + l);
 #pragma GCC unroll 4
         for (int j = 0; j < count; j++) {
-            const tw_eight gap = v - *(const tw_eight_u *)(c + j * ldc + l);
+            const tw_eight gap = v - *(const tw_eight_u *)(c[j] + l);
             sum[j] += gap * gap;
         }
     }
     if (l < depth) {
-        const tw_eight v = E(load_part)(x + l, depth - l);
+        S part[8] = {0};
+        for (int i = 0; i < depth - l; i++) part[i] = x[l + i];
+        const tw_eight v = E(load)(part);
 #pragma GCC unroll 4
         for (int j = 0; j < count; j++) {
-            const tw_eight gap = v - *(const tw_eight_u *)(c + j * ldc + l);
+            const tw_eight gap = v - *(const tw_eight_u *)(c[j] + l);
             sum[j] += gap * gap;
         }
     }
@@ -46,32 +41,67 @@ TW_INLINE void E(distances_some)(const int count, const S *restrict x, const dou
     for (int j = 0; j < count; j++) out[j] = E(meet)(sum[j]);
 }
 
-/* Up to four values the running sums are the squares themselves: the zeros of the
- * others change nothing. */
-TW_INLINE double E(distance_short)(const S *x, const double *c, int depth) {
-    double a[4] = {0};
-    for (int l = 0; l < depth; l++) {
-        const double gap = (double)x[l] - c[l];
-        a[l] = gap * gap;
-    }
-    return (a[0] + a[2]) + (a[1] + a[3]);
+/* Up to four values the running sums are the squares themselves, and adding the zeros of
+ * the others changes nothing. */
+TW_INLINE double E(square)(S x, double c) {
+    const double gap = (double)x - c;
+    return gap * gap;
 }
 
-static double E(distance)(const S *x, const double *c, int depth) {
-    if (depth <= 4) return E(distance_short)(x, c, depth);
-    double out;
-    E(distances_some)(1, x, c, 0, depth, &out);
-    return out;
+TW_INLINE void E(distances_short)(const int depth, const S *restrict x, const double *restrict c,
+                                  ptrdiff_t ldc, int count, double *restrict out) {
+    for (int j = 0; j < count; j++, c += ldc) {
+        double sum = E(square)(x[0], c[0]);
+        if (depth > 2) sum += E(square)(x[2], c[2]);
+        if (depth == 2 || depth == 3) sum += E(square)(x[1], c[1]);
+        if (depth == 4) sum += E(square)(x[1], c[1]) + E(square)(x[3], c[3]);
+        out[j] = sum;
+    }
+}
+
+/* The same for up to four rows, however many are left. */
+TW_INLINE void E(distances_four)(int left, const S *x, const double *const *c, int depth, double *out) {
+    switch (left) {
+        case 1: E(distances_some)(1, x, c, depth, out); break;
+        case 2: E(distances_some)(2, x, c, depth, out); break;
+        case 3: E(distances_some)(3, x, c, depth, out); break;
+        default: E(distances_some)(4, x, c, depth, out); break;
+    }
 }
 
 static void E(distances)(const S *x, const double *c, ptrdiff_t ldc, int count, int depth, double *out) {
-    int j = 0;
+    switch (depth) {
+        case 0: for (int j = 0; j < count; j++) out[j] = 0; return;
+        case 1: E(distances_short)(1, x, c, ldc, count, out); return;
+        case 2: E(distances_short)(2, x, c, ldc, count, out); return;
+        case 3: E(distances_short)(3, x, c, ldc, count, out); return;
+        case 4: E(distances_short)(4, x, c, ldc, count, out); return;
+        default: break;
+    }
+    for (int j = 0; j < count; j += 4, c += 4 * ldc, out += 4) {
+        const double *const at[4] = {c, c + ldc, c + 2 * ldc, c + 3 * ldc};
+        E(distances_four)(count - j, x, at, depth, out);
+    }
+}
+
+/* out is (count): distances to the rows picks[j] of c. */
+static void E(distances_picked)(const S *x, const double *c, ptrdiff_t ldc, const int *picks, int count,
+                                int depth, double *out) {
     if (depth <= 4) {
-        for (; j < count; j++) out[j] = E(distance_short)(x, c + j * ldc, depth);
+        for (int j = 0; j < count; j++) E(distances)(x, c + picks[j] * ldc, 0, 1, depth, out + j);
         return;
     }
-    for (; j + 4 <= count; j += 4) E(distances_some)(4, x, c + j * ldc, ldc, depth, out + j);
-    for (; j < count; j++) E(distances_some)(1, x, c + j * ldc, ldc, depth, out + j);
+    for (int j = 0; j < count; j += 4, picks += 4, out += 4) {
+        const double *at[4] = {c, c, c, c};
+        for (int i = 0; i < 4 && j + i < count; i++) at[i] = c + picks[i] * ldc;
+        E(distances_four)(count - j, x, at, depth, out);
+    }
+}
+
+static double E(distance)(const S *x, const double *c, int depth) {
+    double out;
+    E(distances)(x, c, 0, 1, depth, &out);
+    return out;
 }
 
 /* sums (depth) += weight * (x - shift). */

@@ -28,6 +28,11 @@
                                   T *best, T *second, I *index);                                 \
     void (*certify_lanes_##SUFFIX)(int n_rows, const T *best, const T *second, const I *index,   \
                                    const T *band, int32_t *label);                               \
+    void (*bands_##SUFFIX)(int n_rows, const T *norms, T fixed, T per_norm, T per_square,        \
+                           T *band);                                                             \
+    void (*renew_##SUFFIX)(int n_rows, const T *lowest, const T *next, const T *norms,           \
+                           const T *band, T norm_error, double unscale, float *upper,            \
+                           float *lower);                                                        \
     void (*scan_##SUFFIX)(int n_rows, int k, const T *scores, ptrdiff_t ld, const T *half_norms, \
                           T *best, T *second, I *index);
 
@@ -44,6 +49,8 @@
     double (*distance_##SUFFIX)(const S *x, const double *c, int depth);                     \
     void (*distances_##SUFFIX)(const S *x, const double *c, ptrdiff_t ldc, int count,        \
                                int depth, double *out);                                      \
+    void (*distances_picked_##SUFFIX)(const S *x, const double *c, ptrdiff_t ldc,            \
+                                      const int *picks, int count, int depth, double *out);  \
     void (*accumulate_##SUFFIX)(const S *x, const double *shift, double weight, int depth,   \
                                 double *sums);                                               \
     void (*moments_##SUFFIX)(const S *const *rows, int n_rows, int depth, double *mean,      \
@@ -61,6 +68,10 @@ typedef struct tw_tile_kernels {
     TW_DECLARE_PACK(float, double, double, f4f8)
     TW_DECLARE_PACK(double, float, double, f8f4)
     TW_DECLARE_PACK(double, double, double, f8f8)
+    int (*open_rows)(int count, int64_t first, const int32_t *labels, float *upper, float *lower,
+                     const float *moves, float largest, float runner_up, int32_t mover, int64_t *ids);
+    void (*rough_distances)(const float *x, const float *c, ptrdiff_t ldc, const int *picks, int count,
+                            int depth, float *out);
     double (*multiply_adds_f4)(long repeats);
     double (*multiply_adds_f8)(long repeats);
 } tw_tile_kernels;

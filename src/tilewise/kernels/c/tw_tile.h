@@ -195,6 +195,33 @@ static void F(certify_lanes)(int n_rows, const T *restrict best, const T *restri
         label[r] = second[r] > best[r] + band[r] ? (int32_t)index[r] : -1;
 }
 
+/* band is twice the error bound of a row's scores; infinite where the norm is so large that
+ * the bound itself could overflow. */
+static void F(bands)(int n_rows, const T *restrict norms, T fixed, T per_norm, T per_square, T *restrict band) {
+    for (int r = 0; r < n_rows; r++) {
+        const T norm = norms[r];
+        const T width = fixed + per_norm * F(root)(norm) + per_square * norm;
+        band[r] = norm < (T)1e30 ? width : (T)__builtin_inf();
+    }
+}
+
+/* upper, lower are (rows): bounds of the distance to the closest centre and to every other
+ * one. The squared distance is |x|^2 + 2 s, each with its error; the factors and the 1e-37
+ * cover this function's own rounding and underflow. */
+static void F(renew)(int n_rows, const T *restrict lowest, const T *restrict next, const T *restrict norms,
+                     const T *restrict band, T norm_error, double unscale, float *restrict upper,
+                     float *restrict lower) {
+    for (int r = 0; r < n_rows; r++) {
+        const T error = band[r] + norm_error * norms[r];
+        T above = norms[r] + 2 * lowest[r] + error, below = norms[r] + 2 * next[r] - error;
+        above = above > 0 ? above : 0;
+        below = below > 0 ? below : 0;
+        const double up = (double)F(root)(above) * unscale, low = (double)F(root)(below) * unscale;
+        upper[r] = (float)(up * (1 + 1e-6) + 1e-37);
+        lower[r] = (float)(low * (1 - 1e-6) < 3e38 ? low * (1 - 1e-6) : 3e38);
+    }
+}
+
 /* Best and second best of rows of scores that already stand in memory: the consumer of
  * the BLAS engine. scores is (rows, k) holding minus x.c; index is the column. */
 static void F(scan)(int n_rows, int k, const T *scores, ptrdiff_t ld, const T *half_norms,
