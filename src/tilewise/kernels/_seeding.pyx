@@ -9,7 +9,6 @@ few rows. The numbers are those of a pass without this test, bit for bit.
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport isfinite
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
@@ -68,19 +67,6 @@ cdef inline bint _too_far(double gap, double closest) noexcept nogil:
     return gap > MARGIN * closest and (closest > SMALLEST or closest == 0.0)
 
 
-cdef int _plausible(const seeding_pass* p, const float* x, double closest, int* picks, int count) noexcept nogil:
-    """Drop the candidates that a distance in float already shows to be no closer."""
-    cdef float rough[MOST_TRIALS]
-    cdef double error = (p.rows.depth / 4 + 16) * 2.0**-23
-    cdef int t, kept = 0
-    p.tile.rough_distances(x, p.rough, p.rough_step, picks, count, p.rows.depth, rough)
-    for t in range(count):
-        if not (isfinite(rough[t]) and rough[t] * (1.0 - error) > closest):
-            picks[kept] = picks[t]
-            kept += 1
-    return kept
-
-
 cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept nogil:
     cdef const void* pointers[BLOCK]
     cdef int64_t ids[BLOCK]
@@ -121,14 +107,18 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
             m = p.closest[i]
             if p.weights != NULL:
                 weight = p.weights[i]
-            far = p.gaps + <ptrdiff_t>p.owner[i] * p.n_trials
-            left = 0
-            for t in range(p.n_trials):
-                if not _too_far(far[t], m):
-                    picks[left] = t
-                    left += 1
             if p.rough != NULL:
-                left = _plausible(p, <const float*>pointers[r], m, picks, left)
+                left = p.tile.plausible(<const float*>pointers[r], p.rough, p.rough_step, p.n_trials,
+                                        p.rows.depth, m, picks)
+            else:
+                far = p.gaps + <ptrdiff_t>p.owner[i] * p.n_trials
+                left = 0
+                for t in range(p.n_trials):
+                    # Without a branch: which candidate is too far is not foreseeable.
+                    picks[left] = t
+                    left += not _too_far(far[t], m)
+            if left == 0:
+                continue
             if p.rows.is_double:
                 p.exact.distances_picked_f8(<const double*>pointers[r], p.trials, p.ldc, picks, left,
                                             p.rows.depth, gap)

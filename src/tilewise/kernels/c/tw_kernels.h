@@ -70,8 +70,8 @@ typedef struct tw_tile_kernels {
     TW_DECLARE_PACK(double, double, double, f8f8)
     int (*open_rows)(int count, int64_t first, const int32_t *labels, float *upper, float *lower,
                      const float *moves, float largest, float runner_up, int32_t mover, int64_t *ids);
-    void (*rough_distances)(const float *x, const float *c, ptrdiff_t ldc, const int *picks, int count,
-                            int depth, float *out);
+    int (*plausible)(const float *x, const float *c, ptrdiff_t ldc, int count, int depth, double within,
+                     int *picks);
     double (*multiply_adds_f4)(long repeats);
     double (*multiply_adds_f8)(long repeats);
 } tw_tile_kernels;

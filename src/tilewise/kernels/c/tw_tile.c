@@ -125,27 +125,60 @@ static int open_rows(int count, int64_t first, const int32_t *restrict labels, f
     return n;
 }
 
-/* Sum of the lanes. */
-TW_INLINE float total(tw_f4 v) {
-    enum { N = TW_VECTOR_BYTES / 16 };
-    typedef float four __attribute__((vector_size(16)));
-    union { tw_f4 all; four part[N]; } u = {v};
-    for (int step = N / 2; step; step /= 2)
-        for (int i = 0; i < step; i++) u.part[i] += u.part[i + step];
-    const four last = u.part[0];
-    return (last[0] + last[2]) + (last[1] + last[3]);
+/* Lane j of the result is the sum of the lanes of v[j], for eight vectors: each step adds
+ * neighbours and halves the number of vectors. */
+#if defined(__clang__)
+#define TW_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define TW_PICK(a, b, ...) __builtin_shuffle(a, b, (tw_i4){__VA_ARGS__})
+#endif
+#if TW_VECTOR_BYTES == 64
+#define TW_EVEN(a, b) TW_PICK(a, b, 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12, 29, 14, 31)
+#define TW_ODD(a, b) TW_PICK(a, b, 1, 16, 3, 18, 5, 20, 7, 22, 9, 24, 11, 26, 13, 28, 15, 30)
+#define TW_EVEN2(a, b) TW_PICK(a, b, 0, 1, 18, 19, 4, 5, 22, 23, 8, 9, 26, 27, 12, 13, 30, 31)
+#define TW_ODD2(a, b) TW_PICK(a, b, 2, 3, 16, 17, 6, 7, 20, 21, 10, 11, 24, 25, 14, 15, 28, 29)
+#define TW_EVEN4(a, b) TW_PICK(a, b, 0, 1, 2, 3, 20, 21, 22, 23, 8, 9, 10, 11, 28, 29, 30, 31)
+#define TW_ODD4(a, b) TW_PICK(a, b, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 24, 25, 26, 27)
+#elif TW_VECTOR_BYTES == 32
+#define TW_EVEN(a, b) TW_PICK(a, b, 0, 9, 2, 11, 4, 13, 6, 15)
+#define TW_ODD(a, b) TW_PICK(a, b, 1, 8, 3, 10, 5, 12, 7, 14)
+#define TW_EVEN2(a, b) TW_PICK(a, b, 0, 1, 10, 11, 4, 5, 14, 15)
+#define TW_ODD2(a, b) TW_PICK(a, b, 2, 3, 8, 9, 6, 7, 12, 13)
+#define TW_EVEN4(a, b) TW_PICK(a, b, 0, 1, 2, 3, 12, 13, 14, 15)
+#define TW_ODD4(a, b) TW_PICK(a, b, 4, 5, 6, 7, 8, 9, 10, 11)
+#endif
+
+TW_INLINE uint32_t within_limit(const tw_f4 v[8], float limit) {
+#if TW_VECTOR_BYTES >= 32
+    tw_f4 pair[4], four[2];
+    for (int j = 0; j < 4; j++) pair[j] = TW_EVEN(v[2 * j], v[2 * j + 1]) + TW_ODD(v[2 * j], v[2 * j + 1]);
+    for (int j = 0; j < 2; j++) four[j] = TW_EVEN2(pair[2 * j], pair[2 * j + 1]) + TW_ODD2(pair[2 * j], pair[2 * j + 1]);
+    tw_f4 all = TW_EVEN4(four[0], four[1]) + TW_ODD4(four[0], four[1]);
+#if TW_VECTOR_BYTES == 64
+    all += TW_PERMUTE_16(all, 8);
+#endif
+    return tw_not_above_f4(all, F4_splat(limit)) & 255;
+#else
+    uint32_t bits = 0;
+    for (int j = 0; j < 8; j++) {
+        float sum = 0;
+        for (int l = 0; l < TW_VECTOR_BYTES / 4; l++) sum += v[j][l];
+        bits |= (uint32_t)(sum <= limit) << j;
+    }
+    return bits;
+#endif
 }
 
-TW_INLINE void rough_some(const int count, const float *restrict x, const float *const *c, int depth,
-                          float *restrict out) {
+TW_INLINE uint32_t rough_some(const int count, const float *restrict x, const float *restrict c, ptrdiff_t ldc,
+                              int depth, float limit) {
     enum { N = TW_VECTOR_BYTES / 4 };
-    tw_f4 sum[4] = {{0}};
+    tw_f4 sum[8] = {{0}};
     int l = 0;
     for (; l + N <= depth; l += N) {
         const tw_f4 v = *(const tw_f4u *)(x + l);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < count; j++) {
-            const tw_f4 gap = v - *(const tw_f4u *)(c[j] + l);
+            const tw_f4 gap = v - *(const tw_f4u *)(c + j * ldc + l);
             sum[j] += gap * gap;
         }
     }
@@ -153,32 +186,42 @@ TW_INLINE void rough_some(const int count, const float *restrict x, const float 
         float part[N] = {0};
         for (int i = 0; i < depth - l; i++) part[i] = x[l + i];
         const tw_f4 v = *(const tw_f4u *)part;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < count; j++) {
-            const tw_f4 gap = v - *(const tw_f4u *)(c[j] + l);
+            const tw_f4 gap = v - *(const tw_f4u *)(c + j * ldc + l);
             sum[j] += gap * gap;
         }
     }
-#pragma GCC unroll 4
-    for (int j = 0; j < count; j++) out[j] = total(sum[j]);
+    return within_limit(sum, limit) & ((1u << count) - 1);
 }
 
-/* out is (count): squared distances in float from x (depth) to the rows picks[j] of c,
- * which are padded with zeros to a multiple of sixteen. Differences of floats have a small
- * relative error, so the result has one too: (depth / lanes + 16) 2^-23 is more than it. */
-static void rough_distances(const float *x, const float *c, ptrdiff_t ldc, const int *picks, int count,
-                            int depth, float *out) {
-    for (int j = 0; j < count; j += 4, picks += 4, out += 4) {
-        const float *at[4] = {c, c, c, c};
-        const int left = count - j;
-        for (int i = 0; i < 4 && i < left; i++) at[i] = c + picks[i] * ldc;
-        switch (left) {
-            case 1: rough_some(1, x, at, depth, out); break;
-            case 2: rough_some(2, x, at, depth, out); break;
-            case 3: rough_some(3, x, at, depth, out); break;
-            default: rough_some(4, x, at, depth, out); break;
+/* picks lists those of count candidates c (count, ldc), padded with zeros to a multiple of
+ * sixteen, that may lie within a squared distance of x (depth); returns how many. Measured
+ * in float: differences of floats have a small relative error, so the result has one too,
+ * and (depth / lanes + 16) 2^-23 is more than it. A sum that overflows is
+ * above every finite limit here. */
+static int plausible(const float *x, const float *c, ptrdiff_t ldc, int count, int depth, double within,
+                     int *picks) {
+    const double error = (depth * 4 / TW_VECTOR_BYTES + 16) * 0x1p-23;
+    /* No float is above a limit of infinity. */
+    const double raised = within / (1 - error) * (1 + 0x1p-20);
+    const float limit = raised < 3e38 ? (float)raised + 1e-37f : __builtin_inff();
+    int kept = 0;
+    for (int start = 0; start < count; start += 8, c += 8 * ldc) {
+        uint32_t bits;
+        switch (count - start) {
+            case 1: bits = rough_some(1, x, c, ldc, depth, limit); break;
+            case 2: bits = rough_some(2, x, c, ldc, depth, limit); break;
+            case 3: bits = rough_some(3, x, c, ldc, depth, limit); break;
+            case 4: bits = rough_some(4, x, c, ldc, depth, limit); break;
+            case 5: bits = rough_some(5, x, c, ldc, depth, limit); break;
+            case 6: bits = rough_some(6, x, c, ldc, depth, limit); break;
+            case 7: bits = rough_some(7, x, c, ldc, depth, limit); break;
+            default: bits = rough_some(8, x, c, ldc, depth, limit); break;
         }
+        for (; bits; bits &= bits - 1) picks[kept++] = start + __builtin_ctz(bits);
     }
+    return kept;
 }
 
 /* Peak of multiply-add: twelve independent chains of registers, nothing else. */
@@ -202,5 +245,5 @@ const tw_tile_kernels TW_JOIN(tw_tile, TW_ISA) = {
     F8_assign, F8_certify, F8_assign_lanes, F8_certify_lanes, F8_bands, F8_renew, F8_scan,
     pack_f4f4, pack_lanes_f4f4, pack_f4f8, pack_lanes_f4f8,
     pack_f8f4, pack_lanes_f8f4, pack_f8f8, pack_lanes_f8f8,
-    open_rows, rough_distances, multiply_adds_f4, multiply_adds_f8,
+    open_rows, plausible, multiply_adds_f4, multiply_adds_f8,
 };
