@@ -13,9 +13,10 @@ from .stats import raise_nonfinite
 
 __all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_distances"]
 
-# Share of rows that rounding leaves to a scan of all centres above which the next pass is
-# scored in float64: such a scan costs several times what a row costs in the tile.
-_RESCAN_LIMIT = 0.05
+# Share of rows that have to be compared with every centre again above which the next pass is
+# scored in float64. A second look in the tile's own arithmetic costs about two rows; where rows
+# lie in the lanes there is only the canonical distance, which costs about ten.
+_RESCAN_LIMIT = {"centres-in-lanes": 0.4, "blas": 0.4, "rows-in-lanes": 0.1}
 
 
 class Pass:
@@ -135,7 +136,8 @@ class Pass:
             self._sums[empty] = 0.0
             self.weight_sums[empty] = 0.0
         self._centers = centers.copy()
-        if self._score_dtype == "float32" and self.rescanned > _RESCAN_LIMIT * max(self.scored, 1000):
+        limit = _RESCAN_LIMIT[self.plan.layout] * max(self.scored, 1000)
+        if self._score_dtype == "float32" and self.rescanned > limit:
             self._score_dtype = "float64"
             self._kernel = self._make_kernel()
         return self.changed

@@ -23,13 +23,13 @@ cdef struct assign_pass:
     int panels_per_block
     int depth_block
     # centres
-    const void* packed      # panels or groups, in the type of the scores
-    const void* row_major   # (k, depth), negated, in the type of the scores
-    const void* half_norms  # (k) in the type of the scores
-    const double* centers   # (k, ldc), canonical
+    void* packed            # panels or groups, in the type of the scores
+    void* row_major         # (k, depth), negated, in the type of the scores
+    void* half_norms        # (k) in the type of the scores
+    double* centers         # (k, ldc), canonical
     ptrdiff_t ldc
-    const double* norms     # (k) upper bounds of the scaled norms
-    const void* origin      # (depth) in the wider of data and scores
+    double* norms           # (k) upper bounds of the scaled norms
+    void* origin            # (depth) in the wider of data and scores
     double scale
     # error bound: E = alpha (|x||c| + |c|^2/2) + beta (|x| + |c|)^2 + eta (1 + |x|)
     double alpha

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, isfinite, ldexp, sqrt
+from libc.math cimport INFINITY, fabs, isfinite, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
@@ -16,8 +16,11 @@ cdef enum:
     CENTRES_IN_LANES = 0
     ROWS_IN_LANES = 1
     BLAS = 2
-    # Centres per call of the canonical distance when a row is decided among all of them.
+    # Candidates that a row is decided among one by one; with more, all centres are compared,
+    # so many per call of the canonical distance.
     BATCH = 64
+    # Rows that share one more walk through the panels.
+    AGAIN = 32
     ALIGNMENT = 64
 
 LAYOUTS = {"centres-in-lanes": CENTRES_IN_LANES, "rows-in-lanes": ROWS_IN_LANES, "blas": BLAS}
@@ -177,37 +180,103 @@ cdef double _limit(const assign_pass* p, double norm, double low, int32_t leader
     return low + own + _error(p, x, c)
 
 
-cdef int32_t _decide(const assign_pass* p, const void* x, double norm, const score_t* best,
-                     const score_t* second, const void* ordinal, double* gap,
-                     shard_report* report) noexcept nogil:
-    """Label of a row that the scores alone leave open; best, second, ordinal are (lanes)."""
-    cdef double limit, low = INFINITY, distance
-    cdef int lane, lead = -1
-    cdef int64_t index
+cdef int32_t _closest_of(const assign_pass* p, const void* x, const int32_t* candidates, int count,
+                         double* gap) noexcept nogil:
+    """The candidate with the least canonical distance, the lowest index in a tie."""
+    cdef int i
     cdef int32_t label = -1
+    cdef double distance
+    gap[0] = INFINITY
+    for i in range(count):
+        distance = _canonical(p, x, candidates[i])
+        if label < 0 or distance < gap[0] or (distance == gap[0] and candidates[i] < label):
+            gap[0] = distance
+            label = candidates[i]
+    return label
+
+
+cdef void _collect_scores(const assign_pass* p, int n, const int* which, const score_t* scores,
+                          const score_t* limits, int32_t* found, int* counts) noexcept nogil:
+    """The same as the tile's collect, on scores that stand in memory."""
+    cdef const score_t* half = <const score_t*>p.half_norms
+    cdef const score_t* row
+    cdef int j, i
+    for i in range(n):
+        row = scores + <ptrdiff_t>which[i] * p.n_clusters
+        counts[i] = 0
+        for j in range(p.n_clusters):
+            if row[j] + half[j] <= limits[i]:
+                if counts[i] == BATCH:
+                    counts[i] = -1
+                    break
+                found[i * BATCH + counts[i]] = j
+                counts[i] += 1
+
+
+cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, const offsets_t* o,
+                      const score_t* limits, double* gaps, shard_report* report) noexcept nogil:
+    """Label the rows in which some lane hides candidates behind its best."""
+    cdef const void** pointers = <const void**>(ws + o.pointers)
+    cdef int32_t* label = <int32_t*>(ws + o.label)
+    cdef const score_t* packed = <const score_t*>(ws + o.packed)
+    cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes
+    cdef ptrdiff_t tile = p.tile.tile_rows
+    cdef const score_t* rows[AGAIN]
+    cdef int32_t found[AGAIN * BATCH]
+    cdef int counts[AGAIN]
+    cdef int i, r
+    report.rescanned += n
+    if p.layout == BLAS:
+        _collect_scores(p, n, which, <const score_t*>(ws + o.scratch), limits, found, counts)
+    else:
+        for i in range(n):
+            r = which[i]
+            rows[i] = packed + (r // tile * segments * tile + r % tile) * p.lanes
+        if score_t is float:
+            p.tile.collect_f4(n, rows, limits, p.depth, p.depth_block, <const float*>p.packed, p.n_panels,
+                              p.panel_vectors, found, counts, BATCH)
+        else:
+            p.tile.collect_f8(n, rows, limits, p.depth, p.depth_block, <const double*>p.packed, p.n_panels,
+                              p.panel_vectors, found, counts, BATCH)
+    for i in range(n):
+        r = which[i]
+        if counts[i] > 0:
+            label[r] = _closest_of(p, pointers[r], found + i * BATCH, counts[i], &gaps[i])
+        else:
+            label[r] = _decide_among_all(p, pointers[r], &gaps[i])
+
+
+cdef int32_t _decide(const assign_pass* p, int r, char* ws, const offsets_t* o, const score_t* best,
+                     const score_t* second, double norm, double* gap, score_t* again,
+                     shard_report* report) noexcept nogil:
+    """Label of row r that the certificate leaves open; best, second are (lanes).
+
+    -1 if a lane hides candidates: those at or below `again` then have to be listed.
+    """
+    cdef const void* x = (<const void**>(ws + o.pointers))[r]
+    cdef const void* ordinal = ws + o.ordinal + r * p.tile.vector_bytes
+    cdef int32_t found[64]
+    cdef double limit, low = INFINITY
+    cdef int lane, lead = -1, count = 0
     report.undecided += 1
     if not p.hopeless and norm < 1e30:
         for lane in range(p.lanes):
             if best[lane] < low:
                 low = best[lane]
                 lead = lane
-    if lead >= 0:
-        limit = _limit(p, norm, low, <int32_t>(_ordinal(p, ordinal, lead) * p.lanes + lead))
-        gap[0] = INFINITY
-        for lane in range(p.lanes):
-            if not second[lane] > limit:
-                label = -1
-                break
-            if best[lane] <= limit:
-                index = _ordinal(p, ordinal, lane) * p.lanes + lane
-                distance = _canonical(p, x, index)
-                if label < 0 or distance < gap[0] or (distance == gap[0] and index < label):
-                    gap[0] = distance
-                    label = <int32_t>index
-    if label >= 0:
-        return label
-    report.rescanned += 1
-    return _decide_among_all(p, x, gap)
+    if lead < 0:
+        report.rescanned += 1
+        return _decide_among_all(p, x, gap)
+    limit = _limit(p, norm, low, <int32_t>(_ordinal(p, ordinal, lead) * p.lanes + lead))
+    for lane in range(p.lanes):
+        if not second[lane] > limit:
+            # Rounding to the type of the scores must not lower the limit.
+            again[0] = <score_t>(limit + 2.0**-23 * fabs(limit))
+            return -1
+        if best[lane] <= limit:
+            found[count] = <int32_t>(_ordinal(p, ordinal, lane) * p.lanes + lane)
+            count += 1
+    return _closest_of(p, x, found, count, gap)
 
 
 cdef int32_t _decide_in_lane(const assign_pass* p, const void* x, double norm, double low,
@@ -361,6 +430,16 @@ cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, sc
         k.certify_f8(n, best, second, <int64_t*>(ws + o.ordinal), band, label, lowest, following)
 
 
+cdef int _finish_again(const assign_pass* p, int n, const int* which, char* ws, const offsets_t* o,
+                       const score_t* limits, float* upper, shard_report* report) noexcept nogil:
+    cdef double gaps[AGAIN]
+    cdef int i
+    _look_again(p, n, which, ws, o, limits, gaps, report)
+    for i in range(n):
+        upper[which[i]] = _rounded_up(sqrt(gaps[i]))
+    return 0
+
+
 cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* best,
                   score_t* second, shard_report* report) noexcept nogil:
     """Renew the bounds of the scored rows; decide what the certificate left open."""
@@ -375,8 +454,10 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
     cdef score_t* following = second if in_lane else <score_t*>(ws + o.following)
     cdef float* upper = <float*>(ws + o.upper)
     cdef float* lower = <float*>(ws + o.lower)
-    cdef double gap, norm
-    cdef int r
+    cdef score_t limits[AGAIN]
+    cdef int again[AGAIN]
+    cdef double gap = 0.0, norm
+    cdef int r, n_again = 0
     if p.upper != NULL:
         if score_t is float:
             k.renew_f4(n, lowest, following, norms, band, <float>(2.02 * p.alpha), 1.0 / p.scale, upper, lower)
@@ -395,12 +476,19 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
             label[r] = _decide_in_lane(p, pointers[r], norm, best[r], second[r],
                                        _ordinal(p, ws + o.ordinal, r), &gap, report)
         else:
-            label[r] = _decide(p, pointers[r], norm, best + r * p.lanes, second + r * p.lanes,
-                               ws + o.ordinal + r * p.tile.vector_bytes, &gap, report)
+            label[r] = _decide(p, r, ws, o, best + r * p.lanes, second + r * p.lanes, norm, &gap,
+                               &limits[n_again], report)
+            if label[r] < 0:
+                again[n_again] = r
+                n_again += 1
         # The best score need not be its centre's; such a row is nearly a tie and will be
         # scored again.
         upper[r] = _rounded_up(sqrt(gap))
         lower[r] = 0.0
+        if n_again == AGAIN:
+            n_again = _finish_again(p, n_again, again, ws, o, limits, upper, report)
+    if n_again:
+        _finish_again(p, n_again, again, ws, o, limits, upper, report)
     if p.upper == NULL:
         return
     if ids[n - 1] - ids[0] == n - 1:
@@ -497,6 +585,58 @@ cdef void _run_shard(const assign_pass* p, int64_t shard, int64_t slot, char* ws
         else:
             _run_chunk[float](p, first, count, ws, o, slot, report, 0)
         first += count
+
+
+# ---------------------------------------------------------------- centres
+
+
+cdef double _copy_center(const double* center, const double* origin, int depth, double* to) noexcept nogil:
+    """Keep the canonical centre; largest distance from the origin along an axis."""
+    cdef double largest = 0.0, size
+    cdef int l
+    for l in range(depth):
+        to[l] = center[l]
+        size = fabs(center[l] - origin[l])
+        # A NaN here is infinity minus infinity: magnitudes that cannot be scaled.
+        if not size <= largest:
+            largest = size if size == size else INFINITY
+    return largest
+
+
+cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, double* norms,
+                      score_t kind) noexcept nogil:
+    """Scale and negate the centres of one panel (or group); bounds of their norms."""
+    cdef int width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
+    cdef int d = p.depth, first = panel * width, q, l, count = p.n_clusters - first
+    cdef score_t* half = <score_t*>p.half_norms
+    cdef score_t* to = <score_t*>p.packed + <ptrdiff_t>panel * (d + 1) * width
+    cdef score_t* row
+    cdef const double* c
+    cdef double value, square
+    if count > width:
+        count = width
+    for q in range(count):
+        c = p.centers + <ptrdiff_t>(first + q) * p.ldc
+        row = <score_t*>p.row_major + <ptrdiff_t>(first + q) * d
+        square = 0.0
+        for l in range(d):
+            value = (c[l] - origin[l]) * p.scale if p.scale != 0.0 else 0.0
+            square += value * value
+            if p.layout == BLAS:
+                row[l] = <score_t>-value
+            else:
+                to[<ptrdiff_t>(1 + l) * width + q] = <score_t>-value
+        norms[first + q] = sqrt(square) * (1.0 + 1e-6)
+        half[first + q] = <score_t>(0.5 * square)
+        if p.layout != BLAS:
+            to[q] = half[first + q]
+    if p.layout == BLAS:
+        return
+    for q in range(count, width):
+        # A centre that does not exist is infinitely far.
+        to[q] = INFINITY
+        for l in range(d):
+            to[<ptrdiff_t>(1 + l) * width + q] = 0
 
 
 # ---------------------------------------------------------------- the border to Python
@@ -603,32 +743,40 @@ cdef class Assignment:
         """Pack the centres, choose origin and scale, and fix the error bound."""
         cdef assign_pass* p = &self.p
         cdef int k = p.n_clusters, d = p.depth, chain
-        cdef double largest, unit
+        cdef double unit
         values = np.asarray(centers)
         if centers.shape[0] != k or centers.shape[1] != d:
             raise ValueError(f"centres of shape {values.shape} given, ({k}, {d}) expected")
-        padded = self._keep["centers"].view(np.float64).reshape(k, p.ldc)
-        padded[:, :d] = values
-        # In steps, so that the mean of huge values does not overflow.
-        origin = (values / k).sum(axis=0) if d else np.zeros(0)
+        cdef double[:, ::1] canonical = self._keep["centers"].view(np.float64).reshape(k, p.ldc)
+        cdef int threads = self.threads if k * d > 65536 else 1, j, panel
+        # In shares, so that the mean of huge values does not overflow.
+        origin = np.full(k, 1.0 / k) @ values if k * d < 65536 else np.einsum("ij->j", values * (1.0 / k))
         if not p.rows.is_double:
             origin = origin.astype(np.float32).astype(np.float64)
         wide = p.rows.is_double or p.score_double
         self._keep["origin"].view(np.float64 if wide else np.float32)[:d] = origin
-        moved = values - origin
-        largest = float(np.abs(moved).max()) if moved.size else 0.0
+        cdef const double[::1] moved_to = origin
+        cdef double[::1] norms = self._keep["norms"].view(np.float64)
+        if d:
+            for j in prange(k, nogil=True, schedule="static", num_threads=threads):
+                norms[j] = _copy_center(&centers[j, 0], &moved_to[0], d, &canonical[j, 0])
+            largest = float(np.max(norms))
+        else:
+            largest = 0.0
         exponent = np.frexp(largest)[1] if largest > 0.0 and np.isfinite(largest) else 0
         # Within +-400 neither the canonical distance nor the bound meets the ends of
         # float64; outside, every row is decided by the canonical distance alone.
         p.hopeless = not np.isfinite(largest) or abs(exponent) > 400
         reach = 1000 if wide else 100
-        p.scale = ldexp(1.0, -max(-reach, min(reach, int(exponent))))
+        p.scale = 0.0 if p.hopeless else ldexp(1.0, -max(-reach, min(reach, int(exponent))))
+        for panel in prange(p.n_panels, nogil=True, schedule="static", num_threads=threads):
+            if p.score_double:
+                _pack_panel[double](p, panel, &moved_to[0] if d else NULL, &norms[0], 0.0)
+            else:
+                _pack_panel[float](p, panel, &moved_to[0] if d else NULL, &norms[0], 0.0)
         if p.hopeless:
-            moved = np.zeros_like(moved)
-        moved *= p.scale
-        squares = np.einsum("ij,ij->i", moved, moved)
-        self._keep["norms"].view(np.float64)[:] = np.sqrt(squares) * (1.0 + 1e-6)
-        p.largest_norm = float(np.sqrt(squares.max()) * (1.0 + 1e-6))
+            p.scale = 1.0
+        p.largest_norm = float(np.max(norms))
         unit = 2.0**-53 if p.score_double else 2.0**-24
         # Additions one after another in one running score: the whole row for BLAS and short
         # rows; a block of the depth, then one addition per block, in the tile.
@@ -638,35 +786,6 @@ cdef class Assignment:
         p.alpha = 1.02 * (chain + 8) * unit
         p.beta = (d / 8.0 + 12.0) * 2.0**-53
         p.eta = (d + 8.0) * 2.0**-126 * max(1.0, p.largest_norm)
-        if p.score_double:
-            self._pack_centers[double](moved, 0.5 * squares, <double*>p.packed, <double*>p.row_major,
-                                       <double*>p.half_norms)
-        else:
-            self._pack_centers[float](moved, 0.5 * squares, <float*>p.packed, <float*>p.row_major,
-                                      <float*>p.half_norms)
-
-    cdef int _pack_centers(self, const double[:, ::1] moved, const double[::1] half, score_t* packed,
-                           score_t* row_major, score_t* half_norms) except -1:
-        cdef assign_pass* p = &self.p
-        cdef int k = p.n_clusters, d = p.depth, j, l, q, panel, width
-        cdef score_t* to
-        for j in range(k):
-            half_norms[j] = <score_t>half[j]
-        if p.layout == BLAS:
-            for j in range(k):
-                for l in range(d):
-                    row_major[<ptrdiff_t>j * d + l] = <score_t>-moved[j, l]
-            return 0
-        width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
-        for panel in range(p.n_panels):
-            to = packed + <ptrdiff_t>panel * (d + 1) * width
-            for q in range(width):
-                j = panel * width + q
-                # A centre that does not exist is infinitely far.
-                to[q] = half_norms[j] if j < k else <score_t>INFINITY
-                for l in range(d):
-                    to[<ptrdiff_t>(1 + l) * width + q] = <score_t>-moved[j, l] if j < k else <score_t>0
-        return 0
 
     def run(self, int64_t first_shard, int32_t[::1] labels, *, float[::1] upper=None,
             float[::1] lower=None, const float[::1] moves=None, bint tighten=False,

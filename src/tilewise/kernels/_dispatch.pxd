@@ -25,11 +25,15 @@ cdef extern from "c/tw_kernels.h" nogil:
                                  const float*, int32_t*) noexcept nogil
         void (*certify_lanes_f8)(int, const double*, const double*, const int64_t*,
                                  const double*, int32_t*) noexcept nogil
+        void (*collect_f4)(int, const float* const*, const float*, int, int, const float*, int, int,
+                           int32_t*, int*, int) noexcept nogil
         void (*bands_f4)(int, const float*, float, float, float, float*) noexcept nogil
         void (*renew_f4)(int, const float*, const float*, const float*, const float*, float, double,
                          float*, float*) noexcept nogil
         void (*scan_f4)(int, int, const float*, ptrdiff_t, const float*,
                         float*, float*, int32_t*) noexcept nogil
+        void (*collect_f8)(int, const double* const*, const double*, int, int, const double*, int, int,
+                           int32_t*, int*, int) noexcept nogil
         void (*bands_f8)(int, const double*, double, double, double, double*) noexcept nogil
         void (*renew_f8)(int, const double*, const double*, const double*, const double*, double, double,
                          float*, float*) noexcept nogil

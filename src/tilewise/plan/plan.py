@@ -29,13 +29,19 @@ TILES = {
 # Rows up to this long are scored with rows in the lanes of a vector (measured: below it the
 # reduction across lanes at the end of a row costs more than packing rows as columns).
 ROWS_IN_LANES_DEPTH = 24
-# Shares of a cache that one buffer may take; the rest is for what streams through.
-_L1_SHARE = 0.5
-_L2_CHUNK_SHARE = 0.25
-_L2_PANEL_SHARE = 0.5
-_MOST_CHUNK_ROWS = 4096
-# Depth of one block where a row is long: its tile takes a quarter of a 48 KiB L1.
-_DEPTH_BLOCK = 256
+# Share of L2 that packed rows and their running bests may take; panels, data and whatever
+# else streams through needs the rest.
+_L2_CHUNK_SHARE = 0.6
+# Beyond these, longer chunks gain nothing (measured on shapes from 64 x 256 to 768 x 4096).
+_MOST_CHUNK_ROWS = {"centres-in-lanes": 384, "rows-in-lanes": 4096, "blas": 1024}
+# Panels that all tiles of a chunk meet before the next ones: few, so that they stay close,
+# but more than one, so that a tile of rows is fetched once for several (measured: 1, 2 and 4 are within 5 %).
+_PANELS_PER_BLOCK = 2
+# Features per block where rows are longer: one running score holds the rounding of so many
+# additions, and the error bound, with it the share of rows to decide again, stays small.
+# Measured on patches: 64 costs 1 % of speed against 256 and leaves a third of the doubts.
+_DEPTH_BLOCK = 64
+_LONG_ROW = 96
 # Sums of shards that wait to be merged, per thread.
 _SUMS_BYTES = 4 * 2**20
 # Multiply-adds between two looks for Ctrl-C, per thread: about a quarter of a second.
@@ -222,34 +228,28 @@ def plan(
     why["tile"] = f"{tile_rows} rows x {panel_columns} centres: as many running scores as registers hold."
 
     # L1
-    l1 = int(here.l1d_bytes.value * _L1_SHARE)
-    depth_block = d
-    if layout == "centres-in-lanes" and d * tile_rows * item > l1:
-        depth_block = max(lanes, min(_DEPTH_BLOCK, l1 // 2 // (tile_rows * item)) // lanes * lanes)
-    if depth_block < d:
-        why["depth_block"] = (
-            f"{depth_block} of {d} features: a tile of rows stays in L1 "
-            f"({_size(depth_block * tile_rows * item)} of {_fact(here.l1d_bytes)})."
-        )
-    else:
-        why["depth_block"] = f"all {d} features at once: a tile of rows is {_size(d * tile_rows * item)} of L1."
+    depth_block = _DEPTH_BLOCK if layout == "centres-in-lanes" and d > _LONG_ROW else d
+    in_l1 = depth_block * (tile_rows + panel_columns) * item
+    l1 = _fact(here.l1d_bytes)
+    which = f"{depth_block} of {d}" if depth_block < d else f"all {d}"
+    why["depth_block"] = f"{which} features at a time: tile and panel take {_size(in_l1)} of L1, {l1}."
 
     # L2
     l2 = here.l2_bytes.value // max(1, here.cpus_per_core.value)
     panel_bytes = (d + 1) * panel_columns * item
     n_panels = -(-k // panel_columns)
-    panels_per_block = n_panels
-    if layout == "centres-in-lanes":
-        panels_per_block = min(n_panels, max(1, int(l2 * _L2_PANEL_SHARE) // panel_bytes))
+    panels_per_block = n_panels if layout != "centres-in-lanes" else min(n_panels, _PANELS_PER_BLOCK)
     blocks = -(-n_panels // panels_per_block)
     why["panels_per_block"] = (
         f"{panels_per_block} of {n_panels} panels ({_size(panels_per_block * panel_bytes)} of L2, "
         f"{_fact(here.l2_bytes)}), {blocks} block{'s' if blocks > 1 else ''} per chunk."
     )
     state = 3 * (item if layout == "rows-in-lanes" else vector_bytes)
-    row_in_l2 = d * (item + data_item) + state + (k * item if layout == "blas" else 0)
+    row_in_l2 = d * item + state + (k * item if layout == "blas" else 0)
     shard_rows = shard_rows_for(n, d, k)
-    chunk_rows, why["chunk_rows"] = _chunk(chunk_size, tile_rows, row_in_l2, l2, shard_rows, here)
+    chunk_rows, why["chunk_rows"] = _chunk(
+        chunk_size, tile_rows, row_in_l2, l2, shard_rows, _MOST_CHUNK_ROWS[layout], here
+    )
 
     # Threads and shards
     n_shards = max(1, -(-n // shard_rows))
@@ -310,15 +310,16 @@ def _engine_reason(engine: str, layout: str, d: int) -> str:
 
 
 def _chunk(
-    chunk_size: int | str, tile_rows: int, row_bytes: int, l2: int, shard_rows: int, here: Machine
+    chunk_size: int | str, tile_rows: int, row_bytes: int, l2: int, shard_rows: int, most: int,
+    here: Machine,
 ) -> tuple[int, str]:
     if isinstance(chunk_size, str) and chunk_size == "auto":
         budget = int(l2 * _L2_CHUNK_SHARE)
-        rows = max(tile_rows, min(_MOST_CHUNK_ROWS, budget // row_bytes // tile_rows * tile_rows))
+        rows = max(tile_rows, min(most, budget // row_bytes // tile_rows * tile_rows))
         rows = min(rows, -(-shard_rows // tile_rows) * tile_rows)
         return rows, (
-            f"{rows} rows of {row_bytes} bytes ({_size(rows * row_bytes)}): packed rows, data and "
-            f"running bests take a quarter of L2, {_fact(here.l2_bytes)}, or a shard."
+            f"{rows} rows of {row_bytes} bytes ({_size(rows * row_bytes)}): packed rows and running "
+            f"bests in L2, {_fact(here.l2_bytes)}."
         )
     if not isinstance(chunk_size, numbers.Integral) or isinstance(chunk_size, bool) or chunk_size < tile_rows:
         raise ValueError(

@@ -13,13 +13,17 @@ _MOST = 256
 _FEWEST_ROWS = 2048
 # ... unless rows are so expensive that this many multiply-adds make a shard worth a thread.
 _WORK = 2**22
+# Whole register tiles of every instruction set (12 and 6 rows; panels of 64, 32 and 16), and a
+# chunk long enough to repay the walk through all panels.
+_MULTIPLE = 384
 
 
 def shard_rows(n_samples: int, n_features: int, n_clusters: int) -> int:
     """Rows per shard of a pass over `n_samples` rows against `n_clusters` centres."""
     work = max(1, n_features * n_clusters)
-    fewest = min(_FEWEST_ROWS, max(64, _WORK // work))
-    return max(fewest, -(-n_samples // _MOST))
+    fewest = min(_FEWEST_ROWS, max(_MULTIPLE, _WORK // work))
+    rows = max(fewest, -(-n_samples // _MOST))
+    return -(-rows // _MULTIPLE) * _MULTIPLE
 
 
 def exact_shard_rows(n_samples: int, n_features: int) -> int:

@@ -28,6 +28,9 @@
                                   T *best, T *second, I *index);                                 \
     void (*certify_lanes_##SUFFIX)(int n_rows, const T *best, const T *second, const I *index,   \
                                    const T *band, int32_t *label);                               \
+    void (*collect_##SUFFIX)(int n_rows, const T *const *rows, const T *limits, int depth,       \
+                             int depth_block, const T *panels, int n_panels, int panel_vectors,  \
+                             int32_t *found, int *counts, int room);                             \
     void (*bands_##SUFFIX)(int n_rows, const T *norms, T fixed, T per_norm, T per_square,        \
                            T *band);                                                             \
     void (*renew_##SUFFIX)(int n_rows, const T *lowest, const T *next, const T *norms,           \

@@ -241,8 +241,8 @@ TW_PROBE(multiply_adds_f8, double, tw_f8)
 
 const tw_tile_kernels TW_JOIN(tw_tile, TW_ISA) = {
     TW_VECTOR_BYTES, TW_TILE_ROWS, TW_PANEL_VECTORS, TW_ROW_PANEL_VECTORS, TW_GROUP,
-    F4_assign, F4_certify, F4_assign_lanes, F4_certify_lanes, F4_bands, F4_renew, F4_scan,
-    F8_assign, F8_certify, F8_assign_lanes, F8_certify_lanes, F8_bands, F8_renew, F8_scan,
+    F4_assign, F4_certify, F4_assign_lanes, F4_certify_lanes, F4_collect, F4_bands, F4_renew, F4_scan,
+    F8_assign, F8_certify, F8_assign_lanes, F8_certify_lanes, F8_collect, F8_bands, F8_renew, F8_scan,
     pack_f4f4, pack_lanes_f4f4, pack_f4f8, pack_lanes_f4f8,
     pack_f8f4, pack_lanes_f8f4, pack_f8f8, pack_lanes_f8f8,
     open_rows, plausible, multiply_adds_f4, multiply_adds_f8,

@@ -8,29 +8,33 @@
 TW_INLINE V F(splat)(T x) { return x - (V){0}; }
 TW_INLINE VI F(splat_index)(I x) { return x - (VI){0}; }
 
+TW_INLINE void F(step)(const int vectors, const T *restrict x, const T *restrict panel,
+                       V acc[TW_TILE_ROWS][TW_PANEL_VECTORS]) {
+    V c[TW_PANEL_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) c[v] = *(const V *)(panel + v * LANES);
+#pragma GCC unroll 16
+    for (int r = 0; r < TW_TILE_ROWS; r++) {
+        const V broadcast = F(splat)(x[r * LANES]);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) acc[r][v] += broadcast * c[v];
+    }
+}
+
 /* acc is (ROWS, vectors): acc += rows (ROWS, depth) x panel (depth, vectors * LANES).
  * Level: acc and one row of the panel in registers; the row tile in L1; the panel
  * streams from L2 (or L1 where it fits). */
 TW_INLINE void F(multiply)(const int vectors, const T *restrict x, const T *restrict panel, int depth,
                            V acc[TW_TILE_ROWS][TW_PANEL_VECTORS]) {
     /* 1. segments of the depth, one vector wide in the packed rows */
-    for (int left = depth; left > 0; left -= LANES) {
-        const int n = left < LANES ? left : LANES;
+    for (; depth >= LANES; depth -= LANES) {
         /* 2. one step of the depth */
-        for (int l = 0; l < n; l++) {
-            V c[TW_PANEL_VECTORS];
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) c[v] = *(const V *)(panel + v * LANES);
-            panel += vectors * LANES;
-#pragma GCC unroll 16
-            for (int r = 0; r < TW_TILE_ROWS; r++) {
-                const V broadcast = F(splat)(x[r * LANES + l]);
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) acc[r][v] += broadcast * c[v];
-            }
-        }
+#pragma GCC unroll 2
+        for (int l = 0; l < LANES; l++) F(step)(vectors, x + l, panel + l * (vectors * LANES), acc);
+        panel += vectors * LANES * LANES;
         x += TW_TILE_ROWS * LANES;
     }
+    for (int l = 0; l < depth; l++, panel += vectors * LANES) F(step)(vectors, x + l, panel, acc);
 }
 
 TW_INLINE void F(fold)(V score, VI ordinal, V *best, V *second, VI *index) {
@@ -114,6 +118,49 @@ static void F(assign)(const T *tiles, int n_tiles, int depth, int depth_block,
     else
         F(assign_width)(TW_PANEL_VECTORS, tiles, n_tiles, depth, depth_block, panels, n_panels,
                         first_ordinal, best, second, ordinal, scratch);
+}
+
+/* Scores some packed rows against every panel again and lists, for each, the centres at or
+ * below its limit: for rows where a lane holds more than its best within the band. The same
+ * blocks of the depth keep the same error bound. found is (n_rows, room); counts is (n_rows),
+ * -1 for a row with more than room. Several rows share each fetch of the panels. */
+static void F(collect)(int n_rows, const T *const *rows, const T *limits, int depth, int depth_block,
+                       const T *panels, int n_panels, int panel_vectors, int32_t *found, int *counts, int room) {
+    const ptrdiff_t width = panel_vectors * LANES, panel_step = (ptrdiff_t)(depth + 1) * width;
+    const int n_vectors = n_panels * panel_vectors;
+    for (int r = 0; r < n_rows; r++) counts[r] = 0;
+    /* 1. eight vectors of centres at a time (L2): enough chains to hide the latency of an addition */
+    for (int start = 0; start < n_vectors; start += 8) {
+        const T *c[8];
+        for (int v = 0; v < 8; v++) {
+            const int vector = start + v < n_vectors ? start + v : n_vectors - 1;
+            c[v] = panels + vector / panel_vectors * panel_step + vector % panel_vectors * LANES;
+        }
+        /* 2. rows */
+        for (int r = 0; r < n_rows; r++) {
+            const T *x = rows[r];
+            V acc[8], rest[8];
+            for (int v = 0; v < 8; v++) acc[v] = *(const V *)c[v];
+            /* 3. blocks of the depth */
+            for (int from = 0; from < depth; from += depth_block) {
+                const int to = from + depth_block < depth ? from + depth_block : depth;
+                for (int v = 0; v < 8; v++) rest[v] = from ? (V){0} : acc[v];
+                for (int l = from; l < to; l++) {
+                    const V broadcast = F(splat)(x[l / LANES * (TW_TILE_ROWS * LANES) + l % LANES]);
+#pragma GCC unroll 8
+                    for (int v = 0; v < 8; v++) rest[v] += broadcast * *(const V *)(c[v] + (l + 1) * width);
+                }
+                for (int v = 0; v < 8; v++) acc[v] = from ? acc[v] + rest[v] : rest[v];
+            }
+            for (int v = 0; v < 8 && start + v < n_vectors; v++)
+                for (uint32_t bits = F(not_above)(acc[v], F(splat)(limits[r])); bits; bits &= bits - 1) {
+                    if (counts[r] < 0 || counts[r] == room)
+                        counts[r] = -1;
+                    else
+                        found[r * room + counts[r]++] = (start + v) * LANES + __builtin_ctz(bits);
+                }
+        }
+    }
 }
 
 /* label is (rows): the centre whose score is the only one within band of the lowest,
