@@ -77,9 +77,7 @@ def fill_in(app, docname, source):
 
     def between(marker, text):
         pattern = rf"(<!-- {marker}:start -->\n).*?(<!-- {marker}:end -->)"
-        source[0] = re.sub(
-            pattern, lambda found: f"\n{text}\n", source[0], flags=re.DOTALL
-        )
+        source[0] = re.sub(pattern, lambda found: f"\n{text}\n", source[0], flags=re.DOTALL)
 
     if docname == "benchmarks" and (tables := benchmark_tables()):
         between("figures", tables)

@@ -14,6 +14,8 @@ __all__ = ["LloydResult", "lloyd"]
 # stays 1e-10 of a column's spread. Sparse data are summed anew: what a column of zeros
 # adds up to must be zero.
 _INCREMENTAL_RATIO = 1e6
+# Passes of fewer multiply-adds than this are over before bounds could save anything.
+_UNBOUNDED_WORK = 50_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def lloyd(
     shift = np.zeros(rows.n_features) if shift is None else np.asarray(shift, dtype=np.float64)
     centers = np.ascontiguousarray(centers, dtype=np.float64)
     run = Pass(
-        rows, k, plan, update=True, bounds=max_iter > 1, weights=weights, shift=shift,
+        rows, k, plan, update=True, bounds=max_iter > 1 and rows.n_rows * rows.n_features * k > _UNBOUNDED_WORK, weights=weights, shift=shift,
         incremental=not rows.is_sparse and _may_keep_sums(stats, weights),
     )  # fmt: skip
     strict = False

@@ -109,7 +109,7 @@ class KMeans(BaseKMeans):
         The sizes that the fit used and the reason for each.
     n_features_in_ : int
         Number of columns of the data.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if the data had names that are all strings.
 
     See Also

@@ -148,17 +148,18 @@ class Pass:
         first = 0
         # The interpreter looks for Ctrl-C between two calls.
         while first < n_shards:
-            count = self._kernel.run(
+            count, *counts, bad = self._kernel.run(
                 first, self.labels, upper=upper, lower=lower, moves=moves,
                 tighten=moves is not None and self._k >= _TIGHTEN_CLUSTERS, update=update,
                 weights=self._weights, shift=self._shift if update else None,
             )  # fmt: skip
-            reports = self._kernel.reports[:count]
-            bad = reports["bad_row"]
-            if (bad >= 0).any():
-                raise_nonfinite(self.rows, int(bad[bad >= 0].min()))
-            for name in ("changed", "scored", "undecided", "rescanned"):
-                setattr(self, name, getattr(self, name) + int(reports[name].sum()))
+            if bad >= 0:
+                raise_nonfinite(self.rows, bad)
+            changed, scored, undecided, rescanned = counts
+            self.changed += changed
+            self.scored += scored
+            self.undecided += undecided
+            self.rescanned += rescanned
             if update:
                 self._kernel.merge(count, self._sums, self.weight_sums, self.members)
             first += count
@@ -167,15 +168,7 @@ class Pass:
         """Upper bounds of how far each centre moved since the last pass, or None."""
         if self._centers is None or self._bounds[0] is None or (self._update and not self._incremental):
             return None
-        gap = centers - self._centers
-        # Scaled, so that squares neither overflow nor vanish.
-        largest = np.abs(gap).max(axis=1, initial=0.0)
-        safe = np.where(largest > 0.0, largest, 1.0)
-        moves = safe * np.sqrt(np.square(gap / safe[:, None]).sum(axis=1))
-        with np.errstate(over="ignore"):
-            # Rounded up, and above zero where float32 would underflow.
-            moves = np.where(largest > 0.0, moves * (1.0 + 1e-6) + 1e-37, 0.0).astype(np.float32)
-        return moves if np.isfinite(moves).all() else None
+        return _assign.center_moves(self._centers, centers)
 
 
 # From this many clusters on, one distance to the own centre first is cheaper than scoring.

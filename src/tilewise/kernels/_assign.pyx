@@ -3,7 +3,7 @@
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, fabs, isfinite, ldexp, sqrt
+from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
@@ -677,7 +677,6 @@ cdef class Assignment:
     cdef int threads
     cdef int64_t n_shards, n_slots
     cdef dict _keep
-    cdef readonly object reports
 
     def __init__(self, Rows rows, int n_clusters, *, str isa, str layout, score_dtype,
                  int chunk_rows, int64_t shard_rows, int panels_per_block, int depth_block,
@@ -721,9 +720,7 @@ cdef class Assignment:
             p.weight_sums = <double*>self._make("weight_sums", 8 * self.n_slots * n_clusters)
             p.members = <int64_t*>self._make("members", 8 * self.n_slots * n_clusters)
             p.touched = <char*>self._make("touched", self.n_slots * n_clusters)
-        report = np.dtype([(name, np.int64) for name in
-                           ("changed", "scored", "undecided", "rescanned", "bad_row")])
-        self.reports = np.zeros(self.n_slots, dtype=report)
+        self._make("reports", self.n_slots * sizeof(shard_report))
 
     cdef void* _make(self, str name, Py_ssize_t size) except NULL:
         self._keep[name] = aligned_empty(max(size, 1))
@@ -742,15 +739,16 @@ cdef class Assignment:
     def set_centers(self, const double[:, ::1] centers):
         """Pack the centres, choose origin and scale, and fix the error bound."""
         cdef assign_pass* p = &self.p
-        cdef int k = p.n_clusters, d = p.depth, chain
-        cdef double unit
+        cdef int k = p.n_clusters, d = p.depth, chain, exponent = 0, reach
+        cdef double unit, largest = 0.0
+        cdef bint wide
         values = np.asarray(centers)
         if centers.shape[0] != k or centers.shape[1] != d:
             raise ValueError(f"centres of shape {values.shape} given, ({k}, {d}) expected")
         cdef double[:, ::1] canonical = self._keep["centers"].view(np.float64).reshape(k, p.ldc)
         cdef int threads = self.threads if k * d > 65536 else 1, j, panel
         # In shares, so that the mean of huge values does not overflow.
-        origin = np.full(k, 1.0 / k) @ values if k * d < 65536 else np.einsum("ij->j", values * (1.0 / k))
+        origin = (values * (1.0 / k)).sum(axis=0)
         if not p.rows.is_double:
             origin = origin.astype(np.float32).astype(np.float64)
         wide = p.rows.is_double or p.score_double
@@ -760,15 +758,15 @@ cdef class Assignment:
         if d:
             for j in prange(k, nogil=True, schedule="static", num_threads=threads):
                 norms[j] = _copy_center(&centers[j, 0], &moved_to[0], d, &canonical[j, 0])
-            largest = float(np.max(norms))
-        else:
-            largest = 0.0
-        exponent = np.frexp(largest)[1] if largest > 0.0 and np.isfinite(largest) else 0
+            for j in range(k):
+                largest = max(largest, norms[j])
+        if largest > 0.0 and isfinite(largest):
+            frexp(largest, &exponent)
         # Within +-400 neither the canonical distance nor the bound meets the ends of
         # float64; outside, every row is decided by the canonical distance alone.
-        p.hopeless = not np.isfinite(largest) or abs(exponent) > 400
+        p.hopeless = not isfinite(largest) or abs(exponent) > 400
         reach = 1000 if wide else 100
-        p.scale = 0.0 if p.hopeless else ldexp(1.0, -max(-reach, min(reach, int(exponent))))
+        p.scale = 0.0 if p.hopeless else ldexp(1.0, -max(-reach, min(reach, exponent)))
         for panel in prange(p.n_panels, nogil=True, schedule="static", num_threads=threads):
             if p.score_double:
                 _pack_panel[double](p, panel, &moved_to[0] if d else NULL, &norms[0], 0.0)
@@ -776,7 +774,9 @@ cdef class Assignment:
                 _pack_panel[float](p, panel, &moved_to[0] if d else NULL, &norms[0], 0.0)
         if p.hopeless:
             p.scale = 1.0
-        p.largest_norm = float(np.max(norms))
+        p.largest_norm = 0.0
+        for j in range(k):
+            p.largest_norm = max(p.largest_norm, norms[j])
         unit = 2.0**-53 if p.score_double else 2.0**-24
         # Additions one after another in one running score: the whole row for BLAS and short
         # rows; a block of the depth, then one addition per block, in the tile.
@@ -809,20 +809,22 @@ cdef class Assignment:
 
         Returns
         -------
-        int
-            The number of shards that were run; `reports` describes each.
+        tuple of int
+            Shards that were run; rows with a new label, rows scored, rows that rounding left
+            open, rows compared with every centre again; the first row with a value that is
+            not finite, or -1.
         """
         cdef assign_pass p = self.p
         cdef int64_t n = p.rows.n_rows, count = min(self.n_slots, self.n_shards - first_shard)
-        cdef int64_t s
+        cdef int64_t s, changed = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
         cdef int threads = self.threads
         cdef offsets_t o = self.o
         cdef char* workspace = <char*>_pointer(self._keep["workspace"])
-        cdef shard_report* reports = <shard_report*>_pointer(self.reports)
+        cdef shard_report* reports = <shard_report*>_pointer(self._keep["reports"])
         if labels.shape[0] != n:
             raise ValueError(f"{labels.shape[0]} labels given for {n} rows")
         if count <= 0:
-            return 0
+            return 0, 0, 0, 0, 0, -1
         p.labels = &labels[0]
         p.update = update
         p.tighten = tighten
@@ -853,10 +855,17 @@ cdef class Assignment:
             with nogil:
                 for s in range(count):
                     _run_shard(&p, first_shard + s, s, workspace, &o, reports + s)
-            return count
-        for s in prange(count, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-            _run_shard(&p, first_shard + s, s, workspace + threadid() * o.total, &o, reports + s)
-        return count
+        else:
+            for s in prange(count, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+                _run_shard(&p, first_shard + s, s, workspace + threadid() * o.total, &o, reports + s)
+        for s in range(count):
+            changed += reports[s].changed
+            scored += reports[s].scored
+            undecided += reports[s].undecided
+            rescanned += reports[s].rescanned
+            if bad < 0 and reports[s].bad_row >= 0:
+                bad = reports[s].bad_row
+        return count, changed, scored, undecided, rescanned, bad
 
     def merge(self, int64_t count, double[:, ::1] sums, double[::1] weight_sums, int64_t[::1] members):
         """Add the sums of the last `count` shards, in shard order, and clear them.
@@ -873,6 +882,32 @@ cdef class Assignment:
             threads = 1
         for j in prange(k, nogil=True, schedule="static", num_threads=threads):
             _merge_one(p, j, count, &sums[j, 0] if ldc else NULL, &weight_sums[j], &members[j])
+
+
+def center_moves(const double[:, ::1] old, const double[:, ::1] new):
+    """Upper bounds, in float32 (k,), of how far each centre moved; None if one is not finite."""
+    cdef Py_ssize_t j, l, d = old.shape[1]
+    cdef double largest, gap, total
+    moves = np.empty(old.shape[0], dtype=np.float32)
+    cdef float[::1] out = moves
+    for j in range(old.shape[0]):
+        largest = total = 0.0
+        for l in range(d):
+            gap = fabs(new[j, l] - old[j, l])
+            if not gap <= largest:
+                largest = gap
+        if largest == 0.0:
+            out[j] = 0.0
+            continue
+        # Scaled, so that squares neither overflow nor vanish.
+        for l in range(d):
+            gap = (new[j, l] - old[j, l]) / largest
+            total += gap * gap
+        # Rounded up, and above zero where float32 would underflow.
+        out[j] = <float>(largest * sqrt(total) * (1.0 + 1e-6) + 1e-37)
+        if not isfinite(out[j]):
+            return None
+    return moves
 
 
 cdef void _merge_one(const assign_pass* p, int64_t j, int64_t count, double* sums, double* weight,

@@ -201,6 +201,35 @@ def plan(
     """
     here = this_machine() if machine is None else machine
     n, d, k = _shape(n_samples, n_features, n_clusters)
+    threads = threads_for(n_threads, machine=here)
+    if not isinstance(chunk_size, str | numbers.Integral) or isinstance(chunk_size, bool):
+        raise ValueError(f'chunk_size={chunk_size!r} is neither "auto" nor a whole number.')
+    key = (
+        id(here), n, d, k, np.dtype(dtype), threads, n_threads is None, chunk_size, engine,
+        direct, None if score_dtype is None else np.dtype(score_dtype),
+    )  # fmt: skip
+    found = _RECENT.get(key)
+    if found is None:
+        found = _plan(
+            here, n, d, k, dtype, threads, n_threads is not None, chunk_size, engine, direct, score_dtype
+        )
+        if len(_RECENT) >= _MOST_RECENT:
+            _RECENT.clear()
+        # The machine is kept with the plan, so that its id stays its own.
+        _RECENT[key] = found = (found, here)
+    return found[0]
+
+
+# Plans are made again and again for the same shape: a fit of 150 rows must not pay for the
+# words. Same key, same plan: nothing but time depends on this.
+_RECENT: dict[tuple, tuple[Plan, Machine]] = {}
+_MOST_RECENT = 256
+
+
+def _plan(
+    here: Machine, n: int, d: int, k: int, dtype: Any, available: Fact, asked: bool,
+    chunk_size: int | str, engine: str, direct: bool, score_dtype: Any,
+) -> Plan:  # fmt: skip
     data_type = "float32" if np.dtype(dtype).newbyteorder("=") == np.float32 else "float64"
     scores = "float32" if score_dtype is None else np.dtype(score_dtype).name
     if engine not in ENGINES:
@@ -253,7 +282,7 @@ def plan(
 
     # Threads and shards
     n_shards = max(1, -(-n // shard_rows))
-    threads, why["n_threads"] = _threads(n_threads, n, d, k, n_shards, here)
+    threads, why["n_threads"] = _threads(available, asked, n, d, k, n_shards)
     sums_bytes = k * (-(-d // 8) * 8 * 8 + 17)
     slots = max(1, _SUMS_BYTES * threads // sums_bytes, threads)
     slots = min(slots, max(threads, _UNINTERRUPTED * threads // max(1, shard_rows * d * k)))
@@ -331,11 +360,8 @@ def _chunk(
     return rows, f"{rows} rows, from chunk_size={chunk_size}{note}."
 
 
-def _threads(
-    requested: int | None, n: int, d: int, k: int, n_shards: int, here: Machine
-) -> tuple[int, str]:
-    fact: Fact = threads_for(requested, machine=here)
-    if n * d * k < _SERIAL_WORK and fact.value > 1 and requested is None:
+def _threads(fact: Fact, asked: bool, n: int, d: int, k: int, n_shards: int) -> tuple[int, str]:
+    if n * d * k < _SERIAL_WORK and fact.value > 1 and not asked:
         return 1, f"1: {n * d * k} multiply-adds a pass do not repay starting threads."
     if n_shards < fact.value:
         return n_shards, f"{n_shards}: no more than there are shards ({fact.value} from {fact.source})."
