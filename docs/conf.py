@@ -24,9 +24,10 @@ extensions = [
     "sphinx.ext.autodoc",
 ]
 exclude_patterns = ["_build"]
-nitpicky = False
 myst_heading_anchors = 3
-suppress_warnings = []
+myst_enable_extensions = ["deflist"]
+# Primes in formulas are primes.
+smartquotes = False
 
 numpydoc_show_class_members = False
 autodoc_typehints = "none"
@@ -37,8 +38,10 @@ html_title = "tilewise"
 html_static_path = ["_static"]
 html_css_files = ["tilewise.css"]
 html_show_sourcelink = False
+html_sidebars = {"**": []}
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
+    "header_links_before_dropdown": 3,
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],

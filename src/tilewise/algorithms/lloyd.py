@@ -88,9 +88,7 @@ def lloyd(
         if on_iteration_begin is not None:
             on_iteration_begin(i)
         changed = run.run(centers)
-        updated = _average(run, centers, weights, shift)
-        moved = float(np.square(updated - centers).sum())
-        centers = updated
+        centers, moved = run.average() or _fill_empty(run, centers, weights, shift)
         if verbose:
             value = inertia(rows, centers, run.labels, weights, plan)
             print(f"Iteration {i}, inertia {value}.")
@@ -131,12 +129,11 @@ def _may_keep_sums(stats, weights) -> bool:
     return bool(np.all((reach <= _INCREMENTAL_RATIO * spread) | (spread <= 1e-12 * reach)))
 
 
-def _average(run: Pass, centers, weights, shift) -> np.ndarray:
-    """New centres: means of the clusters, empty ones moved as scikit-learn moves them."""
-    sums, weight_sums = run.sums, run.weight_sums
+def _fill_empty(run: Pass, centers, weights, shift) -> tuple[np.ndarray, float]:
+    """Means of the clusters, where some are empty: those move as scikit-learn moves them."""
+    sums, weight_sums = run.sums.copy(), run.weight_sums.copy()
     empty = np.flatnonzero(weight_sums == 0.0)
     if empty.size:
-        sums, weight_sums = sums.copy(), weight_sums.copy()
         _relocate(run, centers, weights, shift, empty, sums, weight_sums)
     filled = weight_sums > 0.0
     updated = np.empty_like(centers)
@@ -144,7 +141,7 @@ def _average(run: Pass, centers, weights, shift) -> np.ndarray:
     # What is still empty goes to the heaviest cluster.
     updated[~filled] = updated[np.argmax(weight_sums)] if filled.any() else 0.0
     updated += shift
-    return updated
+    return updated, float(np.square(updated - centers).sum())
 
 
 def _relocate(run, centers, weights, shift, empty, sums, weight_sums):

@@ -65,7 +65,9 @@ class Pass:
             labels[...] = -1
         self._k = n_clusters
         self._update = update
-        self._bounds = (np.empty(n, np.float32), np.empty(n, np.float32)) if bounds and n else (None, None)
+        self._bounds = (
+            (np.empty(n, np.float32), np.empty(n, np.float32)) if bounds and n else (None, None)
+        )
         self._weights = weights
         self._incremental = incremental
         self._shift = np.zeros(d) if shift is None else shift
@@ -99,6 +101,14 @@ class Pass:
             return self.run(centers)
         finally:
             self._update = updating
+
+    def average(self) -> tuple[np.ndarray, float] | None:
+        """Means of the clusters and the sum of their squared shifts; None if one is empty."""
+        centers = np.empty_like(self._centers)
+        moved = _assign.average_centers(
+            self._sums, self.weight_sums, self._shift, self._centers, centers
+        )
+        return None if moved < 0.0 else (centers, moved)
 
     @property
     def sums(self):
@@ -166,7 +176,11 @@ class Pass:
 
     def _moves(self, centers):
         """Upper bounds of how far each centre moved since the last pass, or None."""
-        if self._centers is None or self._bounds[0] is None or (self._update and not self._incremental):
+        if (
+            self._centers is None
+            or self._bounds[0] is None
+            or (self._update and not self._incremental)
+        ):
             return None
         return _assign.center_moves(self._centers, centers)
 

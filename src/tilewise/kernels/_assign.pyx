@@ -674,6 +674,7 @@ cdef class Assignment:
     cdef assign_pass p
     cdef offsets_t o
     cdef Rows rows
+    cdef double* origin
     cdef int threads
     cdef int64_t n_shards, n_slots
     cdef dict _keep
@@ -715,6 +716,7 @@ cdef class Assignment:
         p.centers = <double*>self._make("centers", 8 * n_clusters * p.ldc)
         p.norms = <double*>self._make("norms", 8 * n_clusters)
         p.origin = self._make("origin", 8 * p.depth)
+        self.origin = <double*>self._make("origin, wide", 8 * p.depth)
         if update:
             p.sums = <double*>self._make("sums", 8 * self.n_slots * n_clusters * p.ldc)
             p.weight_sums = <double*>self._make("weight_sums", 8 * self.n_slots * n_clusters)
@@ -742,22 +744,29 @@ cdef class Assignment:
         cdef int k = p.n_clusters, d = p.depth, chain, exponent = 0, reach
         cdef double unit, largest = 0.0
         cdef bint wide
-        values = np.asarray(centers)
         if centers.shape[0] != k or centers.shape[1] != d:
-            raise ValueError(f"centres of shape {values.shape} given, ({k}, {d}) expected")
-        cdef double[:, ::1] canonical = self._keep["centers"].view(np.float64).reshape(k, p.ldc)
-        cdef int threads = self.threads if k * d > 65536 else 1, j, panel
-        # In shares, so that the mean of huge values does not overflow.
-        origin = (values * (1.0 / k)).sum(axis=0)
-        if not p.rows.is_double:
-            origin = origin.astype(np.float32).astype(np.float64)
+            raise ValueError(f"centres of shape ({centers.shape[0]}, {centers.shape[1]}) given, ({k}, {d}) expected")
+        cdef int threads = self.threads if k * d > 65536 else 1, j, l, panel
+        cdef double share = 1.0 / k
+        cdef double* origin = self.origin
+        cdef double* norms = p.norms
         wide = p.rows.is_double or p.score_double
-        self._keep["origin"].view(np.float64 if wide else np.float32)[:d] = origin
-        cdef const double[::1] moved_to = origin
-        cdef double[::1] norms = self._keep["norms"].view(np.float64)
+        for l in range(d):
+            origin[l] = 0.0
+        for j in range(k):
+            for l in range(d):
+                # In shares, so that the mean of huge values does not overflow.
+                origin[l] += centers[j, l] * share
+        for l in range(d):
+            if not p.rows.is_double:
+                origin[l] = <float>origin[l]
+            if wide:
+                (<double*>p.origin)[l] = origin[l]
+            else:
+                (<float*>p.origin)[l] = <float>origin[l]
         if d:
             for j in prange(k, nogil=True, schedule="static", num_threads=threads):
-                norms[j] = _copy_center(&centers[j, 0], &moved_to[0], d, &canonical[j, 0])
+                norms[j] = _copy_center(&centers[j, 0], origin, d, p.centers + j * p.ldc)
             for j in range(k):
                 largest = max(largest, norms[j])
         if largest > 0.0 and isfinite(largest):
@@ -769,9 +778,9 @@ cdef class Assignment:
         p.scale = 0.0 if p.hopeless else ldexp(1.0, -max(-reach, min(reach, exponent)))
         for panel in prange(p.n_panels, nogil=True, schedule="static", num_threads=threads):
             if p.score_double:
-                _pack_panel[double](p, panel, &moved_to[0] if d else NULL, &norms[0], 0.0)
+                _pack_panel[double](p, panel, origin, norms, 0.0)
             else:
-                _pack_panel[float](p, panel, &moved_to[0] if d else NULL, &norms[0], 0.0)
+                _pack_panel[float](p, panel, origin, norms, 0.0)
         if p.hopeless:
             p.scale = 1.0
         p.largest_norm = 0.0
@@ -882,6 +891,24 @@ cdef class Assignment:
             threads = 1
         for j in prange(k, nogil=True, schedule="static", num_threads=threads):
             _merge_one(p, j, count, &sums[j, 0] if ldc else NULL, &weight_sums[j], &members[j])
+
+
+def average_centers(const double[:, ::1] sums, const double[::1] weight_sums, const double[::1] shift,
+                    const double[:, ::1] old, double[:, ::1] out):
+    """out = sums / weight_sums + shift; returns the squared shifts from old, summed.
+
+    -1, with out unfinished, if some cluster has no positive weight.
+    """
+    cdef Py_ssize_t j, l, d = old.shape[1]
+    cdef double gap, moved = 0.0
+    for j in range(old.shape[0]):
+        if not weight_sums[j] > 0.0:
+            return -1.0
+        for l in range(d):
+            out[j, l] = sums[j, l] / weight_sums[j] + shift[l]
+            gap = out[j, l] - old[j, l]
+            moved += gap * gap
+    return moved
 
 
 def center_moves(const double[:, ::1] old, const double[:, ::1] new):

@@ -270,14 +270,17 @@ def machine() -> Machine:
     """
     # By name: walking through the whole environment would cost more than a small fit.
     env = tuple((name, os.environ[name]) for name in _VARIABLES if name in os.environ)
-    return _machine(os.getpid(), env, _affinity(), _cpu_count())
+    affinity = _affinity()
+    # Counting CPUs is slow, and the mask says it all where there is one.
+    return _machine(os.getpid(), env, affinity, _cpu_count() if affinity is None else 0)
 
 
 @functools.lru_cache(maxsize=16)
 def _machine(
     pid: int, env: tuple[tuple[str, str], ...], affinity: frozenset[int] | None, cpu_count: int
 ) -> Machine:
-    return detect(env={**os.environ, **dict(env)}, affinity=affinity, cpu_count=cpu_count)
+    counted = _cpu_count() if affinity is not None else cpu_count
+    return detect(env={**os.environ, **dict(env)}, affinity=affinity, cpu_count=counted)
 
 
 def detect(

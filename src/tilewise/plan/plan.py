@@ -211,7 +211,17 @@ def plan(
     found = _RECENT.get(key)
     if found is None:
         found = _plan(
-            here, n, d, k, dtype, threads, n_threads is not None, chunk_size, engine, direct, score_dtype
+            here,
+            n,
+            d,
+            k,
+            dtype,
+            threads,
+            n_threads is not None,
+            chunk_size,
+            engine,
+            direct,
+            score_dtype,
         )
         if len(_RECENT) >= _MOST_RECENT:
             _RECENT.clear()
@@ -240,7 +250,13 @@ def _plan(
     why: dict[str, str] = {}
 
     chosen = "blas" if engine == "blas" else "fused"
-    layout = "blas" if chosen == "blas" else "rows-in-lanes" if d <= ROWS_IN_LANES_DEPTH else "centres-in-lanes"
+    layout = (
+        "blas"
+        if chosen == "blas"
+        else "rows-in-lanes"
+        if d <= ROWS_IN_LANES_DEPTH
+        else "centres-in-lanes"
+    )
     why["engine"] = _engine_reason(chosen, layout, d)
     why["scores"] = (
         f"{scores} in vectors of {lanes}; rows that rounding could decide are settled in "
@@ -254,20 +270,26 @@ def _plan(
     else:
         tile_rows = rows_of_tile
         panel_columns = lanes if k <= lanes else vectors * lanes
-    why["tile"] = f"{tile_rows} rows x {panel_columns} centres: as many running scores as registers hold."
+    why["tile"] = (
+        f"{tile_rows} rows x {panel_columns} centres: as many running scores as registers hold."
+    )
 
     # L1
     depth_block = _DEPTH_BLOCK if layout == "centres-in-lanes" and d > _LONG_ROW else d
     in_l1 = depth_block * (tile_rows + panel_columns) * item
     l1 = _fact(here.l1d_bytes)
     which = f"{depth_block} of {d}" if depth_block < d else f"all {d}"
-    why["depth_block"] = f"{which} features at a time: tile and panel take {_size(in_l1)} of L1, {l1}."
+    why["depth_block"] = (
+        f"{which} features at a time: tile and panel take {_size(in_l1)} of L1, {l1}."
+    )
 
     # L2
     l2 = here.l2_bytes.value // max(1, here.cpus_per_core.value)
     panel_bytes = (d + 1) * panel_columns * item
     n_panels = -(-k // panel_columns)
-    panels_per_block = n_panels if layout != "centres-in-lanes" else min(n_panels, _PANELS_PER_BLOCK)
+    panels_per_block = (
+        n_panels if layout != "centres-in-lanes" else min(n_panels, _PANELS_PER_BLOCK)
+    )
     blocks = -(-n_panels // panels_per_block)
     why["panels_per_block"] = (
         f"{panels_per_block} of {n_panels} panels ({_size(panels_per_block * panel_bytes)} of L2, "
@@ -277,7 +299,13 @@ def _plan(
     row_in_l2 = d * item + state + (k * item if layout == "blas" else 0)
     shard_rows = shard_rows_for(n, d, k)
     chunk_rows, why["chunk_rows"] = _chunk(
-        chunk_size, tile_rows, row_in_l2, l2, shard_rows, _MOST_CHUNK_ROWS[layout], here
+        chunk_size,
+        tile_rows,
+        row_in_l2,
+        l2,
+        min(shard_rows, max(n, 1)),
+        _MOST_CHUNK_ROWS[layout],
+        here,
     )
 
     # Threads and shards
@@ -325,7 +353,9 @@ def _shape(n_samples: int, n_features: int, n_clusters: int) -> tuple[int, int, 
         ("n_samples", n_samples, 0), ("n_features", n_features, 0), ("n_clusters", n_clusters, 1),
     ):  # fmt: skip
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}={value!r} is out of range: give a whole number from {least} on.")
+            raise ValueError(
+                f"{name}={value!r} is out of range: give a whole number from {least} on."
+            )
         values.append(int(value))
     return values[0], values[1], values[2]
 
@@ -339,7 +369,12 @@ def _engine_reason(engine: str, layout: str, d: int) -> str:
 
 
 def _chunk(
-    chunk_size: int | str, tile_rows: int, row_bytes: int, l2: int, shard_rows: int, most: int,
+    chunk_size: int | str,
+    tile_rows: int,
+    row_bytes: int,
+    l2: int,
+    shard_rows: int,
+    most: int,
     here: Machine,
 ) -> tuple[int, str]:
     if isinstance(chunk_size, str) and chunk_size == "auto":
@@ -350,7 +385,11 @@ def _chunk(
             f"{rows} rows of {row_bytes} bytes ({_size(rows * row_bytes)}): packed rows and running "
             f"bests in L2, {_fact(here.l2_bytes)}."
         )
-    if not isinstance(chunk_size, numbers.Integral) or isinstance(chunk_size, bool) or chunk_size < tile_rows:
+    if (
+        not isinstance(chunk_size, numbers.Integral)
+        or isinstance(chunk_size, bool)
+        or chunk_size < tile_rows
+    ):
         raise ValueError(
             f'chunk_size={chunk_size!r} is out of range: give "auto" or at least one tile of '
             f"{tile_rows} rows."
@@ -364,14 +403,21 @@ def _threads(fact: Fact, asked: bool, n: int, d: int, k: int, n_shards: int) -> 
     if n * d * k < _SERIAL_WORK and fact.value > 1 and not asked:
         return 1, f"1: {n * d * k} multiply-adds a pass do not repay starting threads."
     if n_shards < fact.value:
-        return n_shards, f"{n_shards}: no more than there are shards ({fact.value} from {fact.source})."
+        return (
+            n_shards,
+            f"{n_shards}: no more than there are shards ({fact.value} from {fact.source}).",
+        )
     return fact.value, f"{fact.value} ({fact.source})."
 
 
 def _size(value: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
-            return f"{value:.0f} {unit}" if unit == "B" or math.isclose(value, round(value)) else f"{value:.1f} {unit}"
+            return (
+                f"{value:.0f} {unit}"
+                if unit == "B" or math.isclose(value, round(value))
+                else f"{value:.1f} {unit}"
+            )
         value /= 1024
     raise AssertionError
 

@@ -1,0 +1,121 @@
+"""The code in README.md and docs/ runs: Python blocks as they stand, commands in this process.
+
+Blocks of one page run in order, in one namespace and one folder, as a reader would type them.
+"""
+
+import contextlib
+import pathlib
+import re
+import shlex
+
+import pytest
+
+import tilewise
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# Every other fence is a listing that nobody runs; a misspelt "python" must not become one.
+KNOWN_FENCES = {"python", "console", "sh", "text", "{toctree}", "{raw} html"}
+
+
+def blocks_of(page):
+    """Return (kind, number of the first line, code) of each block to run."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (found[1], text.count("\n", 0, found.start(2)) + 1, found[2])
+        for found in BLOCK.finditer(text)
+    ]
+
+
+def run_python(code, line, page, namespace):
+    # The blank lines before make tracebacks name the line of the page.
+    exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
+
+
+def run_commands(code):
+    pytest.importorskip("click")
+    pytest.importorskip("rich")
+    from tilewise.cli import main
+
+    commands = [line[2:] for line in code.splitlines() if line.startswith("$ ")]
+    assert commands, "a console block without a command"
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        assert name == "tilewise", command
+        assert main(arguments) == 0, command
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if blocks_of(page)],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_blocks_run(page, tmp_path, capsys):
+    namespace = {"__name__": page.stem}
+    with contextlib.chdir(tmp_path):
+        if page.name == "README.md":  # its commands speak of the reader's own file
+            import numpy as np
+
+            np.save("data.npy", np.random.default_rng(0).normal(size=(300, 4)))
+        for kind, line, code in blocks_of(page):
+            if kind == "python":
+                run_python(code, line, page, namespace)
+            else:
+                run_commands(code)
+
+
+def test_the_pages_that_must_have_code_have_some():
+    names = {page.name for page in PAGES if any(kind == "python" for kind, _, _ in blocks_of(page))}
+    assert {"README.md", "index.md", "quickstart.md", "drop-in.md", "reproducible.md"} <= names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_fences_are_known_and_closed(page):
+    fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(fences[::2]) <= KNOWN_FENCES
+    assert not any(fences[1::2])
+    assert len(fences) % 2 == 0
+
+
+def test_the_message_in_the_quickstart_is_the_message(capsys):
+    page = ROOT / "docs" / "quickstart.md"
+    comment = re.search(r"print\(error\) +# (.*)", page.read_text(encoding="utf-8"))[1]
+    namespace = {}
+    for kind, line, code in blocks_of(page)[:2]:
+        assert kind == "python"
+        run_python(code, line, page, namespace)
+    assert comment in capsys.readouterr().out
+
+
+def test_links_within_the_pages_lead_somewhere():
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_the_estimator_links_to_a_page_that_is_there():
+    link = tilewise.KMeans()._get_doc_link()
+    page = link.partition("/stable/")[2].removesuffix(".html")
+    assert (ROOT / "docs" / f"{page}.rst").is_file(), link
+
+
+def test_every_public_name_is_in_the_reference():
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs/api").glob("*.rst"))
+    public = set(tilewise.__all__) - {"__version__"}
+    documented = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", pages, re.MULTILINE))
+    assert documented == public
+
+
+def test_the_exit_codes_of_the_page_are_those_of_the_program():
+    pytest.importorskip("click")
+    from tilewise.cli._errors import ExitCode
+
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)] == list(ExitCode)
