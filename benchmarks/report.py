@@ -180,7 +180,8 @@ def notes(result, suite, records, names):
         for what, found in zip(
             ("the fastest rival", REFERENCE), zip(*both, strict=True), strict=False
         ):
-            found = [ratio for ratio in found if ratio is not None]
+            # A slope below zero is noise that no mean can use.
+            found = [ratio for ratio in found if ratio is not None and ratio > 0]
             if found:
                 yield (
                     f"\nGeometric mean against {what}, {dtype}: "

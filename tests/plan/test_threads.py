@@ -92,6 +92,7 @@ def test_without_openmp_a_bad_argument_still_raises(recorded):
 
 def test_runtime_is_asked_each_time(recorded, monkeypatch):
     fake = types.ModuleType("tilewise.kernels._dispatch")
+    fake.pool_lost = lambda: False
     monkeypatch.setattr(
         importlib.import_module("tilewise.kernels"), "_dispatch", fake, raising=False
     )

@@ -1,5 +1,6 @@
 """Passes over the rows: assign, assign and sum, distances."""
 
+import threading
 from contextlib import nullcontext
 
 import numpy as np
@@ -138,7 +139,7 @@ class Pass:
         self.changed = self.scored = self.undecided = self.rescanned = 0
         if self.rows.n_rows:
             self._kernel.set_centers(centers)
-            with _one_blas_thread(self.plan):
+            with _one_blas_thread if self.plan.engine == "blas" else nullcontext():
                 self._run_shards(moves, update)
         if self._update and self._weights is not None:
             # What incremental sums leave behind in a cluster without weight is rounding.
@@ -189,10 +190,32 @@ class Pass:
 _TIGHTEN_CLUSTERS = 48
 
 
-def _one_blas_thread(plan: Plan):
-    if plan.engine != "blas":
-        return nullcontext()
-    return ThreadpoolController().limit(limits=1, user_api="blas")
+class _OneBlasThread:
+    """Holds BLAS to one thread while any pass of this process needs it.
+
+    The limit belongs to the process: passes that overlap must not restore it under each other.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limit = None
+
+    def __enter__(self):
+        with self._lock:
+            if self._inside == 0:
+                self._limit = ThreadpoolController().limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *problem):
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+                self._limit = None
+
+
+_one_blas_thread = _OneBlasThread()
 
 
 def assign(rows: Rows, centers, plan: Plan, *, labels=None) -> np.ndarray:

@@ -35,6 +35,7 @@ cdef struct assign_pass:
     double alpha
     double beta
     double eta
+    double nu               # relative error of a packed row's squared norm
     double largest_norm
     int hopeless            # magnitudes outside what the bound covers: decide every row
     # state of the rows

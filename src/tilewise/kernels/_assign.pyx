@@ -9,7 +9,13 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
-from tilewise.kernels._dispatch cimport exact_kernels, tile_kernels
+from tilewise.kernels._dispatch cimport (
+    enter_loop,
+    exact_kernels,
+    leave_loop,
+    tile_kernels,
+    usable_threads,
+)
 from tilewise.kernels._rows cimport Rows, tw_fetch_rows
 
 cdef enum:
@@ -171,9 +177,10 @@ cdef double _limit(const assign_pass* p, double norm, double low, int32_t leader
     A centre that beats the leader lies within |x| + distance(x, leader) of the origin, so
     one far-away centre does not widen the band of every row.
     """
-    cdef double x = sqrt(norm) * (1.0 + 1e-3)
+    cdef double slack = 1.0 + 1e-3 + p.nu
+    cdef double x = sqrt(norm) * slack
     cdef double own = _error(p, x, p.norms[leader])
-    cdef double reach = norm * (1.0 + 1e-3) + 2.0 * (low + own)
+    cdef double reach = norm * slack + 2.0 * (low + own)
     cdef double c = x + sqrt(reach if reach > 0.0 else 0.0) * (1.0 + 1e-6)
     if not c < p.largest_norm:
         c = p.largest_norm
@@ -410,8 +417,8 @@ cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, sc
     cdef score_t* following = <score_t*>(ws + o.following)
     cdef double c = p.largest_norm
     # 2E = fixed + per_norm |x| + per_square |x|^2, a little enlarged
-    cdef score_t per_square = <score_t>(2.02 * p.beta)
-    cdef score_t per_norm = <score_t>(2.02 * (p.alpha * c + 2.0 * p.beta * c + p.eta))
+    cdef score_t per_square = <score_t>(2.02 * p.beta * (1.0 + p.nu))
+    cdef score_t per_norm = <score_t>(2.02 * (p.alpha * c + 2.0 * p.beta * c + p.eta) * (1.0 + p.nu))
     cdef score_t fixed = <score_t>(2.02 * (0.5 * p.alpha * c * c + p.beta * c * c + p.eta))
     if p.hopeless:
         fixed = <score_t>INFINITY
@@ -457,12 +464,14 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
     cdef score_t limits[AGAIN]
     cdef int again[AGAIN]
     cdef double gap = 0.0, norm
+    # Of the squared distance |x|^2 + 2 s: the norm's own rounding, and that of three operations.
+    cdef double norm_error = 2.02 * p.alpha + 1.01 * p.nu + (2.0**-50 if p.score_double else 2.0**-21)
     cdef int r, n_again = 0
     if p.upper != NULL:
         if score_t is float:
-            k.renew_f4(n, lowest, following, norms, band, <float>(2.02 * p.alpha), 1.0 / p.scale, upper, lower)
+            k.renew_f4(n, lowest, following, norms, band, <float>norm_error, 1.0 / p.scale, upper, lower)
         else:
-            k.renew_f8(n, lowest, following, norms, band, 2.02 * p.alpha, 1.0 / p.scale, upper, lower)
+            k.renew_f8(n, lowest, following, norms, band, norm_error, 1.0 / p.scale, upper, lower)
     for r in range(n):
         if label[r] >= 0:
             continue
@@ -702,7 +711,7 @@ cdef class Assignment:
         width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
         p.n_panels = (n_clusters + width - 1) // width
         p.panels_per_block = min(panels_per_block, p.n_panels)
-        p.depth_block = max(p.lanes, depth_block // p.lanes * p.lanes)
+        p.depth_block = max(p.lanes, (depth_block + p.lanes - 1) // p.lanes * p.lanes)
         self.o = _offsets(p)
         self.n_shards = (rows.c.n_rows + shard_rows - 1) // shard_rows
         self.n_slots = max(1, min(slots, self.n_shards))
@@ -746,7 +755,7 @@ cdef class Assignment:
         cdef bint wide
         if centers.shape[0] != k or centers.shape[1] != d:
             raise ValueError(f"centres of shape ({centers.shape[0]}, {centers.shape[1]}) given, ({k}, {d}) expected")
-        cdef int threads = self.threads if k * d > 65536 else 1, j, l, panel
+        cdef int threads = usable_threads(self.threads if k * d > 65536 else 1), j, l, panel
         cdef double share = 1.0 / k
         cdef double* origin = self.origin
         cdef double* norms = p.norms
@@ -792,7 +801,10 @@ cdef class Assignment:
         chain = d
         if p.layout == CENTRES_IN_LANES and d > p.depth_block:
             chain = p.depth_block + (d + p.depth_block - 1) // p.depth_block
-        p.alpha = 1.02 * (chain + 8) * unit
+        # Half the squared norm is summed in double, which only double scores notice.
+        p.alpha = 1.02 * (chain + 8 + (d if p.score_double else 0)) * unit
+        # Relative error of a packed row's squared norm: additions in a lane, then across.
+        p.nu = (d + 3.0 if p.layout == ROWS_IN_LANES else (d + p.lanes - 1) // p.lanes + p.lanes + 2.0) * unit
         p.beta = (d / 8.0 + 12.0) * 2.0**-53
         p.eta = (d + 8.0) * 2.0**-126 * max(1.0, p.largest_norm)
 
@@ -858,8 +870,7 @@ cdef class Assignment:
                 if weights.shape[0] != n:
                     raise ValueError("one weight per row expected")
                 p.weights = &weights[0]
-        if threads > count:
-            threads = <int>count
+        threads = enter_loop(threads if threads < count else <int>count)
         if threads <= 1:
             with nogil:
                 for s in range(count):
@@ -867,6 +878,7 @@ cdef class Assignment:
         else:
             for s in prange(count, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
                 _run_shard(&p, first_shard + s, s, workspace + threadid() * o.total, &o, reports + s)
+        leave_loop()
         for s in range(count):
             changed += reports[s].changed
             scored += reports[s].scored
@@ -889,6 +901,7 @@ cdef class Assignment:
             raise ValueError("sums do not have the shape of this assignment")
         if k * ldc * count < 65536:
             threads = 1
+        threads = usable_threads(threads)
         for j in prange(k, nogil=True, schedule="static", num_threads=threads):
             _merge_one(p, j, count, &sums[j, 0] if ldc else NULL, &weight_sums[j], &members[j])
 

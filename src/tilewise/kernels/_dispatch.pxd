@@ -80,3 +80,6 @@ cdef extern from "c/tw_kernels.h" nogil:
 
 cdef const tw_tile_kernels* tile_kernels(str isa) except NULL
 cdef const tw_exact_kernels* exact_kernels(str isa) except NULL
+cdef int usable_threads(int wanted) noexcept nogil
+cdef int enter_loop(int wanted) noexcept nogil
+cdef void leave_loop() noexcept nogil

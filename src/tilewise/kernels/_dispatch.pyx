@@ -26,9 +26,11 @@ cdef extern from *:
     #ifdef _OPENMP
     #include <omp.h>
     static int tw_omp_max_threads(void) { return omp_get_max_threads(); }
+    static int tw_omp_num_procs(void) { return omp_get_num_procs(); }
     static int tw_has_openmp(void) { return 1; }
     #else
     static int tw_omp_max_threads(void) { return 1; }
+    static int tw_omp_num_procs(void) { return 1; }
     static int tw_has_openmp(void) { return 0; }
     #endif
     """
@@ -37,6 +39,7 @@ cdef extern from *:
     const char* TW_BASELINE_NAME "TW_STRING(TW_BASELINE)"
     int TW_IS_X86
     int tw_omp_max_threads() nogil
+    int tw_omp_num_procs() nogil
     int tw_has_openmp() nogil
 
 _NAMES = ("sse2", "avx2", "avx512") if TW_IS_X86 else (TW_BASELINE_NAME.decode(),)
@@ -69,6 +72,57 @@ def has_openmp():
 def omp_max_threads():
     """Threads that OpenMP would use for the next parallel loop of this thread."""
     return tw_omp_max_threads()
+
+
+# The pool of an OpenMP runtime does not survive a fork: GNU's waits for threads that the
+# child does not have, for ever. A child of a process that had used it runs on one thread.
+cdef int _pool_started = 0
+cdef int _pool_lost = 0
+
+
+cdef int usable_threads(int wanted) noexcept nogil:
+    global _pool_started
+    if _pool_lost or wanted < 1:
+        return 1
+    if wanted > 1:
+        _pool_started = 1
+    return wanted
+
+
+# Long loops that run now, in all threads of the process. Each leaves the others their share
+# of the processors, so that fits from several Python threads do not crowd each other.
+cdef int _running = 0
+
+
+cdef int enter_loop(int wanted) noexcept nogil:
+    global _running
+    cdef int share
+    _running += 1
+    share = tw_omp_num_procs() // _running
+    if share < 1:
+        share = 1
+    return usable_threads(wanted if wanted < share or _running == 1 else share)
+
+
+cdef void leave_loop() noexcept nogil:
+    global _running
+    _running -= 1
+
+
+def _after_fork():
+    global _pool_lost, _running
+    _running = 0
+    if _pool_started:
+        _pool_lost = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def pool_lost():
+    """Whether this process is the fork of one whose OpenMP threads it cannot use."""
+    return bool(_pool_lost)
 
 
 def tile_shape(str name):

@@ -7,7 +7,7 @@ from libc.math cimport sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from tilewise.kernels._dispatch cimport exact_kernels, tw_exact_kernels
+from tilewise.kernels._dispatch cimport exact_kernels, tw_exact_kernels, usable_threads
 from tilewise.kernels._rows cimport Rows, tw_fetch_rows, tw_rows
 
 cdef enum:
@@ -88,7 +88,7 @@ def own_distances(Rows rows, const double[:, ::1] centers, const int32_t[::1] la
     """
     cdef exact_pass p
     cdef int64_t n = rows.c.n_rows, s, n_shards = (n + shard_rows - 1) // shard_rows
-    cdef int threads = n_threads
+    cdef int threads = usable_threads(n_threads)
     cdef double total = 0.0
     if labels.shape[0] != n or (weights is not None and weights.shape[0] != n) or (
             out is not None and out.shape[0] != n):
@@ -157,7 +157,7 @@ def distance_matrix(Rows rows, const double[:, ::1] centers, out_t[:, ::1] out, 
     """out (n, k) = canonical distances of the rows to padded centres (k, ldc)."""
     cdef exact_pass p
     cdef int64_t n = rows.c.n_rows, s, n_shards = (n + shard_rows - 1) // shard_rows
-    cdef int threads = n_threads
+    cdef int threads = usable_threads(n_threads)
     if out.shape[0] != n or out.shape[1] != centers.shape[0]:
         raise ValueError("out does not have one row per row and one column per centre")
     if out.shape[0] == 0 or out.shape[1] == 0:
@@ -214,7 +214,7 @@ def column_moments(Rows rows, *, str isa, int64_t shard_rows, int n_threads):
     """
     cdef exact_pass p
     cdef int64_t n = rows.c.n_rows, s, n_shards = (n + shard_rows - 1) // shard_rows
-    cdef int threads = n_threads, d = rows.c.depth
+    cdef int threads = usable_threads(n_threads), d = rows.c.depth
     p.rows = &rows.c
     p.exact = exact_kernels(isa)
     p.shard_rows = shard_rows

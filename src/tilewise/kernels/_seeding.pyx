@@ -12,7 +12,15 @@ from cython.parallel cimport prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
-from tilewise.kernels._dispatch cimport exact_kernels, tile_kernels, tw_exact_kernels, tw_tile_kernels
+from tilewise.kernels._dispatch cimport (
+    enter_loop,
+    exact_kernels,
+    leave_loop,
+    tile_kernels,
+    tw_exact_kernels,
+    tw_tile_kernels,
+    usable_threads,
+)
 from tilewise.kernels._rows cimport Rows, tw_fetch_rows, tw_rows
 
 cdef enum:
@@ -224,7 +232,7 @@ cdef class Seeding:
         """
         cdef seeding_pass p = self.p
         cdef int64_t s
-        cdef int threads = self.threads
+        cdef int threads
         if trials.shape[0] > MOST_TRIALS or gaps.shape[1] != trials.shape[0]:
             raise ValueError(f"at most {MOST_TRIALS} candidates per pass, each with its gaps")
         p.trials = &trials[0, 0]
@@ -241,8 +249,10 @@ cdef class Seeding:
             p.rough = <const float*>_pointer(rough)
         out = np.zeros((self.n_shards, p.n_trials))
         p.out = <double*>_pointer(out)
+        threads = enter_loop(self.threads)
         for s in prange(self.n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
             _gain_shard(&p, s, threadid())
+        leave_loop()
         total = np.zeros(p.n_trials)
         for s in range(self.n_shards):
             total += out[s]
@@ -252,7 +262,7 @@ cdef class Seeding:
         """Make one candidate of the last pass a seed; returns the new potential."""
         cdef seeding_pass p = self.p
         cdef int64_t s
-        cdef int threads = self.threads
+        cdef int threads = usable_threads(self.threads)
         cdef double total = 0.0
         p.trials = &trials[0, 0]
         p.ldc = trials.shape[1]
@@ -301,7 +311,7 @@ def seed_gaps(const double[:, ::1] seeds, Py_ssize_t count, const double[:, ::1]
     """Squared distances (count, t) between padded seeds and candidates, and the least per seed."""
     cdef const tw_exact_kernels* exact = exact_kernels(isa)
     cdef Py_ssize_t j, t, n_trials = trials.shape[0]
-    cdef int threads = n_threads if count * n_trials * depth > 100000 else 1
+    cdef int threads = usable_threads(n_threads) if count * n_trials * depth > 100000 else 1
     gaps = np.empty((count, n_trials))
     nearest = np.empty(count)
     cdef double[:, ::1] out = gaps

@@ -65,6 +65,8 @@ def n_threads(
     wish = _wish(requested, env)
     if not machine.openmp.value:
         return Fact(1, "built without OpenMP")
+    if _pool_lost():
+        return Fact(1, "a fork of a process whose OpenMP threads it cannot use")
     if wish is not None:
         return wish
     if openmp_limit is None:
@@ -106,3 +108,9 @@ def _omp_num_threads(env: Mapping[str, str]) -> int:
     """
     first = env.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isascii() and first.isdigit() else 0
+
+
+def _pool_lost() -> bool:
+    from ..kernels import _dispatch
+
+    return _dispatch.pool_lost()

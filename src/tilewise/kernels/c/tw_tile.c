@@ -204,7 +204,8 @@ static int plausible(const float *x, const float *c, ptrdiff_t ldc, int count, i
                      int *picks) {
     const double error = (depth * 4 / TW_VECTOR_BYTES + 16) * 0x1p-23;
     /* No float is above a limit of infinity. */
-    const double raised = within / (1 - error) * (1 + 0x1p-20);
+    /* Rows of tens of millions of numbers: no use. */
+    const double raised = error < 0.5 ? within / (1 - error) * (1 + 0x1p-20) : __builtin_inf();
     const float limit = raised < 3e38 ? (float)raised + 1e-37f : __builtin_inff();
     int kept = 0;
     for (int start = 0; start < count; start += 8, c += 8 * ldc) {

@@ -1,0 +1,240 @@
+"""Seeds are scikit-learn's; where they differ, its rounding decided, and that is shown."""
+
+import hostile
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+from sklearn.cluster import kmeans_plusplus as peer
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_diabetes,
+    load_digits,
+    load_iris,
+    load_wine,
+    make_blobs,
+)
+
+from tilewise import algorithms, kmeans_plusplus
+from tilewise.engine import Rows
+
+BUNDLED = {
+    "iris": load_iris,
+    "digits": load_digits,
+    "wine": load_wine,
+    "breast_cancer": load_breast_cancer,
+    "diabetes": load_diabetes,
+}
+
+
+def rounding(X, weights, closest):
+    """Bound of the rounding in scikit-learn's potential and in its running sums of it.
+
+    Its squared distances are |x|^2 - 2 x.c + |c|^2: each term rounds in proportion to the
+    norms, not to the distance. In float32 they are rounded to it, and so are the n sums.
+    """
+    n, d = X.shape
+    norms = np.square(X.astype(np.float64)).sum(axis=1)
+    error = 2**-52 * (d + 8) * (norms + norms.max())
+    if X.dtype == np.float32:
+        error += 2**-23 * (n + 8) * closest
+    return 2 * float(weights @ error + 2**-52 * n * (weights @ closest))
+
+
+def unexplained(X, weights, seed, n_trials, ours, theirs):
+    """Say why the first different pick is not a matter of rounding; None if it is."""
+    differing = np.flatnonzero(ours != theirs)
+    if not len(differing):
+        return None
+    c = int(differing[0])
+    w = np.ones(len(X)) if weights is None else weights
+    state = np.random.RandomState(seed)
+    draw = state.random_sample()
+    if c == 0:
+        running = np.cumsum(w / w.sum())
+        low, high = sorted((ours[0], theirs[0]))
+        gap = np.abs(running[low:high] - draw).max()
+        return None if gap < 1e-6 else f"first pick: draw {gap} from the running sum"
+    trials = 2 + int(np.log(len(ours))) if n_trials is None else n_trials
+    for _ in range(c):
+        draws = state.uniform(size=trials)
+    rows = X.astype(np.float64)
+    closest = np.min(
+        [reference.folded(rows - rows[seed_row]) for seed_row in ours[:c]], axis=0, initial=np.inf
+    )
+    room = rounding(X, w, closest)
+    running = np.cumsum(w * closest)
+    targets = draws * running[-1]
+    found = np.minimum(np.searchsorted(running, targets), len(X) - 1)
+    potentials = {
+        row: float(w @ np.minimum(closest, reference.folded(rows - rows[row])))
+        for row in {*found.tolist(), int(ours[c]), int(theirs[c])}
+    }
+    # A row that is not among the candidates was reached because of rounding: the draw lies
+    # within `room` of the running sum between the two.
+    reached = {}
+    for target, row in zip(targets, found, strict=True):
+        for picked in (int(ours[c]), int(theirs[c])):
+            low, high = sorted((picked, int(row)))
+            gap = np.abs(running[low:high] - target).max(initial=0.0)
+            reached[picked] = min(reached.get(picked, np.inf), gap)
+    for picked, gap in reached.items():
+        if gap > room:
+            return f"pick {c}: {picked} is {gap} from every draw, rounding is {room}"
+    if not any(0 < gap for gap in reached.values()):
+        gap = abs(potentials[int(ours[c])] - potentials[int(theirs[c])])
+        others = [g for t in targets if (g := np.abs(running - t).min()) <= room]
+        if gap > room and not others:
+            return f"pick {c}: potentials differ by {gap}, rounding is {room}"
+    return None
+
+
+def random_case(seed):
+    """Rows, number of seeds, weights and trials, of many kinds."""
+    rng = np.random.RandomState(seed)
+    n, d = int(rng.randint(5, 400)), int(rng.randint(1, 40))
+    k = int(rng.randint(1, min(n, 50) + 1))
+    kind = seed % 5
+    if kind == 0:
+        X = rng.standard_normal((n, d))
+    elif kind == 1:
+        X = make_blobs(n, d, centers=max(1, k // 2), random_state=seed)[0]
+    elif kind == 2:
+        X = rng.randint(0, 3, (n, d)).astype(np.float64)
+    elif kind == 3:
+        X = rng.standard_normal((n, d))[rng.randint(max(1, n // 3), size=n)]
+    else:
+        X = rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-3, 3, d)
+    weights = None
+    if seed % 3 == 0:
+        weights = rng.randint(0, 4, n) * rng.uniform(size=n)
+        weights[0] += 1e-3
+    return X, k, weights, (None, 1, 20)[seed // 3 % 3]
+
+
+def compare(X, k, weights, seed, n_trials):
+    arguments = {"sample_weight": weights, "random_state": seed, "n_local_trials": n_trials}
+    ours = kmeans_plusplus(X, k, **arguments)[1]
+    theirs = peer(X, k, **arguments)[1]
+    assert unexplained(X, weights, seed, n_trials, ours, theirs) is None
+    return np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_random_cases(dtype):
+    same = {False: [], True: []}
+    for seed in range(240):
+        X, k, weights, n_trials = random_case(seed)
+        X = X.astype(dtype)
+        # Once every distinct row is a seed, rounding is all that is left to draw from.
+        exhausted = len(np.unique(X, axis=0)) <= k
+        same[exhausted].append(compare(X, k, weights, seed, n_trials))
+    assert sum(map(len, same.values())) == 240
+    assert np.mean(same[False]) > 0.95
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_bundled_data(name, dtype):
+    X = BUNDLED[name]().data.astype(dtype)
+    same = [compare(X, k, None, seed, None) for k in (2, 8, 40) for seed in range(6)]
+    assert np.mean(same) > 0.75
+
+
+def test_an_unrelated_pick_is_not_explained():
+    """The explanation itself can fail."""
+    X = np.random.RandomState(0).standard_normal((200, 5))
+    ours = kmeans_plusplus(X, 8, random_state=3)[1]
+    for c in range(8):
+        other = ours.copy()
+        other[c] = next(row for row in range(200) if row not in ours)
+        assert unexplained(X, None, 3, None, ours, other) is not None
+
+
+@pytest.mark.parametrize("n_trials", [None, 1, 15, 16, 17, 33])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_plain_twin_picks_the_same(n_trials, dtype):
+    """Skipping rows by the triangle inequality, and candidates in float32, changes nothing."""
+    for seed in range(12):
+        rng = np.random.RandomState(seed)
+        n, d, k = int(rng.randint(300, 1500)), int(rng.choice([1, 2, 8, 17, 40])), 30
+        X = make_blobs(n, d, centers=10, cluster_std=rng.uniform(0.01, 3), random_state=seed)[0]
+        X = (X * 10.0 ** rng.choice([0, 0, 12, -12])).astype(dtype)
+        weights = rng.uniform(size=n) if seed % 2 else None
+        rows = Rows(X)
+        found, expected = (
+            seeding(
+                rows_of,
+                k,
+                weights=weights,
+                random_state=np.random.RandomState(seed),
+                n_local_trials=n_trials,
+                plan=hostile.plan_for(rows, k, n_threads=2),
+            )
+            for seeding, rows_of in (
+                (algorithms.kmeans_plusplus, rows),
+                (reference.kmeans_plusplus, reference.Rows(X)),
+            )
+        )
+        assert np.array_equal(found, expected)
+
+
+def test_same_on_every_machine():
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((12_000, 9)).astype(np.float32)
+    weights = rng.uniform(size=len(X))
+    variants = [X, np.asfortranarray(X), X.astype(">f4"), sp.csr_array(X)]
+    results = set()
+    for isa in hostile.ISAS:
+        for n_threads in (1, 2, 3, 8):
+            for variant in variants:
+                rows = Rows(variant)
+                found = algorithms.kmeans_plusplus(
+                    rows,
+                    20,
+                    weights=weights,
+                    random_state=np.random.RandomState(1),
+                    plan=hostile.plan_for(rows, 20, isa, n_threads=n_threads),
+                )
+                results.add(found.tobytes())
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e30, 1e18])
+def test_float32_filter_keeps_magnitudes(size):
+    """Distances that float32 cannot hold must not hide a candidate."""
+    rng = np.random.RandomState(5)
+    X = (rng.standard_normal((500, 6)) * size).astype(np.float32)
+    single, double = (
+        kmeans_plusplus(X.astype(dtype), 25, random_state=2)[1] for dtype in (np.float32, np.float64)
+    )
+    assert np.array_equal(single[0], double[0])
+    expected = reference.kmeans_plusplus(
+        reference.Rows(X), 25, random_state=np.random.RandomState(2)
+    )
+    assert np.array_equal(single, expected)
+
+
+def test_every_row_is_a_seed():
+    X = np.random.RandomState(0).standard_normal((60, 3))
+    assert sorted(kmeans_plusplus(X, 60, random_state=0)[1]) == list(range(60))
+
+
+def test_duplicates_are_seeds_only_when_nothing_else_is_left():
+    X = np.repeat(np.arange(12.0), 20)[:, None] @ np.ones((1, 3))
+    X = X[np.random.RandomState(0).permutation(len(X))]
+    for seed in range(20):
+        centers, _ = kmeans_plusplus(X, 12, random_state=seed)
+        assert len(np.unique(centers, axis=0)) == 12
+        centers, indices = kmeans_plusplus(X, 20, random_state=seed)
+        assert len(np.unique(centers, axis=0)) == 12
+        assert np.array_equal(centers, X[indices])
+
+
+def test_rows_without_weight_are_never_seeds():
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((300, 4))
+    weights = np.where(rng.uniform(size=300) < 0.5, 0.0, rng.uniform(0.1, 1, 300))
+    for seed in range(30):
+        _, indices = kmeans_plusplus(X, 20, sample_weight=weights, random_state=seed)
+        assert (weights[indices] > 0).all()
