@@ -57,7 +57,7 @@ def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
                 skipping.weight_sums, fresh.weight_sums, rtol=1e-13, atol=1e-12 * n
             )
             largest = np.abs(X - shift).max(axis=0) * n
-            assert (np.abs(skipping.sums - fresh.sums) <= 1e-14 * largest).all()
+            assert (np.abs(skipping.sums - fresh.sums) <= 1e-13 * largest).all()
     # Where float32 bounds can hold the distances they must also save work.
     if 1e-30 <= size <= 1e15:
         assert scored < 0.9 * total

@@ -78,10 +78,17 @@ def lloyd(
     k = centers.shape[0]
     shift = np.zeros(rows.n_features) if shift is None else np.asarray(shift, dtype=np.float64)
     centers = np.ascontiguousarray(centers, dtype=np.float64)
+    work = rows.n_rows * rows.n_features * k
     run = Pass(
-        rows, k, plan, update=True, bounds=max_iter > 1 and rows.n_rows * rows.n_features * k > _UNBOUNDED_WORK, weights=weights, shift=shift,
+        rows,
+        k,
+        plan,
+        update=True,
+        bounds=max_iter > 1 and work > _UNBOUNDED_WORK,
+        weights=weights,
+        shift=shift,
         incremental=not rows.is_sparse and _may_keep_sums(stats, weights),
-    )  # fmt: skip
+    )
     strict = False
     i = 0
     for i in range(max_iter):

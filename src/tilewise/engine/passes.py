@@ -277,9 +277,15 @@ def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np
     if not out.size:
         return out
     _exact.distance_matrix(
-        rows, _exact.padded(centers), out, squared=squared, isa=plan.isa,
-        shard_rows=min(exact_shard_rows(rows.n_rows, rows.n_features), 1024), n_threads=plan.n_threads,
-    )  # fmt: skip
+        rows,
+        _exact.padded(centers),
+        out,
+        squared=squared,
+        isa=plan.isa,
+        # Nothing is summed over these: short ones share the work evenly.
+        shard_rows=1024,
+        n_threads=plan.n_threads,
+    )
     if not np.isfinite(out[:, 0]).all():
         raise_nonfinite(rows)
     return out

@@ -35,7 +35,8 @@ _L2_CHUNK_SHARE = 0.6
 # Beyond these, longer chunks gain nothing (measured on shapes from 64 x 256 to 768 x 4096).
 _MOST_CHUNK_ROWS = {"centres-in-lanes": 384, "rows-in-lanes": 4096, "blas": 1024}
 # Panels that all tiles of a chunk meet before the next ones: few, so that they stay close,
-# but more than one, so that a tile of rows is fetched once for several (measured: 1, 2 and 4 are within 5 %).
+# but more than one, so that a tile of rows is fetched once for several (measured: 1, 2 and 4
+# are within 5 %).
 _PANELS_PER_BLOCK = 2
 # Features per block where rows are longer: one running score holds the rounding of so many
 # additions, and the error bound, with it the share of rows to decide again, stays small.
@@ -364,7 +365,8 @@ def _engine_reason(engine: str, layout: str, d: int) -> str:
     if engine == "blas":
         return "blas: one matrix product per chunk, then its best and second best."
     if layout == "rows-in-lanes":
-        return f"fused, rows in the lanes: with {d} features (up to {ROWS_IN_LANES_DEPTH}) rows are short."
+        limit = ROWS_IN_LANES_DEPTH
+        return f"fused, rows in the lanes: {d} features (up to {limit}) are a short row."
     return "fused, centres in the lanes: scores are consumed in registers and never stored."
 
 
@@ -382,8 +384,8 @@ def _chunk(
         rows = max(tile_rows, min(most, budget // row_bytes // tile_rows * tile_rows))
         rows = min(rows, -(-shard_rows // tile_rows) * tile_rows)
         return rows, (
-            f"{rows} rows of {row_bytes} bytes ({_size(rows * row_bytes)}): packed rows and running "
-            f"bests in L2, {_fact(here.l2_bytes)}."
+            f"{rows} rows of {row_bytes} bytes ({_size(rows * row_bytes)}): packed rows and "
+            f"running bests in L2, {_fact(here.l2_bytes)}."
         )
     if (
         not isinstance(chunk_size, numbers.Integral)
