@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from tilewise.kernels import _assign, _exact
+from tilewise.kernels import _assign, _centers, _exact
 from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan, exact_shard_rows
 
@@ -106,7 +106,7 @@ class Pass:
     def average(self) -> tuple[np.ndarray, float] | None:
         """Means of the clusters and the sum of their squared shifts; None if one is empty."""
         centers = np.empty_like(self._centers)
-        moved = _assign.average_centers(
+        moved = _centers.average_centers(
             self._sums, self.weight_sums, self._shift, self._centers, centers
         )
         return None if moved < 0.0 else (centers, moved)
@@ -183,7 +183,7 @@ class Pass:
             or (self._update and not self._incremental)
         ):
             return None
-        return _assign.center_moves(self._centers, centers)
+        return _centers.center_moves(self._centers, centers)
 
 
 # From this many clusters on, one distance to the own centre first is cheaper than scoring.

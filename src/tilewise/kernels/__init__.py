@@ -9,7 +9,9 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
                   per instruction set
     _dispatch     which compilations exist, which one this machine can run
     _rows         where rows come from
-    _assign       one pass: pack, score, certify or decide, keep bounds, update sums
+    _assign       one pass: pack, score, certify, update sums
+    _decide       what scores and bounds leave open; renewing bounds
+    _centers      centres packed for a pass, averaged after it
     _exact        canonical distances, inertia, column moments
     _seeding      the two passes of greedy k-means++
     _probe        measured peaks, for benchmarks

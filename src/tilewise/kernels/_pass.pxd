@@ -65,3 +65,35 @@ cdef struct shard_report:
     int64_t undecided       # rows that the scores alone did not settle
     int64_t rescanned       # rows decided among all centres again
     int64_t bad_row         # first row with a value that is not finite, or -1
+
+
+cdef enum:
+    CENTRES_IN_LANES = 0
+    ROWS_IN_LANES = 1
+    BLAS = 2
+
+
+# Where the parts of one thread's workspace start, in bytes.
+cdef struct offsets_t:
+    ptrdiff_t ids
+    ptrdiff_t pointers
+    ptrdiff_t staging
+    ptrdiff_t packed
+    ptrdiff_t norms
+    ptrdiff_t band
+    ptrdiff_t best
+    ptrdiff_t second
+    ptrdiff_t ordinal
+    ptrdiff_t label
+    ptrdiff_t lowest
+    ptrdiff_t following
+    ptrdiff_t upper
+    ptrdiff_t lower
+    ptrdiff_t scratch
+    ptrdiff_t total
+
+
+# The type of the scores.
+ctypedef fused score_t:
+    float
+    double

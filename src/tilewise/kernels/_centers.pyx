@@ -1,0 +1,160 @@
+"""Centres: packed for scoring, moved, averaged."""
+
+import numpy as np
+
+from cython.parallel cimport prange
+from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
+from libc.stddef cimport ptrdiff_t
+
+from tilewise.kernels._pass cimport BLAS, CENTRES_IN_LANES, ROWS_IN_LANES, assign_pass, score_t
+
+
+cdef double _copy_center(const double* center, const double* origin, int depth, double* to) noexcept nogil:
+    """Keep the canonical centre; largest distance from the origin along an axis."""
+    cdef double largest = 0.0, size
+    cdef int l
+    for l in range(depth):
+        to[l] = center[l]
+        size = fabs(center[l] - origin[l])
+        # A NaN here is infinity minus infinity: magnitudes that cannot be scaled.
+        if not size <= largest:
+            largest = size if size == size else INFINITY
+    return largest
+
+
+cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, double* norms,
+                      score_t kind) noexcept nogil:
+    """Scale and negate the centres of one panel (or group); bounds of their norms."""
+    cdef int width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
+    cdef int d = p.depth, first = panel * width, q, l, count = p.n_clusters - first
+    cdef score_t* half = <score_t*>p.half_norms
+    cdef score_t* to = <score_t*>p.packed + <ptrdiff_t>panel * (d + 1) * width
+    cdef score_t* row
+    cdef const double* c
+    cdef double value, square
+    if count > width:
+        count = width
+    for q in range(count):
+        c = p.centers + <ptrdiff_t>(first + q) * p.ldc
+        row = <score_t*>p.row_major + <ptrdiff_t>(first + q) * d
+        square = 0.0
+        for l in range(d):
+            value = (c[l] - origin[l]) * p.scale if p.scale != 0.0 else 0.0
+            square += value * value
+            if p.layout == BLAS:
+                row[l] = <score_t>-value
+            else:
+                to[<ptrdiff_t>(1 + l) * width + q] = <score_t>-value
+        norms[first + q] = sqrt(square) * (1.0 + 1e-6)
+        half[first + q] = <score_t>(0.5 * square)
+        if p.layout != BLAS:
+            to[q] = half[first + q]
+    if p.layout == BLAS:
+        return
+    for q in range(count, width):
+        # A centre that does not exist is infinitely far.
+        to[q] = INFINITY
+        for l in range(d):
+            to[<ptrdiff_t>(1 + l) * width + q] = 0
+
+
+cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* origin, int threads) except -1:
+    """Pack the centres, choose origin and scale, and fix the error bound."""
+    cdef int k = p.n_clusters, d = p.depth, chain, exponent = 0, reach, j, l, panel
+    cdef double unit, largest = 0.0
+    cdef bint wide
+    cdef double share = 1.0 / k
+    cdef double* norms = p.norms
+    wide = p.rows.is_double or p.score_double
+    for l in range(d):
+        origin[l] = 0.0
+    for j in range(k):
+        for l in range(d):
+            # In shares, so that the mean of huge values does not overflow.
+            origin[l] += centers[j, l] * share
+    for l in range(d):
+        if not p.rows.is_double:
+            origin[l] = <float>origin[l]
+        if wide:
+            (<double*>p.origin)[l] = origin[l]
+        else:
+            (<float*>p.origin)[l] = <float>origin[l]
+    if d:
+        for j in prange(k, nogil=True, schedule="static", num_threads=threads):
+            norms[j] = _copy_center(&centers[j, 0], origin, d, p.centers + j * p.ldc)
+        for j in range(k):
+            largest = max(largest, norms[j])
+    if largest > 0.0 and isfinite(largest):
+        frexp(largest, &exponent)
+    # Within +-400 neither the canonical distance nor the bound meets the ends of
+    # float64; outside, every row is decided by the canonical distance alone.
+    p.hopeless = not isfinite(largest) or abs(exponent) > 400
+    reach = 1000 if wide else 100
+    p.scale = 0.0 if p.hopeless else ldexp(1.0, -max(-reach, min(reach, exponent)))
+    for panel in prange(p.n_panels, nogil=True, schedule="static", num_threads=threads):
+        if p.score_double:
+            _pack_panel[double](p, panel, origin, norms, 0.0)
+        else:
+            _pack_panel[float](p, panel, origin, norms, 0.0)
+    if p.hopeless:
+        p.scale = 1.0
+    p.largest_norm = 0.0
+    for j in range(k):
+        p.largest_norm = max(p.largest_norm, norms[j])
+    unit = 2.0**-53 if p.score_double else 2.0**-24
+    # Additions one after another in one running score: the whole row for BLAS and short
+    # rows; a block of the depth, then one addition per block, in the tile.
+    chain = d
+    if p.layout == CENTRES_IN_LANES and d > p.depth_block:
+        chain = p.depth_block + (d + p.depth_block - 1) // p.depth_block
+    # Half the squared norm is summed in double, which only double scores notice.
+    p.alpha = 1.02 * (chain + 8 + (d if p.score_double else 0)) * unit
+    # Relative error of a packed row's squared norm: additions in a lane, then across.
+    p.nu = (d + 3.0 if p.layout == ROWS_IN_LANES else (d + p.lanes - 1) // p.lanes + p.lanes + 2.0) * unit
+    p.beta = (d / 8.0 + 12.0) * 2.0**-53
+    p.eta = (d + 8.0) * 2.0**-126 * max(1.0, p.largest_norm)
+    return 0
+
+
+def average_centers(const double[:, ::1] sums, const double[::1] weight_sums, const double[::1] shift,
+                    const double[:, ::1] old, double[:, ::1] out):
+    """out = sums / weight_sums + shift; returns the squared shifts from old, summed.
+
+    -1, with out unfinished, if some cluster has no positive weight.
+    """
+    cdef Py_ssize_t j, l, d = old.shape[1]
+    cdef double gap, moved = 0.0
+    for j in range(old.shape[0]):
+        if not weight_sums[j] > 0.0:
+            return -1.0
+        for l in range(d):
+            out[j, l] = sums[j, l] / weight_sums[j] + shift[l]
+            gap = out[j, l] - old[j, l]
+            moved += gap * gap
+    return moved
+
+
+def center_moves(const double[:, ::1] old, const double[:, ::1] new):
+    """Upper bounds, in float32 (k,), of how far each centre moved; None if one is not finite."""
+    cdef Py_ssize_t j, l, d = old.shape[1]
+    cdef double largest, gap, total
+    moves = np.empty(old.shape[0], dtype=np.float32)
+    cdef float[::1] out = moves
+    for j in range(old.shape[0]):
+        largest = total = 0.0
+        for l in range(d):
+            gap = fabs(new[j, l] - old[j, l])
+            if not gap <= largest:
+                largest = gap
+        if largest == 0.0:
+            out[j] = 0.0
+            continue
+        # Scaled, so that squares neither overflow nor vanish.
+        for l in range(d):
+            gap = (new[j, l] - old[j, l]) / largest
+            total += gap * gap
+        # Rounded up, and above zero where float32 would underflow.
+        out[j] = <float>(largest * sqrt(total) * (1.0 + 1e-6) + 1e-37)
+        if not isfinite(out[j]):
+            return None
+    return moves

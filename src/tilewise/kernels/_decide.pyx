@@ -1,0 +1,306 @@
+"""What scores and bounds leave open, decided by the canonical distance.
+
+Everything here is exact: see docs/exact-labels.md for the proof behind each limit.
+"""
+
+from libc.math cimport INFINITY, fabs, isfinite, sqrt
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy
+
+from tilewise.kernels._dispatch cimport tw_tile_kernels
+from tilewise.kernels._pass cimport BLAS, ROWS_IN_LANES, assign_pass, offsets_t, score_t, shard_report
+
+cdef enum:
+    # Candidates that a row is decided among one by one; with more, all centres are compared,
+    # so many per call of the canonical distance.
+    BATCH = 64
+    # Rows that share one more walk through the panels.
+    AGAIN = 32
+
+
+# ---------------------------------------------------------------- bounds
+
+
+cdef inline float _rounded_up(double value) noexcept nogil:
+    # The additive part keeps an upper bound above zero where float underflows.
+    return <float>(value * (1.0 + 1e-6) + 1e-37)
+
+
+cdef int tighten(const assign_pass* p, int n, int64_t* ids, const void** pointers) noexcept nogil:
+    """Measure the distance to the own centre; drop the rows that this settles."""
+    cdef int r, kept = 0
+    cdef int64_t i
+    cdef double gap
+    for r in range(n):
+        i = ids[r]
+        gap = _canonical(p, pointers[r], p.labels[i])
+        p.upper[i] = _rounded_up(sqrt(gap))
+        if not p.upper[i] < p.lower[i]:
+            ids[kept] = i
+            pointers[kept] = pointers[r]
+            kept += 1
+    return kept
+
+
+# ---------------------------------------------------------------- canonical decisions
+
+
+cdef inline double _canonical(const assign_pass* p, const void* x, ptrdiff_t j) noexcept nogil:
+    if p.rows.is_double:
+        return p.exact.distance_f8(<const double*>x, p.centers + j * p.ldc, p.depth)
+    return p.exact.distance_f4(<const float*>x, p.centers + j * p.ldc, p.depth)
+
+
+cdef bint _row_is_finite(const assign_pass* p, const void* x) noexcept nogil:
+    cdef int l
+    for l in range(p.depth):
+        if p.rows.is_double:
+            if not isfinite((<const double*>x)[l]):
+                return False
+        elif not isfinite((<const float*>x)[l]):
+            return False
+    return True
+
+
+cdef int32_t _decide_among_all(const assign_pass* p, const void* x, double* gap) noexcept nogil:
+    """Lowest index that minimises the canonical distance."""
+    cdef double out[BATCH]
+    cdef int j, start = 0, count
+    cdef int32_t label = 0
+    gap[0] = INFINITY
+    while start < p.n_clusters:
+        count = p.n_clusters - start
+        if count > BATCH:
+            count = BATCH
+        if p.rows.is_double:
+            p.exact.distances_f8(<const double*>x, p.centers + start * p.ldc, p.ldc, count, p.depth, out)
+        else:
+            p.exact.distances_f4(<const float*>x, p.centers + start * p.ldc, p.ldc, count, p.depth, out)
+        for j in range(count):
+            if out[j] < gap[0]:
+                gap[0] = out[j]
+                label = start + j
+        start += count
+    return label
+
+
+cdef inline double _error(const assign_pass* p, double x, double c) noexcept nogil:
+    return p.alpha * (x * c + 0.5 * c * c) + p.beta * (x + c) * (x + c) + p.eta * (1.0 + x)
+
+
+cdef double _limit(const assign_pass* p, double norm, double low, int32_t leader) noexcept nogil:
+    """Scores above this cannot belong to the closest centre of the row.
+
+    A centre that beats the leader lies within |x| + distance(x, leader) of the origin, so
+    one far-away centre does not widen the band of every row.
+    """
+    cdef double slack = 1.0 + 1e-3 + p.nu
+    cdef double x = sqrt(norm) * slack
+    cdef double own = _error(p, x, p.norms[leader])
+    cdef double reach = norm * slack + 2.0 * (low + own)
+    cdef double c = x + sqrt(reach if reach > 0.0 else 0.0) * (1.0 + 1e-6)
+    if not c < p.largest_norm:
+        c = p.largest_norm
+    return low + own + _error(p, x, c)
+
+
+cdef int32_t _closest_of(const assign_pass* p, const void* x, const int32_t* candidates, int count,
+                         double* gap) noexcept nogil:
+    """The candidate with the least canonical distance, the lowest index in a tie."""
+    cdef int i
+    cdef int32_t label = -1
+    cdef double distance
+    gap[0] = INFINITY
+    for i in range(count):
+        distance = _canonical(p, x, candidates[i])
+        if label < 0 or distance < gap[0] or (distance == gap[0] and candidates[i] < label):
+            gap[0] = distance
+            label = candidates[i]
+    return label
+
+
+cdef void _collect_scores(const assign_pass* p, int n, const int* which, const score_t* scores,
+                          const score_t* limits, int32_t* found, int* counts) noexcept nogil:
+    """The same as the tile's collect, on scores that stand in memory."""
+    cdef const score_t* half = <const score_t*>p.half_norms
+    cdef const score_t* row
+    cdef int j, i
+    for i in range(n):
+        row = scores + <ptrdiff_t>which[i] * p.n_clusters
+        counts[i] = 0
+        for j in range(p.n_clusters):
+            if row[j] + half[j] <= limits[i]:
+                if counts[i] == BATCH:
+                    counts[i] = -1
+                    break
+                found[i * BATCH + counts[i]] = j
+                counts[i] += 1
+
+
+cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, const offsets_t* o,
+                      const score_t* limits, double* gaps, shard_report* report) noexcept nogil:
+    """Label the rows in which some lane hides candidates behind its best."""
+    cdef const void** pointers = <const void**>(ws + o.pointers)
+    cdef int32_t* label = <int32_t*>(ws + o.label)
+    cdef const score_t* packed = <const score_t*>(ws + o.packed)
+    cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes
+    cdef ptrdiff_t tile = p.tile.tile_rows
+    cdef const score_t* rows[AGAIN]
+    cdef int32_t found[AGAIN * BATCH]
+    cdef int counts[AGAIN]
+    cdef int i, r
+    report.rescanned += n
+    if p.layout == BLAS:
+        _collect_scores(p, n, which, <const score_t*>(ws + o.scratch), limits, found, counts)
+    else:
+        for i in range(n):
+            r = which[i]
+            rows[i] = packed + (r // tile * segments * tile + r % tile) * p.lanes
+        if score_t is float:
+            p.tile.collect_f4(n, rows, limits, p.depth, p.depth_block, <const float*>p.packed, p.n_panels,
+                              p.panel_vectors, found, counts, BATCH)
+        else:
+            p.tile.collect_f8(n, rows, limits, p.depth, p.depth_block, <const double*>p.packed, p.n_panels,
+                              p.panel_vectors, found, counts, BATCH)
+    for i in range(n):
+        r = which[i]
+        if counts[i] > 0:
+            label[r] = _closest_of(p, pointers[r], found + i * BATCH, counts[i], &gaps[i])
+        else:
+            label[r] = _decide_among_all(p, pointers[r], &gaps[i])
+
+
+cdef int32_t _decide(const assign_pass* p, int r, char* ws, const offsets_t* o, const score_t* best,
+                     const score_t* second, double norm, double* gap, score_t* again,
+                     shard_report* report) noexcept nogil:
+    """Label of row r that the certificate leaves open; best, second are (lanes).
+
+    -1 if a lane hides candidates: those at or below `again` then have to be listed.
+    """
+    cdef const void* x = (<const void**>(ws + o.pointers))[r]
+    cdef const void* ordinal = ws + o.ordinal + r * p.tile.vector_bytes
+    cdef int32_t found[64]
+    cdef double limit, low = INFINITY
+    cdef int lane, lead = -1, count = 0
+    report.undecided += 1
+    if not p.hopeless and norm < 1e30:
+        for lane in range(p.lanes):
+            if best[lane] < low:
+                low = best[lane]
+                lead = lane
+    if lead < 0:
+        report.rescanned += 1
+        return _decide_among_all(p, x, gap)
+    limit = _limit(p, norm, low, <int32_t>(_ordinal(p, ordinal, lead) * p.lanes + lead))
+    for lane in range(p.lanes):
+        if not second[lane] > limit:
+            # Rounding to the type of the scores must not lower the limit.
+            again[0] = <score_t>(limit + 2.0**-23 * fabs(limit))
+            return -1
+        if best[lane] <= limit:
+            found[count] = <int32_t>(_ordinal(p, ordinal, lane) * p.lanes + lane)
+            count += 1
+    return _closest_of(p, x, found, count, gap)
+
+
+cdef int32_t _decide_in_lane(const assign_pass* p, const void* x, double norm, double low,
+                             double following, int64_t leader, double* gap,
+                             shard_report* report) noexcept nogil:
+    """The same where a row has one lane of its own."""
+    report.undecided += 1
+    if not p.hopeless and norm < 1e30 and leader >= 0:
+        if following > _limit(p, norm, low, <int32_t>leader):
+            gap[0] = _canonical(p, x, leader)
+            return <int32_t>leader
+    report.rescanned += 1
+    return _decide_among_all(p, x, gap)
+
+
+cdef inline int64_t _ordinal(const assign_pass* p, const void* ordinal, int lane) noexcept nogil:
+    if p.score_double:
+        return (<const int64_t*>ordinal)[lane]
+    return (<const int32_t*>ordinal)[lane]
+
+
+
+# ---------------------------------------------------------------- the rows of a chunk
+
+
+cdef int _finish_again(const assign_pass* p, int n, const int* which, char* ws, const offsets_t* o,
+                       const score_t* limits, float* upper, shard_report* report) noexcept nogil:
+    cdef double gaps[AGAIN]
+    cdef int i
+    _look_again(p, n, which, ws, o, limits, gaps, report)
+    for i in range(n):
+        upper[which[i]] = _rounded_up(sqrt(gaps[i]))
+    return 0
+
+
+cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* best,
+                  score_t* second, shard_report* report) noexcept nogil:
+    """Renew the bounds of the scored rows; decide what the certificate left open."""
+    cdef const tw_tile_kernels* k = p.tile
+    cdef const void** pointers = <const void**>(ws + o.pointers)
+    cdef const int64_t* ids = <const int64_t*>(ws + o.ids)
+    cdef score_t* norms = <score_t*>(ws + o.norms)
+    cdef score_t* band = <score_t*>(ws + o.band)
+    cdef int32_t* label = <int32_t*>(ws + o.label)
+    cdef int in_lane = p.layout == ROWS_IN_LANES
+    cdef score_t* lowest = best if in_lane else <score_t*>(ws + o.lowest)
+    cdef score_t* following = second if in_lane else <score_t*>(ws + o.following)
+    cdef float* upper = <float*>(ws + o.upper)
+    cdef float* lower = <float*>(ws + o.lower)
+    cdef score_t limits[AGAIN]
+    cdef int again[AGAIN]
+    cdef double gap = 0.0, norm
+    # Of the squared distance |x|^2 + 2 s: the norm's own rounding, and that of three operations.
+    cdef double norm_error = 2.02 * p.alpha + 1.01 * p.nu + (2.0**-50 if p.score_double else 2.0**-21)
+    cdef int r, n_again = 0
+    if p.upper != NULL:
+        if score_t is float:
+            k.renew_f4(n, lowest, following, norms, band, <float>norm_error, 1.0 / p.scale, upper, lower)
+        else:
+            k.renew_f8(n, lowest, following, norms, band, norm_error, 1.0 / p.scale, upper, lower)
+    for r in range(n):
+        if label[r] >= 0:
+            continue
+        norm = norms[r]
+        if not isfinite(norm) and not _row_is_finite(p, pointers[r]):
+            if report.bad_row < 0 or ids[r] < report.bad_row:
+                report.bad_row = ids[r]
+            label[r] = 0
+            gap = INFINITY
+        elif in_lane:
+            label[r] = _decide_in_lane(p, pointers[r], norm, best[r], second[r],
+                                       _ordinal(p, ws + o.ordinal, r), &gap, report)
+        else:
+            label[r] = _decide(p, r, ws, o, best + r * p.lanes, second + r * p.lanes, norm, &gap,
+                               &limits[n_again], report)
+            if label[r] < 0:
+                again[n_again] = r
+                n_again += 1
+        # The best score need not be its centre's; such a row is nearly a tie and will be
+        # scored again.
+        upper[r] = _rounded_up(sqrt(gap))
+        lower[r] = 0.0
+        if n_again == AGAIN:
+            n_again = _finish_again(p, n_again, again, ws, o, limits, upper, report)
+    if n_again:
+        _finish_again(p, n_again, again, ws, o, limits, upper, report)
+    if p.upper == NULL:
+        return
+    if ids[n - 1] - ids[0] == n - 1:
+        memcpy(p.upper + ids[0], upper, n * sizeof(float))
+        memcpy(p.lower + ids[0], lower, n * sizeof(float))
+    else:
+        for r in range(n):
+            p.upper[ids[r]] = upper[r]
+            p.lower[ids[r]] = lower[r]
+
+
+cdef void settle(const assign_pass* p, int n, char* ws, const offsets_t* o, shard_report* report) noexcept nogil:
+    if p.score_double:
+        _settle[double](p, n, ws, o, <double*>(ws + o.best), <double*>(ws + o.second), report)
+    else:
+        _settle[float](p, n, ws, o, <float*>(ws + o.best), <float*>(ws + o.second), report)
