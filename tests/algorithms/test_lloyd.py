@@ -130,13 +130,16 @@ def test_one_outlier_does_not_blur_the_others(outlier, dtype):
     X[77] = outlier
     centers[0] = X[77]  # its cluster changes owner as the centres move
     centers[3] = outlier / 3
-    ours, twin = both(X, centers)
-    assert ours.n_iter == twin.n_iter
-    assert np.array_equal(ours.labels, twin.labels)
-    ordinary = np.delete(np.arange(9), ours.labels[77])
-    # The shift is the mean, which the outlier moves: what it costs in both is the same.
-    room = max(1e-9, outlier / len(X) * 2**-50)
-    np.testing.assert_allclose(ours.centers[ordinary], twin.centers[ordinary], rtol=1e-6, atol=room)
+    for shifted in (False, True):
+        ours, twin = both(X, centers, shifted=shifted)
+        assert ours.n_iter == twin.n_iter
+        assert np.array_equal(ours.labels, twin.labels)
+        ordinary = np.delete(np.arange(9), ours.labels[77])
+        # The shift is the mean, which the outlier moves: what that costs is the same in both.
+        room = max(1e-9, outlier * 2**-55) if shifted else 1e-9
+        np.testing.assert_allclose(
+            ours.centers[ordinary], twin.centers[ordinary], rtol=1e-6, atol=room
+        )
 
 
 def test_far_from_the_origin():

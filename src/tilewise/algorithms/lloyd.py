@@ -62,9 +62,10 @@ def lloyd(
     on_iteration_begin : callable, optional
         Called as ``on_iteration_begin(i)`` before each iteration.
     shift : ndarray of shape (d,), float64, optional
-        The columns' means: sums run over what is left after taking them.
+        Taken from every row before it is summed; `Stats.shift` chooses well.
     stats : Stats, optional
-        The columns' moments; they tell whether sums may be kept from pass to pass.
+        The columns' moments; they tell whether sums may be kept from pass to pass. Without
+        them every pass sums anew.
 
     Returns
     -------
@@ -129,7 +130,7 @@ def _may_keep_sums(stats, weights) -> bool:
         if used.size and (used.min() < 0.0 or used.max() > _INCREMENTAL_RATIO * used.min()):
             return False
     if stats is None:
-        return True
+        return False
     spread = np.sqrt(stats.variance)
     reach = stats.largest + np.abs(stats.mean)
     # A constant column has no spread, and nothing to lose: all its sums are rounding.

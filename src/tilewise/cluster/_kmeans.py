@@ -254,7 +254,7 @@ class KMeans(BaseKMeans):
                 tol=self._tol,
                 plan=plan,
                 verbose=bool(self.verbose),
-                shift=None if rows.is_sparse else stats.mean,
+                shift=None if rows.is_sparse else stats.shift,
                 stats=stats,
                 **hooks,
             )

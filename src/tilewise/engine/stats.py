@@ -28,6 +28,15 @@ class Stats:
     variance: np.ndarray
     largest: np.ndarray
 
+    @property
+    def shift(self) -> np.ndarray:
+        """What to take from every row before summing: the mean where it dwarfs the spread.
+
+        Elsewhere it would gain nothing, and where one outlier moves the mean away from all
+        other rows it would cost them digits.
+        """
+        return np.where(np.abs(self.mean) > 8.0 * np.sqrt(self.variance), self.mean, 0.0)
+
 
 def column_stats(rows: Rows, plan: Plan) -> Stats:
     """Mean, variance and largest magnitude of each column, in one reading of the data.

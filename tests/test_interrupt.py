@@ -1,0 +1,79 @@
+"""Ctrl-C ends a long run soon and leaves nothing half done."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+RUN = """
+import gc, os, signal, sys, threading, time
+import numpy as np
+from tilewise import KMeans, kmeans_plusplus
+
+what, n, d, k, engine = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
+X = np.random.RandomState(0).standard_normal((n, d)).astype(np.float32)
+model = KMeans(k, init=X[:k], n_init=1, max_iter=10_000, tol=0, engine=engine, n_threads=2)
+
+def anonymous():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) // 1024
+
+work = {
+    "fit": lambda: model.fit(X),
+    "refit": lambda: model.fit(X),
+    "predict": lambda: [model.predict(X) for _ in range(10_000)],
+    "transform": lambda: [model.transform(X) for _ in range(10_000)],
+    "seeding": lambda: [kmeans_plusplus(X, n // 4, random_state=0) for _ in range(10_000)],
+}[what]
+if what in ("predict", "transform", "refit"):
+    model.set_params(max_iter=1).fit(X).set_params(max_iter=10_000)
+before = {name: id(value) for name, value in vars(model).items() if name.endswith("_")}
+memory = anonymous()
+sent = []
+
+def interrupt():
+    time.sleep(0.7)
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+try:
+    work()
+except KeyboardInterrupt:
+    waited = time.perf_counter() - sent[0]
+else:
+    sys.exit("not interrupted")
+gc.collect()
+after = {name: id(value) for name, value in vars(model).items() if name.endswith("_")}
+after.pop("n_features_in_", None), before.pop("n_features_in_", None)
+assert after == before, sorted(set(after.items()) ^ set(before.items()))
+assert ("labels_" in after) == (what in ("predict", "transform", "refit"))
+grown = anonymous() - memory
+assert grown < 24, f"{grown} MiB are still held"
+assert model.set_params(max_iter=1).fit(X[:1000]).labels_.shape == (1000,)
+print(waited)
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="sends SIGINT to itself")
+@pytest.mark.parametrize(
+    ("what", "n", "d", "k", "engine"),
+    [
+        ("fit", 200_000, 16, 64, "fused"),
+        ("fit", 60_000, 64, 512, "fused"),
+        ("fit", 60_000, 64, 512, "blas"),
+        ("refit", 60_000, 40, 256, "fused"),
+        ("predict", 400_000, 16, 256, "fused"),
+        ("transform", 100_000, 16, 64, "fused"),
+        ("seeding", 60_000, 16, 0, "fused"),
+    ],
+)
+def test_ctrl_c(what, n, d, k, engine):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, what, str(n), str(d), str(k or 2), engine],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2.0

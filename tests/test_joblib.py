@@ -1,0 +1,141 @@
+"""Fits and predictions beside each other: processes, threads, and after fork."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from tilewise import KMeans, machine
+from tilewise.kernels import _dispatch
+
+X = np.random.RandomState(0).standard_normal((6_000, 12)).astype(np.float32)
+
+
+def fit(seed, **parameters):
+    model = KMeans(20, random_state=seed, max_iter=5, **parameters).fit(X)
+    return model.inertia_, model.labels_.tobytes(), model.chunk_plan_.n_threads
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.timeout(120)
+def test_parallel_fits(backend):
+    alone = [fit(seed)[:2] for seed in range(6)]
+    together = joblib.Parallel(n_jobs=2, backend=backend)(
+        joblib.delayed(fit)(seed) for seed in range(6)
+    )
+    assert [found[:2] for found in together] == alone
+
+
+@pytest.mark.timeout(120)
+def test_workers_share_the_cpus():
+    found = joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(fit)(s) for s in range(2))
+    share = max(1, machine().n_cpus.value // 2)
+    assert {threads for _, _, threads in found} == {share}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not _dispatch.has_openmp(), reason="built without OpenMP")
+def test_inner_limits_are_kept():
+    with joblib.parallel_config(backend="loky", n_jobs=2, inner_max_num_threads=1):
+        found = joblib.Parallel()(joblib.delayed(fit)(seed) for seed in range(2))
+    assert {threads for _, _, threads in found} == {1}
+    with threadpool_limits(1, user_api="openmp"):
+        assert fit(0)[2] == 1
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("engine", ["fused", "blas"])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_concurrent_predictions_of_one_model(engine, n_threads):
+    model = KMeans(20, random_state=0, max_iter=3, engine=engine, n_threads=n_threads).fit(X)
+    labels, distances = model.predict(X), model.transform(X)
+
+    def work(i):
+        rows = slice(i, len(X) - 97 * i)
+        return np.array_equal(model.predict(X[rows]), labels[rows]) and np.array_equal(
+            model.transform(X[rows]), distances[rows]
+        )
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(work, range(40)))
+
+
+def blas_threads():
+    return sorted(
+        (library["filepath"], library["num_threads"])
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    )
+
+
+@pytest.mark.timeout(120)
+def test_concurrent_blas_restores_threads():
+    before = blas_threads()
+    models = [KMeans(20, random_state=0, max_iter=2, engine="blas", n_threads=1) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(6):
+            list(pool.map(lambda model: model.fit(X).predict(X), models))
+    assert blas_threads() == before
+
+
+FORK = """
+import os, signal, sys, time
+import numpy as np
+from tilewise import KMeans, kmeans_plusplus
+X = np.random.RandomState(0).standard_normal((20_000, 12)).astype(np.float32)
+threads = None if sys.argv[1] == "None" else int(sys.argv[1])
+
+def fit():
+    model = KMeans(20, random_state=0, max_iter=5, n_threads=threads).fit(X)
+    return model.inertia_, float(model.transform(X).sum()), int(model.predict(X).sum())
+
+before = fit()
+reader, writer = os.pipe()
+child = os.fork()
+if not child:
+    signal.alarm(30)  # ends a child that waits for threads that fork did not copy
+    os.write(writer, repr(fit()).encode())
+    os._exit(0)
+os.close(writer)
+_, status = os.waitpid(child, 0)
+assert status == 0, f"the child ended with status {status}"
+assert os.read(reader, 1000).decode() == repr(before)
+assert fit() == before
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("threads", ["None", "1", "2"])
+def test_fit_after_fork(threads):
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, threads], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_pool():
+    code = """
+import multiprocessing
+import numpy as np
+from tilewise import KMeans
+
+X = np.random.RandomState(0).standard_normal((20_000, 12))
+
+def fit(seed):
+    return KMeans(20, random_state=seed, max_iter=3).fit(X).inertia_
+
+if __name__ == "__main__":
+    alone = [fit(seed) for seed in range(3)]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map_async(fit, range(3)).get(timeout=30) == alone
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
