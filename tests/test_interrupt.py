@@ -61,10 +61,10 @@ print(waited)
 @pytest.mark.parametrize(
     ("what", "n", "d", "k", "engine"),
     [
-        ("fit", 200_000, 16, 64, "fused"),
-        ("fit", 60_000, 64, 512, "fused"),
-        ("fit", 60_000, 64, 512, "blas"),
-        ("refit", 60_000, 40, 256, "fused"),
+        ("fit", 400_000, 16, 256, "fused"),
+        ("fit", 150_000, 64, 512, "fused"),
+        ("fit", 150_000, 64, 512, "blas"),
+        ("refit", 150_000, 40, 512, "fused"),
         ("predict", 400_000, 16, 256, "fused"),
         ("transform", 100_000, 16, 64, "fused"),
         ("seeding", 60_000, 16, 0, "fused"),

@@ -49,6 +49,19 @@ _SUMS_BYTES = 4 * 2**20
 _UNINTERRUPTED = 2**34
 # Below this many multiply-adds starting threads costs more than it saves.
 _SERIAL_WORK = 200_000
+# What each reason is about, where it is read as a sentence.
+_TITLES = {
+    "engine": "Engine",
+    "scores": "Scores",
+    "isa": "Instruction set",
+    "tile": "Register tile",
+    "depth_block": "Depth",
+    "panels_per_block": "Panels",
+    "chunk_rows": "Chunk",
+    "n_threads": "Threads",
+    "shards": "Shards",
+    "memory": "Memory",
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,7 +149,7 @@ class Plan:
 
     def sentences(self) -> list[str]:
         """The plan in words, one sentence per choice."""
-        return list(self.reasons.values())
+        return [f"{_TITLES[name]}: {text}" for name, text in self.reasons.items()]
 
     def __repr__(self) -> str:
         shape = f"{self.n_samples} x {self.n_features}, {self.n_clusters} clusters, {self.dtype}"
