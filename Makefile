@@ -18,7 +18,8 @@ SOURCES := $(shell find src tools meson.build meson.options pyproject.toml READM
 ROOM_TESTS := $(wildcard tests/kernels tests/engine tests/algorithms)
 KERNEL_TESTS ?= $(if $(ROOM_TESTS),$(ROOM_TESTS),tests)
 
-.PHONY: help venv demo test bench lint format docs debug-test sanitize wheel clean
+.PHONY: help venv demo test test-native test-aarch64 bench lint format docs debug-test sanitize
+.PHONY: sanitize-native wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -110,9 +111,25 @@ venv: .venv/installed ## a development environment in .venv, tilewise installed 
 demo: .venv-demo/installed ## quantise a photograph to 64 colours, scikit-learn beside it
 	.venv-demo/bin/python examples/demo.py $(ARGS)
 
-test: .venv-test/installed ## all tests and the examples in docstrings, on an installed build
+test: test-native .venv-test/installed ## all tests and the examples in docstrings, installed
 	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) $(ARGS)
 	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) --doctest-modules --pyargs tilewise
+
+# The instruction sets of the kernels on this machine, as meson.build knows them.
+NATIVE_ISAS := $(if $(filter x86_64 i%86,$(shell uname -m)),sse2 avx2 avx512,\
+	$(if $(filter aarch64 arm64,$(shell uname -m)),neon,generic))
+NATIVE := $(MAKE) --no-print-directory -C tests/native
+
+test-native: ## the C test of the kernels, compiled directly
+	$(NATIVE) OUT=../../build/native/host ISAS="$(NATIVE_ISAS)"
+
+test-aarch64: ## the same as an aarch64 program, under an emulator
+	$(NATIVE) OUT=../../build/native/aarch64 ISAS=neon CC=aarch64-linux-gnu-gcc LINK=-static \
+		RUN=qemu-aarch64
+
+sanitize-native: ## the C test of the kernels under address and undefined-behaviour checks
+	UBSAN_OPTIONS=print_stacktrace=1 $(NATIVE) OUT=../../build/native/sanitize \
+		ISAS="$(NATIVE_ISAS)" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 
 bench: .venv-bench/installed ## measure against the peers; ARGS="--quick --only lloyd" narrows it
 	.venv-bench/bin/python benchmarks/run.py $(ARGS)
@@ -137,7 +154,7 @@ debug-test: .venv-debug/installed ## the kernel tests on a build that checks eve
 
 # CPython and numpy keep memory until exit, so leaks are not looked for here; libstdc++ comes
 # first because the sanitizer must see the exceptions that scipy throws.
-sanitize: .venv-sanitize/installed ## the kernel tests under address and undefined-behaviour checks
+sanitize: sanitize-native .venv-sanitize/installed ## the kernel tests under address and undefined-behaviour checks
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
 	$$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \

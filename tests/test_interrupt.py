@@ -24,9 +24,11 @@ work = {
     "refit": lambda: model.fit(X),
     "predict": lambda: [model.predict(X) for _ in range(10_000)],
     "transform": lambda: [model.transform(X) for _ in range(10_000)],
+    "one_transform": lambda: model.transform(X),
     "seeding": lambda: [kmeans_plusplus(X, n // 4, random_state=0) for _ in range(10_000)],
 }[what]
-if what in ("predict", "transform", "refit"):
+fitted = what in ("predict", "transform", "one_transform", "refit")
+if fitted:
     model.set_params(max_iter=1).fit(X).set_params(max_iter=10_000)
 before = {name: id(value) for name, value in vars(model).items() if name.endswith("_")}
 memory = anonymous()
@@ -48,7 +50,7 @@ gc.collect()
 after = {name: id(value) for name, value in vars(model).items() if name.endswith("_")}
 after.pop("n_features_in_", None), before.pop("n_features_in_", None)
 assert after == before, sorted(set(after.items()) ^ set(before.items()))
-assert ("labels_" in after) == (what in ("predict", "transform", "refit"))
+assert ("labels_" in after) == fitted
 grown = anonymous() - memory
 assert grown < 24, f"{grown} MiB are still held"
 assert model.set_params(max_iter=1).fit(X[:1000]).labels_.shape == (1000,)
@@ -67,6 +69,7 @@ print(waited)
         ("refit", 150_000, 40, 512, "fused"),
         ("predict", 400_000, 16, 256, "fused"),
         ("transform", 100_000, 16, 64, "fused"),
+        ("one_transform", 10_000, 4_000, 800, "fused"),
         ("seeding", 60_000, 16, 0, "fused"),
     ],
 )

@@ -85,8 +85,9 @@ def test_concurrent_blas_restores_threads():
         return np.array_equal(model.predict(wide[: 9_000 + i * 500]), labels[: 9_000 + i * 500])
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(work, range(60)))
-    assert blas_threads() == before
+        for _ in range(3):
+            assert all(pool.map(work, range(60)))
+            assert blas_threads() == before
 
 
 FORK = """

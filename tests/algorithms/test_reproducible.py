@@ -40,7 +40,8 @@ def test_threads_chunks_engines_and_orders(n, d, k, weighted, dtype):
     X = blobs(n, d, dtype)
     weights = np.random.RandomState(1).uniform(0, 2, n) if weighted else None
     variants = [
-        X, np.asfortranarray(X), X.astype(X.dtype.newbyteorder("S")), np.repeat(X, 2, axis=1)[:, ::2]
+        X, np.asfortranarray(X), X.astype(X.dtype.newbyteorder("S")),
+        np.repeat(X, 2, axis=1)[:, ::2],
     ]  # fmt: skip
     whole = make_plan(n, d, k, dtype)
     assert whole.n_shards >= 5

@@ -206,7 +206,8 @@ def test_float32_filter_keeps_magnitudes(size):
     rng = np.random.RandomState(5)
     X = (rng.standard_normal((500, 6)) * size).astype(np.float32)
     single, double = (
-        kmeans_plusplus(X.astype(dtype), 25, random_state=2)[1] for dtype in (np.float32, np.float64)
+        kmeans_plusplus(X.astype(dtype), 25, random_state=2)[1]
+        for dtype in (np.float32, np.float64)
     )
     assert np.array_equal(single[0], double[0])
     expected = reference.kmeans_plusplus(

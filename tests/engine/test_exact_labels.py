@@ -204,13 +204,12 @@ def test_first_value_that_is_not_finite_is_named(bad, dtype):
         centers = rng.standard_normal((k, d))
         where = f"row {row}, column {column}"
         for _, rows, plan in hostile.plans(X, k):
-            for call in (
-                lambda rows=rows, plan=plan: engine.assign(rows, centers, plan),
-                lambda rows=rows, plan=plan: engine.distances(rows, centers, plan),
-                lambda rows=rows, plan=plan: engine.column_stats(rows, plan),
-            ):
-                with pytest.raises(ValueError, match=where):
-                    call()
+            with pytest.raises(ValueError, match=where):
+                engine.assign(rows, centers, plan)
+            with pytest.raises(ValueError, match=where):
+                engine.distances(rows, centers, plan)
+            with pytest.raises(ValueError, match=where):
+                engine.column_stats(rows, plan)
 
 
 def test_centers_that_are_not_finite_break_nothing():

@@ -74,6 +74,7 @@ class Pass:
         self._shift = np.zeros(d) if shift is None else shift
         self._score_dtype = plan.score_dtype
         self._centers = None
+        self._useless = 0
         self._kernel = self._make_kernel()
         if update:
             width = max(8, -(-d // 8) * 8)
@@ -155,25 +156,32 @@ class Pass:
 
     def _run_shards(self, moves, update):
         upper, lower = self._bounds
+        self._opened = 0
+        tighten = moves is not None and self._k >= _TIGHTEN_CLUSTERS and self._useless == 0
         n_shards = -(-self.rows.n_rows // self.plan.shard_rows)
         first = 0
         # The interpreter looks for Ctrl-C between two calls.
         while first < n_shards:
             count, *counts, bad = self._kernel.run(
                 first, self.labels, upper=upper, lower=lower, moves=moves,
-                tighten=moves is not None and self._k >= _TIGHTEN_CLUSTERS, update=update,
+                tighten=tighten, update=update,
                 weights=self._weights, shift=self._shift if update else None,
             )  # fmt: skip
             if bad >= 0:
                 raise_nonfinite(self.rows, bad)
-            changed, scored, undecided, rescanned = counts
+            changed, opened, scored, undecided, rescanned = counts
             self.changed += changed
+            self._opened += opened
             self.scored += scored
             self.undecided += undecided
             self.rescanned += rescanned
             if update:
                 self._kernel.merge(count, self._sums, self.weight_sums, self.members)
             first += count
+        if self._useless:
+            self._useless -= 1
+        elif tighten and self._opened - self.scored < _TIGHTEN_GAIN * self._opened:
+            self._useless = _TIGHTEN_PAUSE
 
     def _moves(self, centers):
         """Upper bounds of how far each centre moved since the last pass, or None."""
@@ -188,6 +196,10 @@ class Pass:
 
 # From this many clusters on, one distance to the own centre first is cheaper than scoring.
 _TIGHTEN_CLUSTERS = 48
+# ... if it settles this share of the rows; else it is left out for some passes, since centres
+# that still move far settle hardly any.
+_TIGHTEN_GAIN = 0.1
+_TIGHTEN_PAUSE = 4
 
 
 class _OneBlasThread:

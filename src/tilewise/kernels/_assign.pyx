@@ -51,6 +51,7 @@ cdef offsets_t _offsets(const assign_pass* p) noexcept nogil:
     cdef ptrdiff_t data_item = 8 if p.rows.is_double else 4
     o.ids = _take(&total, rows * 8)
     o.pointers = _take(&total, rows * sizeof(void*))
+    o.ahead = _take(&total, rows * sizeof(void*) if p.layout == CENTRES_IN_LANES else 0)
     o.staging = _take(&total, 0 if p.rows.direct else rows * p.ldc * data_item)
     o.packed = _take(&total, rows * segments * item)
     o.norms = _take(&total, rows * item)
@@ -128,7 +129,7 @@ cdef void _pack(const assign_pass* p, int n, const void** pointers, score_t* pac
 
 
 cdef void _score(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* packed,
-                 score_t* best, score_t* second) noexcept nogil:
+                 score_t* best, score_t* second, const void* const* ahead) noexcept nogil:
     """Best, second best and where the best came from, per row and lane (or per row)."""
     cdef const tw_tile_kernels* k = p.tile
     cdef int panel, panels, width, m, nn, kk, lda
@@ -137,6 +138,7 @@ cdef void _score(const assign_pass* p, int n, char* ws, const offsets_t* o, scor
     cdef const score_t* panels_from
     cdef score_t* scratch = <score_t*>(ws + o.scratch)
     cdef score_t one = 1, zero = 0
+    cdef int data_item = 8 if p.rows.is_double else 4
     if p.layout == BLAS:
         # Column-major: scores^T (k, n) = row_major (k, depth) times rows^T.
         m = p.n_clusters
@@ -174,10 +176,12 @@ cdef void _score(const assign_pass* p, int n, char* ws, const offsets_t* o, scor
         panels_from = <const score_t*>p.packed + panel * panel_step
         if score_t is float:
             k.assign_f4(packed, <int>(padded // k.tile_rows), p.depth, p.depth_block, panels_from, panels,
-                        p.panel_vectors, panel * p.panel_vectors, best, second, <int32_t*>(ws + o.ordinal), scratch)
+                        p.panel_vectors, panel * p.panel_vectors, best, second, <int32_t*>(ws + o.ordinal), scratch,
+                        ahead if panel == 0 else NULL, data_item)
         else:
             k.assign_f8(packed, <int>(padded // k.tile_rows), p.depth, p.depth_block, panels_from, panels,
-                        p.panel_vectors, panel * p.panel_vectors, best, second, <int64_t*>(ws + o.ordinal), scratch)
+                        p.panel_vectors, panel * p.panel_vectors, best, second, <int64_t*>(ws + o.ordinal), scratch,
+                        ahead if panel == 0 else NULL, data_item)
         panel += panels
 
 
@@ -252,6 +256,20 @@ cdef inline void _add(const assign_pass* p, const void* x, double weight, int si
         p.exact.accumulate_f4(<const float*>x, p.shift, weight, p.depth, p.sums + at * p.ldc)
 
 
+cdef const void* const* _next_rows(const assign_pass* p, int64_t first, bint all_open, char* ws,
+                                   const offsets_t* o) noexcept nogil:
+    """Where the rows after this chunk stand, if they are worth fetching early."""
+    cdef const void** ahead = <const void**>(ws + o.ahead)
+    cdef int64_t last = p.rows.n_rows - 1, i
+    cdef ptrdiff_t r
+    if p.layout != CENTRES_IN_LANES or not p.rows.direct or not all_open or first > last:
+        return NULL
+    for r in range(_padded_rows(p, p.chunk_rows)):
+        i = first + r
+        ahead[r] = p.rows.data + (i if i < last else last) * p.rows.row_stride
+    return ahead
+
+
 cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, const offsets_t* o,
                      int64_t slot, shard_report* report, score_t kind) noexcept nogil:
     cdef int64_t* ids = <int64_t*>(ws + o.ids)
@@ -269,13 +287,14 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
         for r in range(count):
             ids[r] = first + r
     tw_fetch_rows(p.rows, ids, 0, n, pointers, ws + o.staging, p.ldc)
+    report.open += n
     if p.use_bounds and p.tighten:
         n = tighten(p, n, ids, pointers)
         if n == 0:
             return
     report.scored += n
     _pack(p, n, pointers, packed, <score_t*>(ws + o.norms))
-    _score(p, n, ws, o, packed, best, second)
+    _score(p, n, ws, o, packed, best, second, _next_rows(p, first + count, n == count, ws, o))
     _certify(p, n, ws, o, best, second)
     settle(p, n, ws, o, report)
     _update(p, n, ws, o, slot, report)
@@ -287,7 +306,7 @@ cdef void _run_shard(const assign_pass* p, int64_t shard, int64_t slot, char* ws
     cdef int count
     if stop > p.rows.n_rows:
         stop = p.rows.n_rows
-    report.changed = report.scored = report.undecided = report.rescanned = 0
+    report.changed = report.open = report.scored = report.undecided = report.rescanned = 0
     report.bad_row = -1
     while first < stop:
         count = p.chunk_rows if stop - first > p.chunk_rows else <int>(stop - first)
@@ -429,13 +448,13 @@ cdef class Assignment:
         Returns
         -------
         tuple of int
-            Shards that were run; rows with a new label, rows scored, rows that rounding left
-            open, rows compared with every centre again; the first row with a value that is
-            not finite, or -1.
+            Shards that were run; rows with a new label, rows that the bounds left open, rows
+            scored, rows that rounding left open, rows compared with every centre again; the
+            first row with a value that is not finite, or -1.
         """
         cdef assign_pass p = self.p
         cdef int64_t n = p.rows.n_rows, count = min(self.n_slots, self.n_shards - first_shard)
-        cdef int64_t s, changed = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
+        cdef int64_t s, changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
         cdef int threads = self.threads
         cdef offsets_t o = self.o
         cdef char* workspace = <char*>_pointer(self._keep["workspace"])
@@ -443,7 +462,7 @@ cdef class Assignment:
         if labels.shape[0] != n:
             raise ValueError(f"{labels.shape[0]} labels given for {n} rows")
         if count <= 0:
-            return 0, 0, 0, 0, 0, -1
+            return 0, 0, 0, 0, 0, 0, -1
         p.labels = &labels[0]
         p.update = update
         p.tighten = tighten
@@ -479,12 +498,13 @@ cdef class Assignment:
         leave_loop()
         for s in range(count):
             changed += reports[s].changed
+            opened += reports[s].open
             scored += reports[s].scored
             undecided += reports[s].undecided
             rescanned += reports[s].rescanned
             if bad < 0 and reports[s].bad_row >= 0:
                 bad = reports[s].bad_row
-        return count, changed, scored, undecided, rescanned, bad
+        return count, changed, opened, scored, undecided, rescanned, bad
 
     def merge(self, int64_t count, double[:, ::1] sums, double[::1] weight_sums, int64_t[::1] members):
         """Add the sums of the last `count` shards, in shard order, and clear them.

@@ -10,9 +10,9 @@ cdef extern from "c/tw_kernels.h" nogil:
         int row_panel_vectors
         int group
         void (*assign_f4)(const float*, int, int, int, const float*, int, int, int,
-                          float*, float*, int32_t*, float*) noexcept nogil
+                          float*, float*, int32_t*, float*, const void* const*, int) noexcept nogil
         void (*assign_f8)(const double*, int, int, int, const double*, int, int, int,
-                          double*, double*, int64_t*, double*) noexcept nogil
+                          double*, double*, int64_t*, double*, const void* const*, int) noexcept nogil
         void (*certify_f4)(int, const float*, const float*, const int32_t*, const float*,
                            int32_t*, float*, float*) noexcept nogil
         void (*certify_f8)(int, const double*, const double*, const int64_t*, const double*,

@@ -61,6 +61,7 @@ cdef struct assign_pass:
 # What one shard reports.
 cdef struct shard_report:
     int64_t changed
+    int64_t open            # rows that the bounds did not settle
     int64_t scored
     int64_t undecided       # rows that the scores alone did not settle
     int64_t rescanned       # rows decided among all centres again
@@ -77,6 +78,7 @@ cdef enum:
 cdef struct offsets_t:
     ptrdiff_t ids
     ptrdiff_t pointers
+    ptrdiff_t ahead
     ptrdiff_t staging
     ptrdiff_t packed
     ptrdiff_t norms

@@ -15,12 +15,14 @@
 #include <stdint.h>
 #include <stddef.h>
 
-/* best, second and ordinal are (rows, lanes): the running best score of each lane, the
+/* ahead is (n_tiles * tile_rows) rows of data to fetch meanwhile, ahead_item bytes per number,
+ * or NULL. best, second and ordinal are (rows, lanes): the running best score of each lane, the
  * second best of each lane, and which vector of centres the best came from. */
 #define TW_DECLARE_TILE(T, I, SUFFIX)                                                            \
     void (*assign_##SUFFIX)(const T *tiles, int n_tiles, int depth, int depth_block,             \
                             const T *panels, int n_panels, int panel_vectors, int first_ordinal, \
-                            T *best, T *second, I *ordinal, T *scratch);                         \
+                            T *best, T *second, I *ordinal, T *scratch,                          \
+                            const void *const *ahead, int ahead_item);                           \
     void (*certify_##SUFFIX)(int n_rows, const T *best, const T *second, const I *ordinal,       \
                              const T *band, int32_t *label, T *lowest, T *next);                 \
     void (*assign_lanes_##SUFFIX)(const T *row_panels, int n_row_panels, int depth,              \

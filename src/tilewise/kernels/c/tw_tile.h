@@ -22,12 +22,19 @@ TW_INLINE void F(step)(const int vectors, const T *restrict x, const T *restrict
 }
 
 /* acc is (ROWS, vectors): acc += rows (ROWS, depth) x panel (depth, vectors * LANES).
+ * ahead, if given, holds as many rows of data that will be packed next: they are fetched a
+ * segment at a time, from byte `at` on, while the multiplier is busy.
  * Level: acc and one row of the panel in registers; the row tile in L1; the panel
  * streams from L2 (or L1 where it fits). */
 TW_INLINE void F(multiply)(const int vectors, const T *restrict x, const T *restrict panel, int depth,
+                           const char *const *ahead, ptrdiff_t at, ptrdiff_t bytes,
                            V acc[TW_TILE_ROWS][TW_PANEL_VECTORS]) {
     /* 1. segments of the depth, one vector wide in the packed rows */
     for (; depth >= LANES; depth -= LANES) {
+        if (ahead) {
+            for (ptrdiff_t end = at + bytes; at < end; at += 64)
+                for (int r = 0; r < TW_TILE_ROWS; r++) __builtin_prefetch(ahead[r] + at, 0, 2);
+        }
         /* 2. one step of the depth */
 #pragma GCC unroll 2
         for (int l = 0; l < LANES; l++) F(step)(vectors, x + l, panel + l * (vectors * LANES), acc);
@@ -62,7 +69,8 @@ TW_INLINE void F(fold_tile)(const int vectors, V acc[TW_TILE_ROWS][TW_PANEL_VECT
 
 TW_INLINE void F(assign_width)(const int vectors, const T *tiles, int n_tiles, int depth, int depth_block,
                                const T *panels, int n_panels, int first_ordinal,
-                               T *best, T *second, I *ordinal, T *scratch) {
+                               T *best, T *second, I *ordinal, T *scratch,
+                               const char *const *ahead, int ahead_item) {
     const int width = vectors * LANES;
     const ptrdiff_t panel_step = (ptrdiff_t)(depth + 1) * width;
     const int segments = (depth + LANES - 1) / LANES;
@@ -90,7 +98,9 @@ TW_INLINE void F(assign_width)(const int vectors, const T *tiles, int n_tiles, i
 #pragma GCC unroll 4
                     for (int v = 0; v < vectors; v++) acc[r][v] = from[v];
                 F(multiply)(vectors, x + (ptrdiff_t)start * TW_TILE_ROWS,
-                            panel + (ptrdiff_t)(start + 1) * width, stop - start, acc);
+                            panel + (ptrdiff_t)(start + 1) * width, stop - start,
+                            ahead && p == 0 ? ahead + t * TW_TILE_ROWS : NULL,
+                            (ptrdiff_t)start * ahead_item, LANES * ahead_item, acc);
                 if (stop == depth && start == 0) {
                     F(fold_tile)(vectors, acc, first_ordinal + p * vectors, b, s, o);
                     continue;
@@ -111,13 +121,15 @@ TW_INLINE void F(assign_width)(const int vectors, const T *tiles, int n_tiles, i
 
 static void F(assign)(const T *tiles, int n_tiles, int depth, int depth_block,
                       const T *panels, int n_panels, int panel_vectors, int first_ordinal,
-                      T *best, T *second, I *ordinal, T *scratch) {
+                      T *best, T *second, I *ordinal, T *scratch,
+                      const void *const *ahead, int ahead_item) {
+    const char *const *next = (const char *const *)ahead;
     if (panel_vectors == 1)
         F(assign_width)(1, tiles, n_tiles, depth, depth_block, panels, n_panels, first_ordinal,
-                        best, second, ordinal, scratch);
+                        best, second, ordinal, scratch, next, ahead_item);
     else
         F(assign_width)(TW_PANEL_VECTORS, tiles, n_tiles, depth, depth_block, panels, n_panels,
-                        first_ordinal, best, second, ordinal, scratch);
+                        first_ordinal, best, second, ordinal, scratch, next, ahead_item);
 }
 
 /* Scores some packed rows against every panel again and lists, for each, the centres at or

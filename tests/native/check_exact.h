@@ -1,0 +1,75 @@
+/* Canonical distances, sums and moments have the bits of these loops. Included once per type
+ * of the data with S and N(name) defined; compiled without contraction. */
+
+static double N(plain_distance)(const S *x, const double *c, int depth) {
+    double lane[8] = {0};
+    for (int l = 0; l < depth; l++) {
+        const double gap = (double)x[l] - c[l];
+        lane[l % 8] += gap * gap;
+    }
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+static void N(check_exact)(const tw_exact_kernels *e) {
+    for (int d = -1; d < N_DEPTHS; d++) {
+        const int depth = d < 0 ? 0 : DEPTHS[d];
+        const ptrdiff_t ldc = depth ? (depth + 7) / 8 * 8 : 8;
+        for (int count = 1; count <= 9; count++) {
+            S *x = buffer((size_t)depth * sizeof *x);
+            double *c = buffer((size_t)(count * ldc) * sizeof *c), *out = buffer((size_t)count * sizeof *out);
+            int *picks = buffer((size_t)count * sizeof *picks);
+            const double scale = pow(10, whole(-30, 30));
+            memset(c, 0, (size_t)(count * ldc) * sizeof *c);
+            for (int l = 0; l < depth; l++) x[l] = (S)((uniform() - 0.5) * scale);
+            for (int j = 0; j < count; j++) {
+                picks[j] = whole(0, count - 1);
+                for (int l = 0; l < depth; l++) c[j * ldc + l] = (uniform() - 0.5) * scale;
+            }
+            e->N(distances)(x, c, ldc, count, depth, out);
+            for (int j = 0; j < count; j++) {
+                const double expected = N(plain_distance)(x, c + j * ldc, depth);
+                CHECK(out[j] == expected, "depth %d, %d of %d: %a, not %a", depth, j, count, out[j], expected);
+                CHECK(e->N(distance)(x, c + j * ldc, depth) == expected, "depth %d", depth);
+            }
+            e->N(distances_picked)(x, c, ldc, picks, count, depth, out);
+            for (int j = 0; j < count; j++)
+                CHECK(out[j] == N(plain_distance)(x, c + picks[j] * ldc, depth), "depth %d, pick %d", depth, j);
+            free(x), free(c), free(out), free(picks);
+        }
+        /* sums, and the moments of a block of rows */
+        for (int n_rows = 1; n_rows <= 12; n_rows++) {
+            const S *rows[12];
+            const size_t size = (size_t)depth * sizeof(double);
+            double *sums = buffer(size), *shift = buffer(size), *expected = buffer(size);
+            double *mean = buffer(size), *squares = buffer(size), *largest = buffer(size);
+            for (int l = 0; l < depth; l++) {
+                sums[l] = expected[l] = uniform();
+                shift[l] = uniform();
+            }
+            for (int r = 0; r < n_rows; r++) {
+                S *x = buffer((size_t)depth * sizeof *x);
+                const double weight = uniform() - 0.3;
+                for (int l = 0; l < depth; l++) {
+                    x[l] = (S)(uniform() * 9 - 4);
+                    expected[l] += weight * ((double)x[l] - shift[l]);
+                }
+                e->N(accumulate)(x, shift, weight, depth, sums);
+                rows[r] = x;
+            }
+            e->N(moments)(rows, n_rows, depth, mean, squares, largest);
+            for (int l = 0; l < depth; l++) {
+                double m = 0, q = 0, most = 0;
+                for (int r = 0; r < n_rows; r++) {
+                    m += (double)rows[r][l];
+                    most = fmax(most, fabs((double)rows[r][l]));
+                }
+                m /= n_rows;
+                for (int r = 0; r < n_rows; r++) q += ((double)rows[r][l] - m) * ((double)rows[r][l] - m);
+                CHECK(sums[l] == expected[l], "depth %d, column %d", depth, l);
+                CHECK(mean[l] == m && squares[l] == q && largest[l] == most, "depth %d, column %d", depth, l);
+            }
+            for (int r = 0; r < n_rows; r++) free((void *)rows[r]);
+            free(sums), free(shift), free(expected), free(mean), free(squares), free(largest);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+/* The kernels of every instruction set against plain loops, without Python: what a cross
+ * compiler and an emulator, or the sanitizers, can run.
+ *
+ * Scores are checked on small whole numbers, where every sum is exact, so that results must
+ * be equal to the last bit in any order of additions. Buffers have exactly the promised size.
+ */
+#include "tw_cpu.h"
+#include "tw_kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures, checks;
+static const char *current = "";
+
+#define CHECK(condition, ...)                                              \
+    do {                                                                   \
+        checks++;                                                          \
+        if (!(condition) && failures++ < 20) {                             \
+            printf("%s, line %d: %s: ", current, __LINE__, #condition);    \
+            printf(__VA_ARGS__);                                           \
+            printf("\n");                                                  \
+        }                                                                  \
+    } while (0)
+
+static uint64_t state = 88172645463325252u;
+
+static uint64_t next_random(void) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    return state ^= state << 17;
+}
+static int whole(int low, int high) { return low + (int)(next_random() % (uint64_t)(high - low + 1)); }
+static double uniform(void) { return (double)(next_random() >> 11) * 0x1p-53; }
+
+/* Exactly `size` bytes on a cache line, filled with values that spoil every sum. */
+static void *buffer(size_t size) {
+    void *memory;
+    if (posix_memalign(&memory, 64, size ? size : 1)) abort();
+    memset(memory, 255, size);
+    return memory;
+}
+
+static const int DEPTHS[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 33, 64, 65, 130};
+enum { N_DEPTHS = sizeof DEPTHS / sizeof *DEPTHS };
+
+#define S float
+#define N(name) name##_f4
+#include "check_exact.h"
+#undef S
+#undef N
+#define S double
+#define N(name) name##_f8
+#include "check_exact.h"
+#undef S
+#undef N
+
+#define T float
+#define I int32_t
+#define N(name) name##_f4
+#include "check_tile.h"
+#undef T
+#undef I
+#undef N
+#define T double
+#define I int64_t
+#define N(name) name##_f8
+#include "check_tile.h"
+#undef T
+#undef I
+#undef N
+
+#define S float
+#define T float
+#define W float
+#define N(name) name##_f4f4
+#include "check_pack.h"
+#undef S
+#undef T
+#undef W
+#undef N
+#define S float
+#define T double
+#define W double
+#define N(name) name##_f4f8
+#include "check_pack.h"
+#undef S
+#undef T
+#undef W
+#undef N
+#define S double
+#define T float
+#define W double
+#define N(name) name##_f8f4
+#include "check_pack.h"
+#undef S
+#undef T
+#undef W
+#undef N
+#define S double
+#define T double
+#define W double
+#define N(name) name##_f8f8
+#include "check_pack.h"
+#undef S
+#undef T
+#undef W
+#undef N
+
+/* Bounds never become too good, and a row that is left out is settled. */
+static void check_open_rows(const tw_tile_kernels *t) {
+    enum { COUNT = 700, FIRST = 5, K = 9 };
+    for (int round = 0; round < 40; round++) {
+        int32_t *labels = buffer((FIRST + COUNT) * sizeof *labels);
+        float *upper = buffer((FIRST + COUNT) * sizeof *upper), *lower = buffer((FIRST + COUNT) * sizeof *lower);
+        float moves[K], largest = 0, runner_up = 0;
+        int64_t *ids = buffer(COUNT * sizeof *ids);
+        int32_t mover = -1;
+        const float size = (float)pow(10, whole(-38, 30));
+        for (int j = 0; j < K; j++) {
+            moves[j] = round % 4 ? (float)uniform() * size * 0.1f : 0;
+            if (moves[j] > largest) runner_up = largest, largest = moves[j], mover = j;
+            else if (moves[j] > runner_up) runner_up = moves[j];
+        }
+        const int count = round % 3 ? COUNT - round : COUNT;
+        float *up = buffer((FIRST + COUNT) * sizeof *up), *low = buffer((FIRST + COUNT) * sizeof *low);
+        for (int i = 0; i < FIRST + COUNT; i++) {
+            labels[i] = whole(0, K - 1);
+            up[i] = upper[i] = (float)uniform() * size;
+            low[i] = lower[i] = whole(0, 3) ? (float)uniform() * size : 0;
+        }
+        const int n = t->open_rows(count, FIRST, labels, upper, lower, moves, largest, runner_up, mover, ids);
+        CHECK(n >= 0 && n <= count, "%d of %d", n, count);
+        int listed = 0;
+        for (int i = FIRST; i < FIRST + count; i++) {
+            const double far = labels[i] == mover ? runner_up : largest;
+            CHECK((double)upper[i] >= (double)up[i] + moves[labels[i]], "row %d", i);
+            CHECK((double)lower[i] <= fmax(0, (double)low[i] - far), "row %d", i);
+            CHECK(lower[i] >= 0, "row %d", i);
+            if (listed < n && ids[listed] == i)
+                listed++;
+            else
+                CHECK(upper[i] < lower[i], "row %d is not settled", i);
+            CHECK((double)upper[i] <= ((double)up[i] + moves[labels[i]]) * (1 + 1e-6) + 1e-36, "row %d", i);
+        }
+        CHECK(listed == n, "%d of %d listed in order", listed, n);
+        for (int i = 0; i < FIRST; i++) CHECK(upper[i] == up[i] && lower[i] == low[i], "row %d was touched", i);
+        free(labels), free(upper), free(lower), free(ids), free(up), free(low);
+    }
+}
+
+/* All candidates that lie within the distance are found, and few others. */
+static void check_plausible(const tw_tile_kernels *t) {
+    for (int d = 0; d < N_DEPTHS; d++)
+        for (int count = 1; count <= 16; count++)
+            for (int size = -35; size <= 35; size += 7) {
+                const int depth = DEPTHS[d];
+                const ptrdiff_t ldc = (depth + 15) / 16 * 16;
+                const double scale = pow(10, size);
+                float *x = buffer((size_t)depth * 4), *c = buffer((size_t)(count * ldc) * 4);
+                double gaps[16];
+                int picks[16], n;
+                memset(c, 0, (size_t)(count * ldc) * 4);
+                for (int l = 0; l < depth; l++) x[l] = (float)((uniform() - 0.5) * scale);
+                for (int j = 0; j < count; j++) {
+                    gaps[j] = 0;
+                    for (int l = 0; l < depth; l++) {
+                        c[j * ldc + l] = (float)((uniform() - 0.5) * scale);
+                        const double gap = (double)x[l] - c[j * ldc + l];
+                        gaps[j] += gap * gap;
+                    }
+                }
+                const double within = gaps[whole(0, count - 1)];
+                n = t->plausible(x, c, ldc, count, depth, within, picks);
+                int at = 0;
+                for (int j = 0; j < count; j++) {
+                    const int found = at < n && picks[at] == j;
+                    at += found;
+                    CHECK(found || gaps[j] > within, "depth %d, 1e%d: candidate %d is missing", depth, size, j);
+                    /* Above the range of float nothing can be told apart. */
+                    CHECK(!found || gaps[j] <= within * 1.001 + 1e-36 || within > 1e38, "depth %d, 1e%d: %d is far", depth, size, j);
+                }
+                CHECK(at == n, "depth %d: %d of %d in order", depth, at, n);
+                n = t->plausible(x, c, ldc, count, depth, INFINITY, picks);
+                CHECK(n == count, "depth %d: all are within infinity", depth);
+                free(x), free(c);
+            }
+}
+
+static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact_kernels *e) {
+    const int before = failures, checks_before = checks;
+    current = name;
+    check_exact_f4(e);
+    check_exact_f8(e);
+    check_tile_f4(t);
+    check_tile_f8(t);
+    check_pack_f4f4(t);
+    check_pack_f4f8(t);
+    check_pack_f8f4(t);
+    check_pack_f8f8(t);
+    check_open_rows(t);
+    check_plausible(t);
+    CHECK(isfinite(t->multiply_adds_f4(1000)) && isfinite(t->multiply_adds_f8(1000)), "probe");
+    printf("%-8s %9d checks, %d failed\n", name, checks - checks_before, failures - before);
+}
+
+#define TABLES(ISA) extern const tw_tile_kernels tw_tile_##ISA; extern const tw_exact_kernels tw_exact_##ISA;
+#define RUN(ISA) check_all(#ISA, &tw_tile_##ISA, &tw_exact_##ISA)
+
+#if defined(__x86_64__) || defined(__i386__)
+TABLES(sse2)
+TABLES(avx2)
+TABLES(avx512)
+int main(void) {
+    RUN(sse2);
+    if (tw_cpu_level() >= 1) RUN(avx2);
+    if (tw_cpu_level() >= 2) RUN(avx512);
+#elif defined(__aarch64__)
+TABLES(neon)
+int main(void) {
+    RUN(neon);
+#else
+TABLES(generic)
+int main(void) {
+    RUN(generic);
+#endif
+    return failures != 0;
+}
