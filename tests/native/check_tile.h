@@ -110,10 +110,13 @@ static void N(check_assign)(const tw_tile_kernels *t, N(problem) p, int vectors,
         for (int l = 0; l < segments * lanes; l++)
             packed[((size_t)(r / tile * segments + l / lanes) * tile + r % tile) * lanes + l % lanes] =
                 l < p.depth ? p.x[r * p.depth + l] : 0;
+    /* rows to fetch meanwhile: wherever they lie, nothing is read from them */
+    const void **ahead = buffer((size_t)n_tiles * tile * sizeof *ahead);
+    for (int r = 0; r < n_tiles * tile; r++) ahead[r] = p.x + (size_t)(r % p.n) * p.depth;
     for (int panel = 0; panel < n_panels; panel += per_call) {
         const int count = n_panels - panel < per_call ? n_panels - panel : per_call;
         t->N(assign)(packed, n_tiles, p.depth, depth_block, panels + (size_t)panel * (p.depth + 1) * width, count,
-                     vectors, panel * vectors, best, second, ordinal, scratch);
+                     vectors, panel * vectors, best, second, ordinal, scratch, panel ? NULL : ahead, (int)sizeof(T));
     }
     N(check_state)(&p, "assign", best, second, ordinal);
     N(check_certify)(t, &p, best, second, ordinal);
@@ -138,7 +141,7 @@ static void N(check_assign)(const tw_tile_kernels *t, N(problem) p, int vectors,
         CHECK(n > ROOM ? counts[r] == -1 : counts[r] == n && same, "k %d, row %d: %d, not %d", p.k, r, counts[r], n);
     }
     free(rows), free(limits), free(found), free(counts);
-    free(panels), free(packed), free(best), free(second), free(ordinal), free(scratch);
+    free(panels), free(packed), free(best), free(second), free(ordinal), free(scratch), free(ahead);
 }
 
 static void N(check_lanes)(const tw_tile_kernels *t, N(problem) p) {

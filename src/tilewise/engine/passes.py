@@ -19,6 +19,9 @@ __all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_dist
 # lie in the lanes there is only the canonical distance, which costs about ten.
 _RESCAN_LIMIT = {"centres-in-lanes": 0.4, "blas": 0.4, "rows-in-lanes": 0.1}
 
+# Multiply-adds of canonical distances between two looks for Ctrl-C: about a quarter of a second.
+_UNINTERRUPTED = 2**30
+
 
 class Pass:
     """Rows, labels and bounds that successive sets of centres are run against.
@@ -286,18 +289,25 @@ def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np
     centers = np.asarray(centers, dtype=np.float64)
     if out is None:
         out = np.empty((rows.n_rows, centers.shape[0]), dtype=rows.dtype)
+    if out.shape != (rows.n_rows, centers.shape[0]):
+        raise ValueError(f"out has shape {out.shape}, ({rows.n_rows}, {centers.shape[0]}) expected")
     if not out.size:
         return out
-    _exact.distance_matrix(
-        rows,
-        _exact.padded(centers),
-        out,
-        squared=squared,
-        isa=plan.isa,
-        # Nothing is summed over these: short ones share the work evenly.
-        shard_rows=1024,
-        n_threads=plan.n_threads,
-    )
+    padded = _exact.padded(centers)
+    step = max(1024, _UNINTERRUPTED // max(1, rows.n_features * centers.shape[0]))
+    # The interpreter looks for Ctrl-C between two calls.
+    for first in range(0, rows.n_rows, step):
+        _exact.distance_matrix(
+            rows,
+            first,
+            padded,
+            out[first : first + step],
+            squared=squared,
+            isa=plan.isa,
+            # Nothing is summed over these: short ones share the work evenly.
+            shard_rows=1024,
+            n_threads=plan.n_threads,
+        )
     if not np.isfinite(out[:, 0]).all():
         raise_nonfinite(rows)
     return out

@@ -402,7 +402,7 @@ cdef class Assignment:
         self._make("reports", self.n_slots * sizeof(shard_report))
 
     cdef void* _make(self, str name, Py_ssize_t size) except NULL:
-        self._keep[name] = aligned_empty(max(size, 1))
+        self._keep[name] = aligned_empty(max(size, ALIGNMENT))
         return _pointer(self._keep[name])
 
     @property

@@ -20,6 +20,8 @@ cdef struct exact_pass:
     const tw_rows* rows
     const tw_exact_kernels* exact
     int64_t shard_rows
+    int64_t first           # the matrix: rows first .. first + n_rows
+    int64_t n_rows
     ptrdiff_t step
     const double* centers
     ptrdiff_t ldc
@@ -127,10 +129,10 @@ cdef void _matrix_rows(const exact_pass* p, int64_t shard, int thread, out_t* ou
                        bint squared) noexcept nogil:
     cdef const void* pointers[BLOCK]
     cdef double gaps[64]
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows
+    cdef int64_t first = p.first + shard * p.shard_rows, stop = first + p.shard_rows
     cdef int r, count, j, start, width
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
+    if stop > p.first + p.n_rows:
+        stop = p.first + p.n_rows
     while first < stop:
         count = BLOCK if stop - first > BLOCK else <int>(stop - first)
         tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
@@ -147,24 +149,26 @@ cdef void _matrix_rows(const exact_pass* p, int64_t shard, int thread, out_t* ou
                     p.exact.distances_f4(<const float*>pointers[r], p.centers + start * p.ldc, p.ldc,
                                          width, p.rows.depth, gaps)
                 for j in range(width):
-                    out[(first + r) * ldo + start + j] = <out_t>(gaps[j] if squared else sqrt(gaps[j]))
+                    out[(first - p.first + r) * ldo + start + j] = <out_t>(gaps[j] if squared else sqrt(gaps[j]))
             start += width
         first += count
 
 
-def distance_matrix(Rows rows, const double[:, ::1] centers, out_t[:, ::1] out, *, bint squared, str isa,
-                    int64_t shard_rows, int n_threads):
-    """out (n, k) = canonical distances of the rows to padded centres (k, ldc)."""
+def distance_matrix(Rows rows, int64_t first, const double[:, ::1] centers, out_t[:, ::1] out, *, bint squared,
+                    str isa, int64_t shard_rows, int n_threads):
+    """out (m, k) = canonical distances of the m rows from `first` on to padded centres (k, ldc)."""
     cdef exact_pass p
-    cdef int64_t n = rows.c.n_rows, s, n_shards = (n + shard_rows - 1) // shard_rows
+    cdef int64_t n = out.shape[0], s, n_shards = (n + shard_rows - 1) // shard_rows
     cdef int threads = usable_threads(n_threads)
-    if out.shape[0] != n or out.shape[1] != centers.shape[0]:
+    if first < 0 or first + n > rows.c.n_rows or out.shape[1] != centers.shape[0]:
         raise ValueError("out does not have one row per row and one column per centre")
     if out.shape[0] == 0 or out.shape[1] == 0:
         return
     p.rows = &rows.c
     p.exact = exact_kernels(isa)
     p.shard_rows = shard_rows
+    p.first = first
+    p.n_rows = n
     p.centers = &centers[0, 0]
     p.ldc = centers.shape[1]
     p.n_clusters = <int>centers.shape[0]

@@ -325,7 +325,7 @@ def _plan(
         chunk_size,
         tile_rows,
         row_in_l2,
-        l2,
+        int(l2 * share),
         min(shard_rows, max(n, 1)),
         _MOST_CHUNK_ROWS[layout],
         here,
@@ -348,7 +348,8 @@ def _plan(
     # Memory
     padded = -(-chunk_rows // tile_rows) * tile_rows
     long_row = -(-d // lanes) * lanes
-    workspace = padded * (24 + long_row * item + state + 4 * item + 4)
+    pointers = 24 if layout == "centres-in-lanes" else 16
+    workspace = padded * (pointers + long_row * item + state + 4 * item + 12)
     if not direct:
         workspace += padded * -(-d // 8) * 8 * data_item
     if layout == "blas":
@@ -396,7 +397,7 @@ def _chunk(
     chunk_size: int | str,
     tile_rows: int,
     row_bytes: int,
-    l2: int,
+    budget: int,
     shard_rows: int,
     most: int,
     here: Machine,

@@ -176,7 +176,8 @@ static void F(collect)(int n_rows, const T *const *rows, const T *limits, int de
 }
 
 /* label is (rows): the centre whose score is the only one within band of the lowest,
- * or -1. lowest and next are the two lowest scores of the row. */
+ * or -1. lowest is the lowest score of the row and, where there is a label, next the second
+ * lowest. */
 static void F(certify)(int n_rows, const T *best, const T *second, const I *ordinal,
                        const T *band, int32_t *label, T *lowest, T *next) {
     for (int r = 0; r < n_rows; r++) {
