@@ -3,14 +3,14 @@
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, isfinite, sqrt
+from libc.math cimport INFINITY
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 from tilewise.kernels._centers cimport place_centers
-from tilewise.kernels._decide cimport settle, tighten
+from tilewise.kernels._decide cimport measure_own, settle
 from tilewise.kernels._dispatch cimport (
     enter_loop,
     exact_kernels,
@@ -289,7 +289,7 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
     tw_fetch_rows(p.rows, ids, 0, n, pointers, ws + o.staging, p.ldc)
     report.open += n
     if p.use_bounds and p.tighten:
-        n = tighten(p, n, ids, pointers)
+        n = measure_own(p, n, ids, pointers)
         if n == 0:
             return
     report.scored += n
@@ -414,6 +414,7 @@ cdef class Assignment:
     def workspace_bytes(self):
         """Bytes of workspace per thread."""
         return self.o.total
+
     def set_centers(self, const double[:, ::1] centers):
         """Pack the centres, choose origin and scale, and fix the error bound."""
         cdef assign_pass* p = &self.p

@@ -27,7 +27,7 @@ cdef inline float _rounded_up(double value) noexcept nogil:
     return <float>(value * (1.0 + 1e-6) + 1e-37)
 
 
-cdef int tighten(const assign_pass* p, int n, int64_t* ids, const void** pointers) noexcept nogil:
+cdef int measure_own(const assign_pass* p, int n, int64_t* ids, const void** pointers) noexcept nogil:
     """Measure the distance to the own centre; drop the rows that this settles."""
     cdef int r, kept = 0
     cdef int64_t i
@@ -221,7 +221,6 @@ cdef inline int64_t _ordinal(const assign_pass* p, const void* ordinal, int lane
     if p.score_double:
         return (<const int64_t*>ordinal)[lane]
     return (<const int32_t*>ordinal)[lane]
-
 
 
 # ---------------------------------------------------------------- the rows of a chunk

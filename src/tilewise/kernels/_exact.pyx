@@ -109,7 +109,7 @@ def own_distances(Rows rows, const double[:, ::1] centers, const int32_t[::1] la
     p.out = &out[0] if out is not None else NULL
     cdef double[::1] sums = np.zeros(n_shards)
     p.sums = &sums[0]
-    keep = _staging(&p, n_threads)
+    _kept = _staging(&p, n_threads)
     for s in prange(n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
         _own_shard(&p, s, threadid())
     for s in range(n_shards):
@@ -172,7 +172,7 @@ def distance_matrix(Rows rows, int64_t first, const double[:, ::1] centers, out_
     p.centers = &centers[0, 0]
     p.ldc = centers.shape[1]
     p.n_clusters = <int>centers.shape[0]
-    keep = _staging(&p, n_threads)
+    _kept = _staging(&p, n_threads)
     for s in prange(n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
         _matrix_rows[out_t](&p, s, threadid(), &out[0, 0], out.shape[1], squared)
 
@@ -222,7 +222,7 @@ def column_moments(Rows rows, *, str isa, int64_t shard_rows, int n_threads):
     p.rows = &rows.c
     p.exact = exact_kernels(isa)
     p.shard_rows = shard_rows
-    keep = _staging(&p, n_threads)
+    _kept = _staging(&p, n_threads)
     parts = np.zeros((3, max(n_shards, 1), max(d, 1)))
     cdef double[:, :, ::1] view = parts
     cdef double[::1] block = np.zeros(3 * max(p.step, 1) * n_threads)

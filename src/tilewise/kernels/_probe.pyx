@@ -19,12 +19,12 @@ def fma_gflops(dtype="float32", int threads=1, str isa=None, long repeats=20_000
     name = isa or default_isa()
     cdef const tw_tile_kernels* table = tile_kernels(name)
     cdef bint double_precision = np.dtype(dtype) == np.float64
-    cdef int lanes = table.vector_bytes // (8 if double_precision else 4), t
+    cdef int lanes = table.vector_bytes // (8 if double_precision else 4), _t
     cdef double sink = 0.0
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        for t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        for _t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
             if double_precision:
                 sink += table.multiply_adds_f8(repeats)
             else:
@@ -35,7 +35,7 @@ def fma_gflops(dtype="float32", int threads=1, str isa=None, long repeats=20_000
 
 def stream_gbs(int threads=1, Py_ssize_t size=256 * 2**20):
     """Billions of bytes per second that the threads together read from memory."""
-    cdef Py_ssize_t items = size // 8 // threads * threads, part = items // threads, i, t
+    cdef Py_ssize_t items = size // 8 // threads * threads, part = items // threads, t
     cdef const double[::1] values = np.ones(items)
     cdef double total = 0.0
     best = float("inf")
