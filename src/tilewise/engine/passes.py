@@ -20,7 +20,7 @@ __all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_dist
 _RESCAN_LIMIT = {"centres-in-lanes": 0.4, "blas": 0.4, "rows-in-lanes": 0.1}
 
 # Multiply-adds of canonical distances between two looks for Ctrl-C: about a quarter of a second.
-_UNINTERRUPTED = 2**30
+_UNINTERRUPTED = 2**31
 
 
 class Pass:
@@ -305,7 +305,7 @@ def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np
             squared=squared,
             isa=plan.isa,
             # Nothing is summed over these: short ones share the work evenly.
-            shard_rows=1024,
+            shard_rows=128,
             n_threads=plan.n_threads,
         )
     if not np.isfinite(out[:, 0]).all():
