@@ -9,16 +9,10 @@ import joblib
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
+from worker_fit import X, fit
 
 from tilewise import KMeans, machine
 from tilewise.kernels import _dispatch
-
-X = np.random.RandomState(0).standard_normal((6_000, 12)).astype(np.float32)
-
-
-def fit(seed, **parameters):
-    model = KMeans(20, random_state=seed, max_iter=5, **parameters).fit(X)
-    return model.inertia_, model.labels_.tobytes(), model.chunk_plan_.n_threads
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])

@@ -20,6 +20,7 @@ def dispatch(monkeypatch):
     fake.available_isas = lambda: ["avx2", "sse2"]
     fake.has_openmp = lambda: True
     fake.omp_max_threads = lambda: 1
+    fake.pool_lost = lambda: False
     package = importlib.import_module("tilewise.kernels")
     monkeypatch.setattr(package, "_dispatch", fake, raising=False)
     monkeypatch.setitem(sys.modules, "tilewise.kernels._dispatch", fake)
