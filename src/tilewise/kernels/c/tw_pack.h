@@ -34,9 +34,9 @@ static void P(pack)(int n_rows, int depth, const S *const *rows, const W *origin
     }
 }
 
-/* Element (r, l) goes to row panel r / width, at l * width + r % width. */
-static void P(pack_lanes)(int n_rows, int depth, const S *const *rows, const W *origin, W scale,
-                          T *out, T *norms) {
+/* Element (r, l) goes to row panel r / width, at l * width + r % width: rows one by one. */
+static void P(pack_columns)(int n_rows, int depth, const S *const *rows, const W *origin, W scale,
+                            T *out, T *norms) {
     const int width = TW_ROW_PANEL_VECTORS * LANES;
     for (int r = 0; r < n_rows; r++) {
         const S *restrict x = rows[r];
@@ -50,5 +50,50 @@ static void P(pack_lanes)(int n_rows, int depth, const S *const *rows, const W *
         norms[r] = norm;
     }
 }
+
+#ifdef TRANSPOSE
+/* The same, a square of LANES x LANES at a time, turned over in registers; it pays from rows
+ * of half a vector on. norms has room for whole vectors. PLAIN: data and scores are of one
+ * type, so that no conversion stands between them. */
+static void P(pack_lanes)(int n_rows, int depth, const S *const *rows, const W *origin, W scale,
+                          T *out, T *norms) {
+    const int width = TW_ROW_PANEL_VECTORS * LANES;
+    if (2 * depth < LANES) {
+        P(pack_columns)(n_rows, depth, rows, origin, scale, out, norms);
+        return;
+    }
+    for (int first = 0; first < n_rows; first += LANES) {
+        T *to = out + (ptrdiff_t)(first / width) * width * depth + first % width;
+        const int count = n_rows - first < LANES ? n_rows - first : LANES;
+        V norm = {0};
+        for (int start = 0; start < depth; start += LANES) {
+            const int columns = depth - start < LANES ? depth - start : LANES;
+            V square[LANES];
+            for (int r = 0; r < count; r++) {
+                const S *x = rows[first + r] + start;
+#ifdef PLAIN
+                if (columns == LANES) {
+                    square[r] = (*(const VU *)x - *(const VU *)(origin + start)) * scale;
+                    continue;
+                }
+#endif
+                T part[LANES] __attribute__((aligned(TW_VECTOR_BYTES))) = {0};
+                if (columns == LANES)
+                    for (int l = 0; l < LANES; l++) part[l] = (T)(((W)x[l] - origin[start + l]) * scale);
+                else
+                    for (int l = 0; l < columns; l++) part[l] = (T)(((W)x[l] - origin[start + l]) * scale);
+                square[r] = *(const V *)part;
+            }
+            for (int r = count; r < LANES; r++) square[r] = (V){0};
+            TRANSPOSE(square);
+            for (int l = 0; l < columns; l++) {
+                *(V *)(to + (ptrdiff_t)(start + l) * width) = square[l];
+                norm += square[l] * square[l];
+            }
+        }
+        *(V *)(norms + first) = norm;
+    }
+}
+#endif
 
 #undef LANES
