@@ -14,7 +14,8 @@ static void N(check_pack)(const tw_tile_kernels *t) {
             const S **rows = buffer((size_t)n_rows * sizeof *rows);
             W *origin = buffer((size_t)depth * sizeof *origin);
             T *packed = buffer(tiled * sizeof *packed), *in_lanes = buffer(turned * sizeof *in_lanes);
-            T *norms = buffer((size_t)n_rows * sizeof *norms), *other = buffer((size_t)n_rows * sizeof *other);
+            /* whole row panels of norms: they are written a vector at a time */
+            T *norms = buffer((size_t)n_rows * sizeof *norms), *other = buffer((size_t)row_panels * width * sizeof *other);
             for (int l = 0; l < depth; l++) origin[l] = (W)uniform();
             for (int r = 0; r < n_rows; r++) {
                 S *x = buffer((size_t)depth * sizeof *x);
