@@ -28,7 +28,7 @@ from tilewise.kernels._pass cimport (
     score_t,
     shard_report,
 )
-from tilewise.kernels._rows cimport Rows, tw_fetch_rows
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows
 
 cdef enum:
     ALIGNMENT = 64
@@ -326,10 +326,6 @@ def aligned_empty(Py_ssize_t size):
     return buffer[start:start + size]
 
 
-cdef void* _pointer(object array) except? NULL:
-    return <void*><size_t>array.__array_interface__["data"][0]
-
-
 cdef class Assignment:
     """One set of rows against one set of centres at a time, by a fixed plan.
 
@@ -403,7 +399,7 @@ cdef class Assignment:
 
     cdef void* _make(self, str name, Py_ssize_t size) except NULL:
         self._keep[name] = aligned_empty(max(size, ALIGNMENT))
-        return _pointer(self._keep[name])
+        return address(self._keep[name])
 
     @property
     def slots(self):
@@ -458,8 +454,8 @@ cdef class Assignment:
         cdef int64_t s, changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
         cdef int threads = self.threads
         cdef offsets_t o = self.o
-        cdef char* workspace = <char*>_pointer(self._keep["workspace"])
-        cdef shard_report* reports = <shard_report*>_pointer(self._keep["reports"])
+        cdef char* workspace = <char*>address(self._keep["workspace"])
+        cdef shard_report* reports = <shard_report*>address(self._keep["reports"])
         if labels.shape[0] != n:
             raise ValueError(f"{labels.shape[0]} labels given for {n} rows")
         if count <= 0:

@@ -8,7 +8,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 from tilewise.kernels._dispatch cimport exact_kernels, tw_exact_kernels, usable_threads
-from tilewise.kernels._rows cimport Rows, tw_fetch_rows, tw_rows
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_rows
 
 cdef enum:
     # Rows fetched, and for moments merged, at a time. Part of the order of additions of the
@@ -34,15 +34,11 @@ cdef struct exact_pass:
     ptrdiff_t staging_bytes
 
 
-cdef void* _pointer(object array) except? NULL:
-    return <void*><size_t>array.__array_interface__["data"][0]
-
-
 cdef object _staging(exact_pass* p, int threads):
     p.step = (p.rows.depth + 7) // 8 * 8
     p.staging_bytes = 0 if p.rows.direct else BLOCK * p.step * 8
     buffer = np.zeros(max(1, p.staging_bytes * threads), dtype=np.uint8)
-    p.staging = <char*>_pointer(buffer)
+    p.staging = <char*>address(buffer)
     return buffer
 
 

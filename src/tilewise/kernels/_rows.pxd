@@ -27,3 +27,8 @@ cdef class Rows:
     cdef object _keep
     cdef readonly object source
     cdef readonly bint is_sparse
+
+
+# Where the first item of an array stands. The caller keeps the array.
+cdef inline void* address(object array) except? NULL:
+    return <void*><size_t>array.__array_interface__["data"][0]

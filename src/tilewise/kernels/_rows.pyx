@@ -7,10 +7,6 @@ _KINDS = {"f2": 0, "f4": 1, "f8": 2, "i1": 3, "i2": 4, "i4": 5, "i8": 6,
           "u1": 7, "u2": 8, "u4": 9, "u8": 10, "b1": 7}
 
 
-cdef const void* _address(object array):
-    return <const void*><size_t>array.__array_interface__["data"][0]
-
-
 cdef class Rows:
     """A view of n rows of d numbers that the kernels can read.
 
@@ -60,8 +56,8 @@ cdef class Rows:
             columns = self._index_array(X.indices)
             self._check_structure(X, offsets, columns, values)
             self._keep = (values, offsets, columns)
-            self.c.offsets, self.c.offset_bytes = _address(offsets), offsets.itemsize
-            self.c.columns, self.c.column_bytes = _address(columns), columns.itemsize
+            self.c.offsets, self.c.offset_bytes = address(offsets), offsets.itemsize
+            self.c.columns, self.c.column_bytes = address(columns), columns.itemsize
             self.c.direct = False
         else:
             self._keep = values
@@ -72,7 +68,7 @@ cdef class Rows:
             # A row stride that is no multiple of the item size would misalign every other row.
             if values.strides[0] % values.itemsize:
                 self.c.direct = False
-        self.c.data = <const char*>_address(values)
+        self.c.data = <const char*>address(values)
 
     @staticmethod
     def _index_array(array):

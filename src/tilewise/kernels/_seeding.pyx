@@ -21,7 +21,7 @@ from tilewise.kernels._dispatch cimport (
     tw_tile_kernels,
     usable_threads,
 )
-from tilewise.kernels._rows cimport Rows, tw_fetch_rows, tw_rows
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_rows
 
 cdef enum:
     BLOCK = 64
@@ -65,10 +65,6 @@ cdef struct seeding_pass:
     double* out             # (shards, n_trials) or (shards)
     char* staging
     ptrdiff_t staging_bytes
-
-
-cdef void* _pointer(object array) except? NULL:
-    return <void*><size_t>array.__array_interface__["data"][0]
 
 
 cdef inline bint _too_far(double gap, double closest) noexcept nogil:
@@ -214,10 +210,10 @@ cdef class Seeding:
         staging = np.zeros(max(1, p.staging_bytes * n_threads), dtype=np.uint8)
         self.totals = np.zeros(self.n_shards)
         self._keep = (closest, owner, gained, staging, weights)
-        p.closest = <double*>_pointer(closest)
-        p.owner = <int32_t*>_pointer(owner)
-        p.gained = <uint16_t*>_pointer(gained)
-        p.staging = <char*>_pointer(staging)
+        p.closest = <double*>address(closest)
+        p.owner = <int32_t*>address(owner)
+        p.gained = <uint16_t*>address(gained)
+        p.staging = <char*>address(staging)
 
     @property
     def closest(self):
@@ -246,9 +242,9 @@ cdef class Seeding:
             p.rough_step = (p.rows.depth + 15) // 16 * 16
             rough = np.zeros((p.n_trials, p.rough_step), dtype=np.float32)
             rough[:, : p.rows.depth] = np.asarray(trials)[:, : p.rows.depth]
-            p.rough = <const float*>_pointer(rough)
+            p.rough = <const float*>address(rough)
         out = np.zeros((self.n_shards, p.n_trials))
-        p.out = <double*>_pointer(out)
+        p.out = <double*>address(out)
         threads = enter_loop(self.threads)
         for s in prange(self.n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
             _gain_shard(&p, s, threadid())
