@@ -16,6 +16,9 @@ cdef class Rows:
         Any real dtype, byte order, strides; read-only and memory-mapped arrays too.
         float32 gives rows of float32; every other type gives rows of float64, converted
         a chunk at a time while a pass runs.
+    dtype : dtype, optional
+        float64 hands out rows of float64 whatever X holds: for two sets of rows of
+        unequal types.
 
     Notes
     -----
@@ -23,7 +26,7 @@ cdef class Rows:
     whole. Stored values of a CSR matrix that are neither float32 nor float64 are as well.
     """
 
-    def __init__(self, X):
+    def __init__(self, X, dtype=None):
         if isinstance(X, Rows):
             X = (<Rows>X).source
         self.is_sparse = sp.issparse(X)
@@ -49,7 +52,7 @@ cdef class Rows:
         self.c.n_rows, self.c.depth = X.shape
         self.c.kind = _KINDS[kind]
         self.c.swapped = not native
-        self.c.is_double = kind != "f4"
+        self.c.is_double = kind != "f4" or (dtype is not None and np.dtype(dtype) == np.float64)
         if self.is_sparse:
             values = np.ascontiguousarray(values)
             offsets = self._index_array(X.indptr)
@@ -63,7 +66,7 @@ cdef class Rows:
             self._keep = values
             self.c.offsets = self.c.columns = NULL
             self.c.row_stride, self.c.column_stride = values.strides
-            plain = native and kind in ("f4", "f8") and values.flags.aligned
+            plain = native and kind == ("f8" if self.c.is_double else "f4") and values.flags.aligned
             self.c.direct = plain and (X.shape[1] == 1 or values.strides[1] == values.itemsize)
             # A row stride that is no multiple of the item size would misalign every other row.
             if values.strides[0] % values.itemsize:

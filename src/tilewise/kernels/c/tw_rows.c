@@ -100,8 +100,10 @@ void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int c
     const size_t item = rows->is_double ? 8 : 4;
     for (int r = 0; r < count; r++) pointers[r] = (char *)staging + (size_t)r * (size_t)step * item;
     if (rows->offsets) {
-        if (rows->is_double) {
+        if (rows->kind == TW_F8) {
             SCATTER(double, double)
+        } else if (rows->is_double) {
+            SCATTER(float, double)
         } else {
             SCATTER(float, float)
         }
