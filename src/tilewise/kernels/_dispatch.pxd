@@ -58,6 +58,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         int (*open_rows)(int, int64_t, const int32_t*, float*, float*, const float*, float,
                          float, int32_t, int64_t*) noexcept nogil
         int (*plausible)(const float*, const float*, ptrdiff_t, int, int, double, int*) noexcept nogil
+        void (*narrow)(const double*, const double*, int, float*) noexcept nogil
         double (*multiply_adds_f4)(long) noexcept nogil
         double (*multiply_adds_f8)(long) noexcept nogil
 

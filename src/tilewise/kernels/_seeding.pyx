@@ -9,6 +9,7 @@ few rows. The numbers are those of a pass without this test, bit for bit.
 import numpy as np
 
 from cython.parallel cimport prange, threadid
+from libc.math cimport sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
@@ -41,6 +42,8 @@ cdef extern from *:
 cdef double MARGIN = 4.0 * (1.0 + 2.0**-20)
 # Below this the rounding of a distance is no longer relative.
 cdef double SMALLEST = 1e-280
+# Above this squares might overflow in float.
+cdef double WIDEST = 1e18
 
 most_trials = MOST_TRIALS
 
@@ -57,8 +60,12 @@ cdef struct seeding_pass:
     uint16_t* gained        # (n) bit t: candidate t is closer
     const double* trials    # (n_trials, ldc)
     ptrdiff_t ldc
-    const float* rough      # the same in float (n_trials, rough_step), for float rows, or NULL
+    const float* rough      # the same in float (n_trials, rough_step); less the origin if double
     ptrdiff_t rough_step
+    const double* origin    # (depth) the first seed, for double rows
+    const double* reach     # (seeds) how far each seed is from the origin
+    double trials_reach     # how far the farthest candidate is
+    float* narrowed         # (threads, rough_step)
     int n_trials
     const double* gaps      # (seeds, n_trials) candidate to seed
     const double* nearest   # (seeds) least of gaps
@@ -69,6 +76,30 @@ cdef struct seeding_pass:
 
 cdef inline bint _too_far(double gap, double closest) noexcept nogil:
     return gap > MARGIN * closest and (closest > SMALLEST or closest == 0.0)
+
+
+cdef bint _may_gain(const seeding_pass* p, const void* x, int32_t owner, double m, int thread, int* picks,
+                    int* left) noexcept nogil:
+    """Lists the candidates that may be closer than m, by distances in float; False if that says nothing.
+
+    Rows of doubles are rounded to float less the first seed. With u = 2**-24 that moves a row or
+    a candidate by no more than u times its distance from there, and the row's is no more than
+    sqrt(m) plus its own seed's.
+    """
+    cdef double root, widest, within = m
+    cdef float* values
+    if p.rows.is_double:
+        root = sqrt(m)
+        widest = root + p.reach[owner] + p.trials_reach
+        if not widest < WIDEST:
+            return False
+        within = root + 1.02 * 2.0**-24 * widest + 1e-37
+        within *= within
+        values = p.narrowed + thread * p.rough_step
+        p.tile.narrow(<const double*>x, p.origin, p.rows.depth, values)
+        x = values
+    left[0] = p.tile.plausible(<const float*>x, p.rough, p.rough_step, p.n_trials, p.rows.depth, within, picks)
+    return True
 
 
 cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept nogil:
@@ -111,10 +142,7 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
             m = p.closest[i]
             if p.weights != NULL:
                 weight = p.weights[i]
-            if p.rough != NULL:
-                left = p.tile.plausible(<const float*>pointers[r], p.rough, p.rough_step, p.n_trials,
-                                        p.rows.depth, m, picks)
-            else:
+            if not _may_gain(p, pointers[r], p.owner[i], m, thread, picks, &left):
                 far = p.gaps + <ptrdiff_t>p.owner[i] * p.n_trials
                 left = 0
                 for t in range(p.n_trials):
@@ -171,6 +199,11 @@ cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int tria
     p.out[shard] = total
 
 
+cdef double _distance(const double[::1] a, const double[::1] b, const tw_exact_kernels* exact):
+    """Upper bound of the distance of two padded rows."""
+    return sqrt(exact.distance_f8(&a[0], &b[0], <int>a.shape[0])) * (1 + 2.0**-20) + 1e-150
+
+
 cdef class Seeding:
     """Closest seed of every row while seeds are added.
 
@@ -188,6 +221,8 @@ cdef class Seeding:
     cdef int64_t n_shards
     cdef object _keep
     cdef double[::1] totals
+    cdef object first
+    cdef list reach
 
     def __init__(self, Rows rows, const double[::1] weights, *, str isa, int64_t shard_rows, int n_threads):
         cdef seeding_pass* p = &self.p
@@ -209,7 +244,11 @@ cdef class Seeding:
         p.staging_bytes = 0 if rows.c.direct else BLOCK * p.step * 8
         staging = np.zeros(max(1, p.staging_bytes * n_threads), dtype=np.uint8)
         self.totals = np.zeros(self.n_shards)
-        self._keep = (closest, owner, gained, staging, weights)
+        self.reach = []
+        p.rough_step = (rows.c.depth + 15) // 16 * 16
+        narrowed = np.zeros(max(1, p.rough_step * n_threads), dtype=np.float32)
+        p.narrowed = <float*>address(narrowed)
+        self._keep = (closest, owner, gained, staging, weights, narrowed)
         p.closest = <double*>address(closest)
         p.owner = <int32_t*>address(owner)
         p.gained = <uint16_t*>address(gained)
@@ -236,13 +275,19 @@ cdef class Seeding:
         p.n_trials = <int>trials.shape[0]
         p.gaps = &gaps[0, 0]
         p.nearest = &nearest[0]
-        p.rough = NULL
-        if not p.rows.is_double:
+        rough = np.zeros((p.n_trials, p.rough_step), dtype=np.float32)
+        values = np.asarray(trials)[:, : p.rows.depth]
+        if p.rows.is_double:
+            reach = np.array(self.reach)
+            p.origin = <const double*>address(self.first)
+            p.reach = <const double*>address(reach)
+            p.trials_reach = max(_distance(self.first, row, p.exact) for row in np.asarray(trials))
+            with np.errstate(over="ignore"):
+                rough[:, : p.rows.depth] = values - self.first[: p.rows.depth]
+        else:
             # Exact: the candidates are rows.
-            p.rough_step = (p.rows.depth + 15) // 16 * 16
-            rough = np.zeros((p.n_trials, p.rough_step), dtype=np.float32)
-            rough[:, : p.rows.depth] = np.asarray(trials)[:, : p.rows.depth]
-            p.rough = <const float*>address(rough)
+            rough[:, : p.rows.depth] = values
+        p.rough = <const float*>address(rough)
         out = np.zeros((self.n_shards, p.n_trials))
         p.out = <double*>address(out)
         threads = enter_loop(self.threads)
@@ -263,6 +308,11 @@ cdef class Seeding:
         p.trials = &trials[0, 0]
         p.ldc = trials.shape[1]
         p.out = &self.totals[0]
+        taken = np.array(trials[trial])
+        if seed == 0:
+            self.first = taken
+            self.reach = []
+        self.reach.append(_distance(self.first, taken, p.exact))
         for s in prange(self.n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
             _take_shard(&p, s, threadid(), trial, seed)
         for s in range(self.n_shards):

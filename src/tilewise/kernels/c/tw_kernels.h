@@ -77,6 +77,7 @@ typedef struct tw_tile_kernels {
                      const float *moves, float largest, float runner_up, int32_t mover, int64_t *ids);
     int (*plausible)(const float *x, const float *c, ptrdiff_t ldc, int count, int depth, double within,
                      int *picks);
+    void (*narrow)(const double *x, const double *origin, int depth, float *out);
     double (*multiply_adds_f4)(long repeats);
     double (*multiply_adds_f8)(long repeats);
 } tw_tile_kernels;

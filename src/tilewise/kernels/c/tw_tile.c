@@ -289,6 +289,11 @@ static int plausible(const float *x, const float *c, ptrdiff_t ldc, int count, i
     return kept;
 }
 
+/* out is (depth): x - origin in float, for `plausible`. */
+static void narrow(const double *restrict x, const double *restrict origin, int depth, float *restrict out) {
+    for (int l = 0; l < depth; l++) out[l] = (float)(x[l] - origin[l]);
+}
+
 /* Peak of multiply-add: twelve independent chains of registers, nothing else. */
 #define TW_PROBE(NAME, T, V)                                                     \
     static double NAME(long repeats) {                                           \
@@ -316,5 +321,5 @@ const tw_tile_kernels TW_JOIN(tw_tile, TW_ISA) = {
     F8_assign, F8_certify, F8_assign_lanes, F8_certify_lanes, F8_collect, F8_bands, F8_renew, F8_scan,
     pack_f4f4, TW_LANES_F4(f4f4), pack_f4f8, pack_columns_f4f8,
     pack_f8f4, TW_LANES_F4(f8f4), pack_f8f8, pack_columns_f8f8,
-    open_rows, plausible, multiply_adds_f4, multiply_adds_f8,
+    open_rows, plausible, narrow, multiply_adds_f4, multiply_adds_f8,
 };
