@@ -14,9 +14,11 @@ from sklearn.datasets import (
     load_wine,
     make_blobs,
 )
+from tilewise.kernels._seeding import Seeding, seed_gaps
 
 from tilewise import algorithms, kmeans_plusplus
 from tilewise.engine import Rows
+from tilewise.kernels import _exact
 
 BUNDLED = {
     "iris": load_iris,
@@ -177,6 +179,36 @@ def test_the_plain_twin_picks_the_same(n_trials, dtype):
             )
         )
         assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)
+@pytest.mark.parametrize("isa", hostile.ISAS)
+def test_gains_are_those_of_every_distance(name, dtype, isa):
+    """No filter hides a candidate that is closer, and the sums keep their order."""
+    for seed in range(3):
+        rng = np.random.RandomState(seed)
+        X, _ = hostile.make(name, rng, 200, int(rng.choice([1, 3, 16, 40])), 12, dtype)
+        points = _exact.padded(X.astype(np.float64))
+        state = Seeding(Rows(X), None, isa=isa, shard_rows=1024, n_threads=1)
+        d = X.shape[1]
+        seeds = points[rng.randint(200, size=8)]
+        state.take(seeds[:1], 0, 0)
+        for c in range(1, len(seeds)):
+            closest = state.closest.copy()
+            trials = points[rng.randint(200, size=4)]
+            gaps, nearest = seed_gaps(seeds, c, trials, d, isa=isa, n_threads=1)
+            found = state.gains(trials, gaps, nearest)
+            with np.errstate(all="ignore"):
+                distances = reference.canonical(X, trials[:, :d])
+                gained = np.where(distances < closest[:, None], closest[:, None] - distances, 0.0)
+                expected = np.cumsum(gained, axis=0)[-1]
+            np.testing.assert_array_equal(found, expected)
+            new = seeds[c : c + 1]
+            state.gains(new, *seed_gaps(seeds, c, new, d, isa=isa, n_threads=1))
+            state.take(new, 0, c)
+            with np.errstate(all="ignore"):
+                own = reference.canonical(X, new[:, :d])[:, 0]
+            np.testing.assert_array_equal(state.closest, np.minimum(closest, own))
 
 
 def test_same_on_every_machine():
