@@ -34,6 +34,20 @@ static void N(check_exact)(const tw_exact_kernels *e) {
             e->N(distances_picked)(x, c, ldc, picks, count, depth, out);
             for (int j = 0; j < count; j++)
                 CHECK(out[j] == N(plain_distance)(x, c + picks[j] * ldc, depth), "depth %d, pick %d", depth, j);
+            if (depth <= TW_LANES_DEPTH) {
+                const S *eight[8];
+                double *lanes = buffer((size_t)count * 8 * sizeof *lanes);
+                for (int r = 0; r < 8; r++) {
+                    S *row = buffer((size_t)depth * sizeof *row);
+                    for (int l = 0; l < depth; l++) row[l] = (S)((uniform() - 0.5) * scale);
+                    eight[r] = row;
+                }
+                e->N(distances_lanes)(eight, c, ldc, count, depth, lanes);
+                for (int j = 0; j < 8 * count; j++)
+                    CHECK(lanes[j] == N(plain_distance)(eight[j % 8], c + j / 8 * ldc, depth), "depth %d, %d", depth, j);
+                for (int r = 0; r < 8; r++) free((void *)eight[r]);
+                free(lanes);
+            }
             free(x), free(c), free(out), free(picks);
         }
         /* sums, and the moments of a block of rows */

@@ -1,5 +1,5 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t
 
 
 cdef extern from "c/tw_kernels.h" nogil:
@@ -62,6 +62,9 @@ cdef extern from "c/tw_kernels.h" nogil:
         double (*multiply_adds_f4)(long) noexcept nogil
         double (*multiply_adds_f8)(long) noexcept nogil
 
+    enum:
+        TW_LANES_DEPTH
+
     ctypedef struct tw_exact_kernels:
         double (*distance_f4)(const float*, const double*, int) noexcept nogil
         double (*distance_f8)(const double*, const double*, int) noexcept nogil
@@ -71,12 +74,16 @@ cdef extern from "c/tw_kernels.h" nogil:
                              double*) noexcept nogil
         void (*distances_picked_f4)(const float*, const double*, ptrdiff_t, const int*, int, int,
                                     double*) noexcept nogil
+        void (*distances_lanes_f4)(const float* const*, const double*, ptrdiff_t, int, int, double*) noexcept nogil
+        void (*distances_lanes_f8)(const double* const*, const double*, ptrdiff_t, int, int, double*) noexcept nogil
         void (*accumulate_f4)(const float*, const double*, double, int, double*) noexcept nogil
         void (*distances_picked_f8)(const double*, const double*, ptrdiff_t, const int*, int, int,
                                     double*) noexcept nogil
         void (*accumulate_f8)(const double*, const double*, double, int, double*) noexcept nogil
         void (*moments_f4)(const float* const*, int, int, double*, double*, double*) noexcept nogil
         void (*moments_f8)(const double* const*, int, int, double*, double*, double*) noexcept nogil
+        int (*near_rows)(int, int64_t, const int32_t*, const double*, const double*, int64_t*) noexcept nogil
+        void (*add_gains)(int, int, const double*, const double*, const double*, double*, uint16_t*) noexcept nogil
 
 
 cdef const tw_tile_kernels* tile_kernels(str isa) except NULL

@@ -12,8 +12,10 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint16_t
+from libc.string cimport memset
 
 from tilewise.kernels._dispatch cimport (
+    TW_LANES_DEPTH,
     enter_loop,
     exact_kernels,
     leave_loop,
@@ -102,6 +104,70 @@ cdef bint _may_gain(const seeding_pass* p, const void* x, int32_t owner, double 
     return True
 
 
+cdef inline void _lanes(const seeding_pass* p, const void* const* pointers, int first, int n, const double* c,
+                        int count, double* out) noexcept nogil:
+    """out (count, 8) distances of up to eight of n rows, from `first` on; the last one fills up."""
+    cdef const void* eight[8]
+    cdef int r
+    for r in range(8):
+        eight[r] = pointers[first + r if first + r < n else n - 1]
+    if p.rows.is_double:
+        p.exact.distances_lanes_f8(<const double* const*>eight, c, p.ldc, count, p.rows.depth, out)
+    else:
+        p.exact.distances_lanes_f4(<const float* const*>eight, c, p.ldc, count, p.rows.depth, out)
+
+
+cdef void _gain_short(const seeding_pass* p, int n, const int64_t* ids, int thread, double* gain) noexcept nogil:
+    """The gains of n short rows: every distance, without a branch, is cheaper than a filter."""
+    cdef const void* pointers[BLOCK]
+    cdef double gaps[8 * MOST_TRIALS]
+    cdef double closest[8]
+    cdef double weights[8]
+    cdef uint16_t gained[8]
+    cdef int start, r, count
+    tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
+    for r in range(8):
+        weights[r] = 1.0
+        closest[r] = 0.0
+    for start in range(0, n, 8):
+        count = 8 if n - start > 8 else n - start
+        _lanes(p, pointers, start, n, p.trials, p.n_trials, gaps)
+        for r in range(count):
+            closest[r] = p.closest[ids[start + r]]
+            if p.weights != NULL:
+                weights[r] = p.weights[ids[start + r]]
+        p.exact.add_gains(count, p.n_trials, gaps, closest, weights, gain, gained)
+        for r in range(count):
+            p.gained[ids[start + r]] = gained[r]
+
+
+cdef void _gain_shard_short(const seeding_pass* p, int64_t first, int64_t stop, int thread,
+                            double* gain) noexcept nogil:
+    """Blocks of rows: one is fetched while the one before is computed."""
+    cdef int64_t ids[2][BLOCK]
+    cdef int n[2]
+    cdef int count, r, at = 0, l
+    cdef ptrdiff_t bytes = p.rows.depth * (8 if p.rows.is_double else 4)
+    cdef const char* row
+    n[0] = n[1] = 0
+    while first < stop or n[1 - at]:
+        n[at] = 0
+        if first < stop:
+            count = BLOCK if stop - first > BLOCK else <int>(stop - first)
+            memset(p.gained + first, 0, count * sizeof(uint16_t))
+            n[at] = p.exact.near_rows(count, first, p.owner, p.closest, p.nearest, ids[at])
+            first += count
+            if p.rows.direct:
+                for r in range(n[at]):
+                    row = p.rows.data + ids[at][r] * p.rows.row_stride
+                    for l in range(0, bytes, 64):
+                        tw_prefetch(row + l)
+        at = 1 - at
+        if n[at]:
+            _gain_short(p, n[at], ids[at], thread, gain)
+            n[at] = 0
+
+
 cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept nogil:
     cdef const void* pointers[BLOCK]
     cdef int64_t ids[BLOCK]
@@ -121,15 +187,13 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
         stop = p.rows.n_rows
     for t in range(p.n_trials):
         gain[t] = 0.0
+    if p.rows.depth <= TW_LANES_DEPTH:
+        _gain_shard_short(p, first, stop, thread, gain)
+        first = stop
     while first < stop:
         count = BLOCK if stop - first > BLOCK else <int>(stop - first)
-        n = 0
-        for r in range(count):
-            i = first + r
-            p.gained[i] = 0
-            if not _too_far(p.nearest[p.owner[i]], p.closest[i]):
-                ids[n] = i
-                n += 1
+        memset(p.gained + first, 0, count * sizeof(uint16_t))
+        n = p.exact.near_rows(count, first, p.owner, p.closest, p.nearest, ids)
         first += count
         if n == 0:
             continue
@@ -173,6 +237,7 @@ cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int tria
     cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
     cdef int r, n, count
     cdef double total = 0.0
+    cdef double gaps[8]
     cdef const double* c = p.trials + trial * p.ldc
     if stop > p.rows.n_rows:
         stop = p.rows.n_rows
@@ -188,7 +253,11 @@ cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int tria
         for r in range(n):
             i = ids[r]
             p.owner[i] = seed
-            if p.rows.is_double:
+            if p.rows.depth <= TW_LANES_DEPTH:
+                if r % 8 == 0:
+                    _lanes(p, pointers, r, n, c, 1, gaps)
+                p.closest[i] = gaps[r % 8]
+            elif p.rows.is_double:
                 p.closest[i] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
             else:
                 p.closest[i] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)

@@ -12,15 +12,13 @@ TW_INLINE double E(meet)(const tw_eight a) {
     return last[0] + last[1];
 }
 
-TW_INLINE tw_eight E(load)(const S *x) { return __builtin_convertvector(*(const E(tw_row) *)x, tw_eight); }
-
 /* out is (count): canonical squared distances from x (depth) to count rows, at c. */
 TW_INLINE void E(distances_some)(const int count, const S *restrict x, const double *const *c, int depth,
                                  double *restrict out) {
     tw_eight sum[4] = {{0}};
     int l = 0;
     for (; l + 8 <= depth; l += 8) {
-        const tw_eight v = E(load)(x + l);
+        const tw_eight v = E(widened)(x + l);
 #pragma GCC unroll 4
         for (int j = 0; j < count; j++) {
             const tw_eight gap = v - *(const tw_eight_u *)(c[j] + l);
@@ -30,7 +28,7 @@ TW_INLINE void E(distances_some)(const int count, const S *restrict x, const dou
     if (l < depth) {
         S part[8] = {0};
         for (int i = 0; i < depth - l; i++) part[i] = x[l + i];
-        const tw_eight v = E(load)(part);
+        const tw_eight v = E(widened)(part);
 #pragma GCC unroll 4
         for (int j = 0; j < count; j++) {
             const tw_eight gap = v - *(const tw_eight_u *)(c[j] + l);
@@ -96,6 +94,45 @@ static void E(distances_picked)(const S *x, const double *c, ptrdiff_t ldc, cons
         for (int i = 0; i < 4 && j + i < count; i++) at[i] = c + picks[i] * ldc;
         E(distances_four)(count - j, x, at, depth, out);
     }
+}
+
+/* out is (count, 8): distances of the eight rows x[0] to x[7], up to TW_LANES_DEPTH long, to count
+ * rows at c. Rows lie in the lanes, so the running sums meet without a shuffle. */
+static void E(distances_lanes)(const S *const *x, const double *c, ptrdiff_t ldc, int count, int depth,
+                               double *restrict out) {
+    enum { N = TW_VECTOR_BYTES / 8 };
+    tw_eight turned[TW_LANES_DEPTH];
+    const tw_f8 *at = (const tw_f8 *)turned;
+    int l = 0;
+    for (; l + 8 <= depth; l += 8) {
+        tw_eight v[8];
+#pragma GCC unroll 8
+        for (int r = 0; r < 8; r++) v[r] = E(widened)(x[r] + l);
+        turn_over(v);
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) turned[l + i] = v[i];
+    }
+    for (; l < depth; l++)
+        for (int r = 0; r < 8; r++) ((double *)turned)[l * 8 + r] = (double)x[r][l];
+    /* 1. rows of c */
+    for (int j = 0; j < count; j++, c += ldc, out += 8)
+        /* 2. vectors of rows */
+        for (int p = 0; p < 8 / N; p++) {
+            tw_f8 sum[8] = {{0}};
+            for (l = 0; l + 8 <= depth; l += 8)
+#pragma GCC unroll 8
+                for (int i = 0; i < 8; i++) {
+                    const tw_f8 gap = at[(l + i) * (8 / N) + p] - (c[l + i] - (tw_f8){0});
+                    sum[i] += gap * gap;
+                }
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++)
+                if (l + i < depth) {
+                    const tw_f8 gap = at[(l + i) * (8 / N) + p] - (c[l + i] - (tw_f8){0});
+                    sum[i] += gap * gap;
+                }
+            *(tw_f8u *)(out + p * N) = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+        }
 }
 
 static double E(distance)(const S *x, const double *c, int depth) {

@@ -49,6 +49,9 @@
     void (*pack_lanes_##SUFFIX)(int n_rows, int depth, const S *const *rows, const W *origin, \
                                 W scale, T *out, T *norms);
 
+/* Rows up to this long also have distances with eight rows in the lanes. */
+#define TW_LANES_DEPTH 24
+
 /* c is (count, ldc) with rows padded by zeros to a multiple of eight. */
 #define TW_DECLARE_EXACT(S, SUFFIX)                                                          \
     double (*distance_##SUFFIX)(const S *x, const double *c, int depth);                     \
@@ -56,6 +59,8 @@
                                int depth, double *out);                                      \
     void (*distances_picked_##SUFFIX)(const S *x, const double *c, ptrdiff_t ldc,            \
                                       const int *picks, int count, int depth, double *out);  \
+    void (*distances_lanes_##SUFFIX)(const S *const *x, const double *c, ptrdiff_t ldc,      \
+                                     int count, int depth, double *out);                     \
     void (*accumulate_##SUFFIX)(const S *x, const double *shift, double weight, int depth,   \
                                 double *sums);                                               \
     void (*moments_##SUFFIX)(const S *const *rows, int n_rows, int depth, double *mean,      \
@@ -85,6 +90,10 @@ typedef struct tw_tile_kernels {
 typedef struct tw_exact_kernels {
     TW_DECLARE_EXACT(float, f4)
     TW_DECLARE_EXACT(double, f8)
+    int (*near_rows)(int count, int64_t first, const int32_t *owner, const double *closest,
+                     const double *nearest, int64_t *ids);
+    void (*add_gains)(int n_rows, int count, const double *gaps, const double *closest,
+                      const double *weights, double *gain, uint16_t *gained);
 } tw_exact_kernels;
 
 #define TW_JOIN2(a, b) a##_##b
