@@ -15,7 +15,7 @@ TEST_TIMEOUT ?= 900
 
 SOURCES := $(shell find src tools meson.build meson.options pyproject.toml README.md LICENSE \
 	-type f -not -name '*.pyc' 2>/dev/null)
-ROOM_TESTS := $(wildcard tests/kernels tests/engine tests/algorithms)
+ROOM_TESTS := $(wildcard tests/kernels tests/engine tests/algorithms tests/metrics)
 KERNEL_TESTS ?= $(if $(ROOM_TESTS),$(ROOM_TESTS),tests)
 
 .PHONY: help venv demo test test-native test-aarch64 bench lint format docs debug-test sanitize

@@ -27,7 +27,8 @@ def machine_with(isa):
     return dataclasses.replace(machine(), isa=Fact(isa, "test"))
 
 
-def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, chunk_size="auto"):
+def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, chunk_size="auto",
+             density=None):  # fmt: skip
     return plan(
         rows.n_rows,
         rows.n_features,
@@ -39,6 +40,7 @@ def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, ch
         machine=None if isa is None else machine_with(isa),
         direct=rows.is_direct,
         score_dtype=score_dtype,
+        density=density,
     )
 
 
@@ -47,6 +49,11 @@ def plans(X, k, **changes):
     rows = Rows(X)
     for isa, engine, score in WAYS:
         yield f"{isa}-{engine}-{score}", rows, plan_for(rows, k, isa, engine, score, **changes)
+    for isa, score in itertools.product(ISAS, SCORES) if rows.is_sparse else ():
+        # As if hardly anything were stored, so that the entries are scored one by one.
+        sparse = plan_for(rows, k, isa, "fused", score, density=0.0, **changes)
+        assert sparse.layout == "csr"
+        yield f"{isa}-csr-{score}", rows, sparse
 
 
 def shapes(seed, most=2_000_000):

@@ -121,6 +121,9 @@ static void N(check_assign)(const tw_tile_kernels *t, N(problem) p, int vectors,
     N(check_state)(&p, "assign", best, second, ordinal);
     N(check_certify)(t, &p, best, second, ordinal);
 
+    for (int k = 1; k <= p.k; k = 3 * k + whole(0, 2))
+        N(check_select)(t, p.score, p.n, p.k, packed, n_tiles, p.depth, depth_block, panels, n_panels, vectors, per_call, k);
+
     enum { ROOM = 7 };
     const T **rows = buffer((size_t)p.n * sizeof *rows);
     T *limits = buffer((size_t)p.n * sizeof *limits);

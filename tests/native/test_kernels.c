@@ -6,6 +6,7 @@
  */
 #include "tw_cpu.h"
 #include "tw_kernels.h"
+#include "tw_pair.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -60,6 +61,7 @@ enum { N_DEPTHS = sizeof DEPTHS / sizeof *DEPTHS };
 #define T float
 #define I int32_t
 #define N(name) name##_f4
+#include "check_near.h"
 #include "check_tile.h"
 #undef T
 #undef I
@@ -67,6 +69,7 @@ enum { N_DEPTHS = sizeof DEPTHS / sizeof *DEPTHS };
 #define T double
 #define I int64_t
 #define N(name) name##_f8
+#include "check_near.h"
 #include "check_tile.h"
 #undef T
 #undef I
@@ -189,7 +192,10 @@ static void check_plausible(const tw_tile_kernels *t) {
             }
 }
 
-static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact_kernels *e) {
+#include "check_pair.h"
+
+static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact_kernels *e,
+                      const tw_pair_kernels *p) {
     const int before = failures, checks_before = checks;
     current = name;
     check_exact_f4(e);
@@ -202,12 +208,14 @@ static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact
     check_pack_f8f8(t);
     check_open_rows(t);
     check_plausible(t);
+    check_pair(p);
     CHECK(isfinite(t->multiply_adds_f4(1000)) && isfinite(t->multiply_adds_f8(1000)), "probe");
     printf("%-8s %9d checks, %d failed\n", name, checks - checks_before, failures - before);
 }
 
-#define TABLES(ISA) extern const tw_tile_kernels tw_tile_##ISA; extern const tw_exact_kernels tw_exact_##ISA;
-#define RUN(ISA) check_all(#ISA, &tw_tile_##ISA, &tw_exact_##ISA)
+#define TABLES(ISA) extern const tw_tile_kernels tw_tile_##ISA; extern const tw_exact_kernels tw_exact_##ISA; \
+                    extern const tw_pair_kernels tw_pair_##ISA;
+#define RUN(ISA) check_all(#ISA, &tw_tile_##ISA, &tw_exact_##ISA, &tw_pair_##ISA)
 
 #if defined(__x86_64__) || defined(__i386__)
 TABLES(sse2)

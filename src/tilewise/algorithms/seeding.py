@@ -40,11 +40,13 @@ def kmeans_plusplus(
     n_trials = 2 + int(np.log(n_clusters)) if n_local_trials is None else int(n_local_trials)
     indices = np.full(n_clusters, -1, dtype=np.int64)
     indices[0] = _first(n, weights, rows.dtype, random_state)
-    seeds = np.zeros((n_clusters, max(8, -(-d // 8) * 8)))
-    seeds[0, :d] = rows.take(indices[:1])[0]
     state = _seeding.Seeding(
         rows, weights, isa=plan.isa, shard_rows=exact_shard_rows(n, d), n_threads=plan.n_threads
     )
+    # Sparse rows need no distances between seeds.
+    kept = 1 if state.by_entries else n_clusters
+    seeds = np.zeros((kept, max(8, -(-d // 8) * 8)))
+    seeds[0, :d] = rows.take(indices[:1])[0]
     potential = state.take(seeds[:1], 0, 0)
     for c in range(1, n_clusters):
         targets = random_state.uniform(size=n_trials) * potential
@@ -55,9 +57,11 @@ def kmeans_plusplus(
         for start in range(0, n_trials, _seeding.most_trials):
             group = candidates[start : start + _seeding.most_trials]
             points = _exact.padded(rows.take(group))
-            gaps, nearest = _seeding.seed_gaps(
-                seeds, c, points, d, isa=plan.isa, n_threads=plan.n_threads
-            )
+            gaps = nearest = None
+            if not state.by_entries:
+                gaps, nearest = _seeding.seed_gaps(
+                    seeds, c, points, d, isa=plan.isa, n_threads=plan.n_threads
+                )
             gains = state.gains(points, gaps, nearest)
             at = int(np.argmax(gains))
             if best is None or gains[at] > best_gain:
@@ -68,7 +72,8 @@ def kmeans_plusplus(
             state.gains(points, gaps, nearest)
         potential = state.take(points, trial, c)
         indices[c] = candidates[start + trial]
-        seeds[c, :d] = points[trial, :d]
+        if not state.by_entries:
+            seeds[c, :d] = points[trial, :d]
     return indices
 
 

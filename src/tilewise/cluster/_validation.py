@@ -120,4 +120,5 @@ def plan_for(rows, n_clusters, *, chunk_size="auto", n_threads=None, engine="aut
         chunk_size=chunk_size,
         engine=engine,
         direct=rows.is_direct,
+        density=rows.density if rows.is_sparse else None,
     )

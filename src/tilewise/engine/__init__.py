@@ -5,11 +5,15 @@ labels, sums, distances. The loops of `algorithms` call these passes; `kernels` 
 Nothing below this line checks a shape again.
 """
 
+from tilewise.engine.blocks import argkmin_blocks, radius_blocks
+from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
+from tilewise.engine.neighbors import argkmin, argmin, radius, radius_count
 from tilewise.engine.passes import Pass, assign, assign_inertia, distances, inertia, own_distances
 from tilewise.engine.stats import Stats, column_stats, raise_nonfinite
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "Pass", "Rows", "Stats", "assign", "assign_inertia", "column_stats", "distances", "inertia",
-    "own_distances", "raise_nonfinite",
+    "KERNELS", "Pass", "Rows", "Stats", "argkmin", "argkmin_blocks", "argmin", "assign",
+    "assign_inertia", "column_stats", "distances", "fill_matrix", "inertia", "own_distances",
+    "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite",
 ]  # fmt: skip

@@ -2,14 +2,16 @@
 
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from tilewise.kernels import _assign, _centers, _exact
+from tilewise.kernels import _assign, _centers, _csr, _exact
 from tilewise.kernels._rows import Rows
-from tilewise.plan import Plan, exact_shard_rows
+from tilewise.plan import Plan, exact_shard_rows, plan_pairs
 
+from .matrix import fill_matrix
 from .stats import raise_nonfinite
 
 __all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_distances"]
@@ -17,10 +19,10 @@ __all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_dist
 # Share of rows that have to be compared with every centre again above which the next pass is
 # scored in float64. A second look in the tile's own arithmetic costs about two rows; where rows
 # lie in the lanes there is only the canonical distance, which costs about ten.
-_RESCAN_LIMIT = {"centres-in-lanes": 0.4, "blas": 0.4, "rows-in-lanes": 0.1}
+_RESCAN_LIMIT = {"centres-in-lanes": 0.4, "blas": 0.4, "rows-in-lanes": 0.1, "csr": 0.1}
 
-# Multiply-adds of canonical distances between two looks for Ctrl-C: about a quarter of a second.
-_UNINTERRUPTED = 2**31
+# Stored entries that are added to sums between two looks for Ctrl-C: about a quarter of a second.
+_UNINTERRUPTED_ENTRIES = 2**26
 
 
 class Pass:
@@ -76,6 +78,12 @@ class Pass:
         self._incremental = incremental
         self._shift = np.zeros(d) if shift is None else shift
         self._score_dtype = plan.score_dtype
+        # Sums over stored entries: a pass of their own, in row order whatever the shards.
+        self._by_columns = update and rows.is_sparse
+        if self._by_columns:
+            if shift is not None and np.any(shift):
+                raise ValueError("CSR rows are summed without a shift")
+            self._blocks = _csr.column_blocks(rows, plan.n_threads)
         self._centers = None
         self._useless = 0
         self._kernel = self._make_kernel()
@@ -91,7 +99,9 @@ class Pass:
         return _assign.Assignment(
             self.rows, self._k, isa=p.isa, layout=p.layout, score_dtype=self._score_dtype,
             chunk_rows=p.chunk_rows, shard_rows=p.shard_rows, panels_per_block=p.panels_per_block,
-            depth_block=p.depth_block, n_threads=p.n_threads, slots=p.slots, update=self._update,
+            depth_block=p.depth_block, n_threads=p.n_threads, slots=p.slots,
+            update=self._update and not self._by_columns,
+            panel_columns=p.panel_columns,
         )  # fmt: skip
 
     @property
@@ -135,8 +145,9 @@ class Pass:
         moves = self._moves(centers)
         update = 0
         if self._update:
-            update = 1 if self._incremental else 2
-            if update == 2:
+            if not self._by_columns:
+                update = 1 if self._incremental else 2
+            if update != 1:
                 self._sums[...] = 0.0
                 self.weight_sums[...] = 0.0
                 self.members[...] = 0
@@ -145,6 +156,8 @@ class Pass:
             self._kernel.set_centers(centers)
             with _one_blas_thread if self.plan.engine == "blas" else nullcontext():
                 self._run_shards(moves, update)
+            if self._update and self._by_columns:
+                self._sum_columns()
         if self._update and self._weights is not None:
             # What incremental sums leave behind in a cluster without weight is rounding.
             empty = self.members == 0
@@ -186,12 +199,24 @@ class Pass:
         elif tighten and self._opened - self.scored < _TIGHTEN_GAIN * self._opened:
             self._useless = _TIGHTEN_PAUSE
 
+    def _sum_columns(self):
+        rows = self.rows
+        stored = max(1.0, rows.density * rows.n_features)
+        step = max(1, int(_UNINTERRUPTED_ENTRIES / stored))
+        # The interpreter looks for Ctrl-C between two calls.
+        for first in range(0, rows.n_rows, step):
+            _csr.sum_rows(
+                rows, first, min(rows.n_rows, first + step), self.labels, self._sums,
+                self.weight_sums, self.members, self._blocks, weights=self._weights,
+                n_threads=self.plan.n_threads,
+            )  # fmt: skip
+
     def _moves(self, centers):
         """Upper bounds of how far each centre moved since the last pass, or None."""
         if (
             self._centers is None
             or self._bounds[0] is None
-            or (self._update and not self._incremental)
+            or (self._update and not self._incremental and not self._by_columns)
         ):
             return None
         return _centers.center_moves(self._centers, centers)
@@ -277,6 +302,9 @@ def own_distances(rows: Rows, centers, labels, weights, plan: Plan, *, out=None)
 def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np.ndarray:
     """Euclidean distances of every row to every centre, by direct differences.
 
+    With the layout "csr" they come from the stored entries, in float64, and from direct
+    differences where those would cancel.
+
     Returns
     -------
     ndarray of shape (n, k), of the type of the rows
@@ -293,21 +321,14 @@ def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np
         raise ValueError(f"out has shape {out.shape}, ({rows.n_rows}, {centers.shape[0]}) expected")
     if not out.size:
         return out
-    padded = _exact.padded(centers)
-    step = max(1024, _UNINTERRUPTED // max(1, rows.n_features * centers.shape[0]))
-    # The interpreter looks for Ctrl-C between two calls.
-    for first in range(0, rows.n_rows, step):
-        _exact.distance_matrix(
-            rows,
-            first,
-            padded,
-            out[first : first + step],
-            squared=squared,
-            isa=plan.isa,
-            # Nothing is summed over these: short ones share the work evenly.
-            shard_rows=128,
-            n_threads=plan.n_threads,
-        )
+    sizes = plan_pairs(
+        *out.shape, rows.n_features, np.float64, out_dtype=out.dtype, n_threads=plan.n_threads,
+        direct=rows.is_direct,
+    )  # fmt: skip
+    fill_matrix(
+        rows, Rows(centers), out, kernel="sqeuclidean" if squared else "euclidean",
+        plan=replace(sizes, isa=plan.isa),
+    )  # fmt: skip
     if not np.isfinite(out[:, 0]).all():
         raise_nonfinite(rows)
     return out

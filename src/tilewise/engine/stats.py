@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tilewise.kernels import _exact
+from tilewise.kernels import _csr, _exact
 from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan, exact_shard_rows
 
@@ -46,12 +46,15 @@ def column_stats(rows: Rows, plan: Plan) -> Stats:
     ValueError
         If a value is not finite; the message names the first such row and column.
     """
-    mean, squares, largest = _exact.column_moments(
-        rows,
-        isa=plan.isa,
-        shard_rows=exact_shard_rows(rows.n_rows, rows.n_features),
-        n_threads=plan.n_threads,
-    )
+    if rows.is_sparse:
+        mean, squares, largest = _csr.column_moments(rows, n_threads=plan.n_threads)
+    else:
+        mean, squares, largest = _exact.column_moments(
+            rows,
+            isa=plan.isa,
+            shard_rows=exact_shard_rows(rows.n_rows, rows.n_features),
+            n_threads=plan.n_threads,
+        )
     if not (np.isfinite(mean).all() and np.isfinite(squares).all()):
         # Finite values near the end of the range overflow here too; only the search tells.
         raise_nonfinite(rows)

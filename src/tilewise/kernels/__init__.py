@@ -13,6 +13,7 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
     _decide       what scores and bounds leave open; renewing bounds
     _centers      centres packed for a pass, averaged after it
     _exact        canonical distances, inertia, column moments
+    _pairs        matrices of distances
     _seeding      the two passes of greedy k-means++
     _probe        measured peaks, for benchmarks
 """

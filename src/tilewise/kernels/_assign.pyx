@@ -3,11 +3,9 @@
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, isfinite
+from libc.math cimport isfinite
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memset
-from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 from tilewise.kernels._centers cimport place_centers
 from tilewise.kernels._decide cimport measure_own, settle
@@ -16,24 +14,33 @@ from tilewise.kernels._dispatch cimport (
     exact_kernels,
     leave_loop,
     tile_kernels,
-    tw_tile_kernels,
     usable_threads,
 )
 from tilewise.kernels._pass cimport (
     BLAS,
     CENTRES_IN_LANES,
+    CSR,
     ROWS_IN_LANES,
     assign_pass,
     offsets_t,
-    score_t,
+    padded_rows,
     shard_report,
 )
-from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_row_start
+from tilewise.kernels._score cimport score_rows
 
 cdef enum:
     ALIGNMENT = 64
+    # Stored values that a chunk of CSR rows may have, unless one row has more: with their
+    # columns half a MiB or so, a quarter of a common L2.
+    ENTRIES = 65536
 
-LAYOUTS = {"centres-in-lanes": CENTRES_IN_LANES, "rows-in-lanes": ROWS_IN_LANES, "blas": BLAS}
+LAYOUTS = {
+    "centres-in-lanes": CENTRES_IN_LANES,
+    "rows-in-lanes": ROWS_IN_LANES,
+    "blas": BLAS,
+    "csr": CSR,
+}
 
 
 cdef ptrdiff_t _take(ptrdiff_t* total, ptrdiff_t size) noexcept nogil:
@@ -45,15 +52,24 @@ cdef ptrdiff_t _take(ptrdiff_t* total, ptrdiff_t size) noexcept nogil:
 cdef offsets_t _offsets(const assign_pass* p) noexcept nogil:
     cdef offsets_t o
     cdef ptrdiff_t total = 0, item = 8 if p.score_double else 4
-    cdef ptrdiff_t rows = _padded_rows(p, p.chunk_rows)
+    cdef ptrdiff_t rows = padded_rows(p, p.chunk_rows)
     cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes * p.lanes
     cdef ptrdiff_t state = item if p.layout == ROWS_IN_LANES else p.tile.vector_bytes
     cdef ptrdiff_t data_item = 8 if p.rows.is_double else 4
     o.ids = _take(&total, rows * 8)
-    o.pointers = _take(&total, rows * sizeof(void*))
+    o.pointers = _take(&total, 0 if p.layout == CSR else rows * sizeof(void*))
     o.ahead = _take(&total, rows * sizeof(void*) if p.layout == CENTRES_IN_LANES else 0)
-    o.staging = _take(&total, 0 if p.rows.direct else rows * p.ldc * data_item)
-    o.packed = _take(&total, rows * segments * item)
+    if p.layout == CSR:
+        # One row of zeros, into which a row that the scores leave open is scattered.
+        o.staging = _take(&total, p.ldc * data_item)
+        o.packed = _take(&total, p.entries * item)
+        o.columns = _take(&total, p.entries * <ptrdiff_t>sizeof(int32_t))
+        o.starts = _take(&total, (rows + 1) * sizeof(int32_t))
+        o.wide = _take(&total, p.longest * 8)
+    else:
+        o.staging = _take(&total, 0 if p.rows.direct else rows * p.ldc * data_item)
+        o.packed = _take(&total, rows * segments * item)
+        o.columns = o.starts = o.wide = total
     o.norms = _take(&total, rows * item)
     o.band = _take(&total, rows * item)
     o.best = _take(&total, rows * state)
@@ -64,8 +80,8 @@ cdef offsets_t _offsets(const assign_pass* p) noexcept nogil:
     o.following = _take(&total, rows * item)
     o.upper = _take(&total, rows * 4)
     o.lower = _take(&total, rows * 4)
-    if p.layout == BLAS:
-        o.scratch = _take(&total, rows * p.n_clusters * item)
+    if p.layout == BLAS or p.layout == CSR:
+        o.scratch = _take(&total, rows * p.ld_scores * item)
     elif p.layout == CENTRES_IN_LANES and p.depth > p.depth_block:
         o.scratch = _take(&total, <ptrdiff_t>p.panels_per_block * p.tile.tile_rows
                           * p.panel_vectors * p.tile.vector_bytes)
@@ -75,145 +91,8 @@ cdef offsets_t _offsets(const assign_pass* p) noexcept nogil:
     return o
 
 
-cdef ptrdiff_t _padded_rows(const assign_pass* p, ptrdiff_t count) noexcept nogil:
-    cdef ptrdiff_t step = p.tile.tile_rows
-    if p.layout == ROWS_IN_LANES:
-        step = p.tile.row_panel_vectors * p.lanes
-    return (count + step - 1) // step * step
-
 # ---------------------------------------------------------------- one chunk
 
-
-cdef void _pack(const assign_pass* p, int n, const void** pointers, score_t* packed,
-                score_t* norms) noexcept nogil:
-    cdef const tw_tile_kernels* k = p.tile
-    cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes
-    cdef ptrdiff_t row_step = p.lanes, segment_step = k.tile_rows * p.lanes
-    cdef ptrdiff_t tile_step = segments * segment_step
-    cdef int tile_rows = k.tile_rows
-    if p.layout == BLAS:
-        tile_rows = n
-        row_step = segments * p.lanes
-        segment_step = p.lanes
-        tile_step = 0
-    if p.layout == ROWS_IN_LANES:
-        if score_t is float:
-            if p.rows.is_double:
-                k.pack_lanes_f8f4(n, p.depth, <const double* const*>pointers, <const double*>p.origin,
-                                  p.scale, packed, norms)
-            else:
-                k.pack_lanes_f4f4(n, p.depth, <const float* const*>pointers, <const float*>p.origin,
-                                  <float>p.scale, packed, norms)
-        else:
-            if p.rows.is_double:
-                k.pack_lanes_f8f8(n, p.depth, <const double* const*>pointers, <const double*>p.origin,
-                                  p.scale, packed, norms)
-            else:
-                k.pack_lanes_f4f8(n, p.depth, <const float* const*>pointers, <const double*>p.origin,
-                                  p.scale, packed, norms)
-        return
-    if score_t is float:
-        if p.rows.is_double:
-            k.pack_f8f4(n, p.depth, <const double* const*>pointers, <const double*>p.origin, p.scale,
-                        packed, row_step, segment_step, tile_rows, tile_step, norms)
-        else:
-            k.pack_f4f4(n, p.depth, <const float* const*>pointers, <const float*>p.origin,
-                        <float>p.scale, packed, row_step, segment_step, tile_rows, tile_step, norms)
-    else:
-        if p.rows.is_double:
-            k.pack_f8f8(n, p.depth, <const double* const*>pointers, <const double*>p.origin, p.scale,
-                        packed, row_step, segment_step, tile_rows, tile_step, norms)
-        else:
-            k.pack_f4f8(n, p.depth, <const float* const*>pointers, <const double*>p.origin, p.scale,
-                        packed, row_step, segment_step, tile_rows, tile_step, norms)
-
-
-cdef void _score(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* packed,
-                 score_t* best, score_t* second, const void* const* ahead) noexcept nogil:
-    """Best, second best and where the best came from, per row and lane (or per row)."""
-    cdef const tw_tile_kernels* k = p.tile
-    cdef int panel, panels, width, m, nn, kk, lda
-    cdef ptrdiff_t i, state, padded = _padded_rows(p, n)
-    cdef ptrdiff_t panel_step
-    cdef const score_t* panels_from
-    cdef score_t* scratch = <score_t*>(ws + o.scratch)
-    cdef score_t one = 1, zero = 0
-    cdef int data_item = 8 if p.rows.is_double else 4
-    if p.layout == BLAS:
-        # Column-major: scores^T (k, n) = row_major (k, depth) times rows^T.
-        m = p.n_clusters
-        nn = n
-        kk = p.depth
-        lda = (p.depth + p.lanes - 1) // p.lanes * p.lanes
-        if score_t is float:
-            sgemm("T", "N", &m, &nn, &kk, &one, <float*>p.row_major, &kk, packed, &lda, &zero, scratch, &m)
-            k.scan_f4(n, m, scratch, m, <const float*>p.half_norms, best, second, <int32_t*>(ws + o.ordinal))
-        else:
-            dgemm("T", "N", &m, &nn, &kk, &one, <double*>p.row_major, &kk, packed, &lda, &zero, scratch, &m)
-            k.scan_f8(n, m, scratch, m, <const double*>p.half_norms, best, second, <int64_t*>(ws + o.ordinal))
-        return
-    state = padded if p.layout == ROWS_IN_LANES else padded * p.lanes
-    for i in range(state):
-        best[i] = INFINITY
-        second[i] = INFINITY
-    memset(ws + o.ordinal, 255, state * sizeof(score_t))
-    if p.layout == ROWS_IN_LANES:
-        if score_t is float:
-            k.assign_lanes_f4(packed, <int>(padded // (k.row_panel_vectors * p.lanes)), p.depth,
-                              <const float*>p.packed, p.n_panels, 0, best, second, <int32_t*>(ws + o.ordinal))
-        else:
-            k.assign_lanes_f8(packed, <int>(padded // (k.row_panel_vectors * p.lanes)), p.depth,
-                              <const double*>p.packed, p.n_panels, 0, best, second, <int64_t*>(ws + o.ordinal))
-        return
-    width = p.panel_vectors * p.lanes
-    panel_step = <ptrdiff_t>(p.depth + 1) * width
-    # Blocks of panels that stay in L2 while every row tile of the chunk meets them.
-    panel = 0
-    while panel < p.n_panels:
-        panels = p.n_panels - panel
-        if panels > p.panels_per_block:
-            panels = p.panels_per_block
-        panels_from = <const score_t*>p.packed + panel * panel_step
-        if score_t is float:
-            k.assign_f4(packed, <int>(padded // k.tile_rows), p.depth, p.depth_block, panels_from, panels,
-                        p.panel_vectors, panel * p.panel_vectors, best, second, <int32_t*>(ws + o.ordinal), scratch,
-                        ahead if panel == 0 else NULL, data_item)
-        else:
-            k.assign_f8(packed, <int>(padded // k.tile_rows), p.depth, p.depth_block, panels_from, panels,
-                        p.panel_vectors, panel * p.panel_vectors, best, second, <int64_t*>(ws + o.ordinal), scratch,
-                        ahead if panel == 0 else NULL, data_item)
-        panel += panels
-
-
-cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* best,
-                   score_t* second) noexcept nogil:
-    """label is the one centre within twice the error bound of the best score, or -1."""
-    cdef const tw_tile_kernels* k = p.tile
-    cdef score_t* norms = <score_t*>(ws + o.norms)
-    cdef score_t* band = <score_t*>(ws + o.band)
-    cdef int32_t* label = <int32_t*>(ws + o.label)
-    cdef score_t* lowest = <score_t*>(ws + o.lowest)
-    cdef score_t* following = <score_t*>(ws + o.following)
-    cdef double c = p.largest_norm
-    # 2E = fixed + per_norm |x| + per_square |x|^2, a little enlarged
-    cdef score_t per_square = <score_t>(2.02 * p.beta * (1.0 + p.nu))
-    cdef score_t per_norm = <score_t>(2.02 * (p.alpha * c + 2.0 * p.beta * c + p.eta) * (1.0 + p.nu))
-    cdef score_t fixed = <score_t>(2.02 * (0.5 * p.alpha * c * c + p.beta * c * c + p.eta))
-    if p.hopeless:
-        fixed = <score_t>INFINITY
-    if score_t is float:
-        k.bands_f4(n, norms, fixed, per_norm, per_square, band)
-    else:
-        k.bands_f8(n, norms, fixed, per_norm, per_square, band)
-    if p.layout == ROWS_IN_LANES:
-        if score_t is float:
-            k.certify_lanes_f4(n, best, second, <int32_t*>(ws + o.ordinal), band, label)
-        else:
-            k.certify_lanes_f8(n, best, second, <int64_t*>(ws + o.ordinal), band, label)
-    elif score_t is float:
-        k.certify_f4(n, best, second, <int32_t*>(ws + o.ordinal), band, label, lowest, following)
-    else:
-        k.certify_f8(n, best, second, <int64_t*>(ws + o.ordinal), band, label, lowest, following)
 
 cdef void _update(const assign_pass* p, int n, char* ws, const offsets_t* o, int64_t slot,
                   shard_report* report) noexcept nogil:
@@ -256,27 +135,10 @@ cdef inline void _add(const assign_pass* p, const void* x, double weight, int si
         p.exact.accumulate_f4(<const float*>x, p.shift, weight, p.depth, p.sums + at * p.ldc)
 
 
-cdef const void* const* _next_rows(const assign_pass* p, int64_t first, bint all_open, char* ws,
-                                   const offsets_t* o) noexcept nogil:
-    """Where the rows after this chunk stand, if they are worth fetching early."""
-    cdef const void** ahead = <const void**>(ws + o.ahead)
-    cdef int64_t last = p.rows.n_rows - 1, i
-    cdef ptrdiff_t r
-    if p.layout != CENTRES_IN_LANES or not p.rows.direct or not all_open or first > last:
-        return NULL
-    for r in range(_padded_rows(p, p.chunk_rows)):
-        i = first + r
-        ahead[r] = p.rows.data + (i if i < last else last) * p.rows.row_stride
-    return ahead
-
-
 cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, const offsets_t* o,
-                     int64_t slot, shard_report* report, score_t kind) noexcept nogil:
+                     int64_t slot, shard_report* report) noexcept nogil:
     cdef int64_t* ids = <int64_t*>(ws + o.ids)
     cdef const void** pointers = <const void**>(ws + o.pointers)
-    cdef score_t* packed = <score_t*>(ws + o.packed)
-    cdef score_t* best = <score_t*>(ws + o.best)
-    cdef score_t* second = <score_t*>(ws + o.second)
     cdef int r, n = count
     if p.use_bounds:
         n = p.tile.open_rows(count, first, p.labels, p.upper, p.lower, p.moves, p.largest_move,
@@ -286,18 +148,30 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
     else:
         for r in range(count):
             ids[r] = first + r
-    tw_fetch_rows(p.rows, ids, 0, n, pointers, ws + o.staging, p.ldc)
+    if p.layout != CSR:
+        tw_fetch_rows(p.rows, ids, 0, n, pointers, ws + o.staging, p.ldc)
     report.open += n
     if p.use_bounds and p.tighten:
         n = measure_own(p, n, ids, pointers)
         if n == 0:
             return
     report.scored += n
-    _pack(p, n, pointers, packed, <score_t*>(ws + o.norms))
-    _score(p, n, ws, o, packed, best, second, _next_rows(p, first + count, n == count, ws, o))
-    _certify(p, n, ws, o, best, second)
+    score_rows(p, n, ws, o, first + count, n == count)
     settle(p, n, ws, o, report)
     _update(p, n, ws, o, slot, report)
+
+
+cdef int _rows_that_fit(const assign_pass* p, int64_t first, int count) noexcept nogil:
+    """How many of count CSR rows have entries that fit the workspace; one always does."""
+    cdef int64_t limit = tw_row_start(p.rows, first) + p.entries
+    cdef int low = 1, high = count, middle
+    while low < high:
+        middle = low + (high - low + 1) // 2
+        if tw_row_start(p.rows, first + middle) <= limit:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 cdef void _run_shard(const assign_pass* p, int64_t shard, int64_t slot, char* ws,
@@ -310,10 +184,9 @@ cdef void _run_shard(const assign_pass* p, int64_t shard, int64_t slot, char* ws
     report.bad_row = -1
     while first < stop:
         count = p.chunk_rows if stop - first > p.chunk_rows else <int>(stop - first)
-        if p.score_double:
-            _run_chunk[double](p, first, count, ws, o, slot, report, 0)
-        else:
-            _run_chunk[float](p, first, count, ws, o, slot, report, 0)
+        if p.layout == CSR:
+            count = _rows_that_fit(p, first, count)
+        _run_chunk(p, first, count, ws, o, slot, report)
         first += count
 
 # ---------------------------------------------------------------- the border to Python
@@ -334,14 +207,16 @@ cdef class Assignment:
     rows : Rows
     n_clusters : int
     isa : str
-    layout : {"centres-in-lanes", "rows-in-lanes", "blas"}
+    layout : {"centres-in-lanes", "rows-in-lanes", "blas", "csr"}
     score_dtype : dtype
         float32 or float64; labels do not depend on it.
     chunk_rows, shard_rows, panels_per_block, depth_block, n_threads : int
     slots : int
         Shards whose sums are held before they are merged.
     update : bool
-        Whether sums are wanted at all.
+        Whether sums are wanted at all; "csr" leaves them to `_csr.sum_rows`.
+    panel_columns : int
+        "csr": centres side by side, rounded to one, two or four vectors.
     """
 
     cdef assign_pass p
@@ -354,7 +229,7 @@ cdef class Assignment:
 
     def __init__(self, Rows rows, int n_clusters, *, str isa, str layout, score_dtype,
                  int chunk_rows, int64_t shard_rows, int panels_per_block, int depth_block,
-                 int n_threads, int64_t slots, bint update):
+                 int n_threads, int64_t slots, bint update, int panel_columns=0):
         cdef assign_pass* p = &self.p
         cdef int width
         self.rows = rows
@@ -366,16 +241,25 @@ cdef class Assignment:
         p.depth = rows.c.depth
         p.n_clusters = n_clusters
         p.layout = LAYOUTS[layout]
+        if p.layout == CSR:
+            if not rows.is_sparse:
+                raise ValueError("layout 'csr' is for CSR rows")
+            update = False
         p.score_double = np.dtype(score_dtype) == np.float64
         p.lanes = p.tile.vector_bytes // (8 if p.score_double else 4)
         p.chunk_rows = chunk_rows
         p.shard_rows = shard_rows
         p.ldc = (p.depth + 7) // 8 * 8
         p.panel_vectors = 1 if n_clusters <= p.lanes else p.tile.panel_vectors
+        if p.layout == CSR:
+            p.panel_vectors = 4 if panel_columns > 2 * p.lanes else 2 if panel_columns > p.lanes else 1
+            p.entries = max(1, rows.longest, min(ENTRIES, tw_row_start(p.rows, rows.c.n_rows)))
         width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
         p.n_panels = (n_clusters + width - 1) // width
         p.panels_per_block = min(panels_per_block, p.n_panels)
         p.depth_block = max(p.lanes, (depth_block + p.lanes - 1) // p.lanes * p.lanes)
+        p.ld_scores = p.n_panels * width if p.layout == CSR else n_clusters
+        p.longest = rows.longest
         self.o = _offsets(p)
         self.n_shards = (rows.c.n_rows + shard_rows - 1) // shard_rows
         self.n_slots = max(1, min(slots, self.n_shards))
@@ -384,7 +268,13 @@ cdef class Assignment:
         if p.layout == BLAS:
             p.row_major = self._make("row_major", item * n_clusters * p.depth)
         else:
-            p.packed = self._make("packed", item * p.n_panels * (p.depth + 1) * width)
+            p.packed = self._make("packed", item * p.n_panels * (p.depth + (p.layout != CSR)) * width)
+        if p.layout == CSR:
+            # Initial centres are rows: as sparse as they.
+            p.listed_entries = p.depth // 8
+            p.listed = <int32_t*>self._make("listed", 4 * n_clusters)
+            p.listed_columns = <int32_t*>self._make("listed columns", 4 * n_clusters * <ptrdiff_t>p.listed_entries)
+            p.listed_values = <double*>self._make("listed values", 8 * n_clusters * <ptrdiff_t>p.listed_entries)
         p.half_norms = self._make("half_norms", item * n_clusters)
         p.centers = <double*>self._make("centers", 8 * n_clusters * p.ldc)
         p.norms = <double*>self._make("norms", 8 * n_clusters)
@@ -462,7 +352,8 @@ cdef class Assignment:
             return 0, 0, 0, 0, 0, 0, -1
         p.labels = &labels[0]
         p.update = update
-        p.tighten = tighten
+        # One distance to the own centre reads all columns; scoring, only the stored entries.
+        p.tighten = tighten and p.layout != CSR
         p.upper = p.lower = NULL
         p.use_bounds = 0
         if upper is not None:

@@ -5,8 +5,12 @@ import numpy as np
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t
 
-from tilewise.kernels._pass cimport BLAS, CENTRES_IN_LANES, ROWS_IN_LANES, assign_pass, score_t
+from tilewise.kernels._pass cimport BLAS, CENTRES_IN_LANES, CSR, ROWS_IN_LANES, assign_pass, score_t
+
+cdef enum:
+    ENTRIES_BLOCK = 64  # as in c/tw_csr.h
 
 
 cdef double _copy_center(const double* center, const double* origin, int depth, double* to) noexcept nogil:
@@ -22,13 +26,32 @@ cdef double _copy_center(const double* center, const double* origin, int depth, 
     return largest
 
 
+cdef void _list_center(const assign_pass* p, int j) noexcept nogil:
+    """The numbers of a centre other than zero, if they are few."""
+    cdef const double* c = p.centers + j * p.ldc
+    cdef int32_t* columns = p.listed_columns + <ptrdiff_t>j * p.listed_entries
+    cdef double* values = p.listed_values + <ptrdiff_t>j * p.listed_entries
+    cdef int l, n = 0
+    for l in range(p.depth):
+        if c[l] != 0.0:
+            if n == p.listed_entries:
+                n = -1
+                break
+            columns[n] = l
+            values[n] = c[l]
+            n += 1
+    p.listed[j] = n
+
+
 cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, double* norms,
                       score_t kind) noexcept nogil:
     """Scale and negate the centres of one panel (or group); bounds of their norms."""
     cdef int width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
     cdef int d = p.depth, first = panel * width, q, l, count = p.n_clusters - first
     cdef score_t* half = <score_t*>p.half_norms
-    cdef score_t* to = <score_t*>p.packed + <ptrdiff_t>panel * (d + 1) * width
+    # The CSR layout has no row of half norms in front.
+    cdef int ahead = 0 if p.layout == CSR else 1
+    cdef score_t* to = <score_t*>p.packed + <ptrdiff_t>panel * (d + ahead) * width
     cdef score_t* row
     cdef const double* c
     cdef double value, square
@@ -44,12 +67,12 @@ cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, dou
             if p.layout == BLAS:
                 row[l] = <score_t>-value
             else:
-                to[<ptrdiff_t>(1 + l) * width + q] = <score_t>-value
+                to[<ptrdiff_t>(ahead + l) * width + q] = <score_t>-value
         norms[first + q] = sqrt(square) * (1.0 + 1e-6)
         half[first + q] = <score_t>(0.5 * square)
-        if p.layout != BLAS:
+        if ahead and p.layout != BLAS:
             to[q] = half[first + q]
-    if p.layout == BLAS:
+    if p.layout == BLAS or p.layout == CSR:
         return
     for q in range(count, width):
         # A centre that does not exist is infinitely far.
@@ -58,9 +81,31 @@ cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, dou
             to[<ptrdiff_t>(1 + l) * width + q] = 0
 
 
+cdef double choose_scale(double largest, bint wide) noexcept nogil:
+    """The power of two that brings coordinates of up to `largest` below one; 0 if no bound holds."""
+    cdef int exponent = 0, reach = 1000 if wide else 100
+    if largest > 0.0 and isfinite(largest):
+        frexp(largest, &exponent)
+    # Within +-400 neither the canonical distance nor the bound meets the ends of
+    # float64; outside, every row is decided by the canonical distance alone.
+    if not isfinite(largest) or abs(exponent) > 400:
+        return 0.0
+    return ldexp(1.0, -max(-reach, min(reach, exponent)))
+
+
+cdef double score_error(double additions, double unit) noexcept nogil:
+    """alpha for the longest chain of additions that one term of a score goes through."""
+    return 1.02 * (additions + 8) * unit
+
+
+cdef double distance_error(int depth) noexcept nogil:
+    """beta: what the canonical distance itself rounds."""
+    return (depth / 8.0 + 12.0) * 2.0**-53
+
+
 cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* origin, int threads) except -1:
     """Pack the centres, choose origin and scale, and fix the error bound."""
-    cdef int k = p.n_clusters, d = p.depth, chain, exponent = 0, reach, j, l, panel
+    cdef int k = p.n_clusters, d = p.depth, chain, j, l, panel
     cdef double unit, largest = 0.0
     cdef bint wide
     cdef double share = 1.0 / k
@@ -68,7 +113,8 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
     wide = p.rows.is_double or p.score_double
     for l in range(d):
         origin[l] = 0.0
-    for j in range(k):
+    # Sparse rows stay where they are: moving them would make zeros count.
+    for j in range(k if p.layout != CSR else 0):
         for l in range(d):
             # In shares, so that the mean of huge values does not overflow.
             origin[l] += centers[j, l] * share
@@ -82,15 +128,12 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
     if d:
         for j in prange(k, nogil=True, schedule="static", num_threads=threads):
             norms[j] = _copy_center(&centers[j, 0], origin, d, p.centers + j * p.ldc)
+            if p.layout == CSR:
+                _list_center(p, j)
         for j in range(k):
             largest = max(largest, norms[j])
-    if largest > 0.0 and isfinite(largest):
-        frexp(largest, &exponent)
-    # Within +-400 neither the canonical distance nor the bound meets the ends of
-    # float64; outside, every row is decided by the canonical distance alone.
-    p.hopeless = not isfinite(largest) or abs(exponent) > 400
-    reach = 1000 if wide else 100
-    p.scale = 0.0 if p.hopeless else ldexp(1.0, -max(-reach, min(reach, exponent)))
+    p.scale = choose_scale(largest, wide)
+    p.hopeless = p.scale == 0.0
     for panel in prange(p.n_panels, nogil=True, schedule="static", num_threads=threads):
         if p.score_double:
             _pack_panel[double](p, panel, origin, norms, 0.0)
@@ -107,11 +150,16 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
     chain = d
     if p.layout == CENTRES_IN_LANES and d > p.depth_block:
         chain = p.depth_block + (d + p.depth_block - 1) // p.depth_block
+    if p.layout == CSR:
+        # Two chains in each block of entries meet in the total.
+        chain = <int>min(p.longest // 2 + 4, ENTRIES_BLOCK // 2 + 4 + p.longest // ENTRIES_BLOCK)
     # Half the squared norm is summed in double, which only double scores notice.
-    p.alpha = 1.02 * (chain + 8 + (d if p.score_double else 0)) * unit
+    p.alpha = score_error(chain + (d if p.score_double else 0), unit)
     # Relative error of a packed row's squared norm: additions in a lane, then across.
     p.nu = (d + 3.0 if p.layout == ROWS_IN_LANES else (d + p.lanes - 1) // p.lanes + p.lanes + 2.0) * unit
-    p.beta = (d / 8.0 + 12.0) * 2.0**-53
+    if p.layout == CSR:
+        p.nu = (p.longest + 4.0) * 2.0**-53 + 1.01 * unit
+    p.beta = distance_error(d)
     p.eta = (d + 8.0) * 2.0**-126 * max(1.0, p.largest_norm)
     return 0
 

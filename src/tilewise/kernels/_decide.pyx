@@ -9,7 +9,16 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
 from tilewise.kernels._dispatch cimport tw_tile_kernels
-from tilewise.kernels._pass cimport BLAS, ROWS_IN_LANES, assign_pass, offsets_t, score_t, shard_report
+from tilewise.kernels._pass cimport (
+    BLAS,
+    CSR,
+    ROWS_IN_LANES,
+    assign_pass,
+    offsets_t,
+    score_t,
+    shard_report,
+)
+from tilewise.kernels._rows cimport tw_clear_row, tw_scatter_row, tw_widen_row
 
 cdef enum:
     # Candidates that a row is decided among one by one; with more, all centres are compared,
@@ -17,6 +26,7 @@ cdef enum:
     BATCH = 64
     # Rows that share one more walk through the panels.
     AGAIN = 32
+    SQEUCLIDEAN = 1  # of enum tw_sparse_kernel
 
 
 # ---------------------------------------------------------------- bounds
@@ -52,6 +62,32 @@ cdef inline double _canonical(const assign_pass* p, const void* x, ptrdiff_t j) 
     return p.exact.distance_f4(<const float*>x, p.centers + j * p.ldc, p.depth)
 
 
+cdef const void* _open_row(const assign_pass* p, int r, char* ws, const offsets_t* o) noexcept nogil:
+    """All d numbers of row r of the chunk."""
+    if p.layout != CSR:
+        return (<const void**>(ws + o.pointers))[r]
+    tw_scatter_row(p.rows, (<const int64_t*>(ws + o.ids))[r], ws + o.staging)
+    tw_widen_row(p.rows, (<const int64_t*>(ws + o.ids))[r], <double*>(ws + o.wide))
+    return ws + o.staging
+
+
+cdef void _close_row(const assign_pass* p, int r, char* ws, const offsets_t* o) noexcept nogil:
+    if p.layout == CSR:
+        tw_clear_row(p.rows, (<const int64_t*>(ws + o.ids))[r], ws + o.staging)
+
+
+cdef double _distance(const assign_pass* p, int r, const void* x, ptrdiff_t j, char* ws,
+                      const offsets_t* o) noexcept nogil:
+    """Canonical distance of row r of the chunk, x, to centre j; of CSR rows to centres that
+    are sparse too, from what is not zero in both."""
+    cdef const int32_t* starts = <const int32_t*>(ws + o.starts)
+    if p.layout != CSR or p.listed[j] < 0:
+        return _canonical(p, x, j)
+    return p.exact.merged(SQEUCLIDEAN, starts[r + 1] - starts[r], <const int32_t*>(ws + o.columns) + starts[r],
+                          <const double*>(ws + o.wide), p.listed[j], p.listed_columns + j * p.listed_entries,
+                          p.listed_values + j * p.listed_entries)
+
+
 cdef bint _row_is_finite(const assign_pass* p, const void* x) noexcept nogil:
     cdef int l
     for l in range(p.depth):
@@ -63,7 +99,8 @@ cdef bint _row_is_finite(const assign_pass* p, const void* x) noexcept nogil:
     return True
 
 
-cdef int32_t _decide_among_all(const assign_pass* p, const void* x, double* gap) noexcept nogil:
+cdef int32_t _decide_among_all(const assign_pass* p, int r, const void* x, double* gap, char* ws,
+                               const offsets_t* o) noexcept nogil:
     """Lowest index that minimises the canonical distance."""
     cdef double out[BATCH]
     cdef int j, start = 0, count
@@ -73,7 +110,10 @@ cdef int32_t _decide_among_all(const assign_pass* p, const void* x, double* gap)
         count = p.n_clusters - start
         if count > BATCH:
             count = BATCH
-        if p.rows.is_double:
+        if p.layout == CSR:
+            for j in range(count):
+                out[j] = _distance(p, r, x, start + j, ws, o)
+        elif p.rows.is_double:
             p.exact.distances_f8(<const double*>x, p.centers + start * p.ldc, p.ldc, count, p.depth, out)
         else:
             p.exact.distances_f4(<const float*>x, p.centers + start * p.ldc, p.ldc, count, p.depth, out)
@@ -105,15 +145,15 @@ cdef double _limit(const assign_pass* p, double norm, double low, int32_t leader
     return low + own + _error(p, x, c)
 
 
-cdef int32_t _closest_of(const assign_pass* p, const void* x, const int32_t* candidates, int count,
-                         double* gap) noexcept nogil:
+cdef int32_t _closest_of(const assign_pass* p, int r, const void* x, const int32_t* candidates, int count,
+                         double* gap, char* ws, const offsets_t* o) noexcept nogil:
     """The candidate with the least canonical distance, the lowest index in a tie."""
     cdef int i
     cdef int32_t label = -1
     cdef double distance
     gap[0] = INFINITY
     for i in range(count):
-        distance = _canonical(p, x, candidates[i])
+        distance = _distance(p, r, x, candidates[i], ws, o)
         if label < 0 or distance < gap[0] or (distance == gap[0] and candidates[i] < label):
             gap[0] = distance
             label = candidates[i]
@@ -127,7 +167,7 @@ cdef void _collect_scores(const assign_pass* p, int n, const int* which, const s
     cdef const score_t* row
     cdef int j, i
     for i in range(n):
-        row = scores + <ptrdiff_t>which[i] * p.n_clusters
+        row = scores + <ptrdiff_t>which[i] * p.ld_scores
         counts[i] = 0
         for j in range(p.n_clusters):
             if row[j] + half[j] <= limits[i]:
@@ -141,7 +181,7 @@ cdef void _collect_scores(const assign_pass* p, int n, const int* which, const s
 cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, const offsets_t* o,
                       const score_t* limits, double* gaps, shard_report* report) noexcept nogil:
     """Label the rows in which some lane hides candidates behind its best."""
-    cdef const void** pointers = <const void**>(ws + o.pointers)
+    cdef const void* x
     cdef int32_t* label = <int32_t*>(ws + o.label)
     cdef const score_t* packed = <const score_t*>(ws + o.packed)
     cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes
@@ -151,7 +191,7 @@ cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, c
     cdef int counts[AGAIN]
     cdef int i, r
     report.rescanned += n
-    if p.layout == BLAS:
+    if p.layout == BLAS or p.layout == CSR:
         _collect_scores(p, n, which, <const score_t*>(ws + o.scratch), limits, found, counts)
     else:
         for i in range(n):
@@ -165,20 +205,21 @@ cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, c
                               p.panel_vectors, found, counts, BATCH)
     for i in range(n):
         r = which[i]
+        x = _open_row(p, r, ws, o)
         if counts[i] > 0:
-            label[r] = _closest_of(p, pointers[r], found + i * BATCH, counts[i], &gaps[i])
+            label[r] = _closest_of(p, r, x, found + i * BATCH, counts[i], &gaps[i], ws, o)
         else:
-            label[r] = _decide_among_all(p, pointers[r], &gaps[i])
+            label[r] = _decide_among_all(p, r, x, &gaps[i], ws, o)
+        _close_row(p, r, ws, o)
 
 
-cdef int32_t _decide(const assign_pass* p, int r, char* ws, const offsets_t* o, const score_t* best,
+cdef int32_t _decide(const assign_pass* p, int r, const void* x, char* ws, const offsets_t* o, const score_t* best,
                      const score_t* second, double norm, double* gap, score_t* again,
                      shard_report* report) noexcept nogil:
     """Label of row r that the certificate leaves open; best, second are (lanes).
 
     -1 if a lane hides candidates: those at or below `again` then have to be listed.
     """
-    cdef const void* x = (<const void**>(ws + o.pointers))[r]
     cdef const void* ordinal = ws + o.ordinal + r * p.tile.vector_bytes
     cdef int32_t found[64]
     cdef double limit, low = INFINITY
@@ -191,7 +232,7 @@ cdef int32_t _decide(const assign_pass* p, int r, char* ws, const offsets_t* o, 
                 lead = lane
     if lead < 0:
         report.rescanned += 1
-        return _decide_among_all(p, x, gap)
+        return _decide_among_all(p, r, x, gap, ws, o)
     limit = _limit(p, norm, low, <int32_t>(_ordinal(p, ordinal, lead) * p.lanes + lead))
     for lane in range(p.lanes):
         if not second[lane] > limit:
@@ -201,11 +242,11 @@ cdef int32_t _decide(const assign_pass* p, int r, char* ws, const offsets_t* o, 
         if best[lane] <= limit:
             found[count] = <int32_t>(_ordinal(p, ordinal, lane) * p.lanes + lane)
             count += 1
-    return _closest_of(p, x, found, count, gap)
+    return _closest_of(p, r, x, found, count, gap, ws, o)
 
 
-cdef int32_t _decide_in_lane(const assign_pass* p, const void* x, double norm, double low,
-                             double following, int64_t leader, double* gap,
+cdef int32_t _decide_in_lane(const assign_pass* p, int r, const void* x, char* ws, const offsets_t* o,
+                             double norm, double low, double following, int64_t leader, double* gap,
                              shard_report* report) noexcept nogil:
     """The same where a row has one lane of its own."""
     report.undecided += 1
@@ -214,7 +255,7 @@ cdef int32_t _decide_in_lane(const assign_pass* p, const void* x, double norm, d
             gap[0] = _canonical(p, x, leader)
             return <int32_t>leader
     report.rescanned += 1
-    return _decide_among_all(p, x, gap)
+    return _decide_among_all(p, r, x, gap, ws, o)
 
 
 cdef inline int64_t _ordinal(const assign_pass* p, const void* ordinal, int lane) noexcept nogil:
@@ -240,7 +281,7 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
                   score_t* second, shard_report* report) noexcept nogil:
     """Renew the bounds of the scored rows; decide what the certificate left open."""
     cdef const tw_tile_kernels* k = p.tile
-    cdef const void** pointers = <const void**>(ws + o.pointers)
+    cdef const void* x
     cdef const int64_t* ids = <const int64_t*>(ws + o.ids)
     cdef score_t* norms = <score_t*>(ws + o.norms)
     cdef score_t* band = <score_t*>(ws + o.band)
@@ -265,20 +306,22 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
         if label[r] >= 0:
             continue
         norm = norms[r]
-        if not isfinite(norm) and not _row_is_finite(p, pointers[r]):
+        x = _open_row(p, r, ws, o)
+        if not isfinite(norm) and not _row_is_finite(p, x):
             if report.bad_row < 0 or ids[r] < report.bad_row:
                 report.bad_row = ids[r]
             label[r] = 0
             gap = INFINITY
         elif in_lane:
-            label[r] = _decide_in_lane(p, pointers[r], norm, best[r], second[r],
+            label[r] = _decide_in_lane(p, r, x, ws, o, norm, best[r], second[r],
                                        _ordinal(p, ws + o.ordinal, r), &gap, report)
         else:
-            label[r] = _decide(p, r, ws, o, best + r * p.lanes, second + r * p.lanes, norm, &gap,
+            label[r] = _decide(p, r, x, ws, o, best + r * p.lanes, second + r * p.lanes, norm, &gap,
                                &limits[n_again], report)
             if label[r] < 0:
                 again[n_again] = r
                 n_again += 1
+        _close_row(p, r, ws, o)
         # The best score need not be its centre's; such a row is nearly a tie and will be
         # scored again.
         upper[r] = _rounded_up(sqrt(gap))

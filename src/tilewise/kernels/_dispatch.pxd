@@ -1,8 +1,24 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 
 
 cdef extern from "c/tw_kernels.h" nogil:
+    ctypedef struct tw_near:
+        void* scores
+        void* indices
+        ptrdiff_t stride
+        void* limits
+        int32_t* counts
+        int32_t* triggers
+        const void* norms
+        int k
+        int room
+        double alpha
+        double beta
+        double eta
+        double nu
+        double largest_norm
+
     ctypedef struct tw_tile_kernels:
         int vector_bytes
         int tile_rows
@@ -32,6 +48,10 @@ cdef extern from "c/tw_kernels.h" nogil:
                          float*, float*) noexcept nogil
         void (*scan_f4)(int, int, const float*, ptrdiff_t, const float*,
                         float*, float*, int32_t*) noexcept nogil
+        void (*csr_scores_f4)(int, const int32_t*, const int32_t*, const float*, ptrdiff_t, const float*,
+                              int, int, float*, ptrdiff_t) noexcept nogil
+        void (*csr_scores_f8)(int, const int32_t*, const int32_t*, const double*, ptrdiff_t, const double*,
+                              int, int, double*, ptrdiff_t) noexcept nogil
         void (*collect_f8)(int, const double* const*, const double*, int, int, const double*, int, int,
                            int32_t*, int*, int) noexcept nogil
         void (*bands_f8)(int, const double*, double, double, double, double*) noexcept nogil
@@ -55,6 +75,19 @@ cdef extern from "c/tw_kernels.h" nogil:
                                 float*, float*) noexcept nogil
         void (*pack_lanes_f8f8)(int, int, const double* const*, const double*, double,
                                 double*, double*) noexcept nogil
+        void (*pack_panel_f4f4)(int, int, const float* const*, const float*, float, float*, int) noexcept nogil
+        void (*pack_panel_f4f8)(int, int, const float* const*, const double*, double, double*, int) noexcept nogil
+        void (*pack_panel_f8f4)(int, int, const double* const*, const double*, double, float*, int) noexcept nogil
+        void (*pack_panel_f8f8)(int, int, const double* const*, const double*, double, double*, int) noexcept nogil
+        int (*select_f4)(const float*, int, int, int, int, const float*, int, int, int32_t,
+                         const tw_near*, float*) noexcept nogil
+        int (*select_f8)(const double*, int, int, int, int, const double*, int, int, int64_t,
+                         const tw_near*, double*) noexcept nogil
+        void (*compact_f4)(const tw_near*, int) noexcept nogil
+        void (*compact_f8)(const tw_near*, int) noexcept nogil
+        void (*feed_f8)(const tw_near*, int, const double*, int, int64_t) noexcept nogil
+        float (*extent_f4)(const float* const*, int, int, const float*) noexcept nogil
+        double (*extent_f8)(const double* const*, int, int, const double*) noexcept nogil
         int (*open_rows)(int, int64_t, const int32_t*, float*, float*, const float*, float,
                          float, int32_t, int64_t*) noexcept nogil
         int (*plausible)(const float*, const float*, ptrdiff_t, int, int, double, int*) noexcept nogil
@@ -76,18 +109,91 @@ cdef extern from "c/tw_kernels.h" nogil:
                                     double*) noexcept nogil
         void (*distances_lanes_f4)(const float* const*, const double*, ptrdiff_t, int, int, double*) noexcept nogil
         void (*distances_lanes_f8)(const double* const*, const double*, ptrdiff_t, int, int, double*) noexcept nogil
+        void (*between_f4)(const float*, const float* const*, int, int, double*) noexcept nogil
+        void (*between_f8)(const double*, const double* const*, int, int, double*) noexcept nogil
         void (*accumulate_f4)(const float*, const double*, double, int, double*) noexcept nogil
         void (*distances_picked_f8)(const double*, const double*, ptrdiff_t, const int*, int, int,
                                     double*) noexcept nogil
         void (*accumulate_f8)(const double*, const double*, double, int, double*) noexcept nogil
         void (*moments_f4)(const float* const*, int, int, double*, double*, double*) noexcept nogil
+        void (*distances_pairs_f4)(const float* const*, const double* const*, int, int, double*) noexcept nogil
         void (*moments_f8)(const double* const*, int, int, double*, double*, double*) noexcept nogil
         int (*near_rows)(int, int64_t, const int32_t*, const double*, const double*, int64_t*) noexcept nogil
         void (*add_gains)(int, int, const double*, const double*, const double*, double*, uint16_t*) noexcept nogil
+        void (*distances_pairs_f8)(const double* const*, const double* const*, int, int, double*) noexcept nogil
+        void (*csr_panels)(int, int, const int32_t*, const int32_t*, const double*, ptrdiff_t, const double*,
+                           int, int, double*, ptrdiff_t) noexcept nogil
+        void (*csr_index)(int, int, const int32_t*, const double*, const int32_t*, const int32_t*,
+                          const double*, double*) noexcept nogil
+        int (*finish_f4)(int, int, double, const double*, const double*, double, float*, uint8_t*,
+                         int32_t*) noexcept nogil
+        int (*finish_f8)(int, int, double, const double*, const double*, double, double*, uint8_t*,
+                         int32_t*) noexcept nogil
+        double (*merged)(int, int, const int32_t*, const double*, int, const int32_t*,
+                         const double*) noexcept nogil
+
+
+cdef extern from "c/tw_pair.h" nogil:
+    cdef enum:
+        TW_PAIR_DEPTH
+        TW_PAIR_TILE
+        TW_SQUARES
+        TW_PRODUCTS
+        TW_GAPS
+        TW_LARGEST
+        TW_WEIGHTED_SQUARES
+        TW_WEIGHTED_GAPS
+        TW_WEIGHTED_LARGEST
+        TW_CANBERRA
+        TW_BRAYCURTIS
+        TW_UNEQUAL
+        TW_KNOWN_SQUARES
+        TW_WHOLE_POWERS
+        TW_POWERS
+        TW_AS_IT_IS
+        TW_ROOT
+        TW_POWER_ROOT
+        TW_DIVIDED
+        TW_HALF_TO_TWO
+
+    ctypedef struct tw_pair_job:
+        int kind
+        int finish
+        int depth
+        int n_rows
+        int n_columns
+        int group
+        const void* rows
+        ptrdiff_t row_step
+        const void* others
+        ptrdiff_t other_step
+        const void* panels
+        const double* weights
+        const float* origin
+        float trusted
+        double power
+        double divisor
+        void* scratch
+        float* packed
+        const float* norms
+        void* out
+        ptrdiff_t out_step
+        int out_double
+        int turned
+        int streaming
+
+    ctypedef struct tw_pair_kernels:
+        int vector_bytes
+        void (*pack_f4)(int, int, const float*, ptrdiff_t, const float*, float*, float*) noexcept nogil
+        void (*pack_f8)(int, int, const double*, ptrdiff_t, double*) noexcept nogil
+        void (*fill_f4)(const tw_pair_job*) noexcept nogil
+        void (*fill_f8)(const tw_pair_job*) noexcept nogil
+        void (*normalize_f8)(int, int, double*, ptrdiff_t, char*) noexcept nogil
 
 
 cdef const tw_tile_kernels* tile_kernels(str isa) except NULL
 cdef const tw_exact_kernels* exact_kernels(str isa) except NULL
+cdef const tw_pair_kernels* pair_kernels(str isa) except NULL
 cdef int usable_threads(int wanted) noexcept nogil
 cdef int enter_loop(int wanted) noexcept nogil
 cdef void leave_loop() noexcept nogil

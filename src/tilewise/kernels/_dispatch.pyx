@@ -8,18 +8,23 @@ cdef extern from "c/tw_cpu.h" nogil:
 cdef extern from *:
     """
     #include "c/tw_kernels.h"
+    #include "c/tw_pair.h"
     #if defined(__x86_64__) || defined(__i386__)
     #define TW_IS_X86 1
     extern const tw_tile_kernels tw_tile_sse2, tw_tile_avx2, tw_tile_avx512;
     extern const tw_exact_kernels tw_exact_sse2, tw_exact_avx2, tw_exact_avx512;
+    extern const tw_pair_kernels tw_pair_sse2, tw_pair_avx2, tw_pair_avx512;
     static const tw_tile_kernels *const tw_tiles[] = {&tw_tile_sse2, &tw_tile_avx2, &tw_tile_avx512};
     static const tw_exact_kernels *const tw_exacts[] = {&tw_exact_sse2, &tw_exact_avx2, &tw_exact_avx512};
+    static const tw_pair_kernels *const tw_pairs[] = {&tw_pair_sse2, &tw_pair_avx2, &tw_pair_avx512};
     #else
     #define TW_IS_X86 0
     extern const tw_tile_kernels TW_JOIN(tw_tile, TW_BASELINE);
     extern const tw_exact_kernels TW_JOIN(tw_exact, TW_BASELINE);
+    extern const tw_pair_kernels TW_JOIN(tw_pair, TW_BASELINE);
     static const tw_tile_kernels *const tw_tiles[] = {&TW_JOIN(tw_tile, TW_BASELINE)};
     static const tw_exact_kernels *const tw_exacts[] = {&TW_JOIN(tw_exact, TW_BASELINE)};
+    static const tw_pair_kernels *const tw_pairs[] = {&TW_JOIN(tw_pair, TW_BASELINE)};
     #endif
     #define TW_STRING2(x) #x
     #define TW_STRING(x) TW_STRING2(x)
@@ -36,6 +41,7 @@ cdef extern from *:
     """
     const tw_tile_kernels* const* tw_tiles
     const tw_exact_kernels* const* tw_exacts
+    const tw_pair_kernels* const* tw_pairs
     const char* TW_BASELINE_NAME "TW_STRING(TW_BASELINE)"
     int TW_IS_X86
     int tw_omp_max_threads() nogil
@@ -150,3 +156,7 @@ cdef const tw_tile_kernels* tile_kernels(str isa) except NULL:
 
 cdef const tw_exact_kernels* exact_kernels(str isa) except NULL:
     return tw_exacts[_position(isa)]
+
+
+cdef const tw_pair_kernels* pair_kernels(str isa) except NULL:
+    return tw_pairs[_position(isa)]

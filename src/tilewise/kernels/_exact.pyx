@@ -3,29 +3,34 @@
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 from tilewise.kernels._dispatch cimport exact_kernels, tw_exact_kernels, usable_threads
-from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_rows
+from tilewise.kernels._rows cimport (
+    Rows,
+    address,
+    tw_clear_row,
+    tw_fetch_rows,
+    tw_rows,
+    tw_scatter_row,
+)
 
 cdef enum:
     # Rows fetched, and for moments merged, at a time. Part of the order of additions of the
     # moments, hence fixed: 128 rows of 784 doubles fit an L2 of 1 MiB.
     BLOCK = 128
+    # CSR rows at a time; between two uses their buffers hold zeros.
+    SPARSE_BLOCK = 4
 
 
 cdef struct exact_pass:
     const tw_rows* rows
     const tw_exact_kernels* exact
     int64_t shard_rows
-    int64_t first           # the matrix: rows first .. first + n_rows
-    int64_t n_rows
     ptrdiff_t step
     const double* centers
     ptrdiff_t ldc
-    int n_clusters
     const int32_t* labels
     const double* weights
     double* out
@@ -36,7 +41,7 @@ cdef struct exact_pass:
 
 cdef object _staging(exact_pass* p, int threads):
     p.step = (p.rows.depth + 7) // 8 * 8
-    p.staging_bytes = 0 if p.rows.direct else BLOCK * p.step * 8
+    p.staging_bytes = 0 if p.rows.direct else (SPARSE_BLOCK if p.rows.offsets != NULL else BLOCK) * p.step * 8
     buffer = np.zeros(max(1, p.staging_bytes * threads), dtype=np.uint8)
     p.staging = <char*>address(buffer)
     return buffer
@@ -77,6 +82,36 @@ cdef void _own_shard(const exact_pass* p, int64_t shard, int thread) noexcept no
     p.sums[shard] = total
 
 
+cdef void _own_shard_sparse(const exact_pass* p, int64_t shard, int thread) noexcept nogil:
+    """The same, without writing the zeros of every row."""
+    cdef const void* pointers[SPARSE_BLOCK]
+    cdef const double* own[SPARSE_BLOCK]
+    cdef double gaps[SPARSE_BLOCK]
+    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows
+    cdef int r, count
+    cdef double total = 0.0
+    if stop > p.rows.n_rows:
+        stop = p.rows.n_rows
+    for r in range(SPARSE_BLOCK):
+        pointers[r] = p.staging + thread * p.staging_bytes + r * p.step * 8
+    while first < stop:
+        count = SPARSE_BLOCK if stop - first > SPARSE_BLOCK else <int>(stop - first)
+        for r in range(count):
+            own[r] = p.centers + p.labels[first + r] * p.ldc
+            tw_scatter_row(p.rows, first + r, <void*>pointers[r])
+        if p.rows.is_double:
+            p.exact.distances_pairs_f8(<const double* const*>pointers, own, count, p.rows.depth, gaps)
+        else:
+            p.exact.distances_pairs_f4(<const float* const*>pointers, own, count, p.rows.depth, gaps)
+        for r in range(count):
+            tw_clear_row(p.rows, first + r, <void*>pointers[r])
+            if p.out != NULL:
+                p.out[first + r] = gaps[r]
+            total += gaps[r] * p.weights[first + r] if p.weights != NULL else gaps[r]
+        first += count
+    p.sums[shard] = total
+
+
 def own_distances(Rows rows, const double[:, ::1] centers, const int32_t[::1] labels, *,
                   const double[::1] weights=None, double[::1] out=None, str isa,
                   int64_t shard_rows, int n_threads):
@@ -107,70 +142,13 @@ def own_distances(Rows rows, const double[:, ::1] centers, const int32_t[::1] la
     p.sums = &sums[0]
     _kept = _staging(&p, n_threads)
     for s in prange(n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-        _own_shard(&p, s, threadid())
+        if p.rows.offsets != NULL:
+            _own_shard_sparse(&p, s, threadid())
+        else:
+            _own_shard(&p, s, threadid())
     for s in range(n_shards):
         total += sums[s]
     return total
-
-
-# ---------------------------------------------------------------- the whole matrix
-
-
-ctypedef fused out_t:
-    float
-    double
-
-
-cdef void _matrix_rows(const exact_pass* p, int64_t shard, int thread, out_t* out, ptrdiff_t ldo,
-                       bint squared) noexcept nogil:
-    cdef const void* pointers[BLOCK]
-    cdef double gaps[64]
-    cdef int64_t first = p.first + shard * p.shard_rows, stop = first + p.shard_rows
-    cdef int r, count, j, start, width
-    if stop > p.first + p.n_rows:
-        stop = p.first + p.n_rows
-    while first < stop:
-        count = BLOCK if stop - first > BLOCK else <int>(stop - first)
-        tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
-        start = 0
-        while start < p.n_clusters:
-            width = p.n_clusters - start
-            if width > 64:
-                width = 64
-            for r in range(count):
-                if p.rows.is_double:
-                    p.exact.distances_f8(<const double*>pointers[r], p.centers + start * p.ldc, p.ldc,
-                                         width, p.rows.depth, gaps)
-                else:
-                    p.exact.distances_f4(<const float*>pointers[r], p.centers + start * p.ldc, p.ldc,
-                                         width, p.rows.depth, gaps)
-                for j in range(width):
-                    out[(first - p.first + r) * ldo + start + j] = <out_t>(gaps[j] if squared else sqrt(gaps[j]))
-            start += width
-        first += count
-
-
-def distance_matrix(Rows rows, int64_t first, const double[:, ::1] centers, out_t[:, ::1] out, *, bint squared,
-                    str isa, int64_t shard_rows, int n_threads):
-    """out (m, k) = canonical distances of the m rows from `first` on to padded centres (k, ldc)."""
-    cdef exact_pass p
-    cdef int64_t n = out.shape[0], s, n_shards = (n + shard_rows - 1) // shard_rows
-    cdef int threads = usable_threads(n_threads)
-    if first < 0 or first + n > rows.c.n_rows or out.shape[1] != centers.shape[0]:
-        raise ValueError("out does not have one row per row and one column per centre")
-    if out.shape[0] == 0 or out.shape[1] == 0:
-        return
-    p.rows = &rows.c
-    p.exact = exact_kernels(isa)
-    p.shard_rows = shard_rows
-    p.first = first
-    p.n_rows = n
-    p.centers = &centers[0, 0]
-    p.ldc = centers.shape[1]
-    p.n_clusters = <int>centers.shape[0]
-    _kept = _staging(&p, n_threads)
-    for s in prange(n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-        _matrix_rows[out_t](&p, s, threadid(), &out[0, 0], out.shape[1], squared)
 
 
 # ---------------------------------------------------------------- column moments
@@ -210,11 +188,13 @@ def column_moments(Rows rows, *, str isa, int64_t shard_rows, int n_threads):
     """Mean, sum of squared deviations and largest magnitude of each column.
 
     Blocks and shards are merged by the update of Chan, Golub and LeVeque (1979), so the
-    variance does not suffer when the mean is large.
+    variance does not suffer when the mean is large. CSR rows have `_csr.column_moments`.
     """
     cdef exact_pass p
     cdef int64_t n = rows.c.n_rows, s, n_shards = (n + shard_rows - 1) // shard_rows
     cdef int threads = usable_threads(n_threads), d = rows.c.depth
+    if rows.is_sparse:
+        raise ValueError("these are the moments of dense rows")
     p.rows = &rows.c
     p.exact = exact_kernels(isa)
     p.shard_rows = shard_rows

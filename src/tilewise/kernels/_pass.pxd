@@ -13,7 +13,7 @@ cdef struct assign_pass:
     const tw_exact_kernels* exact
     int depth
     int n_clusters
-    int layout              # CENTRES_IN_LANES, ROWS_IN_LANES or BLAS
+    int layout              # CENTRES_IN_LANES, ROWS_IN_LANES, BLAS or CSR
     int score_double        # type of the scores: 0 float, 1 double
     int lanes
     int64_t shard_rows
@@ -22,12 +22,19 @@ cdef struct assign_pass:
     int n_panels
     int panels_per_block
     int depth_block
+    int64_t longest         # CSR: stored values of the longest row
+    int entries             # CSR: stored values that fit the workspace
+    ptrdiff_t ld_scores     # BLAS, CSR: length of a row of scores in memory
     # centres
     void* packed            # panels or groups, in the type of the scores
     void* row_major         # (k, depth), negated, in the type of the scores
     void* half_norms        # (k) in the type of the scores
     double* centers         # (k, ldc), canonical
     ptrdiff_t ldc
+    int listed_entries      # CSR: room for the numbers other than zero of one centre
+    int32_t* listed         # (k) how many there are, or -1 for more
+    int32_t* listed_columns  # (k, listed_entries)
+    double* listed_values
     double* norms           # (k) upper bounds of the scaled norms
     void* origin            # (depth) in the wider of data and scores
     double scale
@@ -72,6 +79,7 @@ cdef enum:
     CENTRES_IN_LANES = 0
     ROWS_IN_LANES = 1
     BLAS = 2
+    CSR = 3
 
 
 # Where the parts of one thread's workspace start, in bytes.
@@ -80,7 +88,10 @@ cdef struct offsets_t:
     ptrdiff_t pointers
     ptrdiff_t ahead
     ptrdiff_t staging
-    ptrdiff_t packed
+    ptrdiff_t packed        # packed rows; CSR: the values of the entries
+    ptrdiff_t starts        # CSR: where the entries of each row start
+    ptrdiff_t columns       # CSR: column of each entry
+    ptrdiff_t wide          # CSR: values of one row in double
     ptrdiff_t norms
     ptrdiff_t band
     ptrdiff_t best
@@ -99,3 +110,11 @@ cdef struct offsets_t:
 ctypedef fused score_t:
     float
     double
+
+
+# Rows of the workspace for so many rows of data: whole register tiles.
+cdef inline ptrdiff_t padded_rows(const assign_pass* p, ptrdiff_t count) noexcept nogil:
+    cdef ptrdiff_t step = p.tile.tile_rows
+    if p.layout == ROWS_IN_LANES:
+        step = p.tile.row_panel_vectors * p.lanes
+    return (count + step - 1) // step * step

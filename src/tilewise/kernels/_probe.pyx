@@ -6,6 +6,34 @@ import numpy as np
 
 from cython.parallel cimport prange
 
+cdef extern from *:
+    """
+    /* Both store the same value all over, 64 bytes at a time; a value that is no repeated byte
+       keeps compilers from calling memset instead. */
+    typedef double tw_probe_line __attribute__((vector_size(16)));
+    static void tw_probe_plain(double *to, ptrdiff_t n, double value) {
+        const tw_probe_line v = {value, value};
+        for (ptrdiff_t i = 0; i + 8 <= n; i += 8)
+            for (int j = 0; j < 8; j += 2) *(tw_probe_line *)(to + i + j) = v;
+    }
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #define TW_PROBE_STREAMS 1
+    static void tw_probe_streamed(double *to, ptrdiff_t n, double value) {
+        const __m128d v = _mm_set1_pd(value);
+        for (ptrdiff_t i = 0; i + 8 <= n; i += 8)
+            for (int j = 0; j < 8; j += 2) _mm_stream_pd(to + i + j, v);
+        _mm_sfence();
+    }
+    #else
+    #define TW_PROBE_STREAMS 0
+    #define tw_probe_streamed tw_probe_plain
+    #endif
+    """
+    const bint TW_PROBE_STREAMS
+    void tw_probe_plain(double* to, Py_ssize_t n, double value) noexcept nogil
+    void tw_probe_streamed(double* to, Py_ssize_t n, double value) noexcept nogil
+
 from tilewise.kernels._dispatch cimport tile_kernels, tw_tile_kernels
 
 
@@ -45,6 +73,31 @@ def stream_gbs(int threads=1, Py_ssize_t size=256 * 2**20):
             total += _sum(&values[t * part], part)
         best = min(best, time.perf_counter() - start)
     return items * 8 / best / 1e9
+
+
+def store_gbs(int threads=1, bint streaming=False, Py_ssize_t size=256 * 2**20):
+    """Billions of bytes per second that the threads together write to memory touched before.
+
+    Plain stores read each line first; streaming ones go past the caches. None where this
+    build has no streaming stores.
+    """
+    if streaming and not TW_PROBE_STREAMS:
+        return None
+    # Whole lines for each thread, from the start of a line: streaming stores must be aligned.
+    cdef Py_ssize_t part = size // 64 // threads * 8, t
+    buffer = np.ones(part * threads + 8)
+    skip = -buffer.ctypes.data % 64 // 8
+    cdef double[::1] values = buffer[skip : skip + part * threads]
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        for t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+            if streaming:
+                tw_probe_streamed(&values[t * part], part, 1.5)
+            else:
+                tw_probe_plain(&values[t * part], part, 1.5)
+        best = min(best, time.perf_counter() - start)
+    return part * threads * 8 / best / 1e9
 
 
 cdef double _sum(const double* values, Py_ssize_t n) noexcept nogil:

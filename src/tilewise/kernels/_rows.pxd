@@ -1,5 +1,5 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 
 cdef extern from "c/tw_rows.h" nogil:
@@ -20,6 +20,14 @@ cdef extern from "c/tw_rows.h" nogil:
 
     void tw_fetch_rows(const tw_rows* rows, const int64_t* ids, int64_t first, int count,
                        const void** pointers, void* staging, ptrdiff_t step)
+    void tw_scatter_row(const tw_rows* rows, int64_t row, void* to)
+    void tw_widen_row(const tw_rows* rows, int64_t row, double* to)
+    void tw_clear_row(const tw_rows* rows, int64_t row, void* to)
+    void tw_pack_entries_f4(const tw_rows* rows, const int64_t* ids, int count, double scale, int32_t* starts,
+                            int32_t* columns, float* values, float* norms)
+    void tw_pack_entries_f8(const tw_rows* rows, const int64_t* ids, int count, double scale, int32_t* starts,
+                            int32_t* columns, double* values, double* norms)
+    int64_t tw_row_start(const tw_rows* rows, int64_t row)
 
 
 cdef class Rows:
@@ -27,6 +35,7 @@ cdef class Rows:
     cdef object _keep
     cdef readonly object source
     cdef readonly bint is_sparse
+    cdef readonly int64_t longest
 
 
 # Where the first item of an array stands. The caller keeps the array.

@@ -3,8 +3,47 @@
 import numpy as np
 import scipy.sparse as sp
 
+from libc.stdint cimport int32_t, int64_t
+
 _KINDS = {"f2": 0, "f4": 1, "f8": 2, "i1": 3, "i2": 4, "i4": 5, "i8": 6,
           "u1": 7, "u2": 8, "u4": 9, "u8": 10, "b1": 7}
+
+
+ctypedef fused column_t:
+    int32_t
+    int64_t
+
+
+def _is_canonical(const int64_t[::1] offsets, const column_t[::1] columns):
+    """Whether the columns of every row rise strictly."""
+    cdef Py_ssize_t i
+    cdef int64_t e, wrong = 0
+    with nogil:
+        for i in range(offsets.shape[0] - 1):
+            for e in range(offsets[i] + 1, offsets[i + 1]):
+                wrong += columns[e] <= columns[e - 1]
+            if wrong:
+                break
+    return wrong == 0
+
+
+def _canonical(offsets, columns, values, dtype):
+    """The same matrix with sorted columns and duplicates added up in stored order."""
+    n = offsets.size - 1
+    stored = int(offsets[n])
+    owner = np.repeat(np.arange(n), np.diff(offsets))
+    order = np.lexsort((columns[:stored], owner))  # stable
+    owner, columns, values = owner[order], columns[:stored][order], values[:stored][order]
+    new = np.ones(stored, dtype=bool)
+    new[1:] = (np.diff(owner) != 0) | (np.diff(columns) != 0)
+    if not new.all():
+        merged = np.zeros(np.count_nonzero(new), dtype=dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.add.at(merged, np.cumsum(new) - 1, values)
+        columns, values = columns[new], merged
+        counts = np.bincount(owner[new], minlength=n)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(offsets.dtype)
+    return offsets, np.ascontiguousarray(columns), np.ascontiguousarray(values)
 
 
 cdef class Rows:
@@ -22,6 +61,10 @@ cdef class Rows:
 
     Notes
     -----
+    The kernels see a CSR matrix whose columns rise within each row and occur once: where X has
+    them otherwise, indices and values are copied once. Duplicate entries add up in the order
+    in which they are stored, as they do in ``X.toarray()``.
+
     Types without a kernel of their own (long double, Python objects) are converted once,
     whole. Stored values of a CSR matrix that are neither float32 nor float64 are as well.
     """
@@ -58,6 +101,10 @@ cdef class Rows:
             offsets = self._index_array(X.indptr)
             columns = self._index_array(X.indices)
             self._check_structure(X, offsets, columns, values)
+            if not _is_canonical(np.asarray(offsets, dtype=np.int64), columns):
+                offsets, columns, values = _canonical(offsets, columns, values, self.dtype)
+                self.c.kind = _KINDS["f8" if values.dtype == np.float64 else "f4"]
+            self.longest = int(np.diff(offsets).max(initial=0))
             self._keep = (values, offsets, columns)
             self.c.offsets, self.c.offset_bytes = address(offsets), offsets.itemsize
             self.c.columns, self.c.column_bytes = address(columns), columns.itemsize
@@ -100,6 +147,14 @@ cdef class Rows:
     def n_features(self):
         """Number of columns."""
         return self.c.depth
+
+    @property
+    def density(self):
+        """Share of the entries that are stored; 1 for a dense array."""
+        size = self.c.n_rows * self.c.depth
+        if not self.is_sparse or not size:
+            return 1.0
+        return tw_row_start(&self.c, self.c.n_rows) / <double>size
 
     @property
     def dtype(self):

@@ -1,13 +1,18 @@
 """What the machine is, and what a run on it uses.
 
 What enters: facts (from the operating system, or recorded) and the shape of the work. What
-leaves: a frozen `Plan` with every size that a run uses and the reason for each. Planning is
-arithmetic: it measures nothing and gives the same plan for the same facts.
+leaves: a frozen `Plan` or `PairPlan` with every size that a run uses and the reason for each.
+Planning is arithmetic: it measures nothing and gives the same plan for the same facts.
 """
 
 from tilewise.plan.machine import Fact, Machine, detect, machine
+from tilewise.plan.neighbors import NeighborPlan, plan_neighbors
+from tilewise.plan.pairs import PairPlan, plan_pairs
 from tilewise.plan.plan import Plan, plan
 from tilewise.plan.shards import exact_shard_rows
 from tilewise.plan.threads import n_threads
 
-__all__ = ["Fact", "Machine", "Plan", "detect", "exact_shard_rows", "machine", "n_threads", "plan"]
+__all__ = [
+    "Fact", "Machine", "NeighborPlan", "PairPlan", "Plan", "detect", "exact_shard_rows",
+    "machine", "n_threads", "plan", "plan_neighbors", "plan_pairs",
+]  # fmt: skip

@@ -36,7 +36,7 @@ _L2_CHUNK_SHARE = 0.6
 # 30 % faster than half of it).
 _L2_SHORT_CHUNK_SHARE = 0.0625
 # Beyond these, longer chunks gain nothing (measured on shapes from 64 x 256 to 768 x 4096).
-_MOST_CHUNK_ROWS = {"centres-in-lanes": 384, "rows-in-lanes": 4096, "blas": 1024}
+_MOST_CHUNK_ROWS = {"centres-in-lanes": 384, "rows-in-lanes": 4096, "blas": 1024, "csr": 4096}
 # Panels that all tiles of a chunk meet before the next ones: few, so that they stay close,
 # but more than one, so that a tile of rows is fetched once for several (measured: 1, 2 and 4
 # are within 5 %).
@@ -46,6 +46,14 @@ _PANELS_PER_BLOCK = 2
 # Measured on patches: 64 costs 1 % of speed against 256 and leaves a third of the doubts.
 _DEPTH_BLOCK = 64
 _LONG_ROW = 96
+# CSR rows with up to this share of stored entries are scored entry by entry (measured: from 60
+# x 20 to 10,000 x 100 both ways take equally long at a share of 0.3 to 0.5).
+SPARSE_DENSITY = 0.3
+# As the kernels have it: entries per running score, and entries per chunk.
+_ENTRIES_BLOCK = 64
+_ENTRIES = 65536
+# Share of L2 for the centres that the entries of a chunk meet.
+_L2_PANEL_SHARE = 0.75
 # Sums of shards that wait to be merged, per thread.
 _SUMS_BYTES = 8 * 2**20
 # Multiply-adds between two looks for Ctrl-C, per thread: about a quarter of a second.
@@ -83,7 +91,7 @@ class Plan:
         Type in which candidates are ranked. Labels do not depend on it.
     engine : {"fused", "blas"}
         Scores made and consumed in registers, or one BLAS product per chunk.
-    layout : {"centres-in-lanes", "rows-in-lanes", "blas"}
+    layout : {"centres-in-lanes", "rows-in-lanes", "blas", "csr"}
         What lies side by side in a vector.
     isa : str
         Instruction set of the kernels.
@@ -174,6 +182,7 @@ def plan(
     machine: Machine | None = None,
     direct: bool = True,
     score_dtype: Any = None,
+    density: float | None = None,
 ) -> Plan:
     """Choose every size of a K-Means run.
 
@@ -196,6 +205,9 @@ def plan(
         Whether rows can be read where they stand, without a staging buffer.
     score_dtype : dtype, optional
         Type of the scores; float32 by default.
+    density : float, optional
+        Share of the entries that are stored, for CSR rows. Sparse enough, they are scored
+        entry by entry (layout "csr"); else, and without it, as dense rows.
 
     Returns
     -------
@@ -223,7 +235,7 @@ def plan(
         raise ValueError(f'chunk_size={chunk_size!r} is neither "auto" nor a whole number.')
     key = (
         id(here), n, d, k, np.dtype(dtype), threads, n_threads is None, chunk_size, engine,
-        direct, None if score_dtype is None else np.dtype(score_dtype),
+        direct, None if score_dtype is None else np.dtype(score_dtype), density,
     )  # fmt: skip
     found = _RECENT.get(key)
     if found is None:
@@ -239,6 +251,7 @@ def plan(
             engine,
             direct,
             score_dtype,
+            density,
         )
         if len(_RECENT) >= _MOST_RECENT:
             _RECENT.clear()
@@ -256,6 +269,7 @@ _MOST_RECENT = 256
 def _plan(
     here: Machine, n: int, d: int, k: int, dtype: Any, available: Fact, asked: bool,
     chunk_size: int | str, engine: str, direct: bool, score_dtype: Any,
+    density: float | None,
 ) -> Plan:  # fmt: skip
     data_type = "float32" if np.dtype(dtype).newbyteorder("=") == np.float32 else "float64"
     scores = "float32" if score_dtype is None else np.dtype(score_dtype).name
@@ -270,11 +284,13 @@ def _plan(
     layout = (
         "blas"
         if chosen == "blas"
+        else "csr"
+        if density is not None and density <= _most_density(d)
         else "rows-in-lanes"
         if d <= ROWS_IN_LANES_DEPTH
         else "centres-in-lanes"
     )
-    why["engine"] = _engine_reason(chosen, layout, d)
+    why["engine"] = _engine_reason(chosen, layout, d, density)
     why["scores"] = (
         f"{scores} in vectors of {lanes}; rows that rounding could decide are settled in "
         "float64, so labels do not depend on it."
@@ -290,9 +306,17 @@ def _plan(
     why["tile"] = (
         f"{tile_rows} rows x {panel_columns} centres: as many running scores as registers hold."
     )
+    # What a row is to the kernels: its stored entries, with their columns, or all numbers.
+    width = d
+    if layout == "csr":
+        width = max(1, math.ceil(density * d))
+        panel_columns = lanes * _csr_vectors(k, d, lanes, item, here.l2_bytes.value)
+        why["tile"] = f"one row x {panel_columns} centres, entry by entry."
 
     # L1
     depth_block = _DEPTH_BLOCK if layout == "centres-in-lanes" and d > _LONG_ROW else d
+    if layout == "csr":
+        depth_block = min(d, _ENTRIES_BLOCK)
     in_l1 = depth_block * (tile_rows + panel_columns) * item
     l1 = _fact(here.l1d_bytes)
     which = f"{depth_block} of {d}" if depth_block < d else f"all {d}"
@@ -314,13 +338,15 @@ def _plan(
     )
     state = 3 * (item if layout == "rows-in-lanes" else vector_bytes)
     row_in_l2 = d * item + state + (k * item if layout == "blas" else 0)
+    if layout == "csr":
+        row_in_l2 = width * (item + 4) + state + n_panels * panel_columns * item
     share = _L2_CHUNK_SHARE
     if layout == "centres-in-lanes" and blocks == 1:
         # All centres at once: nothing is gained by a long chunk, and a short one leaves the next
         # rows, fetched early, and the data, wanted for the sums, in the caches.
         row_in_l2 += d * data_item
         share = _L2_SHORT_CHUNK_SHARE
-    shard_rows = shard_rows_for(n, d, k)
+    shard_rows = shard_rows_for(n, width, k)
     chunk_rows, why["chunk_rows"] = _chunk(
         chunk_size,
         tile_rows,
@@ -334,9 +360,9 @@ def _plan(
     # Threads and shards
     n_shards = max(1, -(-n // shard_rows))
     threads, why["n_threads"] = _threads(available, asked, n, d, k, n_shards)
-    sums_bytes = k * (-(-d // 8) * 8 * 8 + 17)
-    slots = max(1, _SUMS_BYTES * threads // sums_bytes, threads)
-    slots = min(slots, max(threads, _UNINTERRUPTED * threads // max(1, shard_rows * d * k)))
+    sums_bytes = k * (-(-d // 8) * 8 * 8 + 17) if layout != "csr" else 0
+    slots = max(1, _SUMS_BYTES * threads // max(1, sums_bytes), threads)
+    slots = min(slots, max(threads, _UNINTERRUPTED * threads // max(1, shard_rows * width * k)))
     slots = min(slots, n_shards)
     if slots < n_shards:
         slots = max(threads, slots // threads * threads)
@@ -347,16 +373,23 @@ def _plan(
 
     # Memory
     padded = -(-chunk_rows // tile_rows) * tile_rows
-    long_row = -(-d // lanes) * lanes
+    long_row = -(-width // lanes) * lanes
     pointers = 24 if layout == "centres-in-lanes" else 16
     workspace = padded * (pointers + long_row * item + state + 4 * item + 12)
-    if not direct:
+    if layout == "csr":
+        # At least a row of zeros and a chunk of entries; the longest row may need more.
+        workspace = padded * (pointers + state + 4 * item + 12 + n_panels * panel_columns * item)
+        workspace += max(width, min(_ENTRIES, n * width)) * (item + 4) + d * data_item
+    elif not direct:
         workspace += padded * -(-d // 8) * 8 * data_item
     if layout == "blas":
         workspace += padded * k * item
     elif depth_block < d:
         workspace += panels_per_block * tile_rows * panel_columns * item
     shared = n_panels * panel_bytes + slots * sums_bytes + 3 * k * -(-d // 8) * 64
+    if layout == "csr":
+        # The numbers of sparse centres with their columns, up to an eighth of each.
+        shared += k * (d // 8) * 12
     why["memory"] = (
         f"{_size(workspace)} per thread, {_size(shared)} for centres and sums, 12 bytes per row: "
         f"{_size(workspace * threads + shared + 12 * n)} beside the data."
@@ -384,12 +417,30 @@ def _shape(n_samples: int, n_features: int, n_clusters: int) -> tuple[int, int, 
     return values[0], values[1], values[2]
 
 
-def _engine_reason(engine: str, layout: str, d: int) -> str:
+def _most_density(d: int) -> float:
+    # Short rows in the lanes are faster however few entries are stored, unless none is.
+    return SPARSE_DENSITY if d > ROWS_IN_LANES_DEPTH else 0.0
+
+
+def _csr_vectors(k: int, d: int, lanes: int, item: int, l2: int) -> int:
+    """Vectors of centres side by side: one, two or four, if all their columns stay in L2."""
+    wanted = 1 if k <= lanes else 2 if k <= 2 * lanes else 4
+    while wanted > 1 and d * wanted * lanes * item > l2 * _L2_PANEL_SHARE:
+        wanted //= 2
+    return wanted
+
+
+def _engine_reason(engine: str, layout: str, d: int, density: float | None) -> str:
     if engine == "blas":
         return "blas: one matrix product per chunk, then its best and second best."
     if layout == "rows-in-lanes":
         limit = ROWS_IN_LANES_DEPTH
         return f"fused, rows in the lanes: {d} features (up to {limit}) are a short row."
+    if layout == "csr":
+        return (
+            f"fused, stored entries only: {100 * density:.3g} % of {d} features are stored, at "
+            f"most {100 * SPARSE_DENSITY:.0f} %; centres in the lanes."
+        )
     return "fused, centres in the lanes: scores are consumed in registers and never stored."
 
 

@@ -135,6 +135,75 @@ static void E(distances_lanes)(const S *const *x, const double *c, ptrdiff_t ldc
         }
 }
 
+/* out is (count): distances from x (depth) to rows of its own type. Widening is exact, so these
+ * are the numbers of the functions above. The next four rows are fetched meanwhile, a
+ * step at a time: all at once there would be more than the core can wait for. */
+static void E(between)(const S *restrict x, const S *const *rows, int count, int depth, double *restrict out) {
+    for (int j = 0; j < count; j += 4) {
+        const int some = count - j < 4 ? count - j : 4;
+        const S *at[4], *next[4];
+        for (int i = 0; i < 4; i++) {
+            at[i] = rows[i < some ? j + i : j];
+            next[i] = rows[j + 4 + i < count ? j + 4 + i : j];
+        }
+        tw_eight sum[4] = {{0}};
+        int l = 0;
+        for (; l + 8 <= depth; l += 8) {
+            const tw_eight v = E(widened)(x + l);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                __builtin_prefetch(next[i] + l);
+                const tw_eight gap = v - E(widened)(at[i] + l);
+                sum[i] += gap * gap;
+            }
+        }
+        for (int i = 0; i < some && l < depth; i++) {
+            S part[2][8] = {{0}};
+            for (int n = 0; n < depth - l; n++) {
+                part[0][n] = x[l + n];
+                part[1][n] = at[i][l + n];
+            }
+            const tw_eight gap = E(widened)(part[0]) - E(widened)(part[1]);
+            sum[i] += gap * gap;
+        }
+        for (int i = 0; i < some; i++) out[j + i] = E(meet)(sum[i]);
+    }
+}
+
+/* out is (count), up to four: distance of x[i] to c[i]. Rows take turns, so that none waits for
+ * its own last addition. */
+TW_INLINE void E(distances_pairs_some)(const int count, const S *const *x, const double *const *c, int depth,
+                                       double *restrict out) {
+    tw_eight sum[4] = {{0}};
+    int l = 0;
+    for (; l + 8 <= depth; l += 8) {
+#pragma GCC unroll 4
+        for (int i = 0; i < count; i++) {
+            const tw_eight gap = E(widened)(x[i] + l) - *(const tw_eight_u *)(c[i] + l);
+            sum[i] += gap * gap;
+        }
+    }
+    if (l < depth) {
+        for (int i = 0; i < count; i++) {
+            S part[8] = {0};
+            for (int m = 0; m < depth - l; m++) part[m] = x[i][l + m];
+            const tw_eight gap = E(widened)(part) - *(const tw_eight_u *)(c[i] + l);
+            sum[i] += gap * gap;
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) out[i] = E(meet)(sum[i]);
+}
+
+static void E(distances_pairs)(const S *const *x, const double *const *c, int count, int depth, double *out) {
+    switch (count) {
+        case 1: E(distances_pairs_some)(1, x, c, depth, out); break;
+        case 2: E(distances_pairs_some)(2, x, c, depth, out); break;
+        case 3: E(distances_pairs_some)(3, x, c, depth, out); break;
+        default: E(distances_pairs_some)(4, x, c, depth, out); break;
+    }
+}
+
 static double E(distance)(const S *x, const double *c, int depth) {
     double out;
     E(distances)(x, c, 0, 1, depth, &out);

@@ -7,6 +7,7 @@
  *            half squared norms, then `depth` rows of *negated* coordinates
  *   row panels (rows in lanes)      element (l, r) at l * row_panel + r
  *   groups   `group` centres: half squared norms, then depth x group negated coordinates
+ *   CSR      panels without the row of half squared norms; a chunk's entries one after another
  * Kernels never allocate, validate, raise or print.
  */
 #ifndef TW_KERNELS_H
@@ -39,7 +40,36 @@
                            const T *band, T norm_error, double unscale, float *upper,            \
                            float *lower);                                                        \
     void (*scan_##SUFFIX)(int n_rows, int k, const T *scores, ptrdiff_t ld, const T *half_norms, \
-                          T *best, T *second, I *index);
+                          T *best, T *second, I *index);                                        \
+    void (*csr_scores_##SUFFIX)(int n_rows, const int32_t *starts, const int32_t *columns,       \
+                                const T *values, ptrdiff_t depth, const T *panels, int n_panels, \
+                                int panel_vectors, T *out, ptrdiff_t ld);
+
+/* The candidates of some rows: see tw_near.h. Types T and I are those of the scores. */
+typedef struct tw_near {
+    void *scores;      /* (rows, stride) */
+    void *indices;     /* (rows, stride) */
+    ptrdiff_t stride;  /* at least room + spare + one vector */
+    void *limits;      /* (rows) scores above it are of no interest */
+    int32_t *counts;   /* (rows) */
+    int32_t *triggers; /* (rows) count from which on a row is thinned out */
+    const void *norms; /* (rows) squared norms of the packed rows, or NULL: scores are exact */
+    int k;             /* how many are wanted; 0: all below the limit */
+    int room;          /* a row that holds more is full */
+    double alpha;      /* error bound as in docs/exact-labels.md, for centres no longer than */
+    double beta;       /* largest_norm */
+    double eta;
+    double nu;
+    double largest_norm;
+} tw_near;
+
+#define TW_DECLARE_NEAR(T, I, SUFFIX)                                                             \
+    int (*select_##SUFFIX)(const T *tiles, int n_tiles, int tile, int depth, int depth_block,     \
+                           const T *panels, int n_panels, int panel_vectors, I first,             \
+                           const tw_near *near, T *scratch);                                      \
+    void (*compact_##SUFFIX)(const tw_near *near, int row);                                       \
+    void (*feed_##SUFFIX)(const tw_near *near, int row, const T *values, int count, I first);     \
+    T (*extent_##SUFFIX)(const T *const *rows, int n_rows, int depth, const T *origin);
 
 /* S is the type of the data, T of the scores, W the wider of the two. */
 #define TW_DECLARE_PACK(S, T, W, SUFFIX)                                                      \
@@ -47,7 +77,9 @@
                           W scale, T *out, ptrdiff_t row_step, ptrdiff_t segment_step,        \
                           int tile_rows, ptrdiff_t tile_step, T *norms);                      \
     void (*pack_lanes_##SUFFIX)(int n_rows, int depth, const S *const *rows, const W *origin, \
-                                W scale, T *out, T *norms);
+                                W scale, T *out, T *norms);                                   \
+    void (*pack_panel_##SUFFIX)(int n_rows, int depth, const S *const *rows, const W *origin, \
+                                W scale, T *out, int width);
 
 /* Rows up to this long also have distances with eight rows in the lanes. */
 #define TW_LANES_DEPTH 24
@@ -61,10 +93,14 @@
                                       const int *picks, int count, int depth, double *out);  \
     void (*distances_lanes_##SUFFIX)(const S *const *x, const double *c, ptrdiff_t ldc,      \
                                      int count, int depth, double *out);                     \
+    void (*between_##SUFFIX)(const S *x, const S *const *rows, int count, int depth,         \
+                             double *out);                                                   \
     void (*accumulate_##SUFFIX)(const S *x, const double *shift, double weight, int depth,   \
                                 double *sums);                                               \
     void (*moments_##SUFFIX)(const S *const *rows, int n_rows, int depth, double *mean,      \
-                             double *squares, double *largest);
+                             double *squares, double *largest);                              \
+    void (*distances_pairs_##SUFFIX)(const S *const *x, const double *const *c, int count,   \
+                                     int depth, double *out);
 
 typedef struct tw_tile_kernels {
     int vector_bytes;
@@ -74,6 +110,8 @@ typedef struct tw_tile_kernels {
     int group;             /* centres per group, rows in lanes */
     TW_DECLARE_TILE(float, int32_t, f4)
     TW_DECLARE_TILE(double, int64_t, f8)
+    TW_DECLARE_NEAR(float, int32_t, f4)
+    TW_DECLARE_NEAR(double, int64_t, f8)
     TW_DECLARE_PACK(float, float, float, f4f4)
     TW_DECLARE_PACK(float, double, double, f4f8)
     TW_DECLARE_PACK(double, float, double, f8f4)
@@ -87,6 +125,9 @@ typedef struct tw_tile_kernels {
     double (*multiply_adds_f8)(long repeats);
 } tw_tile_kernels;
 
+/* Distances of sparse rows, see tw_sparse.h. */
+enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANHATTAN };
+
 typedef struct tw_exact_kernels {
     TW_DECLARE_EXACT(float, f4)
     TW_DECLARE_EXACT(double, f8)
@@ -94,6 +135,17 @@ typedef struct tw_exact_kernels {
                      const double *nearest, int64_t *ids);
     void (*add_gains)(int n_rows, int count, const double *gaps, const double *closest,
                       const double *weights, double *gain, uint16_t *gained);
+    void (*csr_panels)(int excess, int n_rows, const int32_t *starts, const int32_t *columns,
+                       const double *values, ptrdiff_t depth, const double *panels, int n_panels,
+                       int panel_vectors, double *out, ptrdiff_t ld);
+    void (*csr_index)(int excess, int n, const int32_t *columns, const double *values,
+                      const int32_t *heads, const int32_t *rows, const double *others, double *sums);
+    int (*finish_f4)(int kernel, int n, double size, const double *sizes, const double *sums,
+                     double share, float *out, uint8_t *flags, int32_t *redo);
+    int (*finish_f8)(int kernel, int n, double size, const double *sizes, const double *sums,
+                     double share, double *out, uint8_t *flags, int32_t *redo);
+    double (*merged)(int kernel, int nx, const int32_t *x_columns, const double *x, int ny,
+                     const int32_t *y_columns, const double *y);
 } tw_exact_kernels;
 
 #define TW_JOIN2(a, b) a##_##b

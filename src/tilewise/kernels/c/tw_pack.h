@@ -52,9 +52,42 @@ static void P(pack_columns)(int n_rows, int depth, const S *const *rows, const W
 }
 
 #ifdef TRANSPOSE
-/* The same, a square of LANES x LANES at a time, turned over in registers; it pays from rows
- * of half a vector on. norms has room for whole vectors. PLAIN: data and scores are of one
- * type, so that no conversion stands between them. */
+/* LANES rows, side by side from `to` on, a square of LANES x LANES at a time turned over in
+ * registers; rows from count on are zeros. Returns the squared norms. PLAIN: data and scores
+ * are of one type, so that no conversion stands between them. */
+TW_INLINE V P(turn)(int count, int depth, const S *const *rows, const W *origin, W scale, T *to, int width) {
+    V norm = {0};
+    for (int start = 0; start < depth; start += LANES) {
+        const int columns = depth - start < LANES ? depth - start : LANES;
+        V square[LANES], part_norm = {0};
+        for (int r = 0; r < count; r++) {
+            const S *x = rows[r] + start;
+#ifdef PLAIN
+            if (columns == LANES) {
+                square[r] = (*(const VU *)x - *(const VU *)(origin + start)) * scale;
+                continue;
+            }
+#endif
+            T part[LANES] __attribute__((aligned(TW_VECTOR_BYTES))) = {0};
+            if (columns == LANES)
+                for (int l = 0; l < LANES; l++) part[l] = (T)(((W)x[l] - origin[start + l]) * scale);
+            else
+                for (int l = 0; l < columns; l++) part[l] = (T)(((W)x[l] - origin[start + l]) * scale);
+            square[r] = *(const V *)part;
+        }
+        for (int r = count; r < LANES; r++) square[r] = (V){0};
+        TRANSPOSE(square);
+        for (int l = 0; l < columns; l++) {
+            *(V *)(to + (ptrdiff_t)(start + l) * width) = square[l];
+            part_norm += square[l] * square[l];
+        }
+        norm += part_norm;
+    }
+    return norm;
+}
+
+/* The same as pack_columns; it pays from rows of half a vector on. norms has room for whole
+ * vectors. */
 static void P(pack_lanes)(int n_rows, int depth, const S *const *rows, const W *origin, W scale,
                           T *out, T *norms) {
     const int width = TW_ROW_PANEL_VECTORS * LANES;
@@ -62,38 +95,39 @@ static void P(pack_lanes)(int n_rows, int depth, const S *const *rows, const W *
         P(pack_columns)(n_rows, depth, rows, origin, scale, out, norms);
         return;
     }
-    for (int first = 0; first < n_rows; first += LANES) {
-        T *to = out + (ptrdiff_t)(first / width) * width * depth + first % width;
-        const int count = n_rows - first < LANES ? n_rows - first : LANES;
-        V norm = {0};
-        for (int start = 0; start < depth; start += LANES) {
-            const int columns = depth - start < LANES ? depth - start : LANES;
-            V square[LANES];
-            for (int r = 0; r < count; r++) {
-                const S *x = rows[first + r] + start;
-#ifdef PLAIN
-                if (columns == LANES) {
-                    square[r] = (*(const VU *)x - *(const VU *)(origin + start)) * scale;
-                    continue;
-                }
-#endif
-                T part[LANES] __attribute__((aligned(TW_VECTOR_BYTES))) = {0};
-                if (columns == LANES)
-                    for (int l = 0; l < LANES; l++) part[l] = (T)(((W)x[l] - origin[start + l]) * scale);
-                else
-                    for (int l = 0; l < columns; l++) part[l] = (T)(((W)x[l] - origin[start + l]) * scale);
-                square[r] = *(const V *)part;
-            }
-            for (int r = count; r < LANES; r++) square[r] = (V){0};
-            TRANSPOSE(square);
-            for (int l = 0; l < columns; l++) {
-                *(V *)(to + (ptrdiff_t)(start + l) * width) = square[l];
-                norm += square[l] * square[l];
-            }
-        }
-        *(V *)(norms + first) = norm;
-    }
+    for (int first = 0; first < n_rows; first += LANES)
+        *(V *)(norms + first) =
+            P(turn)(n_rows - first < LANES ? n_rows - first : LANES, depth, rows + first, origin, scale,
+                    out + (ptrdiff_t)(first / width) * width * depth + first % width, width);
 }
 #endif
+
+/* One panel of `width` rows: half squared norms, then depth rows of negated coordinates. Rows
+ * that do not exist are infinitely far. A half norm is a sum of sums of LANES squares. */
+static void P(pack_panel)(int n_rows, int depth, const S *const *rows, const W *origin, W scale, T *out, int width) {
+    T *to = out + width;
+#ifdef TRANSPOSE
+    for (int first = 0; first < width; first += LANES) {
+        const int count = n_rows < first ? 0 : n_rows - first < LANES ? n_rows - first : LANES;
+        *(V *)(out + first) = P(turn)(count, depth, rows + first, origin, -scale, to + first, width) * (T)0.5;
+    }
+#else
+    for (int r = 0; r < width; r++) {
+        T norm = 0;
+        for (int start = 0; start < depth; start += LANES) {
+            const int stop = depth - start < LANES ? depth : start + LANES;
+            T part = 0;
+            for (int l = start; l < stop; l++) {
+                const T value = r < n_rows ? (T)(((W)rows[r][l] - origin[l]) * -scale) : 0;
+                to[(ptrdiff_t)l * width + r] = value;
+                part += value * value;
+            }
+            norm += part;
+        }
+        out[r] = norm * (T)0.5;
+    }
+#endif
+    for (int r = n_rows; r < width; r++) out[r] = (T)__builtin_inf();
+}
 
 #undef LANES

@@ -118,3 +118,69 @@ void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int c
         COPY_KINDS(float)
     }
 }
+
+/* Calls BODY(S, J, OUT) with the types of the stored values, the columns and the rows. */
+#define BY_TYPES(BODY)                                     \
+    if (rows->kind == TW_F8) {                             \
+        if (rows->column_bytes == 4) BODY(double, int32_t, double) \
+        else BODY(double, int64_t, double)                 \
+    } else if (rows->is_double) {                          \
+        if (rows->column_bytes == 4) BODY(float, int32_t, double) \
+        else BODY(float, int64_t, double)                  \
+    } else {                                               \
+        if (rows->column_bytes == 4) BODY(float, int32_t, float) \
+        else BODY(float, int64_t, float)                   \
+    }
+
+#define PUT(S, J, OUT)                                                                   \
+    for (int64_t e = tw_row_start(rows, row), stop = tw_row_start(rows, row + 1); e < stop; e++) \
+        ((OUT *)to)[((const J *)rows->columns)[e]] = (OUT)((const S *)rows->data)[e];
+
+#define CLEAR(S, J, OUT)                                                                 \
+    for (int64_t e = tw_row_start(rows, row), stop = tw_row_start(rows, row + 1); e < stop; e++) \
+        ((OUT *)to)[((const J *)rows->columns)[e]] = 0;
+
+void tw_scatter_row(const tw_rows *rows, int64_t row, void *to) { BY_TYPES(PUT) }
+
+void tw_clear_row(const tw_rows *rows, int64_t row, void *to) { BY_TYPES(CLEAR) }
+
+void tw_widen_row(const tw_rows *rows, int64_t row, double *to) {
+    const int64_t first = tw_row_start(rows, row), n = tw_row_start(rows, row + 1) - first;
+    for (int64_t e = 0; e < n; e++)
+        to[e] = rows->kind == TW_F8 ? ((const double *)rows->data)[first + e]
+                                    : (double)((const float *)rows->data)[first + e];
+}
+
+/* Squares are added up in double, in four running sums so that they need not wait for each
+ * other; which one, the column says, so that explicit zeros change nothing. */
+#define PACK(S, J, OUT)                                                                  \
+    for (int r = 0; r < count; r++) {                                                    \
+        const int64_t first = tw_row_start(rows, ids[r]);                                \
+        const int n = (int)(tw_row_start(rows, ids[r] + 1) - first);                     \
+        const S *from = (const S *)rows->data + first;                                   \
+        const J *where = (const J *)rows->columns + first;                               \
+        double square[4] = {0};                                                          \
+        for (int e = 0; e < n; e++) {                                                    \
+            const TW_SCORE value = (TW_SCORE)((double)from[e] * scale);                  \
+            values[at + e] = value;                                                      \
+            columns[at + e] = (int32_t)where[e];                                         \
+            square[where[e] & 3] += (double)value * (double)value;                       \
+        }                                                                                \
+        at += n;                                                                         \
+        starts[r + 1] = at;                                                              \
+        norms[r] = (TW_SCORE)((square[0] + square[1]) + (square[2] + square[3]));        \
+    }
+
+#define TW_SCORE float
+void tw_pack_entries_f4(const tw_rows *rows, const int64_t *ids, int count, double scale, int32_t *starts,
+                        int32_t *columns, float *values, float *norms) {
+    int32_t at = starts[0] = 0;
+    BY_TYPES(PACK)
+}
+#undef TW_SCORE
+#define TW_SCORE double
+void tw_pack_entries_f8(const tw_rows *rows, const int64_t *ids, int count, double scale, int32_t *starts,
+                        int32_t *columns, double *values, double *norms) {
+    int32_t at = starts[0] = 0;
+    BY_TYPES(PACK)
+}

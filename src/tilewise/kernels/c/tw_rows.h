@@ -29,4 +29,25 @@ typedef struct tw_rows {
 void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int count,
                    const void **pointers, void *staging, ptrdiff_t step);
 
+/* Rows of a CSR matrix whose columns rise within each row and occur once.
+ *
+ * Puts the stored values of one row into `to` (depth), which holds zeros, in the type of the
+ * rows; clear makes those entries zero again. */
+void tw_scatter_row(const tw_rows *rows, int64_t row, void *to);
+void tw_clear_row(const tw_rows *rows, int64_t row, void *to);
+
+/* The stored values of one row in double. */
+void tw_widen_row(const tw_rows *rows, int64_t row, double *to);
+
+/* The entries of rows ids (count) one after another: value * scale in the type of the scores,
+ * with squared norms. starts is (count + 1). */
+void tw_pack_entries_f4(const tw_rows *rows, const int64_t *ids, int count, double scale, int32_t *starts,
+                        int32_t *columns, float *values, float *norms);
+void tw_pack_entries_f8(const tw_rows *rows, const int64_t *ids, int count, double scale, int32_t *starts,
+                        int32_t *columns, double *values, double *norms);
+
+static inline int64_t tw_row_start(const tw_rows *rows, int64_t row) {
+    return rows->offset_bytes == 4 ? ((const int32_t *)rows->offsets)[row] : ((const int64_t *)rows->offsets)[row];
+}
+
 #endif

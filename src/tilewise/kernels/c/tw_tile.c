@@ -30,8 +30,11 @@
 #define F4_less_select tw_less_select_f4
 #define F4_not_above tw_not_above_f4
 #define F4_lowest tw_lowest_f4
+#define F4_keep tw_keep_f4
 #define F4_root __builtin_sqrtf
 #include "tw_tile.h"
+#include "tw_near.h"
+#include "tw_csr.h"
 #undef T
 #undef I
 #undef V
@@ -50,8 +53,11 @@
 #define F8_less_select tw_less_select_f8
 #define F8_not_above tw_not_above_f8
 #define F8_lowest tw_lowest_f8
+#define F8_keep tw_keep_f8
 #define F8_root __builtin_sqrt
 #include "tw_tile.h"
+#include "tw_near.h"
+#include "tw_csr.h"
 #undef T
 #undef I
 #undef V
@@ -317,9 +323,10 @@ TW_PROBE(multiply_adds_f8, double, tw_f8)
 
 const tw_tile_kernels TW_JOIN(tw_tile, TW_ISA) = {
     TW_VECTOR_BYTES, TW_TILE_ROWS, TW_PANEL_VECTORS, TW_ROW_PANEL_VECTORS, TW_GROUP,
-    F4_assign, F4_certify, F4_assign_lanes, F4_certify_lanes, F4_collect, F4_bands, F4_renew, F4_scan,
-    F8_assign, F8_certify, F8_assign_lanes, F8_certify_lanes, F8_collect, F8_bands, F8_renew, F8_scan,
-    pack_f4f4, TW_LANES_F4(f4f4), pack_f4f8, pack_columns_f4f8,
-    pack_f8f4, TW_LANES_F4(f8f4), pack_f8f8, pack_columns_f8f8,
+    F4_assign, F4_certify, F4_assign_lanes, F4_certify_lanes, F4_collect, F4_bands, F4_renew, F4_scan, F4_csr_scores,
+    F8_assign, F8_certify, F8_assign_lanes, F8_certify_lanes, F8_collect, F8_bands, F8_renew, F8_scan, F8_csr_scores,
+    F4_select, F4_compact, F4_feed, F4_extent, F8_select, F8_compact, F8_feed, F8_extent,
+    pack_f4f4, TW_LANES_F4(f4f4), pack_panel_f4f4, pack_f4f8, pack_columns_f4f8, pack_panel_f4f8,
+    pack_f8f4, TW_LANES_F4(f8f4), pack_panel_f8f4, pack_f8f8, pack_columns_f8f8, pack_panel_f8f8,
     open_rows, plausible, narrow, multiply_adds_f4, multiply_adds_f8,
 };

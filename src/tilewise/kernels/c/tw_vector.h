@@ -49,6 +49,15 @@ TW_INLINE tw_i8 tw_less_select_f8(tw_f8 a, tw_f8 b, tw_i8 x, tw_i8 y) {
 }
 TW_INLINE uint32_t tw_not_above_f4(tw_f4 a, tw_f4 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LE_OQ); }
 TW_INLINE uint32_t tw_not_above_f8(tw_f8 a, tw_f8 b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LE_OQ); }
+/* Puts the lanes of s and i whose bits are set side by side; whole vectors are written. */
+TW_INLINE void tw_keep_f4(float *scores, int32_t *indices, tw_f4 s, tw_i4 i, uint32_t bits) {
+    _mm512_storeu_ps(scores, _mm512_maskz_compress_ps((__mmask16)bits, (__m512)s));
+    _mm512_storeu_si512(indices, _mm512_maskz_compress_epi32((__mmask16)bits, (__m512i)i));
+}
+TW_INLINE void tw_keep_f8(double *scores, int64_t *indices, tw_f8 s, tw_i8 i, uint32_t bits) {
+    _mm512_storeu_pd(scores, _mm512_maskz_compress_pd((__mmask8)bits, (__m512d)s));
+    _mm512_storeu_si512(indices, _mm512_maskz_compress_epi64((__mmask8)bits, (__m512i)i));
+}
 
 #elif defined(__AVX2__)
 
@@ -95,6 +104,21 @@ TW_INLINE uint32_t tw_not_above_f8(tw_f8 a, tw_f8 b) {
     return (uint32_t)((le[0] & 1) | (le[1] & 2));
 }
 
+#endif
+
+#if TW_VECTOR_BYTES < 64
+TW_INLINE void tw_keep_f4(float *scores, int32_t *indices, tw_f4 s, tw_i4 i, uint32_t bits) {
+    for (; bits; bits &= bits - 1) {
+        *scores++ = s[__builtin_ctz(bits)];
+        *indices++ = i[__builtin_ctz(bits)];
+    }
+}
+TW_INLINE void tw_keep_f8(double *scores, int64_t *indices, tw_f8 s, tw_i8 i, uint32_t bits) {
+    for (; bits; bits &= bits - 1) {
+        *scores++ = s[__builtin_ctz(bits)];
+        *indices++ = i[__builtin_ctz(bits)];
+    }
+}
 #endif
 
 /* swap(v, n): lane i of the result is lane i ^ n of v. */

@@ -1,0 +1,214 @@
+"""Matrices of distances between two sets of rows."""
+
+import numpy as np
+
+from tilewise.kernels import _pairs, _sparse
+from tilewise.kernels._rows import Rows
+from tilewise.plan import PairPlan, plan_pairs
+
+__all__ = ["KERNELS", "fill_matrix", "plan_matrix"]
+
+#: Names of the kernels that `fill_matrix` knows.
+KERNELS = _pairs.KERNELS
+
+# Elements of rows that one thread gets through in a quarter of a second, or fewer (measured
+# with AVX2): between two looks for Ctrl-C.
+_UNINTERRUPTED = {"minkowski": 2**23, "canberra": 2**27, "braycurtis": 2**28}
+_UNINTERRUPTED_OTHERS = 2**30
+# Stored entries that meet others, likewise: each is several times the work.
+_UNINTERRUPTED_ENTRIES = 2**27
+# CSR rows with a larger share of stored entries are made dense a block at a time.
+_SPARSE_DENSITY = 0.2
+# From this many features on, float32 distances come from norms and products (measured: twice as
+# fast as differences where rows are long, even at 32 features).
+_LONG_ROW = 48
+# Rows looked at to find the origin, and whether too many distances would cancel around it.
+_LOOK = 64
+# ... which they do if more than this share has to be made from differences after all (measured:
+# one such pair costs a dozen others).
+_CANCELLING = 0.06
+
+
+def plan_matrix(
+    rows_x: Rows, rows_y: Rows, out_dtype, *, kernel, p=2.0, weights=None, shape=None, **facts
+) -> PairPlan:
+    """The plan for a matrix between two sets of rows, or a part of it.
+
+    Parameters
+    ----------
+    rows_x, rows_y : Rows
+    out_dtype : dtype
+        Type of the results.
+    kernel : str
+    p : float, default=2.0
+    weights : ndarray of shape (d,), optional
+    shape : tuple of int, optional
+        Shape of the part; the whole by default.
+    **facts
+        Passed on to `plan_pairs`: n_threads, machine.
+
+    Returns
+    -------
+    PairPlan
+    """
+    n_x, n_y = (rows_x.n_rows, rows_y.n_rows) if shape is None else shape
+    dtype = _pairs.arithmetic(rows_x, rows_y, out_dtype, kernel, p, weights)
+    direct = (
+        rows_x.is_direct and rows_y.is_direct and rows_x.dtype == rows_y.dtype == dtype
+    ) and kernel != "cosine"
+    return plan_pairs(
+        n_x, n_y, rows_x.n_features, dtype, out_dtype=out_dtype, direct=direct, **facts
+    )
+
+
+def fill_matrix(
+    rows_x: Rows,
+    rows_y: Rows,
+    out: np.ndarray,
+    *,
+    kernel: str,
+    p: float = 2.0,
+    weights: np.ndarray | None = None,
+    plan: PairPlan | None = None,
+    x_first: int = 0,
+    y_first: int = 0,
+) -> np.ndarray:
+    """Write distances of some rows of X to some rows of Y.
+
+    Parameters
+    ----------
+    rows_x : Rows of shape (n, d)
+    rows_y : Rows of shape (m, d)
+    out : ndarray of shape (a, b), float32 or float64
+        ``out[i, j]`` becomes the distance of row ``x_first + i`` of X to row ``y_first + j``
+        of Y. Its rows must be contiguous; memory maps will do. float32 is meant for two sets
+        of float32 rows; float64 results are computed in float64 throughout.
+    kernel : str
+        One of `KERNELS`. float64 "euclidean" and "sqeuclidean" are the canonical distance,
+        bit by bit; "dot" is the inner product.
+    p : float, default=2.0
+        Exponent of "minkowski".
+    weights : ndarray of shape (d,), optional
+        What each element counts, as scipy.spatial.distance defines ``w``.
+    plan : PairPlan, optional
+        Sizes; results do not depend on it.
+    x_first, y_first : int, default=0
+
+    Returns
+    -------
+    ndarray
+        `out`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, there is no such kernel, it takes no weights or `p` is not
+        positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tilewise.engine import Rows, fill_matrix
+    >>> rows = Rows(np.array([[0.0, 0.0], [3.0, 4.0]]))
+    >>> fill_matrix(rows, rows, np.empty((2, 2)), kernel="manhattan")
+    array([[0., 7.],
+           [7., 0.]])
+    """
+    if weights is not None:
+        weights = np.ascontiguousarray(weights, dtype=np.float64)
+    if plan is None:
+        plan = plan_matrix(
+            rows_x, rows_y, out.dtype, kernel=kernel, p=p, weights=weights, shape=out.shape
+        )
+    if _by_entries(rows_x, rows_y, kernel, weights):
+        _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first)
+    else:
+        _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first)
+    if kernel == "cosine" and rows_x is rows_y:
+        # A row of zeros has distance one from everything but itself.
+        offset = x_first - y_first
+        rows = np.arange(max(0, -offset), min(out.shape[0], out.shape[1] - offset))
+        out[rows, rows + offset] = 0.0
+    return out
+
+
+def _by_entries(rows_x, rows_y, kernel, weights):
+    """Whether the kernels of CSR rows are the faster ones, and there is one."""
+    shares = [rows.density for rows in (rows_x, rows_y) if rows.is_sparse]
+    return (
+        bool(shares)
+        and kernel in _sparse.KERNELS
+        and weights is None
+        and min(shares) <= _SPARSE_DENSITY
+    )
+
+
+def _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first):
+    entries = rows_x.n_features * max(1, out.shape[1])
+    entries *= min(rows.density for rows in (rows_x, rows_y) if rows.is_sparse)
+    step = max(256, int(_UNINTERRUPTED_ENTRIES * plan.n_threads // (1 + entries)))
+    # The interpreter looks for Ctrl-C between two calls.
+    for first in range(0, out.shape[0], step):
+        _sparse.fill_sparse(
+            rows_x, x_first + first, rows_y, y_first, out[first : first + step],
+            kernel=kernel, isa=plan.isa, n_threads=plan.n_threads,
+        )  # fmt: skip
+
+
+def _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first):
+    sizes = {
+        "p": p, "weights": weights, "kernel": kernel, "isa": plan.isa,
+        "n_threads": plan.n_threads, "row_block": plan.row_block,
+        "column_block": plan.column_block, "fetch_rows": plan.fetch_rows,
+        "group": plan.group, "turned": plan.turned, "streaming": plan.streaming,
+    }  # fmt: skip
+    sizes["origin"] = _origin(rows_x, rows_y, out, kernel, p, weights)
+    operations = _UNINTERRUPTED.get(kernel, _UNINTERRUPTED_OTHERS) * plan.n_threads
+    # The interpreter looks for Ctrl-C between two calls. Whole blocks along the longer side.
+    along = 1 if plan.turned else 0
+    other = max(1, out.shape[1 - along] * max(1, rows_x.n_features))
+    step = max(1, operations // other // plan.row_block) * plan.row_block
+    if plan.n_threads > 1:
+        step = max(step, plan.row_block * plan.n_threads)
+    if kernel in _UNINTERRUPTED:
+        # So slow that a few rows are work enough.
+        step = min(step, max(4 * plan.n_threads, operations // other))
+    for first in range(0, max(1, out.shape[along]), step):
+        part = out[:, first : first + step] if along else out[first : first + step]
+        start = (x_first, y_first + first) if along else (x_first + first, y_first)
+        _pairs.fill(rows_x, start[0], rows_y, start[1], part, **sizes)
+
+
+def _origin(rows_x, rows_y, out, kernel, p, weights):
+    """A point around which norms and products give most distances well, or None.
+
+    It follows from the two sets of rows alone, and is the same for both orders of them: parts
+    of a matrix, and its two halves, get the same bits.
+    """
+    squares = kernel in ("euclidean", "sqeuclidean") or (kernel == "minkowski" and p == 2)
+    if (
+        not squares
+        or weights is not None
+        or rows_x.n_features < _LONG_ROW
+        or _pairs.arithmetic(rows_x, rows_y, out.dtype, kernel, p, weights) != np.float32
+        or min(rows_x.n_rows, rows_y.n_rows) < _LOOK
+    ):
+        return None
+    some_x, some_y = _some(rows_x), _some(rows_y)
+    with np.errstate(all="ignore"):
+        means = [some.mean(axis=0, dtype=np.float64) for some in (some_x, some_y)]
+        origin = ((means[0] + means[1]) * 0.5).astype(np.float32)
+    if not np.isfinite(origin).all():
+        return None
+    x, y, o = Rows(some_x, np.float64), Rows(some_y, np.float64), Rows(origin[None], np.float64)
+    between = fill_matrix(x, y, np.empty((_LOOK, _LOOK)), kernel="sqeuclidean")
+    norms_x = fill_matrix(x, o, np.empty((_LOOK, 1)), kernel="sqeuclidean")
+    norms_y = fill_matrix(y, o, np.empty((_LOOK, 1)), kernel="sqeuclidean")
+    share = _pairs.trusted_share(rows_x.n_features, kernel != "sqeuclidean")
+    # Zeros among them: equal rows are no less work.
+    bad = ~(between > share * (norms_x + norms_y.T))
+    return origin if bad.mean() <= _CANCELLING else None
+
+
+def _some(rows):
+    return rows.take(np.arange(_LOOK) * (rows.n_rows - 1) // (_LOOK - 1))

@@ -1,0 +1,255 @@
+"""Nearest rows and rows within a radius, decided by the canonical distance."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tilewise.kernels import _near
+from tilewise.kernels._rows import Rows
+from tilewise.plan.neighbors import NeighborPlan, plan_neighbors
+
+from .stats import raise_nonfinite
+
+__all__ = ["argkmin", "argmin", "largest_within", "radius", "radius_count"]
+
+# Rows of Y whose mean is the origin: any will do, a good one keeps the error bound small.
+_ORIGIN_ROWS = 512
+# Share of pairs that take a canonical distance above which scores of float64 are cheaper.
+_DECIDED_LIMIT = 0.02
+# Once so many pairs take one, blocks are this much smaller: Ctrl-C is looked for in between.
+_SLOWER = 8
+# Pairs that are sorted between two looks for Ctrl-C.
+_SORTED = 2**20
+
+
+def argkmin(
+    rows_x: Rows, rows_y: Rows, k: int, *, n_threads=None, plan: NeighborPlan | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k rows of Y closest to every row of X.
+
+    Parameters
+    ----------
+    rows_x : Rows of shape (n, d)
+    rows_y : Rows of shape (m, d)
+        Of one type: ``Rows(X, np.float64)`` widens float32.
+    k : int
+        From 1 to m.
+    n_threads : int, optional
+    plan : NeighborPlan, optional
+        The sizes to use; planned from the shapes by default.
+
+    Returns
+    -------
+    distances : ndarray of shape (n, k), float64
+        Canonical squared distances.
+    indices : ndarray of shape (n, k), int64
+        Rows of Y, by (distance, index).
+
+    Raises
+    ------
+    ValueError
+        If k is out of range, the rows do not match, or a value is not finite.
+    """
+    n, m = rows_x.n_rows, rows_y.n_rows
+    if not 1 <= k <= m:
+        raise ValueError(f"k={k} neighbours are wanted of {m} rows.")
+    if plan is None:
+        plan = _plan(rows_x, rows_y, k, n_threads)
+    distances = np.empty((n, k))
+    indices = np.empty((n, k), dtype=np.int64)
+    search = _Search(rows_x, rows_y, k, plan)
+    first = 0
+    while first < n:
+        count = min(search.plan.group_rows, n - first)
+        search.group(first, count)
+        bad = search.kernel.finish(distances[first : first + count], indices[first : first + count])
+        if bad >= 0:
+            raise_nonfinite(rows_x, bad)
+        first += count
+    search.check()
+    return distances, indices
+
+
+def argmin(
+    rows_x: Rows, rows_y: Rows, *, n_threads=None, plan: NeighborPlan | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The row of Y closest to every row of X: canonical squared distances (n,), indices (n,)."""
+    distances, indices = argkmin(rows_x, rows_y, 1, n_threads=n_threads, plan=plan)
+    return distances[:, 0], indices[:, 0]
+
+
+def radius(
+    rows_x: Rows, rows_y: Rows, radius: float, *, sort=False, n_threads=None,
+    plan: NeighborPlan | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """The rows of Y within a radius of every row of X.
+
+    A pair is within the radius if the float64 square root of its canonical squared distance is
+    at most `radius`: the distance that is returned decides, so a radius equal to one includes
+    it. Pairs are counted first and stored then, into arrays of their exact size.
+
+    Parameters
+    ----------
+    rows_x : Rows of shape (n, d)
+    rows_y : Rows of shape (m, d)
+        Of one type: ``Rows(X, np.float64)`` widens float32.
+    radius : float
+        Not negative; infinity is every row.
+    sort : bool, default=False
+        By (distance, index) within each row of X instead of by index.
+    n_threads : int, optional
+    plan : NeighborPlan, optional
+        The sizes to use, with k=0; planned from the shapes by default.
+
+    Returns
+    -------
+    offsets : ndarray of shape (n + 1,), int64
+        What belongs to row i of X stands from offsets[i] on, to offsets[i + 1].
+    distances : ndarray, float64
+        Canonical squared distances.
+    indices : ndarray, int64
+        Rows of Y.
+
+    Raises
+    ------
+    ValueError
+        If the radius is negative or NaN, the rows do not match, or a value is not finite.
+    """
+    search, tally = _count(rows_x, rows_y, radius, n_threads, plan)
+    n, parts = tally.shape
+    ends = np.cumsum(tally.reshape(-1))
+    offsets = np.zeros(n + 1, dtype=np.int64)
+    offsets[1:] = ends[parts - 1 :: parts]
+    total = int(offsets[n])
+    distances, indices = np.empty(total), np.empty(total, dtype=np.int64)
+    if total:
+        # From how many there are to where the first of them goes.
+        np.subtract(ends.reshape(tally.shape), tally, out=tally)
+        for first in range(0, n, search.plan.group_rows):
+            count = min(search.plan.group_rows, n - first)
+            search.group(first, count, tally[first : first + count], distances, indices)
+        if sort:
+            step = max(1, n // max(1, total // _SORTED))
+            for first in range(0, n, step):
+                _near.sort_rows(offsets[first : first + step + 1], distances, indices)
+    return offsets, distances, indices
+
+
+def radius_count(
+    rows_x: Rows, rows_y: Rows, radius: float, *, n_threads=None, plan: NeighborPlan | None = None
+) -> np.ndarray:
+    """How many rows of Y are within a radius of every row of X, (n,), int64: see `radius`."""
+    return _count(rows_x, rows_y, radius, n_threads, plan)[1].sum(axis=1)
+
+
+def largest_within(radius: float) -> float:
+    """The largest float64 whose square root, rounded, is at most `radius`."""
+    if math.isinf(radius):
+        return math.inf
+    squared = radius * radius
+    while math.sqrt(squared) > radius:
+        squared = math.nextafter(squared, 0.0)
+    while math.sqrt(math.nextafter(squared, math.inf)) <= radius:
+        squared = math.nextafter(squared, math.inf)
+    return squared
+
+
+def _count(rows_x, rows_y, radius, n_threads, plan):
+    radius = float(radius)
+    if not radius >= 0.0:
+        raise ValueError(f"radius={radius} is negative or not a number.")
+    n, m = rows_x.n_rows, rows_y.n_rows
+    if plan is None:
+        plan = _plan(rows_x, rows_y, 0, n_threads)
+    search = _Search(rows_x, rows_y, 0, plan, largest_within(radius))
+    # Where a block is searched in parts, each has a place of its own, so that rows stay in order.
+    parts = plan.splits * -(-m // plan.block_rows) if plan.splits > 1 else 1
+    tally = np.zeros((n, max(1, parts)), dtype=np.int64)
+    first = 0
+    while first < n and m:
+        count = min(search.plan.group_rows, n - first)
+        search.group(first, count, tally[first : first + count])
+        first += count
+    search.check()
+    return search, tally
+
+
+def _plan(rows_x, rows_y, k, n_threads):
+    return plan_neighbors(
+        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.dtype, k=k, n_threads=n_threads
+    )
+
+
+class _Search:
+    """A search with the means that the data call for: float32, float64, or no scores."""
+
+    def __init__(self, rows_x, rows_y, k, plan, within=0.0):
+        self.within = within
+        self.rows_x, self.rows_y, self.k, self.plan = rows_x, rows_y, k, plan
+        sample = np.linspace(0, max(rows_y.n_rows - 1, 0), min(rows_y.n_rows, _ORIGIN_ROWS))
+        with np.errstate(all="ignore"):
+            # In shares, so that the mean of huge values does not overflow.
+            shares = rows_y.take(sample.astype(np.int64)).astype(np.float64) / max(1, len(sample))
+            self._origin = shares.sum(axis=0)
+        self._make()
+
+    def _make(self):
+        p = self.plan
+        self.kernel = _near.Search(
+            self.rows_x, self.rows_y, k=self.k, isa=p.isa, score_dtype=p.score_dtype,
+            direct=p.direct, chunk_rows=p.chunk_rows, group_rows=p.group_rows,
+            block_rows=p.block_rows, splits=p.splits, panels_per_block=p.panels_per_block,
+            depth_block=p.depth_block, n_threads=p.n_threads,
+        )  # fmt: skip
+        if not self.kernel.place(self._origin):
+            raise_nonfinite(self.rows_y)
+            self._again(direct=True)
+
+    def _again(self, **changes):
+        p = self.plan
+        found = plan_neighbors(
+            p.n_x, p.n_y, p.n_features, p.dtype, k=p.k, n_threads=p.n_threads,
+            **{"score_dtype": p.score_dtype, **changes},
+        )  # fmt: skip
+        # The group that is under way must fit.
+        rows = p.block_rows if p.splits > 1 else -(-p.block_rows // _SLOWER)
+        self.plan = dataclasses.replace(
+            found, isa=p.isa, group_rows=p.group_rows, block_rows=rows, splits=p.splits
+        )
+        self._make()
+
+    def group(self, first, count, tally=None, distances=None, indices=None):
+        """Search for the neighbours of rows first .. first + count of X.
+
+        Within a radius, tally (count, parts) counts them; with distances and indices it is
+        where they are stored.
+        """
+        self.kernel.begin(first, count)
+        start, m, block = 0, self.rows_y.n_rows, 0
+        # The interpreter looks for Ctrl-C between two calls.
+        while start < m:
+            rows = min(self.plan.block_rows, m - start)
+            if tally is not None:
+                part = block * self.plan.splits if self.plan.splits > 1 else 0
+                self.kernel.within(self.within, tally, part, distances=distances, indices=indices)
+            most = 2**62
+            if self.plan.score_dtype == "float32" and not self.plan.direct and distances is None:
+                most = max(int(_DECIDED_LIMIT * rows * count), 10_000)
+            fine = self.kernel.block(start, rows, most=most)
+            if tally is not None and self.kernel.bad_row >= 0:
+                raise_nonfinite(self.rows_x, self.kernel.bad_row)
+            start += rows
+            block += 1
+            if not fine:
+                self._again(score_dtype="float64")
+                self.kernel.begin(first, count)
+                if tally is not None:
+                    tally[...] = 0
+                start = block = 0
+
+    def check(self):
+        """Raise if a canonical distance was not finite because a value is not."""
+        if self.kernel.overflowed:
+            raise_nonfinite(self.rows_y)
+            raise_nonfinite(self.rows_x)

@@ -1,0 +1,106 @@
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+
+from tilewise.kernels._dispatch cimport tw_exact_kernels, tw_near, tw_tile_kernels
+from tilewise.kernels._rows cimport tw_rows
+
+cdef enum:
+    # Rows of Y that are fetched, and compared canonically, at a time.
+    BATCH = 64
+
+
+# Everything that a search for neighbours reads.
+cdef struct near_pass:
+    const tw_rows* x
+    const tw_rows* y
+    const tw_tile_kernels* tile
+    const tw_exact_kernels* exact
+    int depth
+    ptrdiff_t step          # numbers from one staged row to the next
+    int direct              # no scores: canonical distances alone
+    int score_double
+    int lanes
+    int panel_vectors
+    int width               # columns of a panel
+    int panels_per_block
+    int depth_block
+    void* origin            # (depth) in the wider of data and scores
+    double scale
+    void* panels
+    int64_t y_first         # the block of Y: rows y_first .. y_first + y_count
+    int64_t y_count
+    int64_t x_first         # the group of X
+    int64_t x_count
+    int chunk_rows
+    int splits              # parts of a block that are searched at the same time
+    int64_t k               # 0: all within a radius
+    double within           # largest canonical squared distance that is within the radius
+    int fill                # radius: 0 count, 1 store
+    tw_near near            # limits of candidates, without their memory
+    # state of a slot: (chunk, split)
+    char* slots
+    ptrdiff_t slot_bytes
+    ptrdiff_t indices_at
+    ptrdiff_t limits_at
+    ptrdiff_t norms_at
+    ptrdiff_t counts_at
+    ptrdiff_t triggers_at
+    # workspace of a thread
+    char* workspace
+    ptrdiff_t workspace_bytes
+    ptrdiff_t x_staging_at
+    ptrdiff_t y_pointers_at
+    ptrdiff_t y_staging_at
+    ptrdiff_t packed_at
+    ptrdiff_t scratch_at
+    ptrdiff_t found_at      # float64 (2, room of all splits)
+    ptrdiff_t ids_at        # int64 (2, room of all splits)
+    int64_t found_room
+    int64_t* reports        # (threads, 8), a cache line each: see report_t
+    int64_t give_up         # canonical distances of a thread after which it returns
+    # radius: (rows of X, parts) how many there are, and where the next one goes
+    int64_t* tally
+    int64_t parts           # entries of tally per row of X
+    int64_t part            # ... of which the first of this block
+    double* out_distances
+    int64_t* out_indices
+    int64_t out_size
+
+
+# What a thread reports.
+cdef enum report_t:
+    DECIDED = 0             # canonical distances that candidates took while blocks were searched
+    OVERFLOWED = 1          # whether one was not finite where no scores were computed
+    BAD_ROW = 2             # one more than the first row of X that is not finite
+
+
+# x against the rows ids[0 .. count) of Y: out is (count) canonical squared distances.
+cdef void distances_to(const near_pass* p, const void* x, const int64_t* ids, int64_t first, int64_t count,
+                       char* ws, double* out) noexcept nogil
+# Sorts by (distance, index); the arrays have room for twice n.
+cdef void sort_pairs(double* distances, int64_t* indices, int64_t n) noexcept nogil
+cdef bint row_is_finite(const near_pass* p, const void* x) noexcept nogil
+# The candidates of a chunk of rows in one part of a block.
+cdef tw_near slot(const near_pass* p, int64_t chunk, int split) noexcept nogil
+cdef int64_t index_at(const near_pass* p, const tw_near* near, ptrdiff_t at) noexcept nogil
+cdef void compact_row(const near_pass* p, const tw_near* near, int row) noexcept nogil
+# Makes room in the full rows of a tile; tally is that of the first row of the chunk.
+cdef void settle_tile(const near_pass* p, const tw_near* near, int tile, int count, const void** pointers,
+                      int64_t* tally, char* ws, int thread) noexcept nogil
+# Rows first .. stop of Y as candidates of a few rows, by canonical distances.
+cdef void scan(const near_pass* p, const tw_near* near, const void** pointers, int count, int64_t first,
+               int64_t stop, char* ws, int thread) noexcept nogil
+# Scores above `above` are not within the radius; scores up to `below` are.
+cdef void bound_within(const near_pass* p, double norm, double* above, double* below) noexcept nogil
+# Counts or stores the candidates of a row that are within the radius, and forgets them.
+cdef void take_within(const near_pass* p, const tw_near* near, int row, const void* x, int64_t* tally,
+                      char* ws, int thread) noexcept nogil
+# The same for rows first .. stop of Y, without scores.
+cdef void scan_within(const near_pass* p, const void* x, int64_t first, int64_t stop, int64_t* tally,
+                      char* ws, int thread) noexcept nogil
+cdef int chunk_count(const near_pass* p, int64_t chunk) noexcept nogil
+# The rows of a chunk of X; where they stand is the start of the workspace.
+cdef const void** fetch_chunk(const near_pass* p, int64_t chunk, char* ws) noexcept nogil
+# Writes the k closest of the rows of a chunk; the first row that is not finite, or -1.
+cdef int64_t finish_chunk(const near_pass* p, int64_t chunk, int thread, double* distances,
+                          int64_t* indices) noexcept nogil

@@ -1,0 +1,480 @@
+"""Nearest rows and rows within a radius: pack, score, keep candidates, decide canonically.
+
+Scores only ever exclude a pair: what is returned are canonical distances, and they decide.
+"""
+
+import numpy as np
+
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY, sqrt
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy
+
+from tilewise.kernels._assign import aligned_empty
+from tilewise.kernels._candidates cimport (
+    BAD_ROW,
+    BATCH,
+    DECIDED,
+    OVERFLOWED,
+    bound_within,
+    chunk_count,
+    fetch_chunk,
+    finish_chunk,
+    near_pass,
+    row_is_finite,
+    scan,
+    scan_within,
+    settle_tile,
+    slot,
+    sort_pairs,
+    take_within,
+)
+from tilewise.kernels._centers cimport choose_scale, distance_error, score_error
+from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tile_kernels, tw_near
+from tilewise.kernels._pass cimport score_t
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows
+
+cdef enum:
+    ALIGNMENT = 64
+
+# ---------------------------------------------------------------- one chunk against one block
+
+
+cdef void _pack_rows(const near_pass* p, int n, const void** pointers, score_t* packed,
+                     score_t* norms) noexcept nogil:
+    cdef ptrdiff_t segment_step = <ptrdiff_t>p.tile.tile_rows * p.lanes
+    cdef ptrdiff_t tile_step = (p.depth + p.lanes - 1) // p.lanes * segment_step
+    cdef int tile_rows = p.tile.tile_rows, lanes = p.lanes
+    if score_t is float:
+        if p.x.is_double:
+            p.tile.pack_f8f4(n, p.depth, <const double* const*>pointers, <const double*>p.origin, p.scale,
+                             packed, lanes, segment_step, tile_rows, tile_step, norms)
+        else:
+            p.tile.pack_f4f4(n, p.depth, <const float* const*>pointers, <const float*>p.origin,
+                             <float>p.scale, packed, lanes, segment_step, tile_rows, tile_step, norms)
+    else:
+        if p.x.is_double:
+            p.tile.pack_f8f8(n, p.depth, <const double* const*>pointers, <const double*>p.origin, p.scale,
+                             packed, lanes, segment_step, tile_rows, tile_step, norms)
+        else:
+            p.tile.pack_f4f8(n, p.depth, <const float* const*>pointers, <const double*>p.origin, p.scale,
+                             packed, lanes, segment_step, tile_rows, tile_step, norms)
+
+
+cdef void _pack_panel(const near_pass* p, int64_t panel, char* ws) noexcept nogil:
+    cdef const void** rows = <const void**>(ws + p.y_pointers_at)
+    cdef int64_t first = panel * p.width
+    cdef int count = p.width if p.y_count - first > p.width else <int>(p.y_count - first)
+    cdef ptrdiff_t at = panel * (p.depth + 1) * p.width
+    tw_fetch_rows(p.y, NULL, p.y_first + first, count, rows, ws + p.y_staging_at, p.step)
+    if p.score_double:
+        if p.x.is_double:
+            p.tile.pack_panel_f8f8(count, p.depth, <const double* const*>rows, <const double*>p.origin,
+                                   p.scale, <double*>p.panels + at, p.width)
+        else:
+            p.tile.pack_panel_f4f8(count, p.depth, <const float* const*>rows, <const double*>p.origin,
+                                   p.scale, <double*>p.panels + at, p.width)
+    elif p.x.is_double:
+        p.tile.pack_panel_f8f4(count, p.depth, <const double* const*>rows, <const double*>p.origin,
+                               p.scale, <float*>p.panels + at, p.width)
+    else:
+        p.tile.pack_panel_f4f4(count, p.depth, <const float* const*>rows, <const float*>p.origin,
+                               <float>p.scale, <float*>p.panels + at, p.width)
+
+
+cdef void _begin_chunk(const near_pass* p, int64_t chunk) noexcept nogil:
+    cdef tw_near near
+    cdef int split, r
+    # First thinned out soon after there are k, so that early columns do not crowd in.
+    cdef int64_t trigger = p.k + p.k // 8 + p.k // 2 + 16
+    if p.k == 0:
+        trigger = 2**31 - 1
+    for split in range(p.splits):
+        near = slot(p, chunk, split)
+        for r in range(p.chunk_rows):
+            near.counts[r] = 0
+            near.triggers[r] = <int32_t>trigger if p.k == 0 or trigger < near.room else near.room
+            if p.direct:
+                (<double*>near.limits)[r] = INFINITY
+            elif p.score_double:
+                (<double*>near.limits)[r] = 1e308
+            else:
+                (<float*>near.limits)[r] = <float>3e38
+
+
+cdef void _score_chunk(const near_pass* p, int64_t chunk, int split, int thread, score_t kind) noexcept nogil:
+    cdef char* ws = p.workspace + thread * p.workspace_bytes
+    cdef tw_near near = slot(p, chunk, split)
+    cdef const void** pointers = fetch_chunk(p, chunk, ws)
+    cdef int count = chunk_count(p, chunk), r, tile, tiles, panels
+    cdef int64_t n_panels = (p.y_count + p.width - 1) // p.width
+    cdef int64_t panel = n_panels * split // p.splits, stop = n_panels * (split + 1) // p.splits
+    cdef score_t* packed = <score_t*>(ws + p.packed_at)
+    cdef score_t* norms = <score_t*>near.norms
+    cdef score_t* limits = <score_t*>near.limits
+    cdef score_t* scratch = <score_t*>(ws + p.scratch_at)
+    cdef const score_t* at
+    cdef int64_t* tally = _tally(p, chunk, split)
+    cdef int64_t first = p.y_first + panel * p.width, last = p.y_first + stop * p.width
+    cdef double above, below
+    if last > p.y_first + p.y_count:
+        last = p.y_first + p.y_count
+    _pack_rows(p, count, pointers, packed, norms)
+    tiles = (count + p.tile.tile_rows - 1) // p.tile.tile_rows
+    for r in range(tiles * p.tile.tile_rows):
+        # Where no bound holds nothing is scored: such a row is compared with all of Y instead.
+        if r >= count or not norms[r] < <score_t>1e30:
+            limits[r] = <score_t>(-INFINITY)
+        elif p.k == 0:
+            bound_within(p, norms[r], &above, &below)
+            limits[r] = <score_t>above
+    while panel < stop:
+        panels = p.panels_per_block if stop - panel > p.panels_per_block else <int>(stop - panel)
+        at = <const score_t*>p.panels + panel * (p.depth + 1) * p.width
+        tile = 0
+        while tile < tiles:
+            if score_t is float:
+                tile = p.tile.select_f4(packed, tiles, tile, p.depth, p.depth_block, at, panels, p.panel_vectors,
+                                        <int32_t>(p.y_first + panel * p.width), &near, scratch)
+            else:
+                tile = p.tile.select_f8(packed, tiles, tile, p.depth, p.depth_block, at, panels, p.panel_vectors,
+                                        p.y_first + panel * p.width, &near, scratch)
+            settle_tile(p, &near, tile - 1, count, pointers, tally, ws, thread)
+        if p.reports[8 * thread + DECIDED] > p.give_up:
+            return
+        panel += panels
+    if p.k:
+        return
+    for r in range(count):
+        if norms[r] < <score_t>1e30:
+            take_within(p, &near, r, pointers[r], tally + r * p.parts, ws, thread)
+        else:
+            _scan_row_within(p, chunk * p.chunk_rows + r, pointers[r], first, last, tally + r * p.parts, ws, thread)
+
+
+cdef int64_t* _tally(const near_pass* p, int64_t chunk, int64_t split) noexcept nogil:
+    """Where the first row of a chunk is counted."""
+    return p.tally + chunk * p.chunk_rows * p.parts + p.part + split
+
+
+cdef void _scan_row_within(const near_pass* p, int64_t r, const void* x, int64_t first, int64_t last,
+                           int64_t* tally, char* ws, int thread) noexcept nogil:
+    cdef int64_t* bad = &p.reports[8 * thread + BAD_ROW]
+    if not row_is_finite(p, x):
+        if bad[0] == 0 or bad[0] > p.x_first + r + 1:
+            bad[0] = p.x_first + r + 1
+        return
+    scan_within(p, x, first, last, tally, ws, thread)
+
+
+cdef void _scan_chunk(const near_pass* p, int64_t chunk, int split, int thread) noexcept nogil:
+    """The same by canonical distances alone."""
+    cdef char* ws = p.workspace + thread * p.workspace_bytes
+    cdef tw_near near = slot(p, chunk, split)
+    cdef const void** pointers = fetch_chunk(p, chunk, ws)
+    cdef int64_t first = p.y_first + p.y_count * split // p.splits
+    cdef int64_t last = p.y_first + p.y_count * (split + 1) // p.splits
+    cdef int r
+    if p.k:
+        scan(p, &near, pointers, chunk_count(p, chunk), first, last, ws, thread)
+        return
+    for r in range(chunk_count(p, chunk)):
+        _scan_row_within(p, chunk * p.chunk_rows + r, pointers[r], first, last,
+                         _tally(p, chunk, split) + r * p.parts, ws, thread)
+
+
+cdef void _run_task(const near_pass* p, int64_t task, int thread) noexcept nogil:
+    cdef int64_t chunk = task // p.splits
+    cdef int split = <int>(task % p.splits)
+    if p.direct:
+        _scan_chunk(p, chunk, split, thread)
+    elif p.score_double:
+        _score_chunk[double](p, chunk, split, thread, 0)
+    else:
+        _score_chunk[float](p, chunk, split, thread, 0)
+
+# ---------------------------------------------------------------- the border to Python
+
+
+cdef double _extent(const near_pass* p, int64_t first, int count, const double* origin,
+                    const float* narrow, char* ws) noexcept nogil:
+    cdef const void** rows = <const void**>(ws + p.y_pointers_at)
+    tw_fetch_rows(p.y, NULL, first, count, rows, ws + p.y_staging_at, p.step)
+    if p.y.is_double:
+        return p.tile.extent_f8(<const double* const*>rows, count, p.depth, origin)
+    return p.tile.extent_f4(<const float* const*>rows, count, p.depth, narrow)
+
+
+cdef class Search:
+    """Rows of X against rows of Y, a group and a block at a time.
+
+    Parameters
+    ----------
+    x, y : Rows
+        Of the same type and number of columns, at least one.
+    k : int
+        How many neighbours, at most the rows of Y; 0 for all within a radius.
+    isa : str
+    score_dtype : dtype
+        float32 or float64; no result depends on it.
+    direct : bool
+        Compute canonical distances alone: nothing is packed.
+    chunk_rows, group_rows : int
+        Rows of X per task, and whose candidates are held at the same time.
+    block_rows : int
+        Rows of Y that are packed at the same time.
+    splits : int
+        Parts of a block that are searched at the same time.
+    panels_per_block, depth_block, n_threads : int
+    """
+
+    cdef near_pass p
+    cdef Rows x, y
+    cdef int threads
+    cdef int64_t n_chunks, block_rows, group_rows, packed_first
+    cdef bint started
+    cdef dict _keep
+    cdef object origin, _tally_kept
+
+    def __init__(self, Rows x, Rows y, *, int64_t k, str isa, score_dtype, bint direct, int chunk_rows,
+                 int64_t group_rows, int64_t block_rows, int splits, int panels_per_block, int depth_block,
+                 int n_threads):
+        cdef near_pass* p = &self.p
+        cdef int64_t m = y.c.n_rows, room, stride
+        cdef ptrdiff_t total, item, data_item, rows
+        if x.c.depth != y.c.depth or x.c.is_double != y.c.is_double:
+            raise ValueError("rows of X and Y must have the same type and number of columns")
+        if not 0 <= k <= m:
+            raise ValueError(f"k={k} neighbours of {m} rows")
+        if m > 2**31 - 2**20:
+            raise ValueError(f"at most {2**31 - 2**20} rows of Y are supported, got {m}")
+        self.x, self.y, self.threads, self._keep = x, y, n_threads, {}
+        p.x, p.y = &x.c, &y.c
+        p.tile = tile_kernels(isa)
+        p.exact = exact_kernels(isa)
+        p.depth = x.c.depth
+        p.step = (p.depth + 7) // 8 * 8
+        p.direct = direct
+        p.score_double = np.dtype(score_dtype) == np.float64
+        item = 8 if p.score_double or direct else 4
+        data_item = 8 if x.c.is_double else 4
+        p.lanes = p.tile.vector_bytes // (8 if p.score_double else 4)
+        p.panel_vectors = 1 if m <= p.lanes else p.tile.panel_vectors
+        p.width = p.panel_vectors * p.lanes
+        p.panels_per_block = max(1, panels_per_block)
+        p.depth_block = max(p.lanes, (depth_block + p.lanes - 1) // p.lanes * p.lanes)
+        p.splits = max(1, splits)
+        p.chunk_rows = (max(1, chunk_rows) + p.tile.tile_rows - 1) // p.tile.tile_rows * p.tile.tile_rows
+        self.block_rows = (max(1, block_rows) + p.width - 1) // p.width * p.width
+        self.n_chunks = (max(1, group_rows) + p.chunk_rows - 1) // p.chunk_rows
+        self.group_rows = self.n_chunks * p.chunk_rows
+        p.k = k
+        # Twice as many as wanted, so that thinning out is rare; no more than there are.
+        room = min(2 * k + 64, m) if k else 256
+        stride = (room + p.panels_per_block * p.width + p.lanes + 15) // 16 * 16
+        p.near.k = <int>k
+        p.near.room = <int>room
+        p.near.stride = stride
+        rows = p.chunk_rows
+        p.indices_at = _place(rows * stride * item, 0)
+        p.limits_at = _place(p.indices_at + rows * stride * item, 0)
+        p.norms_at = _place(p.limits_at, rows * item)
+        p.counts_at = _place(p.norms_at, rows * item)
+        p.triggers_at = _place(p.counts_at, rows * 4)
+        p.slot_bytes = _place(p.triggers_at, rows * 4)
+        p.slots = <char*>self._make("slots", p.slot_bytes * self.n_chunks * p.splits)
+        # One thread's workspace begins with the pointers to the rows of its chunk.
+        p.found_room = max(stride * p.splits, 2 * room + 2 * BATCH)
+        p.x_staging_at = _place(0, rows * sizeof(void*))
+        p.y_pointers_at = _place(p.x_staging_at, 0 if x.c.direct else rows * p.step * data_item)
+        p.y_staging_at = _place(p.y_pointers_at, max(BATCH, p.width) * sizeof(void*))
+        p.packed_at = _place(p.y_staging_at, 0 if y.c.direct else max(BATCH, p.width) * p.step * data_item)
+        total = (p.depth + p.lanes - 1) // p.lanes * p.lanes * rows * item
+        p.scratch_at = _place(p.packed_at, 0 if direct else total)
+        p.found_at = _place(p.scratch_at, p.panels_per_block * p.tile.tile_rows * p.width * item)
+        p.ids_at = _place(p.found_at, 2 * p.found_room * 8)
+        p.workspace_bytes = _place(p.ids_at, 2 * p.found_room * 8)
+        p.workspace = <char*>self._make("workspace", p.workspace_bytes * n_threads)
+        if not direct:
+            p.panels = self._make("panels", (self.block_rows * (p.depth + 1)) * item)
+        p.reports = <int64_t*>self._make("reports", 64 * n_threads)
+        p.scale = 1.0
+        self.packed_first = -1
+
+    cdef void* _make(self, str name, Py_ssize_t size) except NULL:
+        self._keep[name] = aligned_empty(max(size, ALIGNMENT))
+        return address(self._keep[name])
+
+    @property
+    def allocated_bytes(self):
+        """Bytes that this object holds beside the data."""
+        return sum(buffer.size for buffer in self._keep.values())
+
+    @property
+    def decided(self):
+        """Canonical distances that candidates took while blocks were searched."""
+        return sum(self.p.reports[8 * i + DECIDED] for i in range(self.threads))
+
+    @property
+    def overflowed(self):
+        """Whether some canonical distance was not finite where no scores were computed."""
+        return any(self.p.reports[8 * i + OVERFLOWED] for i in range(self.threads))
+
+    def place(self, const double[::1] origin):
+        """Fix origin, scale and error bound; False if no bound holds or a value is not finite.
+
+        origin (depth) may be any numbers; close to the rows of Y they keep the bound small.
+        """
+        cdef near_pass* p = &self.p
+        cdef int64_t m = p.y.n_rows, b, blocks = (m + BATCH - 1) // BATCH
+        cdef double unit, largest = 0.0
+        cdef int threads, chain
+        rounded = np.zeros(p.depth, np.float32) if p.x.is_double else np.asarray(origin).astype(np.float32)
+        cdef float[::1] narrow = rounded
+        cdef double[::1] wide = np.array(origin) if p.x.is_double else rounded.astype(np.float64)
+        cdef double[::1] extents = np.zeros(max(1, blocks))
+        cdef bint broken = False
+        self.origin = (narrow, wide)
+        p.origin = &narrow[0] if not p.x.is_double and not p.score_double else &wide[0]
+        if p.direct or m * p.depth == 0:
+            return True
+        threads = enter_loop(self.threads if m * p.depth > 2**18 else 1)
+        for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
+            extents[b] = _extent(p, b * BATCH, BATCH if m - b * BATCH > BATCH else <int>(m - b * BATCH), &wide[0],
+                                 &narrow[0], p.workspace + threadid() * p.workspace_bytes)
+        leave_loop()
+        for b in range(blocks):
+            largest = max(largest, extents[b])
+            broken |= extents[b] != extents[b]
+        p.scale = 0.0 if broken else choose_scale(largest, p.x.is_double or p.score_double)
+        if p.scale == 0.0:
+            return False
+        unit = 2.0**-53 if p.score_double else 2.0**-24
+        chain = p.depth
+        if p.depth > p.depth_block:
+            chain = p.depth_block + (p.depth + p.depth_block - 1) // p.depth_block
+        # Half a squared norm is summed in the type of the scores: squares of one segment, then
+        # segments; four more for what packing rounds in each of its squares.
+        chain += p.lanes + (p.depth + p.lanes - 1) // p.lanes + 4
+        p.near.alpha = score_error(chain, unit)
+        p.near.nu = ((p.depth + p.lanes - 1) // p.lanes + p.lanes + 2.0) * unit
+        p.near.beta = distance_error(p.depth)
+        # Every coordinate of a column is below one.
+        p.near.largest_norm = sqrt(<double>p.depth) * (1.0 + 1e-6)
+        p.near.eta = (p.depth + 8.0) * 2.0**-126 * max(1.0, p.near.largest_norm)
+        return True
+
+    def begin(self, int64_t first, int64_t count):
+        """Turn to rows first .. first + count of X, at most a group."""
+        cdef near_pass* p = &self.p
+        cdef int64_t chunk
+        if first < 0 or count < 0 or count > self.group_rows or first + count > p.x.n_rows:
+            raise ValueError("not a group of rows of X")
+        p.x_first, p.x_count = first, count
+        for chunk in range((count + p.chunk_rows - 1) // p.chunk_rows):
+            _begin_chunk(p, chunk)
+
+    def within(self, double squared, int64_t[:, ::1] tally, int64_t part, *, double[::1] distances=None,
+               int64_t[::1] indices=None):
+        """Prepare to count, or store, what lies within a radius.
+
+        squared is the largest canonical squared distance that does. tally (rows of the group,
+        parts) is counted up in column `part` and, where a block is split, the columns after it;
+        with distances and indices it is where in them the next one goes.
+        """
+        cdef near_pass* p = &self.p
+        if p.k or tally.shape[0] != p.x_count or part < 0 or part + p.splits > tally.shape[1]:
+            raise ValueError("tally must have one row per row of the group")
+        p.within, p.part, p.parts = squared, part, tally.shape[1]
+        p.tally = &tally[0, 0]
+        p.fill = distances is not None
+        if p.fill and indices.shape[0] != distances.shape[0]:
+            raise ValueError("as many distances as indices expected")
+        p.out_size = distances.shape[0] if p.fill else 0
+        p.out_distances = &distances[0] if p.fill else NULL
+        p.out_indices = &indices[0] if p.fill else NULL
+        self._tally_kept = (tally, distances, indices)
+
+    @property
+    def bad_row(self):
+        """The first row of X with a value that is not finite, met within a radius, or -1."""
+        rows = [self.p.reports[8 * i + BAD_ROW] for i in range(self.threads)]
+        return min([row for row in rows if row], default=0) - 1
+
+    def block(self, int64_t first, int64_t count, *, int64_t most=2**62):
+        """Search rows first .. first + count of Y, at most a block; blocks come in rising order.
+
+        False if some thread needed more than `most` canonical distances and gave up: what the
+        group has found so far is void.
+        """
+        cdef near_pass* p = &self.p
+        cdef int64_t tasks = (p.x_count + p.chunk_rows - 1) // p.chunk_rows * p.splits, task
+        cdef int64_t panel, panels = (count + p.width - 1) // p.width
+        cdef int threads
+        if first < 0 or count < 0 or first + count > p.y.n_rows or (count > self.block_rows and not p.direct):
+            raise ValueError("not a block of rows of Y")
+        if not p.k and p.tally == NULL:
+            raise ValueError("within() comes first")
+        p.y_first, p.y_count = first, count
+        before = self.decided
+        p.give_up = before + most
+        threads = enter_loop(self.threads)
+        if not p.direct and self.packed_first != first:
+            for panel in prange(panels, nogil=True, schedule="static", num_threads=threads):
+                _pack_panel(p, panel, p.workspace + threadid() * p.workspace_bytes)
+            self.packed_first = first
+        if tasks == 1 or threads == 1:
+            with nogil:
+                for task in range(tasks):
+                    _run_task(p, task, 0)
+        else:
+            for task in prange(tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+                _run_task(p, task, threadid())
+        leave_loop()
+        return not any(p.reports[8 * i + DECIDED] > p.give_up for i in range(self.threads))
+
+    def finish(self, double[:, ::1] distances, int64_t[:, ::1] indices):
+        """Write canonical squared distances and indices (rows of the group, k), sorted.
+
+        Returns the first row of X with a value that is not finite, or -1.
+        """
+        cdef near_pass* p = &self.p
+        cdef int64_t chunks = (p.x_count + p.chunk_rows - 1) // p.chunk_rows, chunk
+        cdef int64_t[::1] bad = np.full(max(1, chunks), -1, dtype=np.int64)
+        cdef int threads
+        if (distances.shape[0] != p.x_count or distances.shape[1] != p.k
+                or indices.shape[0] != p.x_count or indices.shape[1] != p.k):
+            raise ValueError("distances and indices must have one row per row of the group, k columns")
+        if p.x_count == 0:
+            return -1
+        threads = enter_loop(self.threads if self.threads < chunks else <int>chunks)
+        for chunk in prange(chunks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+            bad[chunk] = finish_chunk(p, chunk, threadid(), &distances[0, 0], &indices[0, 0])
+        leave_loop()
+        for chunk in range(chunks):
+            if bad[chunk] >= 0:
+                return bad[chunk]
+        return -1
+
+
+cdef ptrdiff_t _place(ptrdiff_t start, ptrdiff_t size) noexcept nogil:
+    return (start + size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+def sort_rows(const int64_t[::1] offsets, double[::1] distances, int64_t[::1] indices):
+    """Sort distances and indices of each row, offsets[i] .. offsets[i + 1], by (distance, index)."""
+    cdef int64_t i, n = offsets.shape[0] - 1, count, most = 0
+    for i in range(n):
+        most = max(most, offsets[i + 1] - offsets[i])
+    cdef double[::1] d = np.empty(max(1, 2 * most))
+    cdef int64_t[::1] j = np.empty(max(1, 2 * most), dtype=np.int64)
+    with nogil:
+        for i in range(n):
+            count = offsets[i + 1] - offsets[i]
+            if count > 1:
+                memcpy(&d[0], &distances[offsets[i]], count * sizeof(double))
+                memcpy(&j[0], &indices[offsets[i]], count * sizeof(int64_t))
+                sort_pairs(&d[0], &j[0], count)
+                memcpy(&distances[offsets[i]], &d[0], count * sizeof(double))
+                memcpy(&indices[offsets[i]], &j[0], count * sizeof(int64_t))

@@ -1,0 +1,328 @@
+"""Every distance between two sets of rows, written into a matrix."""
+
+import numpy as np
+
+from cython.parallel cimport prange, threadid
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int64_t
+
+from tilewise.kernels._dispatch cimport (
+    TW_AS_IT_IS,
+    TW_BRAYCURTIS,
+    TW_CANBERRA,
+    TW_DIVIDED,
+    TW_GAPS,
+    TW_HALF_TO_TWO,
+    TW_KNOWN_SQUARES,
+    TW_LARGEST,
+    TW_PAIR_DEPTH,
+    TW_PAIR_TILE,
+    TW_POWER_ROOT,
+    TW_POWERS,
+    TW_PRODUCTS,
+    TW_ROOT,
+    TW_SQUARES,
+    TW_UNEQUAL,
+    TW_WEIGHTED_GAPS,
+    TW_WEIGHTED_LARGEST,
+    TW_WEIGHTED_SQUARES,
+    TW_WHOLE_POWERS,
+    enter_loop,
+    leave_loop,
+    pair_kernels,
+    tw_pair_job,
+    tw_pair_kernels,
+)
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_rows
+
+# name -> what is summed, the same with weights, what becomes of the sum.
+_KERNELS = {
+    "sqeuclidean": (TW_SQUARES, TW_WEIGHTED_SQUARES, TW_AS_IT_IS),
+    "euclidean": (TW_SQUARES, TW_WEIGHTED_SQUARES, TW_ROOT),
+    "dot": (TW_PRODUCTS, None, TW_AS_IT_IS),
+    "cosine": (TW_SQUARES, None, TW_HALF_TO_TWO),
+    "manhattan": (TW_GAPS, TW_WEIGHTED_GAPS, TW_AS_IT_IS),
+    "chebyshev": (TW_LARGEST, TW_WEIGHTED_LARGEST, TW_AS_IT_IS),
+    "minkowski": (TW_POWERS, TW_POWERS, TW_POWER_ROOT),
+    "canberra": (TW_CANBERRA, TW_CANBERRA, TW_AS_IT_IS),
+    "braycurtis": (TW_BRAYCURTIS, TW_BRAYCURTIS, TW_AS_IT_IS),
+    "hamming": (TW_UNEQUAL, TW_UNEQUAL, TW_DIVIDED),
+    "nan_euclidean": (TW_KNOWN_SQUARES, None, TW_ROOT),
+}
+KERNELS = tuple(_KERNELS)
+
+# Whole exponents up to this one are products, which is faster than a power and as exact.
+_MOST_PRODUCTS = 16
+# Longer rows than this are summed in float64: up to here the rounding of a sum in float32,
+# 64 + d / 64 units, stays within 1.2e-5, and always below 1e-6 sqrt(d).
+FLOAT_DEPTH = 2**13
+
+
+cdef struct pair_pass:
+    const tw_pair_kernels* kernels
+    tw_pair_job job         # what all blocks share
+    tw_rows rows            # streamed, (n_rows, depth)
+    tw_rows others          # in the lanes, (n_columns, depth)
+    int64_t rows_first
+    int64_t others_first
+    int64_t n_rows
+    int64_t n_columns
+    int64_t row_block       # rows and columns of one task
+    int64_t column_block
+    int64_t column_blocks
+    int fetch_rows          # rows staged at a time
+    int item                # bytes of a number in the arithmetic
+    int out_item
+    int normalize
+    ptrdiff_t step          # between staged rows
+    # one thread's workspace, in bytes
+    char* workspace
+    ptrdiff_t staged_others
+    ptrdiff_t panels
+    ptrdiff_t scratch
+    ptrdiff_t packed
+    ptrdiff_t norms
+    ptrdiff_t zero_rows
+    ptrdiff_t zero_others
+    ptrdiff_t total
+
+
+cdef const void* _fetch(const pair_pass* p, const tw_rows* rows, int64_t first, int64_t count, char* staging,
+                        char* is_zero, ptrdiff_t* step) noexcept nogil:
+    """Count rows from `first` on, a fixed step apart: where they stand, or staged."""
+    cdef const void* pointer
+    cdef int64_t r, some
+    cdef const void* pointers[64]
+    if rows.direct:
+        step[0] = rows.row_stride // p.item
+        return rows.data + first * rows.row_stride
+    step[0] = p.step
+    r = 0
+    while r < count:
+        some = count - r if count - r < 64 else 64
+        tw_fetch_rows(rows, NULL, first + r, <int>some, pointers, staging + r * p.step * p.item, p.step)
+        r += some
+    if p.normalize:
+        p.kernels.normalize_f8(<int>count, rows.depth, <double*>staging, p.step, is_zero)
+    pointer = staging
+    return pointer
+
+
+cdef void _ones(const pair_pass* p, tw_pair_job* job, const char* zero_rows, const char* zero_others) noexcept nogil:
+    """Rows of zeros have the cosine distance one from everything."""
+    cdef int64_t r, c, at
+    for r in range(job.n_rows):
+        for c in range(job.n_columns):
+            if zero_rows[r] or zero_others[c]:
+                at = c * job.out_step + r if job.turned else r * job.out_step + c
+                if job.out_double:
+                    (<double*>job.out)[at] = 1.0
+                else:
+                    (<float*>job.out)[at] = 1.0
+
+
+cdef void _block(const pair_pass* p, int64_t task, int thread) noexcept nogil:
+    cdef tw_pair_job job = p.job
+    cdef char* workspace = p.workspace + thread * p.total
+    cdef char* zero_rows = workspace + p.zero_rows
+    cdef char* zero_others = workspace + p.zero_others
+    cdef int64_t first = task // p.column_blocks * p.row_block
+    cdef int64_t stop = first + p.row_block if first + p.row_block < p.n_rows else p.n_rows
+    cdef int64_t column = task % p.column_blocks * p.column_block, at, count
+    cdef bint some_zero
+    count = p.n_columns - column if p.n_columns - column < p.column_block else p.column_block
+    job.n_columns = <int>count
+    job.others = _fetch(p, &p.others, p.others_first + column, count, workspace + p.staged_others, zero_others,
+                        &job.other_step)
+    job.panels = workspace + p.panels
+    job.scratch = workspace + p.scratch
+    if p.item == 8:
+        p.kernels.pack_f8(job.n_columns, job.depth, <const double*>job.others, job.other_step,
+                          <double*>(workspace + p.panels))
+    else:
+        job.packed = <float*>(workspace + p.packed)
+        job.norms = <float*>(workspace + p.norms)
+        p.kernels.pack_f4(job.n_columns, job.depth, <const float*>job.others, job.other_step, job.origin,
+                          <float*>(workspace + p.panels), <float*>(workspace + p.norms))
+    some_zero = False
+    if p.normalize:
+        for at in range(count):
+            some_zero = some_zero or zero_others[at]
+    while first < stop:
+        count = stop - first
+        if not p.rows.direct and count > p.fetch_rows:
+            count = p.fetch_rows
+        job.n_rows = <int>count
+        job.rows = _fetch(p, &p.rows, p.rows_first + first, count, workspace, zero_rows, &job.row_step)
+        at = column * job.out_step + first if job.turned else first * job.out_step + column
+        job.out = <char*>p.job.out + at * p.out_item
+        if p.item == 8:
+            p.kernels.fill_f8(&job)
+        else:
+            p.kernels.fill_f4(&job)
+        if p.normalize:
+            for at in range(count):
+                if some_zero or zero_rows[at]:
+                    _ones(p, &job, zero_rows, zero_others)
+                    break
+        first += count
+
+
+cdef ptrdiff_t _aligned(ptrdiff_t bytes):
+    return (bytes + 63) // 64 * 64
+
+
+def arithmetic(Rows x, Rows y, out_dtype, str kernel, double p=2.0, weights=None):
+    """Type in which a kernel computes: float32 only where all is float32 and it suffices."""
+    cdef bint single = not x.c.is_double and not y.c.is_double and np.dtype(out_dtype) == np.float32
+    single = single and x.c.depth <= FLOAT_DEPTH and kernel != "cosine"
+    return np.dtype(np.float32 if single and _recipe(kernel, p, weights)[0] <= TW_LARGEST else np.float64)
+
+
+cdef tuple _recipe(str kernel, double p, weights):
+    """What is summed, and what becomes of the sum."""
+    if kernel not in _KERNELS:
+        raise ValueError(f"there is no kernel {kernel!r}")
+    if kernel == "minkowski":
+        if not p > 0:
+            raise ValueError("p must be greater than 0")
+        kernel = {1.0: "manhattan", 2.0: "euclidean", np.inf: "chebyshev"}.get(p, kernel)
+    plain, weighted, finish = _KERNELS[kernel]
+    if kernel == "minkowski" and p == int(p) and p <= _MOST_PRODUCTS:
+        plain = weighted = TW_WHOLE_POWERS
+    if weights is not None and weighted is None:
+        raise ValueError(f"kernel {kernel!r} takes no weights")
+    return plain if weights is None else weighted, finish
+
+
+def trusted_share(int depth, bint root):
+    """Smallest squared distance, as a share of |x|^2 + |y|^2, that norms and products give well.
+
+    With u = 2^-24 and B blocks of the depth, the product of x and y is off by (64 + B) u |x||y|
+    or less, which is at most half of that times |x|^2 + |y|^2 and counts twice. Moving both to
+    the origin costs 4 u, rounding norms and two sums 4 u, and one more covers what is of second
+    order. The share is where all that is 95 % of the 1e-6 sqrt(d) allowed: of the distance, hence
+    twice as much of its square where the root is returned.
+    """
+    blocks = (depth + TW_PAIR_DEPTH - 1) // TW_PAIR_DEPTH
+    allowed = 0.95e-6 * np.sqrt(depth) * (2.0 if root else 1.0)
+    return (min(depth, TW_PAIR_DEPTH) + blocks + 9) * 2.0**-24 * (1.0 + allowed) / allowed
+
+
+def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, double p=2.0,
+         const double[::1] weights=None, str isa, int n_threads, int64_t row_block, int64_t column_block,
+         int fetch_rows, int group, bint turned=False, bint streaming=False,
+         const float[::1] origin=None):
+    """Write distances of some rows of x to some rows of y.
+
+    Parameters
+    ----------
+    x, y : Rows of shape (n, d) and (m, d)
+    x_first, y_first : int
+        Where the rows start that out[0, 0] belongs to.
+    out : ndarray of shape (a, b), float32 or float64
+        out[i, j] becomes the distance of x[x_first + i] and y[y_first + j]. Rows are
+        contiguous, any step lies between them.
+    kernel : str
+        One of `KERNELS`.
+    p : float
+        Of minkowski.
+    weights : ndarray of shape (d,), float64, optional
+    isa : str
+    n_threads, row_block, column_block, fetch_rows, group : int
+        Threads; rows and columns of one task; rows staged and rows stored at a time.
+    turned : bool
+        Whether rows of y are streamed past rows of x in the lanes.
+    streaming : bool
+        Whether results bypass the caches.
+    origin : ndarray of shape (d,), float32, optional
+        Lets euclidean distances of float32 come from norms and products around it, as far as
+        these are accurate. The same for all parts of a matrix.
+    """
+    cdef pair_pass s
+    cdef int64_t t, n_tasks
+    cdef int threads
+    cdef ptrdiff_t columns, staged
+    if not isinstance(out, np.ndarray) or out.ndim != 2 or out.dtype not in (np.float32, np.float64) or not (
+            out.dtype.isnative and out.flags.writeable and out.flags.aligned):
+        raise ValueError("out must be a writable matrix of native float32 or float64")
+    if x_first < 0 or y_first < 0 or x_first + out.shape[0] > x.c.n_rows or y_first + out.shape[1] > y.c.n_rows:
+        raise ValueError("out has more rows or columns than there are rows of x or y")
+    if x.c.depth != y.c.depth:
+        raise ValueError(f"rows of x have {x.c.depth} features, rows of y {y.c.depth}")
+    if weights is not None and weights.shape[0] != x.c.depth:
+        raise ValueError("weights must have one entry per feature")
+    if row_block < 1 or column_block < 1 or fetch_rows < 1 or group < 1:
+        raise ValueError("blocks have at least one row")
+    if out.size == 0:
+        return
+    if out.shape[1] > 1 and out.strides[1] != out.itemsize or out.strides[0] % out.itemsize:
+        raise ValueError("rows of out must be contiguous")
+
+    kind, finish = _recipe(kernel, p, weights)
+    single = arithmetic(x, y, out.dtype, kernel, p, weights) == np.float32
+    counts = np.ones(x.c.depth) if weights is None else np.asarray(weights)
+    if kind == TW_WEIGHTED_LARGEST:
+        counts = np.greater(counts, 0).astype(np.float64)
+    # Never empty, so that it has an address.
+    cdef const double[::1] w = np.append(counts, 0.0)
+    s.kernels = pair_kernels(isa)
+    s.item = 4 if single else 8
+    s.out_item = out.itemsize
+    s.normalize = kernel == "cosine"
+    s.job.kind, s.job.finish, s.job.depth, s.job.group = kind, finish, x.c.depth, group
+    s.job.weights = &w[0]
+    s.job.origin = NULL
+    if origin is not None and single and kind == TW_SQUARES and s.job.depth:
+        if origin.shape[0] != s.job.depth:
+            raise ValueError("origin must have one entry per feature")
+        s.job.origin = &origin[0]
+        s.job.trusted = trusted_share(s.job.depth, finish == TW_ROOT)
+    if single and (kind == TW_PRODUCTS or s.job.origin != NULL):
+        group = (group + TW_PAIR_TILE - 1) // TW_PAIR_TILE * TW_PAIR_TILE
+        s.job.group = group
+    s.job.power = p
+    s.job.divisor = np.sum(counts)
+    s.job.out = address(out)
+    s.job.out_step = out.strides[0] // out.itemsize
+    s.job.out_double = out.itemsize == 8
+    s.job.turned, s.job.streaming = turned, streaming
+    s.rows, s.others = (y.c, x.c) if turned else (x.c, y.c)
+    s.rows_first, s.others_first = (y_first, x_first) if turned else (x_first, y_first)
+    s.n_rows, s.n_columns = (out.shape[1], out.shape[0]) if turned else (out.shape[0], out.shape[1])
+    _read_as(&s.rows, s.item, s.normalize)
+    _read_as(&s.others, s.item, s.normalize)
+    s.row_block = min(row_block, s.n_rows)
+    s.column_block = min(column_block, s.n_columns)
+    s.column_blocks = (s.n_columns + s.column_block - 1) // s.column_block
+    s.fetch_rows = fetch_rows
+    n_tasks = (s.n_rows + s.row_block - 1) // s.row_block * s.column_blocks
+
+    s.step = (s.job.depth + 7) // 8 * 8
+    columns = (s.column_block + 15) // 16 * 16
+    staged = 0 if s.rows.direct else min(s.row_block, fetch_rows)
+    s.staged_others = _aligned(staged * s.step * s.item)
+    s.panels = s.staged_others + _aligned(0 if s.others.direct else s.column_block * s.step * s.item)
+    s.scratch = s.panels + _aligned(columns * s.job.depth * s.item)
+    s.packed = s.scratch + _aligned((group + 1) * columns * s.item)
+    s.norms = s.packed + _aligned(group * (s.step + 8) * 4 if single else 0)
+    s.zero_rows = s.norms + _aligned(columns * 4 if single else 0)
+    s.zero_others = s.zero_rows + _aligned(staged)
+    s.total = s.zero_others + _aligned(s.column_block) + 64
+    if n_tasks < n_threads:
+        n_threads = <int>n_tasks
+    buffer = np.empty(s.total * n_threads + 64, dtype=np.uint8)
+    s.workspace = <char*>(<size_t>address(buffer) + 63 & ~(<size_t>63))
+    threads = enter_loop(n_threads)
+    try:
+        for t in prange(n_tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+            _block(&s, t, threadid())
+    finally:
+        leave_loop()
+
+
+cdef void _read_as(tw_rows* rows, int item, bint copied):
+    """Hand rows out in the type of the arithmetic; `copied` rows are never read where they stand."""
+    if copied or (item == 8 and not rows.is_double):
+        rows.direct = False
+    rows.is_double = item == 8

@@ -1,0 +1,193 @@
+#include "tw_pair.h"
+
+#include <math.h>
+
+#include "tw_kernels.h"
+#include "tw_vector.h"
+
+#define LANES_F4 (TW_VECTOR_BYTES / 4)
+#define LANES_F8 (TW_VECTOR_BYTES / 8)
+#define ALL_LANES_F4 ((uint32_t)((1ull << LANES_F4) - 1))
+
+/* Rows of a register tile: as many sums as half to three quarters of the registers hold. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define TW_PAIR_ROWS_F4 12
+#define TW_PAIR_ROWS_F8 2
+#else
+#define TW_PAIR_ROWS_F4 4
+#define TW_PAIR_ROWS_F8 1
+#endif
+
+typedef double tw_eight __attribute__((vector_size(64)));
+typedef int64_t tw_eight_i8 __attribute__((vector_size(64)));
+typedef float tw_eight_f4u __attribute__((vector_size(32), aligned(4), may_alias));
+
+TW_INLINE tw_f4 splat_f4(float x) { return x - (tw_f4){0}; }
+TW_INLINE tw_f8 splat_f8(double x) { return x - (tw_f8){0}; }
+TW_INLINE tw_f4 abs_f4(tw_f4 x) { return (tw_f4)((tw_i4)x & INT32_MAX); }
+TW_INLINE tw_f8 abs_f8(tw_f8 x) { return (tw_f8)((tw_i8)x & INT64_MAX); }
+/* x where the mask is set, zero elsewhere. */
+TW_INLINE tw_f8 only_f8(tw_i8 mask, tw_f8 x) { return (tw_f8)(mask & (tw_i8)x); }
+
+/* a * b + c, rounded once. */
+#if defined(__AVX512F__)
+TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) { return (tw_f4)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+TW_INLINE tw_f4 root_f4(tw_f4 a) { return (tw_f4)_mm512_sqrt_ps((__m512)a); }
+TW_INLINE tw_f8 root_f8(tw_f8 a) { return (tw_f8)_mm512_sqrt_pd((__m512d)a); }
+#elif defined(__AVX2__)
+TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) { return (tw_f4)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+TW_INLINE tw_f4 root_f4(tw_f4 a) { return (tw_f4)_mm256_sqrt_ps((__m256)a); }
+TW_INLINE tw_f8 root_f8(tw_f8 a) { return (tw_f8)_mm256_sqrt_pd((__m256d)a); }
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) {
+    return (tw_f4)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+TW_INLINE tw_f4 root_f4(tw_f4 a) { return (tw_f4)vsqrtq_f32((float32x4_t)a); }
+TW_INLINE tw_f8 root_f8(tw_f8 a) { return (tw_f8)vsqrtq_f64((float64x2_t)a); }
+#else
+/* Through float64: the product is exact, and the sum rounded to odd (Boldo and Melquiond 2008)
+ * rounds to the same float32 as the exact one. */
+typedef float tw_half_f4 __attribute__((vector_size(8)));
+TW_INLINE tw_f8 sum_to_odd(tw_f8 a, tw_f8 b) {
+    const tw_f8 sum = a + b, part = sum - a;
+    const tw_f8 error = (a - (sum - part)) + (b - part);
+    const tw_i8 inexact = (error > 0) | (error < 0);
+    /* Truncate towards zero, then set the last bit. */
+    const tw_i8 beyond = inexact & ((error > 0) ^ (sum > 0));
+    return (tw_f8)(((tw_i8)sum + beyond) | (inexact & 1));
+}
+TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) {
+    union { tw_f4 whole; tw_half_f4 half[2]; } x = {a}, y = {b}, z = {c}, out;
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++)
+        out.half[i] = __builtin_convertvector(
+            sum_to_odd(__builtin_convertvector(x.half[i], tw_f8) * __builtin_convertvector(y.half[i], tw_f8),
+                       __builtin_convertvector(z.half[i], tw_f8)), tw_half_f4);
+    return out.whole;
+}
+TW_INLINE tw_f4 root_f4(tw_f4 a) {
+    for (int i = 0; i < LANES_F4; i++) a[i] = __builtin_sqrtf(a[i]);
+    return a;
+}
+TW_INLINE tw_f8 root_f8(tw_f8 a) {
+    for (int i = 0; i < LANES_F8; i++) a[i] = __builtin_sqrt(a[i]);
+    return a;
+}
+#endif
+
+/* One vector past the caches, to an address that is a multiple of its size. */
+TW_INLINE void stream(char *to, const char *from) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512((void *)to, _mm512_loadu_si512(from));
+#elif defined(__AVX2__)
+    _mm256_stream_si256((__m256i *)to, _mm256_loadu_si256((const __m256i *)from));
+#elif defined(__SSE2__)
+    _mm_stream_si128((__m128i *)to, _mm_loadu_si128((const __m128i *)from));
+#else
+    __builtin_memcpy(to, from, TW_VECTOR_BYTES);
+#endif
+}
+
+/* Whole cache lines past the caches, the ragged ends as usual. */
+TW_INLINE void store_bytes(int streaming, char *to, const char *from, ptrdiff_t bytes) {
+    if (!streaming) {
+        __builtin_memcpy(to, from, (size_t)bytes);
+        return;
+    }
+    const ptrdiff_t head = -(intptr_t)to & 63;
+    if (bytes < head + 64) {
+        __builtin_memcpy(to, from, (size_t)bytes);
+        return;
+    }
+    __builtin_memcpy(to, from, (size_t)head);
+    ptrdiff_t at = head;
+    for (; at + 64 <= bytes; at += 64)
+#pragma GCC unroll 4
+        for (int part = 0; part < 64; part += TW_VECTOR_BYTES) stream(to + at + part, from + at + part);
+    __builtin_memcpy(to + at, from + at, (size_t)(bytes - at));
+}
+
+TW_INLINE void store_f4(const tw_pair_job *job, float *to, const float *from) {
+    store_bytes(job->streaming, (char *)to, (const char *)from, job->n_columns * (ptrdiff_t)sizeof *to);
+}
+TW_INLINE void store_f8(const tw_pair_job *job, double *to, const double *from) {
+    store_bytes(job->streaming, (char *)to, (const char *)from, job->n_columns * (ptrdiff_t)sizeof *to);
+}
+
+/* What went past the caches is seen by other threads after this. */
+TW_INLINE void settle(const tw_pair_job *job) {
+#if defined(__SSE2__)
+    if (job->streaming) _mm_sfence();
+#else
+    (void)job;
+#endif
+}
+
+/* Where vector v of float32 panels has element l: blocks of the depth outside, so that memory runs
+ * as the tiles do. */
+TW_INLINE float *panel_f4(float *panels, int vectors, int depth, int v, int l) {
+    const int start = l / TW_PAIR_DEPTH * TW_PAIR_DEPTH;
+    const int length = depth - start < TW_PAIR_DEPTH ? depth - start : TW_PAIR_DEPTH;
+    return panels + ((ptrdiff_t)start * vectors + (ptrdiff_t)v * length + (l - start)) * LANES_F4;
+}
+
+/* Rows turned over, a cache line of each at a time. PANEL is where the vector from row `first` on
+ * has the elements from `start` on. */
+#define PACK(T, LANES, PANEL, VALUE)                                                    \
+    for (int first = 0; first < count; first += LANES)                                  \
+        for (int start = 0; start < depth; start += 16) {                               \
+            const int some = depth - start < 16 ? depth - start : 16;                   \
+            T *restrict to = PANEL;                                                     \
+            for (int i = 0; i < LANES; i++) {                                           \
+                const T *x = rows + (first + i) * step + start;                         \
+                if (first + i < count)                                                  \
+                    for (int l = 0; l < some; l++) to[l * LANES + i] = VALUE;           \
+                else                                                                    \
+                    for (int l = 0; l < some; l++) to[l * LANES + i] = 0;               \
+            }                                                                           \
+        }
+
+static void pack_f8(int count, int depth, const double *rows, ptrdiff_t step, double *panels) {
+    PACK(double, LANES_F8, panels + (ptrdiff_t)first * depth + start * LANES_F8, x[l])
+}
+
+/* The squared norm of x - origin as float32 holds it. */
+static float norm_f4(const float *x, const float *origin, int depth) {
+    tw_eight sum[4] = {{0}};
+    int l = 0;
+    for (; l + 32 <= depth; l += 32)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const tw_eight value = __builtin_convertvector(
+                *(const tw_eight_f4u *)(x + l + 8 * i) - *(const tw_eight_f4u *)(origin + l + 8 * i), tw_eight);
+            sum[i] += value * value;
+        }
+    double rest = 0;
+    for (; l < depth; l++) {
+        const float value = x[l] - origin[l];
+        rest += (double)value * value;
+    }
+    const tw_eight all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    return (float)(rest + (((all[0] + all[4]) + (all[2] + all[6])) + ((all[1] + all[5]) + (all[3] + all[7]))));
+}
+
+static void pack_f4(int count, int depth, const float *rows, ptrdiff_t step, const float *origin, float *panels,
+                    float *norms) {
+    const int vectors = (count + LANES_F4 - 1) / LANES_F4;
+    if (!origin) {
+        PACK(float, LANES_F4, panel_f4(panels, vectors, depth, first / LANES_F4, start), x[l])
+        return;
+    }
+    PACK(float, LANES_F4, panel_f4(panels, vectors, depth, first / LANES_F4, start), x[l] - origin[start + l])
+    for (int r = 0; r < count; r++) norms[r] = norm_f4(rows + r * step, origin, depth);
+    for (int r = count; r % LANES_F4; r++) norms[r] = 1;
+}
+#undef PACK
+
+#include "tw_pair_f4.h"
+#include "tw_pair_f8.h"
+
+const tw_pair_kernels TW_JOIN(tw_pair, TW_ISA) = {
+    TW_VECTOR_BYTES, pack_f4, pack_f8, fill_f4, fill_f8, normalize_f8,
+};

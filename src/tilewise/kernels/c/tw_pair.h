@@ -1,0 +1,86 @@
+/* Distances of a few rows to a block of others, stored as a piece of a matrix.
+ *
+ * Layouts
+ *   rows     (n_rows, depth), `row_step` numbers apart, as they stand in memory
+ *   others   (n_columns, depth), `other_step` numbers apart
+ *   panels   the others again, turned over: a vector of them lies side by side. Element (l, j)
+ *            stands at (j / lanes * depth + l) * lanes + j % lanes, zeros behind the last one; in
+ *            float32 so in each block of TW_PAIR_DEPTH elements, the blocks one after the other
+ * The order of additions depends on neither the vector nor the size of a block:
+ *   float64  eight running sums (element l to sum l % 8), met as ((0+4)+(2+6))+((1+5)+(3+7)),
+ *            no contraction: for sums of squares the canonical distance of tw_exact.h
+ *   float32  one running sum per block of TW_PAIR_DEPTH elements, with fused multiply and add,
+ *            and the blocks added up in their order
+ */
+#ifndef TW_PAIR_H
+#define TW_PAIR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What is summed over the elements; float32 has the first four. */
+enum tw_pair_kind {
+    TW_SQUARES,          /* (x - y)^2 */
+    TW_PRODUCTS,         /* x y */
+    TW_GAPS,             /* |x - y| */
+    TW_LARGEST,          /* the largest |x - y| */
+    TW_WEIGHTED_SQUARES, /* w (x - y)^2 */
+    TW_WEIGHTED_GAPS,    /* w |x - y| */
+    TW_WEIGHTED_LARGEST, /* the largest w |x - y| */
+    TW_CANBERRA,         /* w |x - y| / (|x| + |y|), 0 for 0 / 0 */
+    TW_BRAYCURTIS,       /* w |x - y|, over the sum of w |x + y| */
+    TW_UNEQUAL,          /* w where x != y */
+    TW_KNOWN_SQUARES,    /* (x - y)^2 where both are numbers, times depth over how many are */
+    TW_WHOLE_POWERS,     /* w |x - y|^p, p a whole number */
+    TW_POWERS,           /* w |x - y|^p */
+    TW_PAIR_KINDS
+};
+
+/* What becomes of the sum. */
+enum tw_pair_finish { TW_AS_IT_IS, TW_ROOT, TW_POWER_ROOT, TW_DIVIDED, TW_HALF_TO_TWO };
+
+enum {
+    TW_PAIR_DEPTH = 64,
+    TW_PAIR_TILE = 12 /* rows that are packed together */
+};
+
+typedef struct tw_pair_job {
+    int kind;
+    int finish;
+    int depth;
+    int n_rows;
+    int n_columns;
+    int group;              /* rows between two stores: scratch is (group, whole vectors of columns) */
+    const void *rows;       /* IN */
+    ptrdiff_t row_step;
+    const void *others;     /* IN */
+    ptrdiff_t other_step;
+    const void *panels;     /* IN */
+    const double *weights;  /* IN (depth), for the kinds that name w */
+    const float *origin;    /* IN (depth) or NULL: float32 squares as |x|^2 + |y|^2 - 2 x.y around it */
+    float trusted;          /* share of |x|^2 + |y|^2 from which such a square is accurate */
+    double power;           /* p */
+    double divisor;
+    void *scratch;          /* TMP, of the type of the arithmetic, one row more for the result */
+    float *packed;          /* TMP (group, depth), both rounded up to whole tiles: for products */
+    const float *norms;     /* IN (n_columns) squared, around the origin */
+    void *out;              /* OUT */
+    ptrdiff_t out_step;
+    int out_double;
+    int turned;             /* out is (n_columns, n_rows) */
+    int streaming;          /* past the caches */
+} tw_pair_job;
+
+typedef struct tw_pair_kernels {
+    int vector_bytes;
+    /* Less the origin, if there is one; then norms is OUT, in whole vectors. */
+    void (*pack_f4)(int count, int depth, const float *rows, ptrdiff_t step, const float *origin, float *panels,
+                    float *norms);
+    void (*pack_f8)(int count, int depth, const double *rows, ptrdiff_t step, double *panels);
+    void (*fill_f4)(const tw_pair_job *job);
+    void (*fill_f8)(const tw_pair_job *job);
+    /* Rows (count, depth) become rows of length one; is_zero is (count). */
+    void (*normalize_f8)(int count, int depth, double *rows, ptrdiff_t step, char *is_zero);
+} tw_pair_kernels;
+
+#endif

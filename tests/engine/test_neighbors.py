@@ -1,0 +1,206 @@
+"""Nearest rows are those of the canonical distance, ties to the lowest index."""
+
+import functools
+
+import hostile
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+
+from tilewise.engine import Rows, argkmin, argmin
+from tilewise.plan import plan_neighbors
+
+SCORES = ("float32", "float64")
+
+
+def plan_for(rows_x, rows_y, k, isa=None, **changes):
+    machine = None if isa is None else hostile.machine_with(isa)
+    return plan_neighbors(
+        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.dtype, k=k, machine=machine,
+        **{"n_threads": 1, **changes},
+    )  # fmt: skip
+
+
+def wanted(X, Y, k):
+    with np.errstate(all="ignore"):
+        distance = reference.canonical(X.astype(np.float64), Y.astype(np.float64))
+    order = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distance, order, 1), order
+
+
+def compare(found, expected, what):
+    for values, right, name in zip(found, expected, ("distances", "indices"), strict=True):
+        assert values.dtype == (np.float64 if name == "distances" else np.int64)
+        wrong = np.argwhere(values != right)
+        assert not len(wrong), (
+            f"{what}: {name} at {wrong[0]} of {right.shape} are {values[tuple(wrong[0])]!r}, "
+            f"not {right[tuple(wrong[0])]!r} ({len(wrong)} wrong)"
+        )
+
+
+def check(X, Y, k, isas=hostile.ISAS, scores=SCORES, **changes):
+    expected = wanted(X, Y, k)
+    rows_x, rows_y = Rows(X), Rows(Y)
+    for isa in isas:
+        for score in scores:
+            plan = plan_for(rows_x, rows_y, k, isa, score_dtype=score, **changes)
+            compare(
+                argkmin(rows_x, rows_y, k, plan=plan), expected, f"{isa} {score} k={k} {changes}"
+            )
+
+
+@pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)
+def test_hostile_data(name, dtype):
+    seed = hostile.CASES.index((name, dtype))
+    rng = np.random.RandomState(seed)
+    shapes = list(hostile.shapes(seed, 200_000))
+    for number, (n, d, m) in enumerate(shapes[seed % 3 :: 3]):
+        X, Y = hostile.make(name, rng, n, d, m, dtype)
+        with np.errstate(over="ignore"):
+            Y = Y.astype(dtype)
+        for k in {1, m, int(rng.randint(1, min(m, 40) + 1))}:
+            check(X, Y, k, direct=number % 5 == 4)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+@pytest.mark.parametrize("chunk_rows", [1, 13, 100])
+@pytest.mark.parametrize("block_rows", [1, 33, 1000])
+def test_threads_chunks_and_blocks(threads, chunk_rows, block_rows):
+    rng = np.random.RandomState(threads)
+    sizes = {"n_threads": threads, "chunk_rows": chunk_rows, "block_rows": block_rows}
+    for name, d in (("midpoints", 5), ("grid", 30), ("midpoints_far", 130)):
+        X, Y = hostile.make(name, rng, 90, d, 300, np.float32)
+        for k in (1, 20):
+            check(X, Y.astype(np.float32), k, isas=hostile.ISAS[-1:], **sizes)
+            check(X, Y.astype(np.float32), k, isas=hostile.ISAS[-1:], direct=True, **sizes)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 30])
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_short_x_is_shared_out_by_rows_of_y(n, threads):
+    rng = np.random.RandomState(n)
+    Y = rng.randint(0, 3, (9000, 6)).astype(np.float32)
+    X = rng.randint(0, 3, (n, 6)).astype(np.float32)
+    plan = plan_for(Rows(X), Rows(Y), 50, n_threads=threads)
+    assert plan.splits > 1 or threads == 1 or n == 30
+    compare(argkmin(Rows(X), Rows(Y), 50, plan=plan), wanted(X, Y, 50), plan)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [0, 1, 2, 64, 100])
+def test_all_rows_equal(d, dtype):
+    """Ties fill the candidates of every row again and again."""
+    Y = np.ones((1500, d), dtype)
+    X = np.ones((40, d), dtype)
+    for k in (1, 10, 700, 1500):
+        check(X, Y, k, isas=hostile.ISAS[-1:])
+
+
+def test_far_clusters_that_scores_cannot_tell_apart():
+    """Every row of the own cluster is within the error of float32 scores."""
+    rng = np.random.RandomState(0)
+    centers = np.array([[-1e6] * 20, [1e6] * 20])
+    Y = (centers[rng.randint(2, size=3000)] + rng.standard_normal((3000, 20))).astype(np.float32)
+    X = Y[rng.randint(3000, size=200)]
+    check(X, Y, 10)
+    check(X, Y, 10, block_rows=700, chunk_rows=50, n_threads=2)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_rows_in_order_of_their_distance(descending):
+    """Falling distances are the worst for candidates: each new row is one."""
+    Y = np.linspace(0.0, 100.0, 5000, dtype=np.float32)[:, None] * np.ones((1, 7), np.float32)
+    Y = np.ascontiguousarray(Y[::-1] if descending else Y)
+    X = np.random.RandomState(0).uniform(-1, 0, (30, 7)).astype(np.float32)
+    for k in (1, 9, 300):
+        check(X, Y, k)
+
+
+def layouts(values):
+    """The same numbers in other kinds of memory."""
+    yield "fortran", np.asfortranarray(values)
+    yield "big endian", values.astype(values.dtype.newbyteorder(">"))
+    strided = np.zeros((2 * len(values), 3 * values.shape[1] + 1), values.dtype)
+    strided[::2, 1::3] = values
+    yield "strided", strided[::2, 1::3]
+    yield "backwards", np.ascontiguousarray(values[::-1, ::-1])[::-1, ::-1]
+    yield "sparse", sp.csr_array(values)
+    read_only = values.copy()
+    read_only.flags.writeable = False
+    yield "read-only", read_only
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("direct", [False, True])
+def test_kinds_of_memory(dtype, direct):
+    rng = np.random.RandomState(0)
+    X = rng.randint(0, 3, (70, 19)).astype(dtype)
+    Y = rng.randint(0, 3, (300, 19)).astype(dtype)
+    expected = wanted(X, Y, 6)
+    for name, other in layouts(X):
+        rows = Rows(other), Rows(Y)
+        compare(argkmin(*rows, 6, plan=plan_for(*rows, 6, direct=direct)), expected, name)
+    for name, other in layouts(Y):
+        rows = Rows(X), Rows(other)
+        compare(argkmin(*rows, 6, plan=plan_for(*rows, 6, direct=direct)), expected, name)
+
+
+def test_mixed_types_are_widened():
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((90, 11)).astype(np.float32)
+    Y = rng.standard_normal((200, 11))
+    found = argkmin(Rows(X, np.float64), Rows(Y), 4)
+    compare(found, wanted(X, Y, 4), "mixed")
+    with pytest.raises(ValueError, match="same type"):
+        argkmin(Rows(X), Rows(Y), 4)
+
+
+def test_memory_map(tmp_path):
+    values = np.random.RandomState(0).standard_normal((400, 30)).astype(np.float32)
+    values.tofile(tmp_path / "rows")
+    mapped = np.memmap(tmp_path / "rows", np.float32, "r", shape=(400, 30))
+    compare(argkmin(Rows(mapped), Rows(mapped), 5), wanted(values, values, 5), "memory map")
+
+
+def test_no_rows():
+    Y = np.ones((3, 4), np.float32)
+    distances, indices = argkmin(Rows(Y[:0]), Rows(Y), 2)
+    assert distances.shape == indices.shape == (0, 2)
+
+
+@pytest.mark.parametrize("k", [0, 4, -1])
+def test_k_out_of_range(k):
+    Y = np.ones((3, 4), np.float32)
+    with pytest.raises(ValueError, match="neighbours"):
+        argkmin(Rows(Y), Rows(Y), k)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("side", [0, 1])
+def test_values_that_are_not_finite(value, dtype, direct, side):
+    rng = np.random.RandomState(0)
+    both = [rng.standard_normal((100, 9)).astype(dtype) for _ in range(2)]
+    both[side][57, 3] = value
+    rows = [Rows(values) for values in both]
+    with pytest.raises(ValueError, match="row 57, column 3"):
+        argkmin(*rows, 5, plan=plan_for(*rows, 5, direct=direct))
+
+
+def test_argmin_is_the_first_neighbour():
+    rng = np.random.RandomState(0)
+    X, Y = rng.randint(0, 3, (2, 500, 5)).astype(np.float32)
+    distances, indices = argmin(Rows(X), Rows(Y))
+    expected = wanted(X, Y, 1)
+    assert np.array_equal(distances, expected[0][:, 0])
+    assert np.array_equal(indices, expected[1][:, 0])
+    assert indices.dtype == np.int64
+
+
+def test_memory_does_not_grow_with_the_rows():
+    """What is held beside the data and the result is a matter of threads and k alone."""
+    sizes = functools.partial(plan_neighbors, n_features=32, k=10, n_threads=2)
+    least = sizes(20_000, 200_000).workspace_bytes
+    assert sizes(2_000_000, 200_000_000).workspace_bytes <= 1.1 * least < 40 * 2**20

@@ -1,0 +1,70 @@
+"""The plan of a matrix of distances: every number from a fact, on every machine."""
+
+import itertools
+import json
+
+import pytest
+
+from tilewise.plan import plan_pairs
+
+SHAPES = ((0, 0, 0), (1, 1, 1), (1, 1_000_000, 64), (1_000_000, 10, 16), (20_000, 2_000, 64),
+          (5_000, 5_000, 768), (100, 100, 1_000_000), (100_000, 3, 2))  # fmt: skip
+
+
+MACHINES = (
+    "hybrid_laptop",
+    "guest_2cpu",
+    "apple_m1",
+    "server_2socket",
+    "container_quota",
+    "silent",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype"),
+    list(itertools.product(MACHINES, SHAPES, ("float32", "float64"))),
+    ids=str,
+)
+def test_sizes_are_usable(name, shape, dtype, recorded):
+    machine = recorded(name)
+    p = plan_pairs(*shape, dtype, machine=machine, n_threads=2)
+    assert p.n_threads == (2 if machine.openmp.value else 1)
+    assert min(p.row_block, p.column_block, p.fetch_rows, p.group) >= 1
+    l2 = machine.l2_bytes.value
+    row = shape[2] * (4 if dtype == "float32" else 8)
+    assert p.column_block == 32 or p.column_block * row <= l2 / 2
+    assert p.workspace_bytes_per_thread >= p.column_block * row
+    assert json.loads(json.dumps(p.to_dict()))["column_block"] == p.column_block
+    assert len(p.sentences()) == len(p.reasons)
+    assert all(reason in repr(p) for reason in p.reasons.values())
+    assert p == plan_pairs(*shape, dtype, machine=machine, n_threads=2)
+
+
+def test_few_rows_of_x_lie_in_the_lanes():
+    assert plan_pairs(1, 1_000_000, 64).turned
+    assert not plan_pairs(1_000_000, 1, 64).turned
+    assert not plan_pairs(5_000, 5_000, 64).turned
+
+
+def test_every_thread_gets_blocks():
+    for n_x, n_y in ((1, 1_000_000), (1_000_000, 10), (20_000, 2_000), (2_000, 20_000)):
+        p = plan_pairs(n_x, n_y, 64, n_threads=8)
+        rows, columns = (n_y, n_x) if p.turned else (n_x, n_y)
+        assert -(-rows // p.row_block) * -(-columns // p.column_block) >= 16
+
+
+def test_large_results_go_past_the_caches():
+    assert not plan_pairs(500, 500, 4, n_threads=1).streaming
+    assert plan_pairs(100_000, 20_000, 4, n_threads=1).streaming
+
+
+def test_tiny_work_takes_one_thread():
+    assert plan_pairs(10, 10, 10).n_threads == 1
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="negative"):
+        plan_pairs(-1, 2, 3)
+    with pytest.raises(ValueError, match="n_threads"):
+        plan_pairs(1, 2, 3, n_threads=0)
