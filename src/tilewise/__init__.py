@@ -1,9 +1,10 @@
-"""tilewise: chunked, exact and reproducible K-Means.
+"""tilewise: chunked, exact and reproducible K-Means and pairwise distances.
 
 A map of the house; each room may use those below it:
 
     tilewise.cli          the command line
     tilewise.cluster      KMeans, k_means, kmeans_plusplus: scikit-learn's contract
+    tilewise.metrics      distances, nearest rows, rows within a radius: scikit-learn's contract
     tilewise.algorithms   the loops: Lloyd, seeding
     tilewise.engine       one pass over the rows
     tilewise.plan         facts about the machine, and every size that a run uses
@@ -15,9 +16,24 @@ Everything that most people need stands here, at the top.
 from tilewise._version import __version__
 from tilewise._versions import show_versions
 from tilewise.cluster import KMeans, k_means, kmeans_plusplus
+from tilewise.metrics import (
+    argkmin,
+    cosine_distances,
+    euclidean_distances,
+    manhattan_distances,
+    nan_euclidean_distances,
+    pairwise_distances,
+    pairwise_distances_argmin,
+    pairwise_distances_argmin_min,
+    pairwise_distances_chunked,
+    radius_neighbors,
+)
 from tilewise.plan import Machine, Plan, machine, plan
 
 __all__ = [
-    "KMeans", "Machine", "Plan", "__version__", "k_means", "kmeans_plusplus", "machine", "plan",
+    "KMeans", "Machine", "Plan", "__version__", "argkmin", "cosine_distances",
+    "euclidean_distances", "k_means", "kmeans_plusplus", "machine", "manhattan_distances",
+    "nan_euclidean_distances", "pairwise_distances", "pairwise_distances_argmin",
+    "pairwise_distances_argmin_min", "pairwise_distances_chunked", "plan", "radius_neighbors",
     "show_versions",
 ]  # fmt: skip

@@ -69,7 +69,14 @@ def test_blocks_run(page, tmp_path, capsys):
 
 def test_the_pages_that_must_have_code_have_some():
     names = {page.name for page in PAGES if any(kind == "python" for kind, _, _ in blocks_of(page))}
-    assert {"README.md", "index.md", "quickstart.md", "drop-in.md", "reproducible.md"} <= names
+    assert {
+        "README.md",
+        "index.md",
+        "quickstart.md",
+        "neighbors.md",
+        "drop-in.md",
+        "reproducible.md",
+    } <= names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -1,0 +1,382 @@
+"""Whole matrices of distances."""
+
+from numbers import Integral
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn import get_config
+from sklearn.utils._param_validation import MissingValues, StrOptions, validate_params
+
+from tilewise.engine import Rows, fill_matrix, plan_matrix
+
+from . import _door
+from ._table import METRICS, find
+from ._terms import Terms, check_norms, without_missing
+from ._validation import (
+    THREADS,
+    check_finite,
+    check_out,
+    check_pair,
+    has_only_finite,
+    result_dtype,
+    thread_count,
+)
+
+__all__ = [
+    "Matrix", "cosine_distances", "euclidean_distances", "manhattan_distances",
+    "nan_euclidean_distances", "pairwise_distances",
+]  # fmt: skip
+
+_TWO = {"X": ["array-like", "sparse matrix"], "Y": ["array-like", "sparse matrix", None]}
+
+
+class Matrix:
+    """Distances between the rows of two checked arrays, by a metric of the table.
+
+    `fill` writes any block of rows. Values are checked while they are computed where the
+    metric tells, by a look at one row and one column of the result; else beforehand.
+    """
+
+    def __init__(self, X, Y, terms, *, n_threads=None, finite=True):
+        self.X, self.Y, self.terms, self.same = X, Y, terms, Y is X
+        self.dtype = result_dtype(X, Y)
+        self.shape = X.shape[0], Y.shape[0]
+        self._check_late = False
+        nan_allowed = terms.row.name == "nan_euclidean" and terms.missing is None
+        if finite and not get_config()["assume_finite"]:
+            if terms.row.telling and terms.weights is None:
+                self._check_late = True
+            else:
+                self._check(nan_allowed)
+        if terms.missing is not None:
+            X = without_missing(X, terms.missing)
+            Y = X if self.same else without_missing(Y, terms.missing)
+        wide = np.float64 if self.dtype == np.float64 else None
+        self._rows_x = Rows(X, dtype=wide)
+        self._rows_y = self._rows_x if self.same else Rows(Y, dtype=wide)
+        self._n_threads = n_threads
+        self._plans = {}
+
+    def _check(self, allow_nan=False):
+        check_finite(self.X, "X", allow_nan=allow_nan)
+        if not self.same:
+            check_finite(self.Y, "Y", allow_nan=allow_nan)
+
+    def fill(self, out, first=0):
+        """Write the distances of the rows from `first` on."""
+        terms = self.terms
+        what = {"kernel": terms.kernel, "p": terms.p, "weights": terms.weights}
+        plan = self._plans.get(out.shape)  # at most two: the last chunk is shorter
+        if plan is None:
+            plan = self._plans[out.shape] = plan_matrix(
+                self._rows_x, self._rows_y, out.dtype, shape=out.shape,
+                n_threads=self._n_threads, **what,
+            )  # fmt: skip
+        fill_matrix(self._rows_x, self._rows_y, out, plan=plan, x_first=first, **what)
+        if self._check_late and not (np.isfinite(out[:, 0]).all() and np.isfinite(out[0, :]).all()):
+            self._check()
+        if terms.finish == "square":
+            np.multiply(out, out, out=out)
+        if self.same and terms.row.zero_diagonal:
+            at = np.arange(len(out))
+            out[at, at + first] = 0.0
+        return out
+
+
+@validate_params(
+    {
+        **_TWO,
+        "metric": [StrOptions(set(_door.NAMES) | set(METRICS) | {"precomputed"}), callable],
+        "n_jobs": [Integral, None],
+        "ensure_all_finite": ["boolean", StrOptions({"allow-nan"})],
+        "out": [np.ndarray, None],
+        **THREADS,
+    },
+    prefer_skip_nested_validation=True,
+)
+def pairwise_distances(
+    X,
+    Y=None,
+    metric="euclidean",
+    *,
+    n_jobs=None,
+    ensure_all_finite=True,
+    out=None,
+    n_threads=None,
+    **kwds,
+):
+    """Compute the distance of every row of ``X`` to every row of ``Y``.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
+        Rows; distances of shape (n_samples_X, n_samples_Y) if ``metric="precomputed"``.
+    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
+        Other rows; None stands for ``X``.
+    metric : str or callable, default="euclidean"
+        A metric of tilewise: "euclidean" ("l2"), "sqeuclidean", "manhattan" ("l1",
+        "cityblock"), "cosine", "inner_product", "chebyshev", "minkowski", "canberra",
+        "braycurtis", "hamming", "nan_euclidean". Any other name that scikit-learn's
+        ``pairwise_distances`` takes, "precomputed", or a function of two rows: those are
+        computed by scikit-learn and scipy.
+    n_jobs : int, default=None
+        Number of threads as scikit-learn counts them; None and -1 leave it to the plan.
+    ensure_all_finite : bool or "allow-nan", default=True
+        Whether NaN and infinities are refused. Ignored, as in scikit-learn, for euclidean,
+        manhattan, cosine, their other names, and nan_euclidean, which takes NaN only.
+    out : ndarray of shape (n_samples_X, n_samples_Y), default=None
+        Where to write, of the dtype of the result: any distance between rows, also a memory
+        map. Its content is undefined after an error.
+    n_threads : int, default=None
+        Number of threads; wins over ``n_jobs``. It never changes the result.
+    **kwds : dict
+        Parameters of the metric: ``p`` and ``w`` of minkowski; ``w`` of sqeuclidean,
+        chebyshev, canberra, braycurtis and hamming; ``squared`` of euclidean and
+        nan_euclidean.
+
+    Returns
+    -------
+    D : ndarray of shape (n_samples_X, n_samples_Y)
+        float32 where both arrays are float32, else float64, for the metrics of tilewise; the
+        others as scikit-learn returns them. Symmetric, with zeros on the diagonal, where
+        ``Y`` is ``X``.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite (the message names row and column), shapes do not match, or
+        precomputed distances are negative.
+    TypeError
+        If rows are sparse and the metric has no sparse form, or takes no such parameter.
+
+    See Also
+    --------
+    pairwise_distances_chunked : The same, a few rows at a time.
+    argkmin : The nearest rows, without the matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tilewise import pairwise_distances
+    >>> X = np.array([[0, 0, 0], [1, 1, 1]], dtype=np.float32)
+    >>> Y = np.array([[1, 0, 0], [1, 1, 0]], dtype=np.float32)
+    >>> pairwise_distances(X, Y, metric="sqeuclidean")
+    array([[1., 2.],
+           [2., 1.]], dtype=float32)
+    """
+    row = find(metric)
+    threads = thread_count(n_threads, n_jobs)
+    if row is None:
+        return _through_the_door(X, Y, metric, n_jobs, ensure_all_finite, out, kwds)
+    given = X, Y
+    X, Y = check_pair(X, Y)
+    if not row.sparse and (sp.issparse(X) or sp.issparse(Y)):
+        if row.name == "nan_euclidean":
+            raise TypeError("nan_euclidean takes dense rows only")
+        raise TypeError("scipy distance metrics do not support sparse matrices.")
+    check = ensure_all_finite is True or row.always_finite
+    # What a metric makes of NaN and infinities is scipy's affair.
+    if not check and row.name in _door.NAMES and not (has_only_finite(X) and has_only_finite(Y)):
+        return _through_the_door(*given, metric, n_jobs, ensure_all_finite, out, kwds)
+    terms = Terms.of(row, kwds, X, Y)
+    return _fill(X, Y, terms, out, threads, finite=check)
+
+
+def _through_the_door(X, Y, metric, n_jobs, ensure_all_finite, out, parameters):
+    D = _door.matrix(X, Y, metric, n_jobs=n_jobs, ensure_all_finite=ensure_all_finite, **parameters)
+    if out is None:
+        return D
+    out = check_out(out, D.shape, D.dtype)
+    out[...] = D
+    return out
+
+
+def _fill(X, Y, terms, out, n_threads, *, finite=True):
+    out = check_out(out, (X.shape[0], Y.shape[0]), result_dtype(X, Y), X, Y)
+    return Matrix(X, Y, terms, n_threads=n_threads, finite=finite).fill(out)
+
+
+@validate_params(
+    {
+        **_TWO,
+        "Y_norm_squared": ["array-like", None],
+        "squared": ["boolean"],
+        "X_norm_squared": ["array-like", None],
+        "out": [np.ndarray, None],
+        **THREADS,
+    },
+    prefer_skip_nested_validation=True,
+)
+def euclidean_distances(
+    X,
+    Y=None,
+    *,
+    Y_norm_squared=None,
+    squared=False,
+    X_norm_squared=None,
+    out=None,
+    n_threads=None,
+):
+    """Compute the euclidean distance of every row of ``X`` to every row of ``Y``.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
+        Rows.
+    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
+        Other rows; None stands for ``X``.
+    Y_norm_squared : array-like of shape (n_samples_Y,), (n_samples_Y, 1) or (1, n_samples_Y), \
+            default=None
+        Its shape is checked and its values are not used: see Notes.
+    squared : bool, default=False
+        Whether to return squared distances.
+    X_norm_squared : array-like of shape (n_samples_X,), (n_samples_X, 1) or (1, n_samples_X), \
+            default=None
+        As ``Y_norm_squared``.
+    out : ndarray of shape (n_samples_X, n_samples_Y), default=None
+        Where to write, as in :func:`pairwise_distances`.
+    n_threads : int, default=None
+        Number of threads; it never changes the result.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples_X, n_samples_Y)
+        float32 where both arrays are float32, else float64.
+
+    Notes
+    -----
+    scikit-learn expands the square, ``x·x - 2 x·y + y·y``, which loses all digits of a short
+    distance between long rows. Here differences are squared and summed, so norms would be of
+    no use; they are accepted because callers written for scikit-learn pass them.
+
+    Examples
+    --------
+    >>> from tilewise import euclidean_distances
+    >>> euclidean_distances([[0, 0], [3, 4]])
+    array([[0., 5.],
+           [5., 0.]])
+    """
+    X, Y = check_pair(X, Y)
+    check_norms(X, X_norm_squared, "X")
+    check_norms(Y, Y_norm_squared, "Y")
+    terms = Terms.of(METRICS["euclidean"], {"squared": squared}, X, Y)
+    return _fill(X, Y, terms, out, n_threads)
+
+
+@validate_params({**_TWO, "out": [np.ndarray, None], **THREADS}, prefer_skip_nested_validation=True)
+def manhattan_distances(X, Y=None, *, out=None, n_threads=None):
+    """Compute the sum of absolute differences of every row of ``X`` and every row of ``Y``.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
+        Rows.
+    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
+        Other rows; None stands for ``X``.
+    out : ndarray of shape (n_samples_X, n_samples_Y), default=None
+        Where to write, as in :func:`pairwise_distances`.
+    n_threads : int, default=None
+        Number of threads; it never changes the result.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples_X, n_samples_Y)
+        float32 where both arrays are float32, else float64 (scikit-learn: always float64).
+
+    Examples
+    --------
+    >>> from tilewise import manhattan_distances
+    >>> manhattan_distances([[1, 2], [3, 4]], [[1, 2], [0, 3]])
+    array([[0., 2.],
+           [4., 4.]])
+    """
+    X, Y = check_pair(X, Y)
+    return _fill(X, Y, Terms.of(METRICS["manhattan"], {}, X, Y), out, n_threads)
+
+
+@validate_params({**_TWO, "out": [np.ndarray, None], **THREADS}, prefer_skip_nested_validation=True)
+def cosine_distances(X, Y=None, *, out=None, n_threads=None):
+    """Compute one minus the cosine of the angle of every row of ``X`` and every row of ``Y``.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
+        Rows.
+    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
+        Other rows; None stands for ``X``.
+    out : ndarray of shape (n_samples_X, n_samples_Y), default=None
+        Where to write, as in :func:`pairwise_distances`.
+    n_threads : int, default=None
+        Number of threads; it never changes the result.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples_X, n_samples_Y)
+        From 0 to 2; 1 where a row is zero, except for a row and itself. float32 where both
+        arrays are float32, else float64.
+
+    Examples
+    --------
+    >>> from tilewise import cosine_distances
+    >>> cosine_distances([[1, 0]], [[0, 2], [-3, 0], [5, 0]])
+    array([[1., 2., 0.]])
+    """
+    X, Y = check_pair(X, Y)
+    return _fill(X, Y, Terms.of(METRICS["cosine"], {}, X, Y), out, n_threads)
+
+
+@validate_params(
+    {
+        "X": ["array-like"],
+        "Y": ["array-like", None],
+        "squared": ["boolean"],
+        "missing_values": [MissingValues(numeric_only=True)],
+        "copy": ["boolean"],
+        "out": [np.ndarray, None],
+        **THREADS,
+    },
+    prefer_skip_nested_validation=True,
+)
+def nan_euclidean_distances(
+    X, Y=None, *, squared=False, missing_values=np.nan, copy=True, out=None, n_threads=None
+):
+    """Compute euclidean distances over the coordinates that both rows have.
+
+    The sum of squares is scaled up by the number of coordinates over the number present in
+    both rows, as in J. K. Dixon, "Pattern recognition with partly missing data", IEEE
+    Transactions on Systems, Man, and Cybernetics 9(10), 1979.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples_X, n_features)
+        Rows.
+    Y : array-like of shape (n_samples_Y, n_features), default=None
+        Other rows; None stands for ``X``.
+    squared : bool, default=False
+        Whether to return squared distances.
+    missing_values : float, default=nan
+        What stands for a missing value.
+    copy : bool, default=True
+        Accepted for scikit-learn's sake: the rows are never written to.
+    out : ndarray of shape (n_samples_X, n_samples_Y), default=None
+        Where to write, as in :func:`pairwise_distances`.
+    n_threads : int, default=None
+        Number of threads; it never changes the result.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples_X, n_samples_Y)
+        NaN where two rows have no coordinate in common. float32 where both arrays are
+        float32, else float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tilewise.metrics import nan_euclidean_distances
+    >>> nan_euclidean_distances([[3, np.nan, np.nan, 6]], [[1, np.nan, 4, 5]], squared=True)
+    array([[10.]])
+    """
+    X, Y = check_pair(X, Y)
+    parameters = {"squared": squared, "missing_values": missing_values}
+    terms = Terms.of(METRICS["nan_euclidean"], parameters, X, Y)
+    return _fill(X, Y, terms, out, n_threads)

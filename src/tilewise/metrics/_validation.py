@@ -1,0 +1,203 @@
+"""Checks of what users pass in; none of them copies ``X`` or reads it more than once."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn import get_config
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval
+
+from tilewise.plan import n_threads as threads_for
+
+__all__ = [
+    "THREADS", "check_finite", "check_k", "check_out", "check_pair", "check_radius",
+    "has_only_finite", "is_single", "result_dtype", "thread_count",
+]  # fmt: skip
+
+#: Constraint of the parameter that tilewise adds to scikit-learn's.
+THREADS = {"n_threads": [Interval(Integral, 1, None, closed="left"), None]}
+
+# Values that are looked at between two looks for Ctrl-C: a few milliseconds.
+_BLOCK_VALUES = 2**22
+
+
+def check_pair(X, Y):
+    """Return ``X`` and ``Y`` as 2-D ndarrays or canonical CSR matrices of a real dtype.
+
+    One object for both where ``Y`` is None or ``X`` itself. Values are not looked at.
+    """
+    same = Y is None or Y is X
+    X = _check_rows(X)
+    Y = X if same else _check_rows(Y)
+    if X.shape[1] != Y.shape[1]:
+        raise ValueError(
+            "Incompatible dimension for X and Y matrices: "
+            f"X.shape[1] == {X.shape[1]} while Y.shape[1] == {Y.shape[1]}"
+        )
+    return X, Y
+
+
+def _check_rows(X):
+    if get_config().get("array_api_dispatch") and _is_foreign_array(X):
+        raise TypeError(
+            f"tilewise computes with NumPy arrays in the memory of the CPU, got {type(X)!r}; "
+            "convert it first, or call scikit-learn's function."
+        )
+    # The engine takes any order and any real dtype: check_array shall neither copy nor scan.
+    X = check_array(
+        X,
+        accept_sparse="csr",
+        accept_large_sparse=True,
+        dtype=None,
+        order=None,
+        copy=False,
+        ensure_all_finite=False,
+        estimator="check_pairwise_arrays",
+    )
+    if X.dtype.kind not in "biuf":  # objects and strings that may still spell numbers
+        X = X.astype(np.float64)
+    if sp.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+def _is_foreign_array(X):
+    return hasattr(X, "__array_namespace__") and not isinstance(X, np.ndarray | np.generic)
+
+
+def result_dtype(X, Y):
+    """float32 where both are float32, else float64."""
+    return np.dtype(np.float32 if is_single(X) and is_single(Y) else np.float64)
+
+
+def is_single(X):
+    """Whether the values are float32, in any byte order."""
+    return X.dtype.kind == "f" and X.dtype.itemsize == 4
+
+
+# ---------------------------------------------------------------- values that are not finite
+
+
+def check_finite(X, name, *, allow_nan=False):
+    """Raise the ValueError that names the first NaN or infinity of ``X``, if there is one.
+
+    Nothing is looked at under ``sklearn.config_context(assume_finite=True)``.
+    """
+    if get_config()["assume_finite"]:
+        return
+    found = _locate(X, allow_nan)
+    if found is not None:
+        row, column, kind = found
+        what = kind if kind == "NaN" else f"infinity or a value too large for {X.dtype!r}"
+        raise ValueError(
+            f"Input contains {what}: the first is at row {row}, column {column} of {name}."
+        )
+
+
+def has_only_finite(X):
+    """Whether ``X`` holds neither NaN nor infinity."""
+    return _locate(X, False) is None
+
+
+def _locate(X, allow_nan):
+    """Row, column and kind of the first bad value, or None."""
+    if X.dtype.kind != "f":
+        return None
+    if sp.issparse(X):
+        place = _first_bad(X.data.reshape(-1, 1), allow_nan)
+        if place is None:
+            return None
+        row = int(np.searchsorted(X.indptr, place[0], side="right")) - 1
+        return row, int(X.indices[place[0]]), _kind(X.data[place[0]])
+    place = _first_bad(X, allow_nan)
+    return None if place is None else (*place, _kind(X[place]))
+
+
+def _first_bad(values, allow_nan):
+    step = max(1, _BLOCK_VALUES // max(1, values.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, values.shape[0], step):
+            block = values[start : start + step]
+            # A sum reads faster than a test of every value; finite ones may overflow it too.
+            if np.isfinite(block.sum()):
+                continue
+            bad = np.isinf(block) if allow_nan else ~np.isfinite(block)
+            if bad.any():
+                row, column = np.unravel_index(np.argmax(bad), bad.shape)
+                return start + int(row), int(column)
+    return None
+
+
+def _kind(value):
+    return "NaN" if np.isnan(value) else "infinity"
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def check_out(out, shape, dtype, *inputs, name="out"):
+    """Return an array to write to: ``out`` if it fits, a new one if it is None.
+
+    Any distance between two rows will do; the elements of a row must be neighbours.
+    """
+    if out is None:
+        return np.empty(shape, dtype=dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(out)!r}")
+    if out.shape != tuple(shape):
+        raise ValueError(f"{name} has shape {out.shape}, expected {tuple(shape)}")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise ValueError(f"{name} has dtype {out.dtype.str}, expected {np.dtype(dtype).str}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    apart = out.ndim and out.shape[-1] > 1 and out.strides[-1] != out.itemsize
+    if apart or not out.flags.aligned:
+        raise ValueError(f"the elements of each row of {name} must lie side by side, aligned")
+    for given in inputs:
+        if isinstance(given, np.ndarray) and _overlap(out, given):
+            raise ValueError(f"{name} shares memory with the data")
+    return out
+
+
+def _overlap(a, b):
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=10_000)
+    except (np.exceptions.TooHardError, OverflowError):
+        return True
+
+
+def thread_count(n_threads, n_jobs=None):
+    """The number of threads: ``n_threads``, else what scikit-learn's ``n_jobs`` asks for.
+
+    None leaves it to the planner, and so does ``n_jobs=-1``; -2 is one less than that.
+    """
+    if n_threads is not None or n_jobs is None or n_jobs == -1:
+        return n_threads
+    if n_jobs == 0:
+        raise ValueError("n_jobs == 0 has no meaning")
+    return n_jobs if n_jobs > 0 else max(1, threads_for().value + 1 + n_jobs)
+
+
+def check_radius(radius):
+    """Return the radius as a float that is not negative."""
+    if isinstance(radius, bool) or not isinstance(radius, Real):
+        raise TypeError(f"radius must be a real number, got {type(radius)!r}")
+    radius = float(radius)
+    if not radius >= 0.0:
+        raise ValueError(f"radius == {radius}, must be >= 0.")
+    return radius
+
+
+def check_k(k, n_rows):
+    """Return the number of neighbours as an int from 1 to the number of rows."""
+    if isinstance(k, bool) or not isinstance(k, Integral):
+        raise TypeError(f"k must be a whole number, got {type(k)!r}")
+    if k < 1:
+        raise ValueError(f"k == {k}, must be >= 1.")
+    if k > n_rows:
+        raise ValueError(f"k == {k} neighbours are wanted, and Y has {n_rows} rows.")
+    return int(k)
