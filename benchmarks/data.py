@@ -77,10 +77,21 @@ def bundled(name):
     return getattr(datasets, f"load_{name}")(return_X_y=True)[0]
 
 
+def sparse(n_samples, n_features, density, dtype, *, seed=0):
+    """Return a CSR matrix with values from 0 to 1 in random places, as word counts have them."""
+    import scipy.sparse
+
+    rng = np.random.default_rng(seed)
+    shape = (n_samples, n_features)
+    return scipy.sparse.random_array(shape, density=density, format="csr", dtype=dtype, rng=rng)
+
+
 # One row for each kind of data: how to make it from (n_samples, n_features, n_clusters).
 DATA = {
     "overlapping blobs": lambda n, d, k: blobs(n, d, k, apart=3),
     "blobs": lambda n, d, k: blobs(n, d, k, apart=10),
+    # Far from the origin, squares and products are large and distances are not.
+    "blobs at 1000": lambda n, d, k: blobs(n, d, k, apart=3) + np.float32(1000),
     "low rank": lambda n, d, k: low_rank(n, d),
     "pixels": lambda n, d, k: pixels(n),
     "8x8x3 patches": lambda n, d, k: patches(n, 8),
@@ -100,6 +111,16 @@ def _made(kind, n_samples, n_features, n_clusters):
 def make(kind, n_samples, n_features, n_clusters, dtype):
     """Return C-contiguous rows of one kind in one dtype; the last one made is kept."""
     return np.ascontiguousarray(_made(kind, n_samples, n_features, n_clusters), dtype=dtype)
+
+
+# Blobs that the two sides of a pair share.
+PAIR_CLUSTERS = 64
+
+
+def pairs(kind, n_x, n_y, n_features, dtype):
+    """Return two sets of rows of one kind, X and Y."""
+    rows = make(kind, n_x + n_y, n_features, PAIR_CLUSTERS, dtype)
+    return rows[:n_x], rows[n_x:]
 
 
 def forget():

@@ -76,7 +76,7 @@ def tilewise_machine():
 
 
 def peaks():
-    """Measure the rates of multiply-adds and of reading memory, on one thread and on all.
+    """Measure the rates of multiply-adds and of memory, on one thread and on all.
 
     None without tilewise's probes.
     """
@@ -91,6 +91,10 @@ def peaks():
                 dtype: _probe.fma_gflops(dtype, threads) for dtype in ("float32", "float64")
             },
             "read_gbs": _probe.stream_gbs(threads),
+            "store_gbs": {
+                "plain": _probe.store_gbs(threads),
+                "streaming": _probe.store_gbs(threads, streaming=True),
+            },
         }
     return told
 

@@ -1,6 +1,6 @@
 """One adapter for each library that is measured.
 
-An adapter turns a library into three kinds of calls without arguments, ready to be timed:
+An adapter turns a library into calls without arguments, ready to be timed. For K-Means:
 
 ``lloyd(X, rows, n_iter)``
     Lloyd's iterations from the centres ``X[rows]``, exactly `n_iter` of them if the library can
@@ -10,8 +10,19 @@ An adapter turns a library into three kinds of calls without arguments, ready to
 ``predict(X, centers)``
     Labels of given centres.
 
+For pairs of a row of X and a row of Y:
+
+``euclidean(X, Y)``, ``manhattan(X, Y)``
+    The whole matrix of distances; of their squares where the adapter says `squared`.
+``euclidean_into(X, Y, out)``
+    The same, written into an array that is there already.
+``argmin_min(X, Y)``
+    For each row of X the distance to the nearest row of Y, and that row's number.
+``argkmin(X, Y, k)``
+    The same for the k nearest, nearest first.
+
 Nobody subsamples, nobody stops early, everybody uses all CPUs. What a library cannot do, its
-adapter leaves as None; `note` says so in the table.
+adapter leaves as None; `note` and `pairs_note` say so below the tables.
 """
 
 import contextlib
@@ -37,15 +48,18 @@ class Peer:
 
     name = package = ""
     dtypes = ("float32", "float64")
-    note = ""
+    note = pairs_note = ""
+    sparse = squared = False
     lloyd = fit = predict = kmeans_plusplus = None
+    euclidean = euclidean_into = manhattan = argmin_min = argkmin = None
 
     def load(self):
         """Import the library; raises ImportError where it is missing."""
 
-    def supports(self, task, dtype):
-        """Whether this library can do one of the tasks in a dtype."""
-        return getattr(self, task) is not None and np.dtype(dtype).name in self.dtypes
+    def supports(self, task, dtype, sparse=False):
+        """Whether this library can do one of the tasks in a dtype, on CSR matrices if asked."""
+        able = getattr(self, task) is not None and np.dtype(dtype).name in self.dtypes
+        return able and (self.sparse or not sparse)
 
 
 class _Estimator(Peer):
@@ -74,25 +88,56 @@ class _Estimator(Peer):
         return lambda: model.predict(X)
 
 
-class Tilewise(_Estimator):
-    """tilewise itself."""
+class _Functions(_Estimator):
+    """A library that offers the functions of scikit-learn besides."""
 
-    name = package = module = "tilewise"
+    sparse = True
+    pairs_module = ""
+
+    def load(self):
+        super().load()
+        self.pairs = importlib.import_module(self.pairs_module)
 
     def kmeans_plusplus(self, X, n_clusters):
         """Seeding alone; the call returns the rows that were picked."""
         return lambda: self.library.kmeans_plusplus(X, n_clusters, random_state=0)[1]
 
+    def euclidean(self, X, Y):
+        return lambda: self.pairs.euclidean_distances(X, Y)
 
-class ScikitLearn(_Estimator):
+    def manhattan(self, X, Y):
+        return lambda: self.pairs.manhattan_distances(X, Y)
+
+    def argmin_min(self, X, Y):
+        return lambda: self.pairs.pairwise_distances_argmin_min(X, Y)[::-1]
+
+
+def _brute_force(neighbors, X, Y, k):
+    """Return a call of scikit-learn's estimator; taking in Y costs next to nothing, and is over."""
+    model = neighbors.NearestNeighbors(n_neighbors=k, algorithm="brute").fit(Y)
+    return lambda: model.kneighbors(X)
+
+
+class Tilewise(_Functions):
+    """tilewise itself."""
+
+    name = package = module = pairs_module = "tilewise"
+
+    def euclidean_into(self, X, Y, out):
+        return lambda: self.pairs.euclidean_distances(X, Y, out=out)
+
+    def argkmin(self, X, Y, k):
+        return lambda: self.pairs.argkmin(X, Y, k)
+
+
+class ScikitLearn(_Functions):
     """scikit-learn."""
 
     name = package = "scikit-learn"
-    module = "sklearn.cluster"
+    module, pairs_module = "sklearn.cluster", "sklearn.metrics.pairwise"
 
-    def kmeans_plusplus(self, X, n_clusters):
-        """Seeding alone; the call returns the rows that were picked."""
-        return lambda: self.library.kmeans_plusplus(X, n_clusters, random_state=0)[1]
+    def argkmin(self, X, Y, k):
+        return _brute_force(importlib.import_module("sklearn.neighbors"), X, Y, k)
 
 
 class ScikitLearnIntelex(_Estimator):
@@ -101,6 +146,7 @@ class ScikitLearnIntelex(_Estimator):
     name = package = "scikit-learn-intelex"
     module = "sklearnex.cluster"
     note = "does not offer its seeding alone"
+    pairs_note = "has nearest rows only; its matrices are scikit-learn's"
 
     def lloyd(self, X, rows, n_iter):
         # It replaces the parameter `init` by a checked copy, hence a model for each call. It
@@ -108,6 +154,20 @@ class ScikitLearnIntelex(_Estimator):
         call = super().lloyd
         _refuse_fallback(call(X[: 4 * len(rows)], np.arange(len(rows)), 1))
         return lambda: call(X, rows, n_iter)()
+
+    def argkmin(self, X, Y, k):
+        call = _brute_force(importlib.import_module("sklearnex.neighbors"), X, Y, k)
+        _refuse_fallback(call)
+        return call
+
+    def argmin_min(self, X, Y):
+        # Its pairwise distances are scikit-learn's, but for cosine and correlation.
+        return _one_neighbour(self.argkmin(X, Y, 1))
+
+
+def _one_neighbour(call):
+    """Return a call that gives the only neighbour as `argmin_min` does."""
+    return lambda: tuple(column[:, 0] for column in call())
 
 
 class _Messages(logging.Handler):
@@ -140,6 +200,8 @@ class Faiss(Peer):
     name, package = "faiss", "faiss-cpu"
     dtypes = ("float32",)
     note = "float32 only; its default fit starts from random rows and does 25 iterations"
+    pairs_note = "float32 only; its euclidean distances are squares, it takes no root"
+    squared = True
 
     def load(self):
         self.library = importlib.import_module("faiss")
@@ -176,6 +238,22 @@ class Faiss(Peer):
         index = self.library.IndexFlatL2(X.shape[1])
         index.add(centers)
         return lambda: index.search(X, 1)[1].ravel()
+
+    def euclidean(self, X, Y):
+        return lambda: self.library.pairwise_distances(X, Y)
+
+    def euclidean_into(self, X, Y, out):
+        x, y, to = map(self.library.swig_ptr, (X, Y, out))
+        return lambda: self.library.pairwise_L2sqr(X.shape[1], len(X), x, len(Y), y, to)
+
+    def manhattan(self, X, Y):
+        return lambda: self.library.pairwise_distances(X, Y, self.library.METRIC_L1)
+
+    def argkmin(self, X, Y, k):
+        return lambda: self.library.knn(X, Y, k)
+
+    def argmin_min(self, X, Y):
+        return _one_neighbour(self.argkmin(X, Y, 1))
 
 
 class FastKMeans(Peer):
@@ -255,6 +333,50 @@ class Scipy(Peer):
         return lambda: self.library.vq(X, centers)[0]
 
 
+class ScipyDistances(Peer):
+    """scipy's cdist: one thread, float64 inside and out."""
+
+    name, package = "scipy cdist", "scipy"
+    pairs_note = "one thread, and float64 whatever comes in"
+
+    def load(self):
+        self.cdist = importlib.import_module("scipy.spatial.distance").cdist
+
+    def euclidean(self, X, Y):
+        return lambda: self.cdist(X, Y)
+
+    def supports(self, task, dtype, sparse=False):
+        if task == "euclidean_into" and np.dtype(dtype) != np.float64:
+            return False
+        return super().supports(task, dtype, sparse)
+
+    def euclidean_into(self, X, Y, out):
+        return lambda: self.cdist(X, Y, out=out)
+
+    def manhattan(self, X, Y):
+        return lambda: self.cdist(X, Y, "cityblock")
+
+
+class TorchDistances(Peer):
+    """torch's cdist on the CPU."""
+
+    name, package = "torch cdist", "torch"
+
+    def load(self):
+        self.torch = importlib.import_module("torch")
+        self.torch.set_num_threads(cpu_count())
+
+    def _cdist(self, X, Y, p):
+        x, y = map(self.torch.from_numpy, (X, Y))
+        return lambda: self.torch.cdist(x, y, p=p).numpy()
+
+    def euclidean(self, X, Y):
+        return self._cdist(X, Y, 2.0)
+
+    def manhattan(self, X, Y):
+        return self._cdist(X, Y, 1.0)
+
+
 @contextlib.contextmanager
 def _empty_clusters_are_fine():
     with warnings.catch_warnings():
@@ -263,7 +385,16 @@ def _empty_clusters_are_fine():
 
 
 # The order of the tables.
-PEERS = (Tilewise(), ScikitLearn(), ScikitLearnIntelex(), Faiss(), FastKMeans(), Scipy())
+PEERS = (
+    Tilewise(),
+    ScikitLearn(),
+    ScikitLearnIntelex(),
+    Faiss(),
+    FastKMeans(),
+    Scipy(),
+    TorchDistances(),
+    ScipyDistances(),
+)
 
 
 def available(names=None):

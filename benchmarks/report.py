@@ -25,6 +25,12 @@ TITLES = {
     "predict": "Labels of all rows for given centres",
     "small": "Default fits of small tables",
     "memory": "Memory of a default fit beyond its data",
+    "pairwise": "Matrices of euclidean distances",
+    "knn": "Nearest rows",
+    "manhattan": "Matrices of manhattan distances",
+    "store": "Matrices of few dimensions, written into memory that is there",
+    "csr": "Distances between CSR matrices",
+    "pair-memory": "Memory of nearest rows beyond data and answer",
 }
 SHORT_DTYPES = {"float32": "f4", "float64": "f8"}
 
@@ -75,6 +81,11 @@ def head(result):
             f"measured peak of {threads} thread{'s' * (threads != '1')}: "
             f"{rates['float32']:.0f} GFLOP/s float32, {rates['float64']:.0f} GFLOP/s float64, "
             f"{peak['read_gbs']:.1f} GB/s read"
+            + "".join(
+                f", {rate:.1f} GB/s written by {kind} stores"
+                for kind, rate in peak.get("store_gbs", {}).items()
+                if rate is not None
+            )
         )
     if result["settings"]:
         lines.append(", ".join(f"{k}={v}" for k, v in result["settings"].items()))
@@ -106,9 +117,13 @@ def ratios(record):
     if US not in medians:
         return None, None
     rivals = [t for name, t in medians.items() if name != US and equal_quality(record, name)]
-    fastest = min(rivals) / medians[US] if rivals else None
-    reference = medians[REFERENCE] / medians[US] if REFERENCE in medians else None
-    return fastest, reference
+    return min(rivals) / medians[US] if rivals else None, against(record, REFERENCE)
+
+
+def against(record, name):
+    """Return a peer's time over ours, or None."""
+    medians = figures(record)
+    return medians[name] / medians[US] if {US, name} <= medians.keys() else None
 
 
 def times(ratio):
@@ -124,10 +139,16 @@ def cell(record, name):
     if "error" in told:
         return "failed"
     if "extra_bytes" in told:
+        if "bytes_per_row" not in told:
+            return " / ".join(f"{extra / 2**20:.1f}" for extra in told["extra_bytes"]) + " MiB"
         return f"{told['bytes_per_row']:.0f} B/row + {told['mib_per_thread']:.1f} MiB/thread"
     text = duration(told["median"])
     if told.get("wrong"):
         text += f" ({told['wrong']} wrong)"
+    if told.get("wrong_neighbors"):
+        text += f" ({told['wrong_neighbors'] / told['checked']:.2%} wrong)"
+    if "relative_error" in told:
+        text += f" ({told['relative_error']:.0e})"
     if told.get("all_iterations") is False:
         text += f" ({told['n_iter'][1]} iterations)"
     if told.get("same_rows") is False:
@@ -138,6 +159,24 @@ def cell(record, name):
         if worse > EQUAL_QUALITY - 1:
             text += f" (+{worse:.1%})"
     return text
+
+
+def task_of(case):
+    """Return what is done with pairs of rows, as a table says it."""
+    names = {"argmin_min": "argmin", "argkmin": f"{case['n_neighbors']} nearest"}
+    return names.get(case["task"], case["task"])
+
+
+def labels(case):
+    """Return how a case is called in a table: the data, the shape, the dtype."""
+    data, dtype = case["kind"], SHORT_DTYPES[case["dtype"]]
+    if "n_clusters" in case:
+        shape = f"{rows_of(case['n_samples'])} × {case['n_features']} × {case['n_clusters']}"
+        return [data, shape, dtype]
+    if case["density"] is not None:
+        data += f" {case['density']:.1%}"
+    shape = f"{rows_of(case['n_x'])} × {rows_of(case['n_y'])} × {case['n_features']}"
+    return [f"{data}, {task_of(case)}", shape, dtype]
 
 
 def spread(record):
@@ -157,36 +196,68 @@ def suite_table(result, suite):
         return ""
     names = [name for name in result["peers"] if any(name in record["peers"] for record in records)]
     timed = records[0]["unit"] == "s"
-    header = ["data", "n × d × k", "dtype", *names]
+    of_pairs = "n_y" in records[0]["case"]
+    header = ["data", "n × m × d" if of_pairs else "n × d × k", "dtype", *names]
     header += ["fastest rival / tilewise", "scikit-learn / tilewise", "spread"] if timed else []
     rows = []
     for record in records:
-        case = record["case"]
-        shape = f"{rows_of(case['n_samples'])} × {case['n_features']} × {case['n_clusters']}"
-        row = [case["kind"], shape, SHORT_DTYPES[case["dtype"]]]
-        row += [cell(record, name) for name in names]
+        row = labels(record["case"]) + [cell(record, name) for name in names]
         rows.append(row + ([*map(times, ratios(record)), spread(record)] if timed else []))
     parts = [f"### {TITLES[suite]}\n", markdown(header, rows)]
     parts += list(notes(result, suite, records, names))
     if suite == "lloyd" and result["machine"]["peaks"]:
         parts.append("\n" + of_peak(result, records))
+    if suite == "store" and result["machine"]["peaks"]:
+        parts.append("\n" + of_stores(result, records, names))
     return "\n".join(parts) + "\n"
 
 
-def notes(result, suite, records, names):
-    """Yield the lines below a table: means, then what must be known to read it."""
+def mean_and_least(found):
+    """Return the geometric mean of ratios and the least of them, or None if there are none."""
+    # A slope below zero is noise that no mean can use.
+    found = [ratio for ratio in found if ratio is not None and ratio > 0]
+    return (statistics.geometric_mean(found), min(found)) if found else None
+
+
+def means(records):
+    """Yield how many times as long the fastest rival of each row and scikit-learn take."""
     for dtype in SHORT_DTYPES:
         both = [ratios(record) for record in records if record["case"]["dtype"] == dtype]
         for what, found in zip(
             ("the fastest rival", REFERENCE), zip(*both, strict=True), strict=False
         ):
-            # A slope below zero is noise that no mean can use.
-            found = [ratio for ratio in found if ratio is not None and ratio > 0]
-            if found:
+            if told := mean_and_least(found):
                 yield (
                     f"\nGeometric mean against {what}, {dtype}: "
-                    f"{statistics.geometric_mean(found):.2f}× (least {min(found):.2f}×)."
+                    f"{told[0]:.2f}× (least {told[1]:.2f}×)."
                 )
+
+
+def means_of_pairs(records, names):
+    """Return the table of how many times as long each rival takes, by task and dtype."""
+    rivals = [name for name in names if name != US]
+    groups = {}
+    for record in records:
+        group = task_of(record["case"]), "", SHORT_DTYPES[record["case"]["dtype"]]
+        groups.setdefault(group, []).append(record)
+    rows = []
+    for group, mine in groups.items():
+        told = [mean_and_least(against(record, name) for record in mine) for name in rivals]
+        if any(told):
+            rows.append([*group, *(f"{t[0]:.2f}× ({t[1]:.2f}×)" if t else "–" for t in told)])
+    if not rows:
+        return ""
+    title = "\nTimes as long as tilewise: geometric mean of the rows above (least of them)\n\n"
+    return title + markdown(["task", "", "dtype", *rivals], rows)
+
+
+def notes(result, suite, records, names):
+    """Yield the lines below a table: means, then what must be known to read it."""
+    of_pairs = "n_y" in records[0]["case"]
+    if not of_pairs:
+        yield from means(records)
+    elif table := means_of_pairs(records, names):
+        yield table
     if suite in ("fit", "small"):
         yield (
             "\nIn brackets: inertia above the best of the row. Only rivals within "
@@ -196,6 +267,15 @@ def notes(result, suite, records, names):
         yield (
             "\nIn brackets: wrong labels among 2,048 rows checked by direct differences in float64."
         )
+    if any("relative_error" in told for record in records for told in record["peers"].values()):
+        yield (
+            "\nIn brackets: the largest relative error of a sample of distances, by direct "
+            "differences in float64; before it, the share of a sample of neighbours that are not "
+            "those. Rivals count however inexact they are."
+        )
+    if suite == "pair-memory":
+        steps = " / ".join(f"{n:,} × {n:,}" for n in records[0]["n_rows"])
+        yield f"\nFor n × m of {steps}; the last is that of the table's shape."
     failed = {
         f"{name}: {told['error']}"
         for record, name in itertools.product(records, names)
@@ -203,9 +283,10 @@ def notes(result, suite, records, names):
     }
     for line in sorted(failed):
         yield f"\nFailed: {line}"
-    told = [f"{name}: {result['peers'][name]['note']}" for name in names]
-    told = [line for line in told if not line.endswith(": ")]
-    if told and suite in ("lloyd", "fit"):
+    # Which peculiarities of the libraries these figures show.
+    which = "pairs_note" if of_pairs else "note"
+    told = [f"{name}: {note}" for name in names if (note := result["peers"][name].get(which))]
+    if told and (suite in ("lloyd", "fit") or of_pairs):
         yield "\nNotes. " + ". ".join(told) + "."
 
 
@@ -224,10 +305,8 @@ def of_peak(result, records):
         # A distance costs a multiply and an add for each dimension; each row is read once.
         gflops, gbs = 2 * n * d * k / seconds / 1e9, n * d * width / seconds / 1e9
         rows.append(
-            [
-                case["kind"],
-                f"{rows_of(n)} × {d} × {k}",
-                SHORT_DTYPES[case["dtype"]],
+            labels(case)
+            + [
                 f"{gflops:.0f} GFLOP/s",
                 f"{gflops / peak['fma_gflops'][case['dtype']]:.0%}",
                 f"{gbs:.1f} GB/s",
@@ -236,6 +315,25 @@ def of_peak(result, records):
         )
     header = ["data", "n × d × k", "dtype", "tilewise", "of FMA peak", "reads", "of bandwidth"]
     return "### Against this machine's measured peaks\n\n" + markdown(header, rows)
+
+
+def of_stores(result, records, names):
+    """Return the table of what share of the machine's store bandwidth everybody reaches."""
+    peaks = result["machine"]["peaks"]
+    rates = peaks[max(peaks, key=int)].get("store_gbs", {})
+    best = max((rate for rate in rates.values() if rate is not None), default=None)
+    if best is None:
+        return ""
+    rows = []
+    for record in records:
+        medians = figures(record)
+        shares = [
+            f"{record['bytes'] / medians[name] / 1e9 / best:.0%}" if name in medians else "–"
+            for name in names
+        ]
+        rows.append(labels(record["case"]) + shares)
+    title = f"### Share of {best:.1f} GB/s, the faster of this machine's two kinds of stores\n\n"
+    return title + markdown(["data", "n × m × d", "dtype", *names], rows)
 
 
 def newest():

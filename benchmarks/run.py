@@ -14,6 +14,7 @@ import sys
 import environment
 import peers
 import report
+import running
 import suites
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -45,13 +46,17 @@ def parse(arguments=None):
         type=_shape,
         default=[],
         metavar="NxDxK",
-        help="rows x dimensions x clusters, such as 200000x64x256; default: the tables'",
+        help="rows x dimensions x clusters, such as 200000x64x256; for suites of pairs rows of X "
+        "x rows of Y x dimensions; default: the tables'",
     )
     parser.add_argument(
         "--dtypes", nargs="+", choices=("float32", "float64"), default=[], metavar="DTYPE"
     )
     parser.add_argument("--rounds", type=int, help="samples of each; default: by suite")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, two rounds")
+    parser.add_argument(
+        "--full", action="store_true", help="also the nearest rows of 200000x200000x32: minutes"
+    )
     parser.add_argument(
         "--json",
         type=pathlib.Path,
@@ -89,21 +94,30 @@ def main():
         "arguments": {
             "suites": options.only,
             "quick": options.quick,
+            "full": options.full,
             "rounds": options.rounds,
             "shapes": options.shapes,
             "dtypes": options.dtypes,
         },
-        "peers": {peer.name: {"package": peer.package, "note": peer.note} for peer in taking_part},
+        "peers": {
+            peer.name: {
+                "package": peer.package,
+                "note": peer.note,
+                "pairs_note": peer.pairs_note,
+            }
+            for peer in taking_part
+        },
         "missing": missing,
     } | environment.describe()
     environment.warn_if_loud(result["quiet"])
     result["records"] = []
     print(report.head(result))
 
-    run = suites.Run(
+    run = running.Run(
         taking_part,
         rounds=options.rounds,
         quick=options.quick,
+        full=options.full,
         shapes=tuple(options.shapes),
         dtypes=tuple(options.dtypes),
     )

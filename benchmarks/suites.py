@@ -4,7 +4,6 @@ A suite yields records, one for each case: what the case is, and for each peer e
 or the error that kept it from having any. All times are in seconds.
 """
 
-import contextlib
 import dataclasses
 import math
 import statistics
@@ -13,8 +12,10 @@ import sys
 import data
 import memory
 import numpy as np
+import pair_suites
 import peers
 import timing
+from running import errors_into, new_record, prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,15 @@ class Case:
         """Return the shape as it is asked for on the command line."""
         return f"{self.n_samples}x{self.n_features}x{self.n_clusters}"
 
+    def resized(self, n_samples, n_features, n_clusters):
+        """Return the case in other sizes."""
+        sizes = {"n_samples": n_samples, "n_features": n_features, "n_clusters": n_clusters}
+        return dataclasses.replace(self, **sizes)
+
     def smaller(self):
         """Return the case with a tenth of its rows, but enough for its clusters."""
+        if self.n_samples <= 10_000:
+            return self
         rows = min(self.n_samples, max(self.n_samples // 10, 2 * self.n_clusters))
         return dataclasses.replace(self, n_samples=rows)
 
@@ -65,80 +73,6 @@ FIT = (
 SMALL = (Case("iris", 150, 4, 3, F8), Case("digits", 1797, 64, 10, F8))
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What the command line asked for, and who takes part."""
-
-    peers: list
-    rounds: int | None = None
-    quick: bool = False
-    shapes: tuple = ()
-    dtypes: tuple = ()
-
-    def cases(self, table):
-        """Yield the cases of a table that were asked for, with each dtype.
-
-        A shape that is in no table is measured on blobs.
-        """
-        known = {case.shape() for case in table}
-        others = [
-            dataclasses.replace(table[0], n_samples=n, n_features=d, n_clusters=k)
-            for n, d, k in (map(int, shape.split("x")) for shape in self.shapes)
-            if f"{n}x{d}x{k}" not in known and table in (LLOYD, FIT)
-        ]
-        for case in (*table, *others):
-            if self.shapes and case.shape() not in self.shapes:
-                continue
-            small = self.quick and case.n_samples > 10_000
-            for dtype in self.dtypes or case.dtypes:
-                yield (case.smaller() if small else case), dtype
-
-    def times(self, default):
-        """Return the number of rounds."""
-        return self.rounds or (min(default, 2) if self.quick else default)
-
-    def taking_part(self, task, dtype, names=None):
-        """Return the peers that can do a task in a dtype."""
-        return [
-            peer
-            for peer in self.peers
-            if peer.supports(task, dtype) and (names is None or peer.name in names)
-        ]
-
-
-def _record(suite, case, dtype, **more):
-    print(f"  {suite}: {case.kind} {case.shape()} {dtype}", file=sys.stderr, flush=True)
-    about = {k: v for k, v in dataclasses.asdict(case).items() if k != "dtypes"}
-    return {
-        "suite": suite,
-        "case": about | {"dtype": dtype},
-        "unit": "s",
-        "calibration": timing.calibrate(),
-        "peers": {},
-    } | more
-
-
-@contextlib.contextmanager
-def _errors_into(record, name):
-    """Keep the error of one peer in the record; the others go on."""
-    try:
-        yield
-    except Exception as problem:
-        record["peers"][name] = {"error": f"{type(problem).__name__}: {problem}"}
-        print(f"    {name}: {problem}", file=sys.stderr)
-
-
-def _prepared(record, taking_part, make):
-    """Return one call for each peer, warmed up by running it once, with what that gave."""
-    calls, first = {}, {}
-    for peer in taking_part:
-        with _errors_into(record, peer.name):
-            call = make(peer)
-            first[peer.name] = timing.clock(call)
-            calls[peer.name] = call
-    return calls, first
-
-
 # Iterations of the short and of the long run; the slope between the two is free of what a fit
 # costs before, between and after. The long run takes so many that the difference lasts at
 # least MEASURABLE seconds for the fastest, where the clock and the pauses no longer matter.
@@ -147,16 +81,16 @@ SHORT, LONG_AT_LEAST, LONG_AT_MOST, MEASURABLE = 2, 6, 22, 0.25
 
 def lloyd(run):
     """Yield the time of one iteration of Lloyd's, everybody from the same centres."""
-    for case, dtype in run.cases(LLOYD):
+    for case, dtype in run.cases(LLOYD, LLOYD[:1]):
         X = data.make(case.kind, case.n_samples, case.n_features, case.n_clusters, dtype)
         rows = data.initial_rows(X, case.n_clusters)
-        record = _record("lloyd", case, dtype, per="iteration", n_iter_short=SHORT)
+        record = new_record("lloyd", case, dtype, per="iteration", n_iter_short=SHORT)
         yield _lloyd_case(run, record, X, rows)
 
 
 def _lloyd_case(run, record, X, rows):
     taking_part = run.taking_part("lloyd", record["case"]["dtype"])
-    calls, first = _prepared(record, taking_part, lambda peer: peer.lloyd(X, rows, SHORT))
+    calls, first = prepared(record, taking_part, lambda peer: peer.lloyd(X, rows, SHORT))
     if not calls:
         return record
     taking_part = [peer for peer in taking_part if peer.name in calls]
@@ -201,9 +135,9 @@ def _inertia(X, centers):
 
 def fit(run):
     """Yield the time of what a user gets by default, seeding included, and its inertia."""
-    for case, dtype in run.cases(FIT):
+    for case, dtype in run.cases(FIT, FIT[:1]):
         X = data.make(case.kind, case.n_samples, case.n_features, case.n_clusters, dtype)
-        record = _record("fit", case, dtype, per="default fit")
+        record = new_record("fit", case, dtype, per="default fit")
         yield _fit_case(run, record, X, case.n_clusters, run.taking_part("fit", dtype), 3, 1)
 
 
@@ -212,13 +146,13 @@ def small(run):
     names = ("tilewise", "scikit-learn", "scikit-learn-intelex")
     for case, dtype in run.cases(SMALL):
         X = data.make(case.kind, case.n_samples, case.n_features, case.n_clusters, dtype)
-        record = _record("small", case, dtype, per="default fit")
+        record = new_record("small", case, dtype, per="default fit")
         taking_part = run.taking_part("fit", dtype, names)
         yield _fit_case(run, record, X, case.n_clusters, taking_part, 15, 10)
 
 
 def _fit_case(run, record, X, n_clusters, taking_part, rounds, repeats):
-    calls, _ = _prepared(record, taking_part, lambda peer: peer.fit(X, n_clusters))
+    calls, _ = prepared(record, taking_part, lambda peer: peer.fit(X, n_clusters))
     if not calls:
         return record
     samples, centers = timing.in_turn(calls, run.times(rounds), repeats=repeats)
@@ -231,11 +165,11 @@ def _fit_case(run, record, X, n_clusters, taking_part, rounds, repeats):
 
 def seeding(run):
     """Yield the time of greedy k-means++ alone, and whether the same rows were picked."""
-    for case, dtype in run.cases(FIT):
+    for case, dtype in run.cases(FIT, FIT[:1]):
         X = data.make(case.kind, case.n_samples, case.n_features, case.n_clusters, dtype)
-        record = _record("seeding", case, dtype, per="seeding")
+        record = new_record("seeding", case, dtype, per="seeding")
         taking_part = run.taking_part("kmeans_plusplus", dtype)
-        calls, _ = _prepared(
+        calls, _ = prepared(
             record, taking_part, lambda peer, X=X, k=case.n_clusters: peer.kmeans_plusplus(X, k)
         )
         if calls:
@@ -258,13 +192,13 @@ def predict(run):
     """Yield the time of labelling all rows for given centres, and wrong labels in a sample."""
     from scipy.spatial.distance import cdist
 
-    for case, dtype in run.cases(LLOYD):
+    for case, dtype in run.cases(LLOYD, LLOYD[:1]):
         X = data.make(case.kind, case.n_samples, case.n_features, case.n_clusters, dtype)
         centers = X[data.initial_rows(X, case.n_clusters)]
-        record = _record("predict", case, dtype, per="prediction")
+        record = new_record("predict", case, dtype, per="prediction")
         sample = np.random.default_rng(2).choice(len(X), min(len(X), CHECKED_ROWS), replace=False)
         truth = cdist(X[sample], centers, "sqeuclidean")
-        calls, _ = _prepared(
+        calls, _ = prepared(
             record,
             run.taking_part("predict", dtype),
             lambda peer, X=X, centers=centers: peer.predict(X, centers),
@@ -293,12 +227,12 @@ def peak_memory(run):
     for n_features, n_clusters in MEMORY:
         wanted = Case("overlapping blobs", many, n_features, n_clusters, F4)
         for case, dtype in run.cases([wanted]):
-            record = _record("memory", case, dtype, per="fit", unit="bytes", n_samples_few=few)
+            record = new_record("memory", case, dtype, per="fit", unit="bytes", n_samples_few=few)
             names = ("tilewise", "scikit-learn", "scikit-learn-intelex")
             for peer in run.taking_part("fit", dtype, names):
-                with _errors_into(record, peer.name):
+                with errors_into(record, peer.name):
                     extra = [
-                        memory.extra_bytes(peer.name, rows, n_features, n_clusters, dtype)
+                        memory.extra_bytes(peer.name, "fit", (rows, n_features, n_clusters), dtype)
                         for rows in (few, many)
                     ]
                     row_bytes = max(0.0, (extra[1] - extra[0]) / (many - few))
@@ -319,5 +253,6 @@ SUITES = {
     "predict": predict,
     "small": small,
     "memory": peak_memory,
+    **pair_suites.SUITES,
     "machine": lambda run: (),  # its figures head every result
 }
