@@ -9,6 +9,9 @@ An adapter turns a library into calls without arguments, ready to be timed. For 
     What a user gets by default, seeding included. The call returns the centres.
 ``predict(X, centers)``
     Labels of given centres.
+``minibatch(X, n_clusters, batch_size, rows)``
+    A fit on random batches from the centres ``X[rows]``, or from the library's own seeding. The
+    call returns the fitted estimator.
 
 For pairs of a row of X and a row of Y:
 
@@ -50,7 +53,7 @@ class Peer:
     dtypes = ("float32", "float64")
     note = pairs_note = ""
     sparse = squared = False
-    lloyd = fit = predict = kmeans_plusplus = None
+    lloyd = fit = predict = kmeans_plusplus = minibatch = None
     euclidean = euclidean_into = manhattan = argmin_min = argkmin = None
 
     def load(self):
@@ -86,6 +89,16 @@ class _Estimator(Peer):
         twice = np.concatenate([centers, centers])
         model = self.library.KMeans(len(centers), init=centers, n_init=1, max_iter=1).fit(twice)
         return lambda: model.predict(X)
+
+    def minibatch(self, X, n_clusters, batch_size, rows=None):
+        model = self.library.MiniBatchKMeans(
+            n_clusters,
+            batch_size=batch_size,
+            init="k-means++" if rows is None else X[rows],
+            n_init=1,
+            random_state=0,
+        )
+        return lambda: model.fit(X)
 
 
 class _Functions(_Estimator):
@@ -146,6 +159,7 @@ class ScikitLearnIntelex(_Estimator):
     name = package = "scikit-learn-intelex"
     module = "sklearnex.cluster"
     note = "does not offer its seeding alone"
+    minibatch = None  # it has no such estimator of its own
     pairs_note = "has nearest rows only; its matrices are scikit-learn's"
 
     def lloyd(self, X, rows, n_iter):

@@ -24,6 +24,7 @@ TITLES = {
     "seeding": "Greedy k-means++ alone",
     "predict": "Labels of all rows for given centres",
     "small": "Default fits of small tables",
+    "minibatch": "`MiniBatchKMeans(k, batch_size=b, random_state=0).fit(X)`, seeding included",
     "memory": "Memory of a default fit beyond its data",
     "pairwise": "Matrices of euclidean distances",
     "knn": "Nearest rows",
@@ -153,6 +154,9 @@ def cell(record, name):
         text += f" ({told['n_iter'][1]} iterations)"
     if told.get("same_rows") is False:
         text += " (other rows)"
+    if "n_steps" in told:
+        # Mini-batches: equal seeds, so the inertias should be all but equal.
+        return text + f" ({told['n_steps']} steps, inertia {told['inertia']:.7g})"
     if "inertia" in told:
         best = min(other["inertia"] for other in record["peers"].values() if "inertia" in other)
         worse = told["inertia"] / best - 1 if best else 0.0
@@ -201,7 +205,11 @@ def suite_table(result, suite):
     header += ["fastest rival / tilewise", "scikit-learn / tilewise", "spread"] if timed else []
     rows = []
     for record in records:
-        row = labels(record["case"]) + [cell(record, name) for name in names]
+        row = labels(record["case"])
+        if "batch_size" in record:
+            row[1] += f", batch {record['batch_size']}"
+            row[1] += ", centres given" if record["given_centers"] else ""
+        row += [cell(record, name) for name in names]
         rows.append(row + ([*map(times, ratios(record)), spread(record)] if timed else []))
     parts = [f"### {TITLES[suite]}\n", markdown(header, rows)]
     parts += list(notes(result, suite, records, names))
@@ -263,6 +271,8 @@ def notes(result, suite, records, names):
             "\nIn brackets: inertia above the best of the row. Only rivals within "
             f"{EQUAL_QUALITY - 1:.1%} of tilewise's inertia count as rivals here."
         )
+    if suite == "minibatch":
+        yield "\nIn brackets: batches seen, and the inertia of all rows as the library reports it."
     if suite == "predict":
         yield (
             "\nIn brackets: wrong labels among 2,048 rows checked by direct differences in float64."

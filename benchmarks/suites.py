@@ -70,6 +70,14 @@ FIT = (
     dataclasses.replace(PIXELS, dtypes=F4),
     Case("8x8x3 patches", 50_000, 192, 256, F4),
 )
+# With the batch, and whether the centres to start from are given.
+MINIBATCH = (
+    (Case("blobs", 1_000_000, 16, 16, F4), 1024, False),
+    (Case("blobs", 500_000, 64, 256, F4), 4096, False),
+    (Case("blobs", 200_000, 256, 1024, F4), 8192, False),
+    (Case("blobs", 200_000, 256, 1024, F4), 8192, True),
+    (Case("overlapping blobs", 500_000, 64, 256, F4), 4096, False),
+)
 SMALL = (Case("iris", 150, 4, 3, F8), Case("digits", 1797, 64, 10, F8))
 
 
@@ -214,6 +222,32 @@ def predict(run):
         yield record
 
 
+def minibatch(run):
+    """Yield the time of fits on random batches, equal draws for all, and what they found."""
+    for wanted, batch_size, given in MINIBATCH:
+        for case, dtype in run.cases([wanted]):
+            X = data.make(case.kind, case.n_samples, case.n_features, case.n_clusters, dtype)
+            rows = data.initial_rows(X, case.n_clusters) if given else None
+            record = new_record(
+                "minibatch", case, dtype, per="fit", batch_size=batch_size, given_centers=given
+            )
+            calls, _ = prepared(
+                record,
+                run.taking_part("minibatch", dtype),
+                lambda peer, X=X, k=case.n_clusters, b=batch_size, rows=rows: peer.minibatch(
+                    X, k, b, rows
+                ),
+            )
+            if calls:
+                samples, models = timing.in_turn(calls, run.times(3))
+                for name in calls:
+                    record["peers"][name] = timing.summary(samples[name]) | {
+                        "inertia": float(models[name].inertia_),
+                        "n_steps": int(models[name].n_steps_),
+                    }
+            yield record
+
+
 MEMORY = ((16, 16), (64, 256))
 MEMORY_ROWS = (200_000, 600_000)
 
@@ -252,6 +286,7 @@ SUITES = {
     "seeding": seeding,
     "predict": predict,
     "small": small,
+    "minibatch": minibatch,
     "memory": peak_memory,
     **pair_suites.SUITES,
     "machine": lambda run: (),  # its figures head every result

@@ -5,6 +5,7 @@ belong to the page cache and go when somebody needs the memory.
 """
 
 import os
+import re
 import subprocess
 import sys
 
@@ -110,3 +111,28 @@ def test_seeding_needs_a_few_bytes_per_row(data):
     assert done.returncode == 0, done.stderr
     n_rows, grown, n_threads = map(int, done.stdout.split())
     assert grown <= n_threads * 16 * 2**20 + 40 * n_rows
+
+
+@pytest.mark.parametrize(("weighted", "per_row"), [(False, 5), (True, 32)])
+def test_mini_batches_need_labels_and_little_else(data, weighted, per_row):
+    """Weights may take what checking them takes, and 8 bytes a row for their sums."""
+    code = RUN.replace("import KMeans", "import MiniBatchKMeans")
+    code = re.sub(
+        r"model = KMeans\(.*?engine=engine\)",
+        "weights = np.linspace(1, 2, len(X)) if what == 'weighted' else None\n"
+        "model = MiniBatchKMeans(16, random_state=0, n_threads=N_THREADS)",
+        code,
+        flags=re.DOTALL,
+    )
+    code = code.replace("getattr(model, what)(X)", "model.fit(X, sample_weight=weights)")
+    assert "weights = " in code
+    assert "sample_weight=weights" in code
+    done = subprocess.run(
+        [sys.executable, "-c", code, os.fspath(data), "weighted" if weighted else "fit",
+         "mapped", "fused"],
+        capture_output=True, text=True, timeout=170,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    n_rows, grown, n_threads = map(int, done.stdout.split())
+    assert grown <= n_threads * 16 * 2**20 + per_row * n_rows
+    assert grown >= 4 * n_rows * 0.9

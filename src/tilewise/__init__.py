@@ -3,9 +3,9 @@
 A map of the house; each room may use those below it:
 
     tilewise.cli          the command line
-    tilewise.cluster      KMeans, k_means, kmeans_plusplus: scikit-learn's contract
+    tilewise.cluster      KMeans, MiniBatchKMeans, k_means, kmeans_plusplus: scikit-learn's contract
     tilewise.metrics      distances, nearest rows, rows within a radius: scikit-learn's contract
-    tilewise.algorithms   the loops: Lloyd, seeding
+    tilewise.algorithms   the loops: Lloyd, mini-batches, seeding
     tilewise.engine       one pass over the rows
     tilewise.plan         facts about the machine, and every size that a run uses
     tilewise.kernels      compiled loops
@@ -15,7 +15,7 @@ Everything that most people need stands here, at the top.
 
 from tilewise._version import __version__
 from tilewise._versions import show_versions
-from tilewise.cluster import KMeans, k_means, kmeans_plusplus
+from tilewise.cluster import KMeans, MiniBatchKMeans, k_means, kmeans_plusplus
 from tilewise.metrics import (
     argkmin,
     cosine_distances,
@@ -31,7 +31,7 @@ from tilewise.metrics import (
 from tilewise.plan import Machine, Plan, machine, plan
 
 __all__ = [
-    "KMeans", "Machine", "Plan", "__version__", "argkmin", "cosine_distances",
+    "KMeans", "Machine", "MiniBatchKMeans", "Plan", "__version__", "argkmin", "cosine_distances",
     "euclidean_distances", "k_means", "kmeans_plusplus", "machine", "manhattan_distances",
     "nan_euclidean_distances", "pairwise_distances", "pairwise_distances_argmin",
     "pairwise_distances_argmin_min", "pairwise_distances_chunked", "plan", "radius_neighbors",

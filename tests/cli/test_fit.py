@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewise import KMeans
+from tilewise import KMeans, MiniBatchKMeans
 from tilewise.cli._errors import ExitCode
 from tilewise.cli._model import read_model
 
@@ -52,6 +52,39 @@ def test_it_is_the_estimator_on_a_file(data, X, invoke):
     assert "5 clusters" in result.stdout
     assert all(name in result.stdout for name in OUTPUTS)
     assert result.stderr == ""
+
+
+def test_mini_batches(data, X, invoke):
+    result = invoke("fit", data, "-k", 4, "--mini-batch", 20, "--seed", 3, "--json")
+    assert result.exit_code == 0, result.stderr
+    expected = MiniBatchKMeans(4, batch_size=20, random_state=3).fit(X)
+    labels, centers = loaded()
+    np.testing.assert_array_equal(labels, expected.labels_)
+    np.testing.assert_array_equal(centers, expected.cluster_centers_)
+    summary = json.loads(result.stdout)
+    assert (summary["n_steps"], summary["n_iter"]) == (expected.n_steps_, expected.n_iter_)
+    assert summary["plan"] == json.loads(json.dumps(expected.chunk_plan_.to_dict()))
+    assert f"after {expected.n_steps_} batches" in result.stderr
+    params = read_model(Path(OUTPUTS[2])).params
+    assert (params["batch_size"], params["max_iter"], params["tol"]) == (20, 100, 0)
+    options = ["--max-iter", 3, "--tol", 0.5, "--max-no-improvement", 2, "--init", "random"]
+    result = invoke("fit", data, "-k", 4, "--mini-batch", 20, "--seed", 3, "--force", *options)
+    assert result.exit_code == 0, result.stderr
+    expected = MiniBatchKMeans(
+        4, batch_size=20, random_state=3, max_iter=3, tol=0.5, max_no_improvement=2, init="random"
+    ).fit(X)
+    np.testing.assert_array_equal(np.load(OUTPUTS[1]), expected.cluster_centers_)
+    result = invoke("predict", OUTPUTS[2], data)
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--max-no-improvement", 3], ["--mini-batch", 0], ["--mini-batch", 9, "--algorithm", "elkan"]],
+)
+def test_options_that_do_not_go_together(data, invoke, options):
+    assert invoke("fit", data, "-k", 3, *options).exit_code == ExitCode.USAGE
+    assert not Path(OUTPUTS[0]).exists()
 
 
 def test_json_alone_on_stdout(data, X, invoke):

@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tilewise import KMeans
+from tilewise import KMeans, MiniBatchKMeans
 
 # Weights and repeated rows draw different starts from the same random_state; scikit-learn
 # expects the same of its own KMeans.
@@ -17,6 +17,8 @@ ESTIMATORS = [
     KMeans(n_clusters=2, init="random", n_init=2, max_iter=5, algorithm="elkan"),
     KMeans(n_clusters=2, max_iter=5, n_threads=1, engine="blas"),
     KMeans(n_clusters=2, max_iter=5, engine="fused", chunk_size=64),
+    MiniBatchKMeans(n_clusters=2, max_iter=5, batch_size=10),
+    MiniBatchKMeans(n_clusters=2, init="random", tol=1e-3, n_threads=1, engine="blas"),
 ]
 
 

@@ -6,6 +6,15 @@ numbers are the `engine`'s.
 """
 
 from tilewise.algorithms.lloyd import LloydResult, lloyd
+from tilewise.algorithms.minibatch import (
+    MiniBatchResult,
+    MiniBatchState,
+    minibatch,
+    minibatch_step,
+)
 from tilewise.algorithms.seeding import kmeans_plusplus
 
-__all__ = ["LloydResult", "kmeans_plusplus", "lloyd"]
+__all__ = [
+    "LloydResult", "MiniBatchResult", "MiniBatchState", "kmeans_plusplus", "lloyd", "minibatch",
+    "minibatch_step",
+]  # fmt: skip

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from .. import __version__
 from ._data import check_readable, data_errors, read_table, read_weights
-from ._errors import BadData
+from ._errors import BadData, WrongUsage
 from ._model import Model
 from ._options import (
     FILE,
@@ -32,6 +33,8 @@ from ._options import (
 )
 from ._output import Outputs, to_json
 from ._progress import fit_progress, spinner
+
+DEFAULT = ParameterSource.DEFAULT
 
 fit_options = chained(
     click.option(
@@ -86,6 +89,20 @@ fit_options = chained(
         help="Accepted for scikit-learn's sake; both give the same result.",
     ),
     click.option(
+        "--mini-batch",
+        "batch_size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Move the centres by random batches of N rows, not by all rows at a time. "
+        "--max-iter is 100 then, --tol 0, and auto of --n-init 3 for random.",
+    ),
+    click.option(
+        "--max-no-improvement",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="With --mini-batch: stop after N batches without improvement.  [default: 10]",
+    ),
+    click.option(
         "--sample-weight", type=FILE, metavar="FILE.npy", help="One weight for each row of DATA."
     ),
 )
@@ -127,6 +144,7 @@ output_options = chained(
                 "tilewise fit photo.npy -k 64 --seed 0",
                 "tilewise fit iris.csv -k 3 --columns 0-3 --json --quiet",
                 "tilewise fit big.parquet -k 100 --dtype float32 --output-dir out",
+                "tilewise fit big.npy -k 256 --mini-batch 4096",
             ),
             exit_codes(),
         )
@@ -172,7 +190,11 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
             weights = read_weights(sample_weight, len(table.values))
     if clusters > len(table.values):
         raise BadData(f"{data}: {len(table.values)} rows cannot make {clusters} clusters")
-    plan = planned(table.values, clusters, {name: params[name] for name in HOW})
+    plan = planned(
+        table.values[: params.get("batch_size")],
+        clusters,
+        {name: params[name] for name in HOW},
+    )
     if verbose:
         click.echo(repr(plan), err=True)
     with clock("fit"):
@@ -197,7 +219,7 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
         )
 
     if not quiet:
-        _tell(table, model, clock.seconds, paths, as_json)
+        _tell(table, model, clock.seconds, paths, as_json, getattr(estimator, "n_steps_", None))
     if as_json:
         click.echo(
             to_json(
@@ -211,6 +233,7 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
                     "params": params,
                     "inertia": model.inertia,
                     "n_iter": model.n_iter,
+                    **({"n_steps": estimator.n_steps_} if "batch_size" in params else {}),
                     "counts": np.bincount(estimator.labels_, minlength=clusters),
                     "seconds": clock.seconds,
                     "outputs": paths,
@@ -222,17 +245,36 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
         )
 
 
-def _params(clusters, seed, threads, **others):
+def _params(clusters, seed, threads, batch_size, max_no_improvement, **others):
     """Return the estimator's parameters; draw a seed where none was given."""
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
-    return {"n_clusters": clusters, "random_state": seed, "n_threads": threads, **others}
+    common = {"n_clusters": clusters, "random_state": seed, "n_threads": threads}
+    if batch_size is None:
+        if max_no_improvement is not None:
+            raise WrongUsage("--max-no-improvement goes with --mini-batch only")
+        return common | others
+    given = {
+        name: value
+        for name, value in others.items()
+        if click.get_current_context().get_parameter_source(name) is not DEFAULT
+    }
+    if "algorithm" in given:
+        raise WrongUsage("--algorithm does not go with --mini-batch")
+    from tilewise import MiniBatchKMeans
+
+    defaults = MiniBatchKMeans().get_params()
+    params = common | {name: given.get(name, defaults[name]) for name in others if name in defaults}
+    params["batch_size"] = batch_size
+    if max_no_improvement is not None:
+        params["max_no_improvement"] = max_no_improvement
+    return params
 
 
 def _fitted(table, params, weights, shown):
-    from tilewise import KMeans
+    from tilewise import KMeans, MiniBatchKMeans
 
-    estimator = KMeans(**params)
+    estimator = (MiniBatchKMeans if "batch_size" in params else KMeans)(**params)
     with (
         warnings.catch_warnings(record=True) as caught,
         data_errors(table),
@@ -243,12 +285,13 @@ def _fitted(table, params, weights, shown):
     return estimator, show_warnings(caught)
 
 
-def _tell(table, model, seconds, paths, as_json):
+def _tell(table, model, seconds, paths, as_json, n_steps):
     n_rows, n_columns = table.values.shape
     limit = ", the most allowed" if model.n_iter == model.params["max_iter"] else ""
+    done = f"{model.n_iter} iterations" if n_steps is None else f"{n_steps} batches"
     lines = [
         f"{table.path}: {n_rows} rows x {n_columns} columns, {table.values.dtype}",
-        f"{len(model.centers)} clusters after {model.n_iter} iterations{limit}: "
+        f"{len(model.centers)} clusters after {done}{limit}: "
         f"inertia {model.inertia:.6g}, {seconds['fit']:.2f} s, seed {model.params['random_state']}",
         *(f"{purpose:<8} {path}" for purpose, path in paths.items()),
     ]

@@ -11,12 +11,14 @@ anyway: a value of ``X`` that is not finite raises a ``ValueError`` naming its r
 Nothing is computed here: the loops are in ``algorithms``, the passes in ``engine``, the sizes in
 ``plan``.
 
-``KMeans``           the estimator (``_kmeans``; what other estimators will share is in ``_base``)
+``KMeans``           the estimator (``_kmeans``; what the estimators share is in ``_base``)
+``MiniBatchKMeans``  the same on random batches of rows (``_minibatch``)
 ``k_means``          the same as a function (``_functions``)
 ``kmeans_plusplus``  the seeding alone (``_functions``)
 """
 
 from tilewise.cluster._functions import k_means, kmeans_plusplus
 from tilewise.cluster._kmeans import KMeans
+from tilewise.cluster._minibatch import MiniBatchKMeans
 
-__all__ = ["KMeans", "k_means", "kmeans_plusplus"]
+__all__ = ["KMeans", "MiniBatchKMeans", "k_means", "kmeans_plusplus"]

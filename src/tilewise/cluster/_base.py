@@ -1,5 +1,6 @@
 """What the K-Means estimators share: assigning new data, initial centres, scikit-learn's hooks."""
 
+import warnings
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -45,6 +46,9 @@ class BaseKMeans(
         **_validation.PLAN_CONSTRAINTS,
     }
 
+    # Runs that "auto" stands for where every run starts elsewhere.
+    _auto_runs: ClassVar[int]
+
     _doc_link_module = "tilewise"
     _doc_link_template = (
         "https://tilewise.readthedocs.io/en/stable/api/{estimator_module}.{estimator_name}.html"
@@ -60,14 +64,35 @@ class BaseKMeans(
         # Not any attribute will do: a fit that found a bad value has set n_features_in_.
         return hasattr(self, "cluster_centers_")
 
-    def _plan(self, rows, n_clusters):
+    def _plan(self, rows, n_clusters, batch_size=None):
         return _validation.plan_for(
             rows,
             n_clusters,
             chunk_size=self.chunk_size,
             n_threads=self.n_threads,
             engine=self.engine,
+            batch_size=batch_size,
         )
+
+    def _choose_runs(self):
+        """Set how many starts there are; warn where the parameter has to give way.
+
+        Called by what ``fit`` calls: the warning points to the line that called ``fit``.
+        """
+        given = is_array_init(self.init)
+        if self.n_init != "auto":
+            self._n_init = self.n_init
+        else:
+            drawn_once = given or (isinstance(self.init, str) and self.init == "k-means++")
+            self._n_init = 1 if drawn_once else self._auto_runs
+        if given and self._n_init != 1:
+            warnings.warn(
+                "Explicit initial center position passed: performing only one init in "
+                f"{type(self).__name__} instead of n_init={self._n_init}.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+            self._n_init = 1
 
     def _init_centroids(
         self,
@@ -85,14 +110,23 @@ class BaseKMeans(
         With ``init_size`` the centres come from that many rows, drawn with replacement.
         """
         n_clusters = self.n_clusters if n_centroids is None else n_centroids
+        drawn = None
         if init_size is not None and init_size < X.shape[0]:
             drawn = random_state.randint(0, X.shape[0], init_size)
-            X = X[drawn]
-            sample_weight = None if sample_weight is None else sample_weight[drawn]
-        rows = engine.Rows(X)
         if is_array_init(init):
             return init
+        rows = engine.Rows(X)
+        origin = None
+        if drawn is not None:
+            origin = rows.picked(drawn.astype(np.int64, copy=False))
+            X = X[drawn]
+            sample_weight = None if sample_weight is None else sample_weight[drawn]
+            rows = engine.Rows(X)
+        if init_size is not None:
+            # Nobody has looked at the values yet.
+            engine.column_stats(rows, self._plan(rows, n_clusters), origin=origin)
         if callable(init):
+            X = X.astype(rows.dtype, copy=False)
             centers = init(X, n_clusters, random_state=random_state)
             return _validation.check_centers(centers, rows, n_clusters)
         if init == "k-means++":

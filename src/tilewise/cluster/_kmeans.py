@@ -16,9 +16,6 @@ from tilewise.cluster import _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
 from tilewise.cluster._callbacks import fit_tasks
 
-# Runs that "auto" stands for where every run starts elsewhere; scikit-learn's number.
-AUTO_RUNS = 10
-
 # Rows centred at a time for a callable init; any number that keeps the temporary small will do.
 CENTRED_ROWS = 4096
 
@@ -145,6 +142,8 @@ class KMeans(BaseKMeans):
     >>> model.predict([[0, 0], [12, 3]])
     array([1, 0], dtype=int32)
     """
+
+    _auto_runs = 10  # scikit-learn's number
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseKMeans._parameter_constraints,
@@ -285,21 +284,7 @@ class KMeans(BaseKMeans):
         return self
 
     def _choose_runs(self):
-        """Set how many runs there are; warn where a parameter has to give way."""
-        given = is_array_init(self.init)
-        if self.n_init != "auto":
-            self._n_init = self.n_init
-        else:
-            drawn_once = given or (isinstance(self.init, str) and self.init == "k-means++")
-            self._n_init = 1 if drawn_once else AUTO_RUNS
-        if given and self._n_init != 1:
-            warnings.warn(
-                "Explicit initial center position passed: performing only one init in "
-                f"{type(self).__name__} instead of n_init={self._n_init}.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-            self._n_init = 1
+        super()._choose_runs()
         if self.algorithm == "elkan" and self.n_clusters == 1:
             warnings.warn(
                 "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",

@@ -109,10 +109,12 @@ def check_centers(centers, rows, n_clusters):
     return np.array(centers, dtype=np.float64)
 
 
-def plan_for(rows, n_clusters, *, chunk_size="auto", n_threads=None, engine="auto"):
-    """The plan of a run over these rows."""
+def plan_for(
+    rows, n_clusters, *, chunk_size="auto", n_threads=None, engine="auto", batch_size=None
+):
+    """The plan of a run over these rows, or over so many of them at a time."""
     return plan(
-        rows.n_rows,
+        rows.n_rows if batch_size is None else batch_size,
         rows.n_features,
         n_clusters,
         np.dtype(rows.dtype).name,

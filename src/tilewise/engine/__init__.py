@@ -7,13 +7,15 @@ Nothing below this line checks a shape again.
 
 from tilewise.engine.blocks import argkmin_blocks, radius_blocks
 from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
+from tilewise.engine.minibatch import BatchPass, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, argmin, radius, radius_count
 from tilewise.engine.passes import Pass, assign, assign_inertia, distances, inertia, own_distances
 from tilewise.engine.stats import Stats, column_stats, raise_nonfinite
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "KERNELS", "Pass", "Rows", "Stats", "argkmin", "argkmin_blocks", "argmin", "assign",
-    "assign_inertia", "column_stats", "distances", "fill_matrix", "inertia", "own_distances",
-    "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite",
+    "KERNELS", "BatchPass", "Draws", "Pass", "Rows", "Stats", "argkmin", "argkmin_blocks", "argmin",
+    "assign", "assign_inertia", "column_stats", "distances", "fill_matrix", "inertia",
+    "own_distances", "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite",
+    "squared_moves",
 ]  # fmt: skip

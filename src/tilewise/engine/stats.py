@@ -38,8 +38,10 @@ class Stats:
         return np.where(np.abs(self.mean) > 8.0 * np.sqrt(self.variance), self.mean, 0.0)
 
 
-def column_stats(rows: Rows, plan: Plan) -> Stats:
+def column_stats(rows: Rows, plan: Plan, *, origin: Rows | None = None) -> Stats:
     """Mean, variance and largest magnitude of each column, in one reading of the data.
+
+    Where the rows were copied from others, `origin` holds those, picked: errors name its rows.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def column_stats(rows: Rows, plan: Plan) -> Stats:
         )
     if not (np.isfinite(mean).all() and np.isfinite(squares).all()):
         # Finite values near the end of the range overflow here too; only the search tells.
-        raise_nonfinite(rows)
+        raise_nonfinite(rows if origin is None else origin)
     return Stats(mean, squares / max(1, rows.n_rows), largest)
 
 

@@ -12,6 +12,7 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
     _assign       one pass: pack, score, certify, update sums
     _decide       what scores and bounds leave open; renewing bounds
     _centers      centres packed for a pass, averaged after it
+    _minibatch    draws of mini-batches, centres moved by them
     _exact        canonical distances, inertia, column moments
     _pairs        matrices of distances
     _seeding      the two passes of greedy k-means++

@@ -163,8 +163,16 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
 
 cdef int _rows_that_fit(const assign_pass* p, int64_t first, int count) noexcept nogil:
     """How many of count CSR rows have entries that fit the workspace; one always does."""
-    cdef int64_t limit = tw_row_start(p.rows, first) + p.entries
+    cdef int64_t limit, room = p.entries, row
     cdef int low = 1, high = count, middle
+    if p.rows.picks != NULL:
+        for low in range(count):
+            row = p.rows.picks[first + low]
+            room -= tw_row_start(p.rows, row + 1) - tw_row_start(p.rows, row)
+            if room < 0:
+                return low if low else 1
+        return count
+    limit = tw_row_start(p.rows, first) + p.entries
     while low < high:
         middle = low + (high - low + 1) // 2
         if tw_row_start(p.rows, first + middle) <= limit:
@@ -253,7 +261,7 @@ cdef class Assignment:
         p.panel_vectors = 1 if n_clusters <= p.lanes else p.tile.panel_vectors
         if p.layout == CSR:
             p.panel_vectors = 4 if panel_columns > 2 * p.lanes else 2 if panel_columns > p.lanes else 1
-            p.entries = max(1, rows.longest, min(ENTRIES, tw_row_start(p.rows, rows.c.n_rows)))
+            p.entries = max(1, rows.longest, min(ENTRIES, rows.stored))
         width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
         p.n_panels = (n_clusters + width - 1) // width
         p.panels_per_block = min(panels_per_block, p.n_panels)

@@ -12,7 +12,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 from tilewise.kernels._dispatch cimport enter_loop, leave_loop
-from tilewise.kernels._rows cimport Rows, tw_row_start, tw_rows
+from tilewise.kernels._rows cimport Rows, all_rows, tw_row_start, tw_rows
 
 ctypedef fused value_t:
     float
@@ -45,6 +45,7 @@ cdef struct columns_pass:
 
 def column_blocks(Rows rows, int n_blocks):
     """Bounds (blocks + 1) of at most n_blocks ranges of columns with about as many entries each."""
+    all_rows(rows)
     columns = rows._keep[2][: tw_row_start(&rows.c, rows.c.n_rows)]
     n_blocks = max(1, min(n_blocks, columns.size // BLOCK_ENTRIES))
     sample = np.sort(columns[:: max(1, columns.size // BLOCK_ENTRIES)])
@@ -106,6 +107,7 @@ def sum_rows(Rows rows, int64_t first, int64_t stop, const int32_t[::1] labels, 
              double[::1] weight_sums, int64_t[::1] members, const int64_t[::1] blocks, *,
              const double[::1] weights=None, int n_threads):
     """Add the rows first .. stop, times their weights, to the sums (k, ld) of their labels."""
+    all_rows(rows)
     cdef columns_pass p
     cdef int b, n = <int>blocks.shape[0] - 1, threads
     if not rows.is_sparse or first < 0 or stop > rows.c.n_rows or labels.shape[0] != rows.c.n_rows or (
@@ -166,6 +168,7 @@ def column_moments(Rows rows, *, int n_threads):
 
     What is not stored deviates by the mean, so many times as it is not stored.
     """
+    all_rows(rows)
     cdef columns_pass p
     cdef int64_t d = rows.c.depth, n = rows.c.n_rows, step
     cdef int b, n_blocks, threads

@@ -33,7 +33,7 @@ from tilewise.kernels._candidates cimport (
 from tilewise.kernels._centers cimport choose_scale, distance_error, score_error
 from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tile_kernels, tw_near
 from tilewise.kernels._pass cimport score_t
-from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows
+from tilewise.kernels._rows cimport Rows, all_rows, address, tw_fetch_rows
 
 cdef enum:
     ALIGNMENT = 64
@@ -240,6 +240,8 @@ cdef class Search:
     def __init__(self, Rows x, Rows y, *, int64_t k, str isa, score_dtype, bint direct, int chunk_rows,
                  int64_t group_rows, int64_t block_rows, int splits, int panels_per_block, int depth_block,
                  int n_threads):
+        all_rows(x)
+        all_rows(y)
         cdef near_pass* p = &self.p
         cdef int64_t m = y.c.n_rows, room, stride
         cdef ptrdiff_t total, item, data_item, rows

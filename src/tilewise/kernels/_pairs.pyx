@@ -33,7 +33,7 @@ from tilewise.kernels._dispatch cimport (
     tw_pair_job,
     tw_pair_kernels,
 )
-from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_rows
+from tilewise.kernels._rows cimport Rows, all_rows, address, tw_fetch_rows, tw_rows
 
 # name -> what is summed, the same with weights, what becomes of the sum.
 _KERNELS = {
@@ -239,6 +239,8 @@ def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, d
         Lets euclidean distances of float32 come from norms and products around it, as far as
         these are accurate. The same for all parts of a matrix.
     """
+    all_rows(x)
+    all_rows(y)
     cdef pair_pass s
     cdef int64_t t, n_tasks
     cdef int threads

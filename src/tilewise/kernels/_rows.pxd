@@ -17,6 +17,7 @@ cdef extern from "c/tw_rows.h" nogil:
         const void* columns
         int offset_bytes
         int column_bytes
+        const int64_t* picks
 
     void tw_fetch_rows(const tw_rows* rows, const int64_t* ids, int64_t first, int count,
                        const void** pointers, void* staging, ptrdiff_t step)
@@ -33,9 +34,17 @@ cdef extern from "c/tw_rows.h" nogil:
 cdef class Rows:
     cdef tw_rows c
     cdef object _keep
+    cdef object _picks
     cdef readonly object source
     cdef readonly bint is_sparse
     cdef readonly int64_t longest
+
+
+# For kernels that walk over all rows as they stand.
+cdef inline int all_rows(Rows rows) except -1:
+    if rows.c.picks != NULL:
+        raise ValueError("picked rows can be assigned and measured, nothing else")
+    return 0
 
 
 # Where the first item of an array stands. The caller keeps the array.

@@ -71,6 +71,8 @@ cdef class Rows:
 
     def __init__(self, X, dtype=None):
         if isinstance(X, Rows):
+            if (<Rows>X).c.picks != NULL:
+                raise ValueError("picked rows cannot be made into rows of another type")
             X = (<Rows>X).source
         self.is_sparse = sp.issparse(X)
         if self.is_sparse:
@@ -138,6 +140,33 @@ cdef class Rows:
             if used.min() < 0 or used.max() >= X.shape[1]:
                 raise ValueError("the CSR matrix holds a column index outside its shape")
 
+    def picked(self, ids):
+        """Rows ids[0], ids[1], ... of these, counted from 0 on, without a copy.
+
+        Parameters
+        ----------
+        ids : ndarray of shape (m,), int64, C-contiguous
+            Rows may repeat. The array is kept, not copied: what its owner writes into it later
+            are the rows from then on, and the owner sees to it that they exist.
+
+        Returns
+        -------
+        Rows of shape (m, d)
+        """
+        cdef const int64_t[::1] chosen = ids
+        cdef Rows out = Rows.__new__(Rows)
+        if self.c.picks != NULL:
+            raise ValueError("rows can be picked once only")
+        if ids.size and (ids.min() < 0 or ids.max() >= self.c.n_rows):
+            raise IndexError(f"row indices must lie in [0, {self.c.n_rows})")
+        out.c = self.c
+        out.c.n_rows = chosen.shape[0]
+        # Not NULL, which would mean all rows, though nothing be picked.
+        out.c.picks = &chosen[0] if chosen.shape[0] else <const int64_t*>&out.c
+        out._keep, out._picks = self._keep, ids
+        out.source, out.is_sparse, out.longest = self.source, self.is_sparse, self.longest
+        return out
+
     @property
     def n_rows(self):
         """Number of rows."""
@@ -151,10 +180,15 @@ cdef class Rows:
     @property
     def density(self):
         """Share of the entries that are stored; 1 for a dense array."""
-        size = self.c.n_rows * self.c.depth
-        if not self.is_sparse or not size:
+        if not self.is_sparse:
             return 1.0
-        return tw_row_start(&self.c, self.c.n_rows) / <double>size
+        size = (self._keep[1].size - 1) * self.c.depth  # of picked rows: of all
+        return self.stored / <double>size if size else 1.0
+
+    @property
+    def stored(self):
+        """Stored entries of a CSR matrix; of picked rows those of all."""
+        return tw_row_start(&self.c, self._keep[1].size - 1) if self.is_sparse else 0
 
     @property
     def dtype(self):
@@ -189,7 +223,8 @@ cdef class Rows:
     def locate_nonfinite(self, first=0):
         """Row, column and kind ("NaN" or "infinity") of the first value that is not finite.
 
-        Returns None if there is none from row `first` on.
+        Returns None if there is none from row `first` on. Of picked rows it names the row of
+        the data that was picked.
         """
         step = max(1, 2**20 // max(1, self.n_features))
         for start in range(first, self.n_rows, step):
@@ -198,5 +233,6 @@ cdef class Rows:
             if bad.any():
                 row, column = np.unravel_index(np.argmax(bad), bad.shape)
                 what = "NaN" if np.isnan(block[row, column]) else "infinity"
-                return start + int(row), int(column), what
+                row += start
+                return int(row if self._picks is None else self._picks[row]), int(column), what
         return None

@@ -184,8 +184,8 @@ cdef const void* const* _next_rows(const assign_pass* p, int64_t first, bint all
     if p.layout != CENTRES_IN_LANES or not p.rows.direct or not all_open or first > last:
         return NULL
     for r in range(padded_rows(p, p.chunk_rows)):
-        i = first + r
-        ahead[r] = p.rows.data + (i if i < last else last) * p.rows.row_stride
+        i = first + r if first + r < last else last
+        ahead[r] = p.rows.data + (i if p.rows.picks == NULL else p.rows.picks[i]) * p.rows.row_stride
     return ahead
 
 

@@ -27,6 +27,7 @@ from tilewise.kernels._dispatch cimport (
     usable_threads,
 )
 from tilewise.kernels._rows cimport (
+    all_rows,
     Rows,
     address,
     tw_fetch_rows,
@@ -190,7 +191,7 @@ cdef void _gain_shard_short(const seeding_pass* p, int64_t first, int64_t stop, 
             memset(p.gained + first, 0, count * sizeof(uint16_t))
             n[at] = p.exact.near_rows(count, first, p.owner, p.closest, p.nearest, ids[at])
             first += count
-            if p.rows.direct:
+            if p.rows.direct and p.rows.picks == NULL:
                 for r in range(n[at]):
                     row = p.rows.data + ids[at][r] * p.rows.row_stride
                     for l in range(0, bytes, 64):
@@ -423,6 +424,7 @@ cdef class Seeding:
     cdef list reach
 
     def __init__(self, Rows rows, const double[::1] weights, *, str isa, int64_t shard_rows, int n_threads):
+        all_rows(rows)
         cdef seeding_pass* p = &self.p
         cdef int64_t n = rows.c.n_rows
         if n == 0 or (weights is not None and weights.shape[0] != n):

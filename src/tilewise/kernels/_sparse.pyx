@@ -30,6 +30,7 @@ from tilewise.kernels._dispatch cimport (
     tw_exact_kernels,
 )
 from tilewise.kernels._rows cimport (
+    all_rows,
     Rows,
     address,
     tw_fetch_rows,
@@ -354,6 +355,8 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
     not on which is x. Workspace per thread: entries of some rows of either side, and for a
     dense side up to four panels.
     """
+    all_rows(x)
+    all_rows(y)
     cdef sparse_pass p
     cdef int64_t n_x = out.shape[0], n_y = out.shape[1], task, tasks, n_blocks
     cdef int threads

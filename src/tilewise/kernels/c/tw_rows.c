@@ -45,17 +45,22 @@ READER(u4, uint32_t, uint32_t, swap4)
 READER(u8, uint64_t, uint64_t, swap8)
 static inline float read_f2(const char *at, int swapped) { return half_to_float(read_u2(at, swapped)); }
 
+/* Row r of those asked for, as the data count their rows. */
+static inline int64_t place(const tw_rows *rows, const int64_t *ids, int64_t first, int r) {
+    return tw_place(rows, ids ? ids[r] : first + r);
+}
+
 /* Columns outside, rows inside where that is how the memory runs (Fortran order). */
 #define COPY(READ, OUT)                                                                      \
     if (by_columns)                                                                          \
         for (int l = 0; l < rows->depth; l++)                                                \
             for (int r = 0; r < count; r++)                                                  \
                 ((OUT *)staging)[r * step + l] =                                             \
-                    (OUT)READ(rows->data + (ids ? ids[r] : first + r) * rows->row_stride +   \
+                    (OUT)READ(rows->data + place(rows, ids, first, r) * rows->row_stride +   \
                               l * rows->column_stride, rows->swapped);                       \
     else                                                                                     \
         for (int r = 0; r < count; r++) {                                                    \
-            const char *from = rows->data + (ids ? ids[r] : first + r) * rows->row_stride;   \
+            const char *from = rows->data + place(rows, ids, first, r) * rows->row_stride;   \
             for (int l = 0; l < rows->depth; l++)                                            \
                 ((OUT *)staging)[r * step + l] = (OUT)READ(from + l * rows->column_stride, rows->swapped); \
         }                                                                                    \
@@ -82,7 +87,7 @@ static inline int64_t entry(const void *array, int bytes, int64_t i) {
 
 #define SCATTER(IN, OUT)                                                                     \
     for (int r = 0; r < count; r++) {                                                        \
-        const int64_t row = ids ? ids[r] : first + r;                                        \
+        const int64_t row = place(rows, ids, first, r);                                      \
         const int64_t stop = entry(rows->offsets, rows->offset_bytes, row + 1);              \
         OUT *to = (OUT *)staging + r * step;                                                 \
         memset(to, 0, sizeof(OUT) * (size_t)rows->depth);                                    \
@@ -94,7 +99,7 @@ void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int c
                    const void **pointers, void *staging, ptrdiff_t step) {
     if (rows->direct) {
         for (int r = 0; r < count; r++)
-            pointers[r] = rows->data + (ids ? ids[r] : first + r) * rows->row_stride;
+            pointers[r] = rows->data + place(rows, ids, first, r) * rows->row_stride;
         return;
     }
     const size_t item = rows->is_double ? 8 : 4;
@@ -140,11 +145,18 @@ void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int c
     for (int64_t e = tw_row_start(rows, row), stop = tw_row_start(rows, row + 1); e < stop; e++) \
         ((OUT *)to)[((const J *)rows->columns)[e]] = 0;
 
-void tw_scatter_row(const tw_rows *rows, int64_t row, void *to) { BY_TYPES(PUT) }
+void tw_scatter_row(const tw_rows *rows, int64_t i, void *to) {
+    const int64_t row = tw_place(rows, i);
+    BY_TYPES(PUT)
+}
 
-void tw_clear_row(const tw_rows *rows, int64_t row, void *to) { BY_TYPES(CLEAR) }
+void tw_clear_row(const tw_rows *rows, int64_t i, void *to) {
+    const int64_t row = tw_place(rows, i);
+    BY_TYPES(CLEAR)
+}
 
-void tw_widen_row(const tw_rows *rows, int64_t row, double *to) {
+void tw_widen_row(const tw_rows *rows, int64_t i, double *to) {
+    const int64_t row = tw_place(rows, i);
     const int64_t first = tw_row_start(rows, row), n = tw_row_start(rows, row + 1) - first;
     for (int64_t e = 0; e < n; e++)
         to[e] = rows->kind == TW_F8 ? ((const double *)rows->data)[first + e]
@@ -155,8 +167,8 @@ void tw_widen_row(const tw_rows *rows, int64_t row, double *to) {
  * other; which one, the column says, so that explicit zeros change nothing. */
 #define PACK(S, J, OUT)                                                                  \
     for (int r = 0; r < count; r++) {                                                    \
-        const int64_t first = tw_row_start(rows, ids[r]);                                \
-        const int n = (int)(tw_row_start(rows, ids[r] + 1) - first);                     \
+        const int64_t row = tw_place(rows, ids[r]), first = tw_row_start(rows, row);     \
+        const int n = (int)(tw_row_start(rows, row + 1) - first);                        \
         const S *from = (const S *)rows->data + first;                                   \
         const J *where = (const J *)rows->columns + first;                               \
         double square[4] = {0};                                                          \

@@ -22,6 +22,7 @@ typedef struct tw_rows {
     const void *columns;      /* CSR: column of each stored value */
     int offset_bytes;
     int column_bytes;
+    const int64_t *picks;     /* (n_rows): row i stands where row picks[i] of the data does; or NULL */
 } tw_rows;
 
 /* pointers is (count): row ids[r] (or first + r without ids), staged into
@@ -46,8 +47,12 @@ void tw_pack_entries_f4(const tw_rows *rows, const int64_t *ids, int count, doub
 void tw_pack_entries_f8(const tw_rows *rows, const int64_t *ids, int count, double scale, int32_t *starts,
                         int32_t *columns, double *values, double *norms);
 
+/* Where the entries of a row of the data begin; picks are not looked at. */
 static inline int64_t tw_row_start(const tw_rows *rows, int64_t row) {
     return rows->offset_bytes == 4 ? ((const int32_t *)rows->offsets)[row] : ((const int64_t *)rows->offsets)[row];
 }
+
+/* Which row of the data row i is. */
+static inline int64_t tw_place(const tw_rows *rows, int64_t i) { return rows->picks ? rows->picks[i] : i; }
 
 #endif

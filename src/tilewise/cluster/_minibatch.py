@@ -1,0 +1,413 @@
+"""MiniBatchKMeans: centres moved by random batches, behind scikit-learn's interface."""
+
+import math
+import warnings
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+
+from tilewise import algorithms, engine
+from tilewise.cluster import _validation
+from tilewise.cluster._base import BaseKMeans, is_array_init
+from tilewise.cluster._callbacks import fit_tasks
+
+
+class MiniBatchKMeans(BaseKMeans):
+    """K-Means clustering on random batches of rows: a good answer after a look at few of them.
+
+    A drop-in for scikit-learn's class of the same name: the same parameters and attributes, and
+    for the same ``random_state`` the same batches and the same result up to rounding. Labels
+    are exact, and all numbers are the same for any number of threads, chunk size, instruction
+    set and memory order. Neither ``X`` nor a batch is copied: rows are gathered where they are
+    packed for the kernels.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters to form.
+    init : {'k-means++', 'random'}, callable or array-like of shape \
+(n_clusters, n_features), default='k-means++'
+        Where to start, as in `KMeans`, but from ``init_size`` rows drawn at random. A callable
+        gets those rows as they are, not less their mean.
+    max_iter : int, default=100
+        Limit of the rows seen, in multiples of the rows that there are.
+    batch_size : int, default=1024
+        Rows of one batch, drawn with replacement.
+    verbose : int, default=0
+        Print a line per start, step and reassignment if not 0.
+    compute_labels : bool, default=True
+        Whether to assign all rows once the centres have settled.
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws.
+    tol : float, default=0.0
+        The fit ends when the squared moves of the centres in one step sum to at most ``tol``
+        times the mean variance of the columns. With 0 it does not end so, and the variance,
+        for which all rows have to be read, is not needed.
+    max_no_improvement : int or None, default=10
+        The fit ends after so many batches without a new least smoothed inertia; None never
+        ends it so.
+    init_size : int or None, default=None
+        Rows to choose the start from. None is three batches, or ``3 * n_clusters`` rows where
+        three batches are fewer than ``n_clusters``.
+    n_init : 'auto' or int, default='auto'
+        Number of starts, of which the one with the least inertia on ``init_size`` other rows is
+        taken. 'auto' is 1 for 'k-means++' and arrays, 3 for 'random' and callables.
+    reassignment_ratio : float, default=0.01
+        Centres whose count is below this share of the largest count are put onto random rows
+        of the batch from time to time. 0 never does.
+    chunk_size : 'auto' or int, default='auto'
+        Rows per chunk. Changes speed and memory, never results.
+    n_threads : int or None, default=None
+        Number of threads, as in `KMeans`. Never changes results.
+    engine : {'auto', 'fused', 'blas'}, default='auto'
+        As in `KMeans`. Changes speed and memory, never results.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray of shape (n_clusters, n_features)
+        Centres, float32 for float32 data and float64 otherwise. What `partial_fit` starts with
+        decides.
+    labels_ : ndarray of shape (n_samples,), int32
+        Cluster of each row (after `partial_fit`: of its rows), if ``compute_labels``; always
+        equal to ``predict`` of the same rows.
+    inertia_ : float
+        Weighted sum of the squared distances of those rows to their centres. Without
+        ``compute_labels``, an estimate: the smoothed inertia of the batches per row, times the
+        weight of all rows.
+    n_iter_ : int
+        Rows seen by `fit` in multiples of the rows that there are, rounded up.
+    n_steps_ : int
+        Batches seen.
+    chunk_plan_ : Plan
+        The sizes that a step used and the reason for each.
+    n_features_in_ : int
+        Number of columns of the data.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, if the data had names that are all strings.
+
+    See Also
+    --------
+    KMeans : All rows in every iteration.
+
+    Notes
+    -----
+    Sculley's algorithm [1]_: every row of a batch pulls its centre by one over the weight that
+    the centre has met so far, so that a centre is the mean of the rows it was given. `fit`
+    draws rows in proportion to ``sample_weight`` and then counts each once; `partial_fit` takes
+    the rows as they come and counts each by its weight.
+
+    A step costs O(batch_size · log n) for drawing, whatever n is. Values that are not finite
+    are found in the rows that are read: all of them with ``compute_labels`` or ``tol``, else
+    those that are drawn.
+
+    References
+    ----------
+    .. [1] D. Sculley, "Web-scale k-means clustering", WWW 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tilewise import MiniBatchKMeans
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> model = MiniBatchKMeans(n_clusters=2, random_state=0, batch_size=6).fit(X)
+    >>> model.predict([[0, 0], [12, 3]])
+    array([1, 0], dtype=int32)
+
+    Batches may also come from outside:
+
+    >>> model = MiniBatchKMeans(n_clusters=2, random_state=0, batch_size=3)
+    >>> model = model.partial_fit(X[::2]).partial_fit(X[1::2])
+    >>> model.cluster_centers_
+    array([[ 1.,  2.],
+           [10.,  2.]])
+    >>> model.n_steps_
+    2
+    """
+
+    _auto_runs = 3  # scikit-learn's number
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseKMeans._parameter_constraints,
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "compute_labels": ["boolean"],
+        "max_no_improvement": [Interval(Integral, 0, None, closed="left"), None],
+        "init_size": [Interval(Integral, 1, None, closed="left"), None],
+        "reassignment_ratio": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        init="k-means++",
+        max_iter=100,
+        batch_size=1024,
+        verbose=0,
+        compute_labels=True,
+        random_state=None,
+        tol=0.0,
+        max_no_improvement=10,
+        init_size=None,
+        n_init="auto",
+        reassignment_ratio=0.01,
+        chunk_size="auto",
+        n_threads=None,
+        engine="auto",
+    ):
+        self.n_clusters = n_clusters
+        self.init = init
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.verbose = verbose
+        self.compute_labels = compute_labels
+        self.random_state = random_state
+        self.tol = tol
+        self.max_no_improvement = max_no_improvement
+        self.init_size = init_size
+        self.n_init = n_init
+        self.reassignment_ratio = reassignment_ratio
+        self.chunk_size = chunk_size
+        self.n_threads = n_threads
+        self.engine = engine
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Find the centres from random batches of the rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to cluster. Arrays of any real dtype and order, read-only and memory-mapped
+            ones included, are used where they are; sparse formats other than CSR are converted.
+        y : Ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            Rows are drawn in proportion to their weights; None draws all alike. Not used to
+            start from an array or a callable.
+
+        Returns
+        -------
+        self : MiniBatchKMeans
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If parameters or shapes do not fit, if weights differ in sign or are all 0, or if a
+            value that is read is NaN or infinite; the message names its row and column.
+
+        Warns
+        -----
+        RuntimeWarning
+            If ``init_size`` is less than ``n_clusters``, or an array is given to start from
+            together with another ``n_init`` than 1.
+        """
+        X = _validation.check_data(X, self)
+        rows = engine.Rows(X)
+        self._check_sizes(rows)
+        random_state = check_random_state(self.random_state)
+        weights = _validation.check_weights(sample_weight, rows.n_rows)
+        init = self._checked_init(rows)
+        self._tol = self._tolerance(rows)
+        centers = self._best_start(X, rows, init, random_state, weights)
+        plan = self._plan(rows, self.n_clusters, self._batch_size)
+        n_steps = self.max_iter * rows.n_rows // self._batch_size
+
+        def attributes(centers, n_seen):
+            return {
+                "cluster_centers_": np.array(centers, dtype=rows.dtype),
+                "_n_features_out": self.n_clusters,
+                "n_steps_": n_seen,
+                "n_iter_": math.ceil(n_seen * self._batch_size / rows.n_rows),
+                "chunk_plan_": plan,
+            }
+
+        tasks = fit_tasks(
+            self,
+            X,
+            y,
+            sample_weight,
+            1,
+            n_steps,
+            lambda i, centers: attributes(centers, i + 1),
+        )
+        run = algorithms.minibatch(
+            rows,
+            centers,
+            weights=weights,
+            batch_size=self._batch_size,
+            n_steps=n_steps,
+            random_state=random_state,
+            tol=self._tol,
+            max_no_improvement=self.max_no_improvement,
+            reassignment_ratio=float(self.reassignment_ratio),
+            plan=plan,
+            verbose=bool(self.verbose),
+            **tasks.begin_run(),
+        )
+        found = attributes(run.state.centers, run.n_steps)
+        if self.compute_labels:
+            found |= self._labelled(rows, weights, found["cluster_centers_"])
+        else:
+            # After a single step nothing has been smoothed yet.
+            mean = run.batch_inertia if run.smoothed_inertia is None else run.smoothed_inertia
+            whole = rows.n_rows if weights is None else weights.sum()
+            found["inertia_"] = float(mean * whole)
+        found |= self._state_of(run.state) | {
+            "_ewa_inertia": run.smoothed_inertia,
+            "_ewa_inertia_min": run.least_inertia,
+            "_no_improvement": run.no_improvement,
+        }
+        # All at once, at the very end: a fit that fails leaves the model that there was.
+        vars(self).pop("labels_", None)
+        vars(self).update(found)
+        tasks.finish()
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Move the centres by one batch; the first one also gives the start.
+
+        Goes on from `fit` and from other calls, also after pickling: counts and generator are
+        part of the estimator. Batches of another dtype than the first will do; the centres keep
+        theirs.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The batch.
+        y : Ignored
+            Present by convention.
+        sample_weight : array-like of shape (n_samples,) or float, default=None
+            How much each row counts; None counts every row once.
+
+        Returns
+        -------
+        self : MiniBatchKMeans
+            The estimator, which has seen one batch more.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`. The centres are what they were then.
+        """
+        started = hasattr(self, "cluster_centers_")
+        X = _validation.check_data(X, self, reset=not started)
+        rows = engine.Rows(X)
+        weights = _validation.check_weights(sample_weight, rows.n_rows)
+        if not hasattr(self, "_random_state"):
+            self._random_state = check_random_state(self.random_state)
+        plan = self._plan(rows, self.n_clusters)
+        if started:
+            dtype = self.cluster_centers_.dtype
+            # Copies: what was loaded from a memory map cannot be written to.
+            state = algorithms.MiniBatchState(
+                np.array(self.cluster_centers_, dtype=np.float64, order="C"),
+                np.array(self._counts, dtype=np.float64),
+                self._n_since_last_reassign,
+            )
+        else:
+            dtype = rows.dtype
+            self._check_sizes(rows)
+            self._tol = self._tolerance(rows)
+            centers = self._first_centers(X, self._checked_init(rows), self._random_state, weights)
+            state = algorithms.MiniBatchState(centers, np.zeros(self.n_clusters))
+        algorithms.minibatch_step(
+            rows,
+            state,
+            weights=weights,
+            batch_size=self._batch_size,
+            random_state=self._random_state,
+            reassignment_ratio=float(self.reassignment_ratio),
+            plan=plan,
+            verbose=bool(self.verbose),
+        )
+        found = self._state_of(state) | {
+            "cluster_centers_": state.centers.astype(dtype),
+            "_n_features_out": self.n_clusters,
+            "n_steps_": getattr(self, "n_steps_", 0) + 1,
+            "chunk_plan_": plan,
+        }
+        if self.compute_labels:
+            found |= self._labelled(rows, weights, found["cluster_centers_"])
+        vars(self).update(found)
+        return self
+
+    def _check_sizes(self, rows):
+        """Set the sizes that follow from parameters and data; warn where one has to give way."""
+        _validation.check_enough_rows(rows.n_rows, self.n_clusters)
+        self._choose_runs()
+        self._batch_size = min(self.batch_size, rows.n_rows)
+        init_size = self.init_size
+        if init_size is None:
+            init_size = 3 * self._batch_size
+            if init_size < self.n_clusters:
+                init_size = 3 * self.n_clusters
+        elif init_size < self.n_clusters:
+            warnings.warn(
+                f"init_size={init_size} should be larger than n_clusters={self.n_clusters}. "
+                "Setting it to min(3*n_clusters, n_samples)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            init_size = 3 * self.n_clusters
+        self._init_size = min(init_size, rows.n_rows)
+
+    def _checked_init(self, rows):
+        if is_array_init(self.init):
+            return _validation.check_centers(self.init, rows, self.n_clusters)
+        return self.init
+
+    def _tolerance(self, rows):
+        if self.tol == 0:
+            return 0
+        stats = engine.column_stats(rows, self._plan(rows, self.n_clusters))
+        return float(self.tol * np.mean(stats.variance))
+
+    def _best_start(self, X, rows, init, random_state, weights):
+        """The best of several starts, in float64, by the inertia on rows drawn beforehand."""
+        valid = random_state.randint(0, rows.n_rows, self._init_size).astype(np.int64, copy=False)
+        best = least = None
+        for i in range(self._n_init):
+            if self.verbose:
+                print(f"Init {i + 1}/{self._n_init} with method {init}")
+            centers = self._first_centers(X, init, random_state, weights)
+            if self._n_init == 1 and not self.verbose:
+                return centers
+            sample = rows.picked(valid)
+            _, inertia = engine.assign_inertia(
+                sample,
+                centers,
+                None if weights is None else weights[valid],
+                self._plan(sample, self.n_clusters),
+            )
+            if self.verbose:
+                print(f"Inertia for init {i + 1}/{self._n_init}: {inertia}")
+            if best is None or inertia < least:
+                best, least = centers, inertia
+        return best
+
+    def _first_centers(self, X, init, random_state, weights):
+        centers = self._init_centroids(
+            X,
+            x_squared_norms=None,
+            init=init,
+            random_state=random_state,
+            sample_weight=weights,
+            init_size=self._init_size,
+        )
+        return np.array(centers, dtype=np.float64, order="C")
+
+    @staticmethod
+    def _state_of(state):
+        return {"_counts": state.counts, "_n_since_last_reassign": state.since_reassigned}
+
+    def _labelled(self, rows, weights, centers):
+        labels, inertia = engine.assign_inertia(
+            rows, centers.astype(np.float64), weights, self._plan(rows, self.n_clusters)
+        )
+        return {"labels_": labels, "inertia_": float(inertia)}

@@ -1,0 +1,68 @@
+"""One step of mini-batch K-Means: draw rows, assign them, move the centres."""
+
+import numpy as np
+
+from tilewise.engine.passes import Pass
+from tilewise.kernels import _minibatch
+from tilewise.kernels._rows import Rows
+from tilewise.plan import Plan
+
+__all__ = ["BatchPass", "Draws", "squared_moves"]
+
+Draws = _minibatch.Draws
+squared_moves = _minibatch.squared_moves
+
+
+class BatchPass:
+    """A batch of rows that centres are moved by; buffers are made once for all steps.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n, d)
+    n_clusters : int
+    plan : Plan
+        Of a pass over one batch.
+    ids : ndarray of shape (b,), int64, optional
+        The rows of the batch; they may be replaced between two steps. All rows by default.
+    weights : ndarray of shape (b,), float64, optional
+
+    Attributes
+    ----------
+    rows : Rows of shape (b, d)
+        The batch, not a copy.
+    """
+
+    def __init__(self, rows: Rows, n_clusters: int, plan: Plan, *, ids=None, weights=None):
+        self.rows = rows if ids is None else rows.picked(ids)
+        self._pass = Pass(self.rows, n_clusters, plan)
+        self._update = _minibatch.Update(
+            self.rows, n_clusters, isa=plan.isa, n_threads=plan.n_threads
+        )
+        self._weights = weights
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the last batch, (b,) int32, for the centres before they moved."""
+        return self._pass.labels
+
+    def step(self, centers: np.ndarray, moved: np.ndarray, counts: np.ndarray) -> float:
+        """Assign the batch to `centers`, write where they move to `moved`; returns the inertia.
+
+        Parameters
+        ----------
+        centers, moved : ndarray of shape (k, d), float64, C-contiguous
+        counts : ndarray of shape (k,), float64
+            Weight that each centre stands for; that of the batch is added.
+
+        Returns
+        -------
+        float
+            Weighted sum of squared distances of the batch to `centers`.
+
+        Raises
+        ------
+        ValueError
+            If a row of the batch holds a value that is not finite. Nothing has moved then.
+        """
+        self._pass.run(centers)
+        return self._update.run(self._pass.labels, centers, moved, counts, self._weights)
