@@ -9,6 +9,7 @@ from tilewise.kernels import _near
 from tilewise.kernels._rows import Rows
 from tilewise.plan.neighbors import NeighborPlan, plan_neighbors
 
+from .entries import argkmin_entries, by_entries, radius_count_entries, radius_entries
 from .stats import raise_nonfinite
 
 __all__ = ["argkmin", "argmin", "largest_within", "radius", "radius_count"]
@@ -55,6 +56,9 @@ def argkmin(
     if not 1 <= k <= m:
         raise ValueError(f"k={k} neighbours are wanted of {m} rows.")
     if plan is None:
+        _check_pair(rows_x, rows_y)
+        if by_entries(rows_x, rows_y):
+            return argkmin_entries(rows_x, rows_y, k, n_threads=n_threads)
         plan = _plan(rows_x, rows_y, k, n_threads)
     distances = np.empty((n, k))
     indices = np.empty((n, k), dtype=np.int64)
@@ -116,6 +120,12 @@ def radius(
     ValueError
         If the radius is negative or NaN, the rows do not match, or a value is not finite.
     """
+    radius = _checked(radius)
+    if plan is None:
+        _check_pair(rows_x, rows_y)
+        if by_entries(rows_x, rows_y):
+            within = largest_within(radius)
+            return radius_entries(rows_x, rows_y, within, sort=sort, n_threads=n_threads)
     search, tally = _count(rows_x, rows_y, radius, n_threads, plan)
     n, parts = tally.shape
     ends = np.cumsum(tally.reshape(-1))
@@ -140,6 +150,11 @@ def radius_count(
     rows_x: Rows, rows_y: Rows, radius: float, *, n_threads=None, plan: NeighborPlan | None = None
 ) -> np.ndarray:
     """How many rows of Y are within a radius of every row of X, (n,), int64: see `radius`."""
+    radius = _checked(radius)
+    if plan is None:
+        _check_pair(rows_x, rows_y)
+        if by_entries(rows_x, rows_y):
+            return radius_count_entries(rows_x, rows_y, largest_within(radius), n_threads=n_threads)
     return _count(rows_x, rows_y, radius, n_threads, plan)[1].sum(axis=1)
 
 
@@ -155,10 +170,19 @@ def largest_within(radius: float) -> float:
     return squared
 
 
-def _count(rows_x, rows_y, radius, n_threads, plan):
+def _checked(radius):
     radius = float(radius)
     if not radius >= 0.0:
         raise ValueError(f"radius={radius} is negative or not a number.")
+    return radius
+
+
+def _check_pair(rows_x, rows_y):
+    if rows_x.n_features != rows_y.n_features or rows_x.dtype != rows_y.dtype:
+        raise ValueError("rows of X and Y must have the same type and number of columns")
+
+
+def _count(rows_x, rows_y, radius, n_threads, plan):
     n, m = rows_x.n_rows, rows_y.n_rows
     if plan is None:
         plan = _plan(rows_x, rows_y, 0, n_threads)

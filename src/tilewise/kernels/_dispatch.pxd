@@ -18,6 +18,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         double eta
         double nu
         double largest_norm
+        double share
 
     ctypedef struct tw_tile_kernels:
         int vector_bytes
@@ -85,7 +86,7 @@ cdef extern from "c/tw_kernels.h" nogil:
                          const tw_near*, double*) noexcept nogil
         void (*compact_f4)(const tw_near*, int) noexcept nogil
         void (*compact_f8)(const tw_near*, int) noexcept nogil
-        void (*feed_f8)(const tw_near*, int, const double*, int, int64_t) noexcept nogil
+        int (*feed_f8)(const tw_near*, int, const double*, int, int64_t) noexcept nogil
         float (*extent_f4)(const float* const*, int, int, const float*) noexcept nogil
         double (*extent_f8)(const double* const*, int, int, const double*) noexcept nogil
         int (*open_rows)(int, int64_t, const int32_t*, float*, float*, const float*, float,
@@ -131,6 +132,8 @@ cdef extern from "c/tw_kernels.h" nogil:
                          int32_t*) noexcept nogil
         double (*merged)(int, int, const int32_t*, const double*, int, const int32_t*,
                          const double*) noexcept nogil
+        void (*merged_four)(int, const int32_t*, const double*, const int32_t* const*, const double* const*,
+                            double*) noexcept nogil
 
 
 cdef extern from "c/tw_pair.h" nogil:

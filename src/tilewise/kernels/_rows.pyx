@@ -200,6 +200,20 @@ cdef class Rows:
         """Whether the kernels read the rows where they stand, without staging."""
         return bool(self.c.direct)
 
+    def values(self, size):
+        """Yield all values, or those that are stored, about `size` at a time."""
+        if self.is_sparse:
+            stored = tw_row_start(&self.c, self.c.n_rows)
+            for first in range(0, stored, size):
+                yield self._keep[0][first : min(first + size, stored)]
+            return
+        step = max(1, size // max(1, self.n_features))
+        for first in range(0, self.n_rows, step):
+            if self.is_direct:
+                yield self._keep[first : first + step]
+            else:
+                yield self.take(np.arange(first, min(first + step, self.n_rows)))
+
     def take(self, indices):
         """Rows by index, as a C-contiguous array of `dtype`."""
         indices = np.ascontiguousarray(np.asarray(indices, dtype=np.int64).reshape(-1))

@@ -35,8 +35,11 @@ _FEWEST_GROUP_ROWS = 512
 # Multiply-adds between two looks for Ctrl-C, per thread: a few tenths of a second.
 _UNINTERRUPTED = 2**33
 _UNINTERRUPTED_DIRECT = 2**29
-# Below this many multiply-adds starting threads costs more than it saves.
-_SERIAL_WORK = 200_000
+# Below this many multiply-adds, about half a millisecond, threads save less than they cost where
+# others use the cores as well (measured: 15 ms instead of 0.5).
+_SERIAL_WORK = 5_000_000
+# What looking at the score of a pair costs, in multiply-adds.
+_PAIR_WORK = 16
 
 
 @dataclass(frozen=True, repr=False)
@@ -190,9 +193,9 @@ def plan_neighbors(
         "leave open is decided by canonical distances, so results do not depend on them."
     )
     threads = available.value
-    if n * m * max(d, 1) < _SERIAL_WORK and n_threads is None:
+    if n * m * (d + _PAIR_WORK) < _SERIAL_WORK and n_threads is None:
         threads = 1
-        why["n_threads"] = f"1: {n * m * d} multiply-adds do not repay starting threads."
+        why["n_threads"] = f"1: {n * m} pairs of {d} features do not repay starting threads."
     else:
         why["n_threads"] = f"{threads} ({available.source})."
 

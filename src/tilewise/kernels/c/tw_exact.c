@@ -106,4 +106,5 @@ const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
     distance_f8, distances_f8, distances_picked_f8, distances_lanes_f8, between_f8, accumulate_f8, moments_f8,
     distances_pairs_f8,
     near_rows, add_gains, csr_panels, csr_index, finish_f4, finish_f8, merged,
+    merged_four,
 };

@@ -53,7 +53,7 @@ typedef struct tw_near {
     void *limits;      /* (rows) scores above it are of no interest */
     int32_t *counts;   /* (rows) */
     int32_t *triggers; /* (rows) count from which on a row is thinned out */
-    const void *norms; /* (rows) squared norms of the packed rows, or NULL: scores are exact */
+    const void *norms; /* (rows) squared norms of the packed rows, or NULL: see share */
     int k;             /* how many are wanted; 0: all below the limit */
     int room;          /* a row that holds more is full */
     double alpha;      /* error bound as in docs/exact-labels.md, for centres no longer than */
@@ -61,6 +61,7 @@ typedef struct tw_near {
     double eta;
     double nu;
     double largest_norm;
+    double share;      /* without norms: what a score errs by, as a share of itself */
 } tw_near;
 
 #define TW_DECLARE_NEAR(T, I, SUFFIX)                                                             \
@@ -68,7 +69,7 @@ typedef struct tw_near {
                            const T *panels, int n_panels, int panel_vectors, I first,             \
                            const tw_near *near, T *scratch);                                      \
     void (*compact_##SUFFIX)(const tw_near *near, int row);                                       \
-    void (*feed_##SUFFIX)(const tw_near *near, int row, const T *values, int count, I first);     \
+    int (*feed_##SUFFIX)(const tw_near *near, int row, const T *values, int count, I first);     \
     T (*extent_##SUFFIX)(const T *const *rows, int n_rows, int depth, const T *origin);
 
 /* S is the type of the data, T of the scores, W the wider of the two. */
@@ -146,6 +147,8 @@ typedef struct tw_exact_kernels {
                      double share, double *out, uint8_t *flags, int32_t *redo);
     double (*merged)(int kernel, int nx, const int32_t *x_columns, const double *x, int ny,
                      const int32_t *y_columns, const double *y);
+    void (*merged_four)(int count, const int32_t *x_columns, const double *x, const int32_t *const *y_columns,
+                        const double *const *y, double *out);
 } tw_exact_kernels;
 
 #define TW_JOIN2(a, b) a##_##b

@@ -97,7 +97,7 @@ TW_INLINE double F(near_error)(const tw_near *near, double x, double c) {
 
 /* Columns with a higher score than this are farther than k others whose scores do not exceed t. */
 static T F(limit_above)(const tw_near *near, int row, T t) {
-    if (!near->norms) return t;
+    if (!near->norms) return t * (T)(1 + near->share);
     const double slack = 1 + 1e-3 + near->nu, largest = near->largest_norm;
     /* The last term covers norms that underflowed. */
     const double x =
@@ -128,13 +128,13 @@ static __attribute__((noinline)) void F(compact)(const tw_near *near, int row) {
     T *limits = (T *)near->limits;
     const int count = near->counts[row], k = near->k;
     if (!k || count <= k) return;
-    const int spare = near->norms ? k / 8 + 1 : 0;
+    const int exact = !near->norms && near->share == 0, spare = exact ? 0 : k / 8 + 1;
     const T t = F(threshold)(scores, count, k, k + spare);
     T limit = F(limit_above)(near, row, t);
     limit = limit < limits[row] ? limit : limits[row];
     const V bound = F(splat)(limit);
     int kept = 0, equal = 0;
-    if (!near->norms) {
+    if (exact) {
         /* Of those at t only the first may stay. */
         equal = k;
         for (int j = 0; j < count; j++) equal -= scores[j] < t;
@@ -257,8 +257,10 @@ static int F(select)(const T *tiles, int n_tiles, int tile, int depth, int depth
                            scratch);
 }
 
-/* The same for values that already stand in memory and are exact. NaN counts as infinite. */
-static void F(feed)(const tw_near *near, int row, const T *values, int count, I first) {
+/* The same for values that already stand in memory, and are exact or err by a share of
+ * themselves. NaN counts as infinite. Returns how many were taken in: fewer than count only
+ * where the row is full of candidates that a share leaves open. */
+static int F(feed)(const tw_near *near, int row, const T *values, int count, I first) {
     const V infinite = F(splat)(__builtin_inf());
     const T *limits = (const T *)near->limits;
     VI lane = {0};
@@ -277,8 +279,11 @@ static void F(feed)(const tw_near *near, int row, const T *values, int count, I 
         const uint32_t bits = F(not_above)(v, F(splat)(limits[row])) & F(tail)(count, j);
         if (!bits) continue;
         F(push)(near, row, v, lane + (first + j), bits);
-        if (near->counts[row] >= near->triggers[row]) F(compact)(near, row);
+        if (near->counts[row] < near->triggers[row]) continue;
+        F(compact)(near, row);
+        if (near->counts[row] > near->room) return count - j < LANES ? count : j + LANES;
     }
+    return count;
 }
 
 /* Largest distance of a coordinate from the origin, NaN if one is not finite. */

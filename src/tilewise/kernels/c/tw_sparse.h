@@ -104,6 +104,51 @@ static void csr_index(int excess, int n, const int32_t *restrict columns, const 
 TW_FINISH(float, f4, __builtin_sqrtf, 1e-30, 1e37)
 TW_FINISH(double, f8, __builtin_sqrt, 1e-280, 1e300)
 
+/* The value or zero; a branch would be taken wrongly half of the time. */
+TW_INLINE double kept_if(int condition, double value) {
+    union { double value; uint64_t bits; } u = {value};
+    u.bits &= -(uint64_t)condition;
+    return u.value;
+}
+
+/* out is (count), up to four: canonical squared distances of x to rows y[j] (ny[j]), by merging
+ * as `merged` does. All lists end with column INT32_MAX and value 0. A merge waits for its own last
+ * step, so four take turns. */
+TW_INLINE void merged_some(const int count, const int32_t *restrict x_columns, const double *restrict x,
+                           const int32_t *const *y_columns, const double *const *y, double *restrict out) {
+    double sum[4][8] = {{0}};
+    int a[4] = {0}, b[4] = {0};
+    for (int open = 1; open;) {
+        open = 0;
+#pragma GCC unroll 4
+        for (int j = 0; j < count; j++) {
+            const int32_t at_x = x_columns[a[j]], at_y = y_columns[j][b[j]];
+            const int from_x = at_x <= at_y, from_y = at_y <= at_x;
+            const int32_t l = (at_x & -from_x) | (at_y & -!from_x);
+            const double gap = kept_if(from_x, x[a[j]]) - kept_if(from_y, y[j][b[j]]);
+            /* Of a list that has ended, zeros. */
+            const int more = l != INT32_MAX;
+            sum[j][l & 7] += gap * gap;
+            a[j] += from_x & more;
+            b[j] += from_y & more;
+            open |= more;
+        }
+    }
+    for (int j = 0; j < count; j++)
+        out[j] = ((sum[j][0] + sum[j][4]) + (sum[j][2] + sum[j][6])) +
+                 ((sum[j][1] + sum[j][5]) + (sum[j][3] + sum[j][7]));
+}
+
+static void merged_four(int count, const int32_t *x_columns, const double *x, const int32_t *const *y_columns,
+                        const double *const *y, double *out) {
+    switch (count) {
+        case 1: merged_some(1, x_columns, x, y_columns, y, out); break;
+        case 2: merged_some(2, x_columns, x, y_columns, y, out); break;
+        case 3: merged_some(3, x_columns, x, y_columns, y, out); break;
+        default: merged_some(4, x_columns, x, y_columns, y, out); break;
+    }
+}
+
 static double largest_of(const double *x, int n) {
     double largest = 0;
     for (int i = 0; i < n; i++) {

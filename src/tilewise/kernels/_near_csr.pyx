@@ -1,0 +1,440 @@
+"""Nearest rows, and rows within a radius, from blocks of approximate squared distances.
+
+For sets of rows of which at least one is CSR. A value of a block errs by no more than a share
+of itself (docs/exact-neighbors.md), so it only excludes: what is returned are canonical distances,
+from the stored entries of both rows or, where one is dense, of the two rows spread out.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy
+
+from tilewise.kernels._assign import aligned_empty
+
+from tilewise.kernels._candidates cimport sort_pairs
+from tilewise.kernels._dispatch cimport (
+    enter_loop,
+    exact_kernels,
+    leave_loop,
+    tile_kernels,
+    tw_exact_kernels,
+    tw_near,
+    tw_tile_kernels,
+)
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_pack_entries_f8, tw_rows
+
+cdef enum:
+    # Rows of Y that are unpacked, or spread out, at a time.
+    STAGED = 4
+    # Values that are looked at together.
+    LOOK = 16
+
+
+cdef struct pairs_pass:
+    const tw_rows* x
+    const tw_rows* y
+    const tw_exact_kernels* exact
+    bint merged             # both sides are CSR
+    # Where the parts of one thread's workspace start, in bytes.
+    ptrdiff_t x_columns
+    ptrdiff_t x_values
+    ptrdiff_t y_columns
+    ptrdiff_t y_values
+    ptrdiff_t step          # numbers from one row to the next
+    ptrdiff_t found         # float64 (3, room)
+    ptrdiff_t ids           # int64 (2, room)
+    ptrdiff_t total
+    char* workspace
+
+
+cdef ptrdiff_t _take(ptrdiff_t* total, ptrdiff_t size) noexcept nogil:
+    cdef ptrdiff_t start = total[0]
+    total[0] = (start + size + 63) // 64 * 64
+    return start
+
+
+cdef void _entries(const tw_rows* rows, int64_t row, int32_t* columns, double* values) noexcept nogil:
+    """The entries of a row, and one behind all columns."""
+    cdef int32_t starts[2]
+    cdef double norm
+    tw_pack_entries_f8(rows, &row, 1, 1.0, starts, columns, values, &norm)
+    columns[starts[1]] = 2**31 - 1
+    values[starts[1]] = 0.0
+
+
+cdef void _distances(const pairs_pass* p, int64_t row, const int64_t* ids, int64_t count, char* ws,
+                     double* out) noexcept nogil:
+    """Canonical squared distances of a row of X to rows ids of Y."""
+    cdef const void* x
+    cdef const void* rows[STAGED]
+    cdef int32_t* x_columns = <int32_t*>(ws + p.x_columns)
+    cdef int32_t* y_columns = <int32_t*>(ws + p.y_columns)
+    cdef double* x_values = <double*>(ws + p.x_values)
+    cdef double* y_values = <double*>(ws + p.y_values)
+    cdef const int32_t* columns[STAGED]
+    cdef const double* values[STAGED]
+    cdef int64_t at = 0
+    cdef int some, j
+    if count == 0:
+        return
+    if p.merged:
+        _entries(p.x, row, x_columns, x_values)
+        while at < count:
+            some = STAGED if count - at > STAGED else <int>(count - at)
+            for j in range(some):
+                columns[j], values[j] = y_columns + j * p.step, y_values + j * p.step
+                _entries(p.y, ids[at + j], y_columns + j * p.step, y_values + j * p.step)
+            p.exact.merged_four(some, x_columns, x_values, columns, values, out + at)
+            at += some
+        return
+    tw_fetch_rows(p.x, NULL, row, 1, &x, x_values, p.step)
+    while at < count:
+        some = STAGED if count - at > STAGED else <int>(count - at)
+        tw_fetch_rows(p.y, ids + at, 0, some, rows, y_values, p.step)
+        if p.x.is_double:
+            p.exact.between_f8(<const double*>x, <const double* const*>rows, some, p.x.depth, out + at)
+        else:
+            p.exact.between_f4(<const float*>x, <const float* const*>rows, some, p.x.depth, out + at)
+        at += some
+
+
+cdef class _Pairs:
+    """Pairs of rows of X and of Y that blocks of values leave open.
+
+    Parameters
+    ----------
+    x, y : Rows
+        With equal numbers of columns, of one type, at least one of them CSR.
+    isa : str
+    n_threads : int
+    """
+
+    cdef pairs_pass p
+    cdef const tw_tile_kernels* tile
+    cdef Rows x, y
+    cdef int threads
+    cdef list _keep
+
+    cdef int _open(self, Rows x, Rows y, int64_t room, str isa, int n_threads) except -1:
+        cdef ptrdiff_t total = 0
+        if x.c.depth != y.c.depth or x.c.is_double != y.c.is_double:
+            raise ValueError("rows of X and Y must have the same type and number of columns")
+        if not (x.is_sparse or y.is_sparse):
+            raise ValueError("one side must be CSR")
+        self.x, self.y, self.threads, self._keep = x, y, n_threads, []
+        self.tile = tile_kernels(isa)
+        self.p.x, self.p.y, self.p.exact = &x.c, &y.c, exact_kernels(isa)
+        self.p.merged = x.is_sparse and y.is_sparse
+        # One more for the end of the entries.
+        self.p.step = ((max(x.longest, y.longest) + 1 if self.p.merged else x.c.depth) + 7) // 8 * 8
+        self.p.x_columns = _take(&total, 4 * self.p.step if self.p.merged else 0)
+        self.p.y_columns = _take(&total, 4 * STAGED * self.p.step if self.p.merged else 0)
+        self.p.x_values = _take(&total, 8 * self.p.step)
+        self.p.y_values = _take(&total, 8 * STAGED * self.p.step)
+        self.p.found = _take(&total, 24 * room)
+        self.p.ids = _take(&total, 16 * room)
+        self.p.total = total
+        self.p.workspace = <char*>self._make(total * n_threads)
+        return 0
+
+    cdef void* _make(self, Py_ssize_t size) except NULL:
+        buffer = aligned_empty(max(size, 64))
+        self._keep.append(buffer)
+        return address(buffer)
+
+    @property
+    def allocated_bytes(self):
+        """Bytes that this object holds beside the data."""
+        return sum(buffer.size for buffer in self._keep)
+
+    cdef int _check(self, const double[:, :] block, int64_t x_first, int64_t y_first) except -1:
+        if x_first < 0 or x_first + block.shape[0] > self.x.c.n_rows:
+            raise ValueError("the block has rows that are not there")
+        if y_first < 0 or y_first + block.shape[1] > self.y.c.n_rows:
+            raise ValueError("the block has columns that are not there")
+        if block.shape[1] > 1 and block.strides[1] != sizeof(double):
+            raise ValueError("the rows of the block must be contiguous")
+        return 0
+
+# ---------------------------------------------------------------- the k nearest
+
+
+cdef void _keep_closest(const pairs_pass* p, const tw_near* near, int64_t slot, int64_t row, char* ws) noexcept nogil:
+    """Cut a full row to its k closest by (canonical distance, index), in the order they are in."""
+    cdef double* scores = <double*>near.scores + slot * near.stride
+    cdef int64_t* indices = <int64_t*>near.indices + slot * near.stride
+    cdef double* limits = <double*>near.limits
+    cdef int64_t count = near.counts[slot], i, kept = 0, last
+    cdef double* found = <double*>(ws + p.found)
+    cdef double* in_order = found + count
+    cdef int64_t* order = <int64_t*>(ws + p.ids)
+    cdef double limit
+    _distances(p, row, indices, count, ws, found)
+    memcpy(in_order, found, count * sizeof(double))
+    memcpy(order, indices, count * sizeof(int64_t))
+    sort_pairs(in_order, order, count)
+    limit = in_order[near.k - 1]
+    last = order[near.k - 1]
+    for i in range(count):
+        if found[i] < limit or (found[i] == limit and indices[i] <= last):
+            scores[kept] = scores[i]
+            indices[kept] = indices[i]
+            kept += 1
+    near.counts[slot] = <int32_t>kept
+    near.triggers[slot] = near.room
+    # Later columns must be closer, not only as close: nothing is closer than zero.
+    limit = limit * (1.0 + near.share) if limit > 0.0 else -1.0
+    if limit < limits[slot]:
+        limits[slot] = limit
+
+
+cdef void _feed(const pairs_pass* p, const tw_tile_kernels* tile, const tw_near* near, int64_t slot, int64_t row,
+                const double* values, int count, int64_t first, char* ws) noexcept nogil:
+    cdef int at = 0
+    while at < count:
+        at += tile.feed_f8(near, <int>slot, values + at, count - at, first + at)
+        if near.counts[slot] > near.room:
+            _keep_closest(p, near, slot, row, ws)
+
+
+cdef void _finish(const pairs_pass* p, const tw_tile_kernels* tile, const tw_near* near, int64_t slot, int64_t row,
+                  char* ws, double* distances, int64_t* indices) noexcept nogil:
+    cdef double* found = <double*>(ws + p.found)
+    cdef int64_t* ids = <int64_t*>(ws + p.ids)
+    cdef int64_t count
+    tile.compact_f8(near, <int>slot)
+    count = near.counts[slot]
+    memcpy(ids, <int64_t*>near.indices + slot * near.stride, count * sizeof(int64_t))
+    _distances(p, row, ids, count, ws, found)
+    sort_pairs(found, ids, count)
+    memcpy(distances, found, near.k * sizeof(double))
+    memcpy(indices, ids, near.k * sizeof(int64_t))
+
+
+cdef class Nearest(_Pairs):
+    """The k closest rows of Y to some rows of X, from blocks in rising order of their columns.
+
+    Parameters
+    ----------
+    x, y : Rows
+    k : int
+    group_rows : int
+        Rows of X whose candidates are held at the same time.
+    share : float
+        A column whose value is above 1 + share times another is farther by the canonical distance.
+    isa : str
+    n_threads : int
+    """
+
+    cdef tw_near near
+    cdef int64_t x_first, count, group_rows
+
+    def __init__(self, Rows x, Rows y, int64_t k, int64_t group_rows, *, double share, str isa, int n_threads):
+        # Twice as many as wanted, so that thinning out is rare; no more than there are.
+        cdef int64_t m = y.c.n_rows, room = min(2 * k + 64, max(m, k)), n = max(1, group_rows)
+        if not 1 <= k <= m:
+            raise ValueError(f"k={k} neighbours of {m} rows")
+        if m > 2**31 - 2**20:
+            raise ValueError(f"at most {2**31 - 2**20} rows of Y are supported, got {m}")
+        # A whole vector is written behind the last value.
+        self.near.stride = (room + 32 + 15) // 16 * 16
+        self._open(x, y, self.near.stride, isa, n_threads)
+        self.near.k, self.near.room, self.near.share = <int>k, <int>room, share
+        self.near.scores = self._make(n * self.near.stride * 8)
+        self.near.indices = self._make(n * self.near.stride * 8)
+        self.near.limits = self._make(n * 8)
+        self.near.counts = <int32_t*>self._make(n * 4)
+        self.near.triggers = <int32_t*>self._make(n * 4)
+        self.group_rows, self.count = n, 0
+
+    @staticmethod
+    def row_bytes(int64_t k, int64_t m):
+        """Bytes of candidates per row of a group."""
+        return 16 * (min(2 * k + 64, max(m, k)) + 47) + 16
+
+    def begin(self, int64_t x_first, int64_t count):
+        """Turn to rows x_first .. x_first + count of X, at most a group."""
+        cdef int64_t r, k = self.near.k
+        if x_first < 0 or not 0 <= count <= self.group_rows or x_first + count > self.x.c.n_rows:
+            raise ValueError("not a group of rows of X")
+        self.x_first, self.count = x_first, count
+        for r in range(count):
+            (<double*>self.near.limits)[r] = INFINITY
+            self.near.counts[r] = 0
+            self.near.triggers[r] = <int32_t>min(<int64_t>self.near.room, k + k // 8 + k // 2 + 16)
+
+    def update(self, const double[:, :] block, int64_t row, int64_t y_first):
+        """Take in a block: rows of the group from `row` on, columns from y_first on."""
+        cdef int64_t r, rows = block.shape[0], slot
+        cdef int count = <int>block.shape[1], threads
+        cdef ptrdiff_t step = block.strides[0]
+        cdef const char* start
+        self._check(block, self.x_first + row, y_first)
+        if row < 0 or row + rows > self.count:
+            raise ValueError("the block has rows that are not in the group")
+        if rows == 0 or count == 0:
+            return
+        start = <const char*>&block[0, 0]
+        threads = enter_loop(self.threads if rows * count > 2**14 else 1)
+        for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+            slot = row + r
+            _feed(&self.p, self.tile, &self.near, slot, self.x_first + slot, <const double*>(start + r * step), count,
+                  y_first, self.p.workspace + threadid() * self.p.total)
+        leave_loop()
+
+    def result(self, int64_t row, double[:, ::1] distances, int64_t[:, ::1] indices):
+        """Write canonical squared distances and indices of rows of the group from `row` on, sorted."""
+        cdef int64_t r, rows = distances.shape[0]
+        cdef int threads
+        if row < 0 or row + rows > self.count or indices.shape[0] != rows or (
+                distances.shape[1] != self.near.k or indices.shape[1] != self.near.k):
+            raise ValueError("distances and indices must be (rows, k)")
+        for r in range(rows):
+            if self.near.counts[row + r] < self.near.k:
+                raise ValueError(f"row {row + r} has had fewer than {self.near.k} columns")
+        if rows == 0:
+            return
+        threads = enter_loop(self.threads if rows > 16 else 1)
+        for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+            _finish(&self.p, self.tile, &self.near, row + r, self.x_first + row + r,
+                    self.p.workspace + threadid() * self.p.total, &distances[r, 0], &indices[r, 0])
+        leave_loop()
+
+# ---------------------------------------------------------------- within a radius
+
+
+cdef int64_t _not_above(const double* values, int count, double limit) noexcept nogil:
+    cdef int64_t found = 0
+    cdef int j
+    for j in range(count):
+        found += values[j] <= limit
+    return found
+
+
+cdef int64_t _collect(const double* values, int count, double above, double below, int64_t first,
+                      int64_t* ids) noexcept nogil:
+    """Columns whose values lie above `below` and not above `above`."""
+    cdef int64_t n = 0
+    cdef int j = 0, stop, some, l
+    while j < count:
+        stop = LOOK if count - j > LOOK else count - j
+        some = 0
+        for l in range(stop):
+            some |= (values[j + l] <= above) & (values[j + l] > below)
+        if some:
+            for l in range(stop):
+                if values[j + l] <= above and values[j + l] > below:
+                    ids[n] = first + j + l
+                    n += 1
+        j += stop
+    return n
+
+
+cdef int64_t _decide(const pairs_pass* p, double within, int64_t row, int64_t n, double* distances, int64_t* ids,
+                     char* ws) noexcept nogil:
+    """Of n columns the ones that are within, in the same order; distances (n) go with them."""
+    cdef int64_t i, kept = 0
+    _distances(p, row, ids, n, ws, distances)
+    for i in range(n):
+        distances[kept] = distances[i]
+        ids[kept] = ids[i]
+        kept += distances[i] <= within
+    return kept
+
+
+cdef class Within(_Pairs):
+    """The rows of Y whose canonical squared distance to a row of X is at most `within`.
+
+    Parameters
+    ----------
+    x, y : Rows
+    within : float
+    above, below : float
+        Values above `above` are not within for certain, values up to `below` are.
+    columns : int
+        Of the widest block.
+    isa : str
+    n_threads : int
+    """
+
+    cdef double within, above, below
+    cdef int64_t columns
+
+    def __init__(self, Rows x, Rows y, *, double within, double above, double below, int64_t columns, str isa,
+                 int n_threads):
+        self._open(x, y, max(1, columns), isa, n_threads)
+        self.within, self.above, self.below, self.columns = within, above, below, columns
+
+    def possible(self, const double[:, :] block, int64_t[::1] counts):
+        """How many columns of each row of a block may be within."""
+        cdef int64_t r, rows = block.shape[0]
+        cdef ptrdiff_t step = block.strides[0]
+        cdef int count = <int>block.shape[1], threads
+        cdef const char* start
+        if counts.shape[0] != rows or (count > 1 and block.strides[1] != sizeof(double)):
+            raise ValueError("counts must have one entry per row, whose numbers are contiguous")
+        counts[:] = 0
+        if rows == 0 or count == 0:
+            return
+        start = <const char*>&block[0, 0]
+        threads = enter_loop(self.threads if rows * count > 2**14 else 1)
+        for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
+            counts[r] = _not_above(<const double*>(start + r * step), count, self.above)
+        leave_loop()
+
+    def count(self, const double[:, :] block, int64_t x_first, int64_t y_first, int64_t[::1] counts):
+        """How many columns of each row of a block are within."""
+        self._run(block, x_first, y_first, None, counts, None, None)
+
+    def find(self, const double[:, :] block, int64_t x_first, int64_t y_first, const int64_t[::1] starts,
+             int64_t[::1] counts, double[::1] distances, int64_t[::1] indices):
+        """Write what is within from starts[r] on, for row r of a block, and how many there are.
+
+        starts leaves room for as many as `possible` counted.
+        """
+        self._run(block, x_first, y_first, starts, counts, distances, indices)
+
+    def _run(self, const double[:, :] block, int64_t x_first, int64_t y_first, const int64_t[::1] starts,
+             int64_t[::1] counts, double[::1] distances, int64_t[::1] indices):
+        cdef int64_t r, rows = block.shape[0]
+        cdef ptrdiff_t step = block.strides[0]
+        cdef int count = <int>block.shape[1], threads
+        cdef bint store = starts is not None
+        cdef const char* start
+        cdef double* to = NULL
+        cdef int64_t* ids = NULL
+        self._check(block, x_first, y_first)
+        if counts.shape[0] != rows or count > self.columns or (store and starts.shape[0] != rows):
+            raise ValueError("starts and counts must have one entry per row of a block")
+        if rows == 0 or count == 0:
+            counts[:] = 0
+            return
+        start = <const char*>&block[0, 0]
+        if store and distances.shape[0]:
+            to, ids = &distances[0], &indices[0]
+        threads = enter_loop(self.threads if rows * count > 2**14 else 1)
+        for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+            if store:
+                counts[r] = _store_row(&self.p, self.within, self.above, <const double*>(start + r * step), count,
+                                       x_first + r, y_first, to + starts[r], ids + starts[r],
+                                       self.p.workspace + threadid() * self.p.total)
+            else:
+                counts[r] = _count_row(&self.p, self.within, self.above, self.below,
+                                       <const double*>(start + r * step), count, x_first + r, y_first,
+                                       self.p.workspace + threadid() * self.p.total)
+        leave_loop()
+
+
+cdef int64_t _store_row(const pairs_pass* p, double within, double above, const double* values, int count, int64_t row,
+                        int64_t first, double* distances, int64_t* ids, char* ws) noexcept nogil:
+    cdef int64_t n = _collect(values, count, above, -INFINITY, first, ids)
+    return _decide(p, within, row, n, distances, ids, ws)
+
+
+cdef int64_t _count_row(const pairs_pass* p, double within, double above, double below, const double* values,
+                        int count, int64_t row, int64_t first, char* ws) noexcept nogil:
+    cdef int64_t* ids = <int64_t*>(ws + p.ids)
+    cdef int64_t n = _collect(values, count, above, below, first, ids)
+    return _not_above(values, count, below) + _decide(p, within, row, n, <double*>(ws + p.found), ids, ws)
