@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.cluster import MiniBatchKMeans as PeerMiniBatchKMeans
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import estimator_html_repr
+from worker_fit import fit_batches
 
 from tilewise import MiniBatchKMeans, algorithms
 
@@ -166,17 +167,11 @@ def test_callbacks_may_stop_the_steps():
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_parallel_fits(backend):
-    alone = [fit(seed) for seed in range(6)]
+    alone = [fit_batches(seed) for seed in range(6)]
     together = joblib.Parallel(n_jobs=2, backend=backend)(
-        joblib.delayed(fit)(seed) for seed in range(6)
+        joblib.delayed(fit_batches)(seed) for seed in range(6)
     )
     assert together == alone
-
-
-def fit(seed):
-    X = np.random.RandomState(0).standard_normal((20_000, 12)).astype(np.float32)
-    model = MiniBatchKMeans(20, batch_size=5000, random_state=seed, max_iter=5).fit(X)
-    return model.inertia_, model.n_steps_
 
 
 FORK = """

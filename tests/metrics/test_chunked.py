@@ -24,9 +24,9 @@ def filled(monkeypatch):
     seen = []
     fill = _chunked.Matrix.fill
 
-    def counted(self, out, first=0):
+    def counted(self, out, first=0, **how):
         seen.append((first, len(out)))
-        return fill(self, out, first)
+        return fill(self, out, first, **how)
 
     monkeypatch.setattr(_chunked.Matrix, "fill", counted)
     return seen

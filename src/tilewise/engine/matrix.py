@@ -45,7 +45,7 @@ def plan_matrix(
     shape : tuple of int, optional
         Shape of the part; the whole by default.
     **facts
-        Passed on to `plan_pairs`: n_threads, machine.
+        Passed on to `plan_pairs`: n_threads, machine, fresh.
 
     Returns
     -------

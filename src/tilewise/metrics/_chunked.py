@@ -126,7 +126,7 @@ def _chunks(matrix, step, reduce_func):
     n_x, n_y = matrix.shape
     for first in range(0, n_x, step):
         D = np.empty((min(step, n_x - first), n_y), dtype=matrix.dtype)
-        matrix.fill(D, first)
+        matrix.fill(D, first, fresh=True)
         if reduce_func is not None:
             n_rows = len(D)
             D = reduce_func(D, first)

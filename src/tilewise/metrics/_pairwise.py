@@ -62,15 +62,16 @@ class Matrix:
         if not self.same:
             check_finite(self.Y, "Y", allow_nan=allow_nan)
 
-    def fill(self, out, first=0):
-        """Write the distances of the rows from `first` on."""
+    def fill(self, out, first=0, *, fresh=False):
+        """Write the distances of the rows from `first` on, perhaps to memory never written."""
         terms = self.terms
         what = {"kernel": terms.kernel, "p": terms.p, "weights": terms.weights}
-        plan = self._plans.get(out.shape)  # at most two: the last chunk is shorter
+        key = (out.shape, fresh)
+        plan = self._plans.get(key)  # at most two: the last chunk is shorter
         if plan is None:
-            plan = self._plans[out.shape] = plan_matrix(
+            plan = self._plans[key] = plan_matrix(
                 self._rows_x, self._rows_y, out.dtype, shape=out.shape,
-                n_threads=self._n_threads, **what,
+                n_threads=self._n_threads, fresh=fresh, **what,
             )  # fmt: skip
         fill_matrix(self._rows_x, self._rows_y, out, plan=plan, x_first=first, **what)
         if self._check_late and not (np.isfinite(out[:, 0]).all() and np.isfinite(out[0, :]).all()):
@@ -192,8 +193,9 @@ def _through_the_door(X, Y, metric, n_jobs, ensure_all_finite, out, parameters):
 
 
 def _fill(X, Y, terms, out, n_threads, *, finite=True):
+    fresh = out is None
     out = check_out(out, (X.shape[0], Y.shape[0]), result_dtype(X, Y), X, Y)
-    return Matrix(X, Y, terms, n_threads=n_threads, finite=finite).fill(out)
+    return Matrix(X, Y, terms, n_threads=n_threads, finite=finite).fill(out, fresh=fresh)
 
 
 @validate_params(

@@ -139,6 +139,7 @@ def plan_pairs(
     n_threads: int | None = None,
     machine: Machine | None = None,
     direct: bool = True,
+    fresh: bool = False,
 ) -> PairPlan:
     """Choose every size of a matrix of distances.
 
@@ -156,6 +157,9 @@ def plan_pairs(
         Facts to plan for; this machine by default.
     direct : bool, default=True
         Whether rows can be read where they stand, without staging.
+    fresh : bool, default=False
+        Whether the memory for the results was never written: the system clears its pages, in
+        the caches, as they are first touched.
 
     Returns
     -------
@@ -221,11 +225,11 @@ def plan_pairs(
 
     out_bytes = n_x * n_y * out_item
     limit = _STREAM_CACHES * (l2 + here.l3_share_bytes.value) * threads
-    streaming = not turned and n_columns * out_item >= 512 and out_bytes > limit
+    streaming = not turned and n_columns * out_item >= 512 and out_bytes > limit and not fresh
     why["streaming"] = (
         f"past the caches: {_size(out_bytes)} of results, more than {_size(limit)}."
         if streaming
-        else f"as usual: {_size(out_bytes)} of results."
+        else f"as usual: {_size(out_bytes)} of results{' in fresh memory' if fresh else ''}."
     )
     group = _LONG_GROUP if turned or (n_features >= _LONG_ROW and item == 4) else _GROUP
     step = -(-n_features // 8) * 8
