@@ -1,10 +1,11 @@
 """From facts and a shape to every size of a matrix of distances."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tilewise.plan._reasons import Reasoned
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.plan import TILES, _fact, _size
@@ -56,7 +57,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True, repr=False)
-class PairPlan:
+class PairPlan(Reasoned):
     """Every size of one matrix of distances, with the reason for it.
 
     Made by `plan_pairs`.
@@ -112,21 +113,8 @@ class PairPlan:
     workspace_bytes_per_thread: int
     reasons: dict[str, str] = field(compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON-safe values."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["reasons"] = dict(self.reasons)
-        return values
-
-    def sentences(self) -> list[str]:
-        """The plan in words, one sentence per choice."""
-        return [f"{_TITLES[name]}: {text}" for name, text in self.reasons.items()]
-
-    def __repr__(self) -> str:
-        lines = [f"Plan for {self.n_x} x {self.n_y} distances, {self.n_features} features"]
-        width = max(len(name) for name in self.reasons)
-        lines += [f"  {name:<{width}}  {text}" for name, text in self.reasons.items()]
-        return "\n".join(lines)
+    _titles = _TITLES
+    _heading = "{n_x} x {n_y} distances, {n_features} features"
 
 
 def plan_pairs(

@@ -2,11 +2,12 @@
 
 import math
 import numbers
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tilewise.plan._reasons import Reasoned
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.shards import shard_rows as shard_rows_for
@@ -76,7 +77,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True, repr=False)
-class Plan:
+class Plan(Reasoned):
     """Every size that a run uses, with the reason for it.
 
     Made by `plan`; estimators keep theirs as ``chunk_plan_``.
@@ -152,22 +153,8 @@ class Plan:
     row_bytes: int
     reasons: dict[str, str] = field(compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON-safe values."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["reasons"] = dict(self.reasons)
-        return values
-
-    def sentences(self) -> list[str]:
-        """The plan in words, one sentence per choice."""
-        return [f"{_TITLES[name]}: {text}" for name, text in self.reasons.items()]
-
-    def __repr__(self) -> str:
-        shape = f"{self.n_samples} x {self.n_features}, {self.n_clusters} clusters, {self.dtype}"
-        lines = [f"Plan for {shape}"]
-        width = max(len(name) for name in self.reasons)
-        lines += [f"  {name:<{width}}  {text}" for name, text in self.reasons.items()]
-        return "\n".join(lines)
+    _titles = _TITLES
+    _heading = "{n_samples} x {n_features}, {n_clusters} clusters, {dtype}"
 
 
 def plan(
