@@ -26,6 +26,8 @@ def test_sizes_fit_each_other(threads):
         assert p.block_rows >= 1
         json.dumps(p.to_dict())
         assert all(text in str(p) for text in p.reasons.values())
+        assert len(p.sentences()) == len(p.reasons)
+        assert all(text in s for s, text in zip(p.sentences(), p.reasons.values(), strict=True))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 16])

@@ -1,11 +1,12 @@
 """From facts and two sets of rows to every size that a search for neighbours uses."""
 
 import numbers
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tilewise.plan._reasons import Reasoned
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.plan import TILES, _fact, _size
@@ -41,9 +42,20 @@ _SERIAL_WORK = 5_000_000
 # What looking at the score of a pair costs, in multiply-adds.
 _PAIR_WORK = 16
 
+_TITLES = {
+    "scores": "Scores",
+    "n_threads": "Threads",
+    "chunk_rows": "Rows of X per task",
+    "block_rows": "Rows of Y packed at a time",
+    "splits": "Parts of a block",
+    "group_rows": "Rows of X at a time",
+    "depth_block": "Block of the depth",
+    "memory": "Memory",
+}
+
 
 @dataclass(frozen=True, repr=False)
-class NeighborPlan:
+class NeighborPlan(Reasoned):
     """Every size that a search for neighbours uses, with the reason for it.
 
     Made by `plan_neighbors`.
@@ -93,22 +105,8 @@ class NeighborPlan:
     workspace_bytes: int
     reasons: dict[str, str] = field(hash=False, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every field by name, as JSON has them."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    def __repr__(self):
-        what = f"{self.k} nearest" if self.k else "within a radius"
-        return (
-            f"NeighborPlan({what}, {self.n_x} x {self.n_y} x {self.n_features}, {self.isa}, "
-            f"{self.n_threads} threads)"
-        )
-
-    def __str__(self):
-        width = max(len(name) for name in self.reasons)
-        lines = [f"Plan for {self.n_x} rows against {self.n_y}, {self.n_features} features"]
-        lines += [f"  {name:<{width}}  {text}" for name, text in self.reasons.items()]
-        return "\n".join(lines)
+    _titles = _TITLES
+    _heading = "{n_x} rows against {n_y}, {n_features} features"
 
 
 def plan_neighbors(
