@@ -106,17 +106,26 @@ def check_nearest(found, distances, k):
         np.testing.assert_array_equal(values, right)
 
 
-def check_within(found, distances, within, sort=False):
+def values_within(rows_x, rows_y, distances, within):
+    """What is returned for each pair: the matrix of the engine, where that decides."""
+    values = fill_matrix(rows_x, rows_y, np.empty(distances.shape), kernel="sqeuclidean")
+    share = 1.1 * share_of_error(rows_x, rows_y) + 2.0**-50
+    return np.where(values <= within * (1 - share), values, distances)
+
+
+def check_within(found, rows_x, rows_y, distances, within, sort=False):
     offsets, far, indices = found
     inside = distances <= within
+    values = values_within(rows_x, rows_y, distances, within)
     np.testing.assert_array_equal(offsets, np.concatenate([[0], np.cumsum(inside.sum(1))]))
     for i, row in enumerate(inside):
         (right,) = np.nonzero(row)
         if sort:
-            right = right[np.lexsort((right, distances[i, right]))]
+            right = right[np.lexsort((right, values[i, right]))]
         here = slice(offsets[i], offsets[i + 1])
         np.testing.assert_array_equal(indices[here], right)
-        np.testing.assert_array_equal(far[here], distances[i, right])
+        np.testing.assert_array_equal(far[here], values[i, right])
+    assert not (far > within).any()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -152,7 +161,7 @@ def test_within(name, sides, dtype):
                     continue
                 ways = {"n_threads": 1 + number % 3, "block_shape": (None, (7, 13))[number % 2]}
                 found = radius_entries(rows_x, rows_y, within, sort=number % 2 == 0, **ways)
-                check_within(found, distances, within, sort=number % 2 == 0)
+                check_within(found, rows_x, rows_y, distances, within, sort=number % 2 == 0)
                 counts = radius_count_entries(rows_x, rows_y, within, **ways)
                 np.testing.assert_array_equal(counts, (distances <= within).sum(axis=1))
 
@@ -171,7 +180,8 @@ def test_same_for_all_threads_blocks_and_instruction_sets(sides, threads, isa):
         ways = {"n_threads": threads, "isa": isa, "block_shape": blocks}
         for k in (1, 10, 300):
             check_nearest(argkmin_entries(rows_x, rows_y, k, **ways), distances, k)
-        check_within(radius_entries(rows_x, rows_y, within, **ways), distances, within)
+        found = radius_entries(rows_x, rows_y, within, **ways)
+        check_within(found, rows_x, rows_y, distances, within)
 
 
 def test_full_rows_are_cut():
@@ -213,11 +223,6 @@ def test_what_is_called(sides):
     for found, other in (
         (argmin(rows_x, rows_y), argmin(rows_x, rows_y, plan=staged[1])),
         (argkmin(rows_x, rows_y, 5), argkmin(rows_x, rows_y, 5, plan=staged[5])),
-        (radius(rows_x, rows_y, 2.0), radius(rows_x, rows_y, 2.0, plan=staged[0])),
-        (
-            radius(rows_x, rows_y, 2.0, sort=True),
-            radius(rows_x, rows_y, 2.0, sort=True, plan=staged[0]),
-        ),
         (
             (radius_count(rows_x, rows_y, 2.0),),
             (radius_count(rows_x, rows_y, 2.0, plan=staged[0]),),
@@ -225,7 +230,25 @@ def test_what_is_called(sides):
     ):
         for one, two in zip(found, other, strict=True):
             np.testing.assert_array_equal(one, two)
+    distances, within = distances_of(X, Y), largest_within(2.0)
+    for sort in (False, True):
+        found = radius(rows_x, rows_y, 2.0, sort=sort)
+        check_within(found, rows_x, rows_y, distances, within, sort)
     assert not by_entries(Rows(X + 1), Rows(sp.csr_array(Y + 1)))
+
+
+def test_only_pairs_near_the_radius_are_measured():
+    """A pair at the radius gets the canonical distance; one far inside the value of the matrix."""
+    rng = np.random.RandomState(3)
+    X = random_rows(rng, 40, 900, 0.05, np.float64)
+    rows = Rows(sp.csr_array(X))
+    distances = distances_of(X, X)
+    values = fill_matrix(rows, rows, np.empty((40, 40)), kernel="sqeuclidean")
+    assert (values != distances).any()
+    within = float(np.sort(distances[values != distances])[-5])
+    found = radius_entries(rows, rows, within)
+    check_within(found, rows, rows, distances, within)
+    assert within in found[1]
 
 
 @pytest.mark.parametrize("index", [np.int32, np.int64])
@@ -240,7 +263,7 @@ def test_unsorted_and_repeated_entries(index):
     rows = Rows(X)
     check_nearest(argkmin_entries(rows, rows, 9), distances, 9)
     within = largest_within(2.0)
-    check_within(radius_entries(rows, rows, within), distances, within)
+    check_within(radius_entries(rows, rows, within), rows, rows, distances, within)
 
 
 @pytest.mark.parametrize("sides", SIDES)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tilewise.engine.entries import block_shape_of
+from tilewise.engine.found import Found, pairs_within
 from tilewise.engine.matrix import fill_matrix, plan_matrix
 from tilewise.kernels._rows import Rows
 from tilewise.kernels._topk import TopK
@@ -30,28 +32,21 @@ class RadiusBlocks:
         Rows.
     radius : float
         Distances up to this one count.
+    n_threads : int, default=1
     """
 
-    def __init__(self, n: int, radius: float):
-        self._n, self._radius = n, radius
-        self._found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    def __init__(self, n: int, radius: float, n_threads: int = 1):
+        self._radius, self._threads = radius, n_threads
+        self._found = Found(n, n_threads)
 
     def update(self, block: np.ndarray, x_first: int, y_first: int) -> None:
-        """Take in a block: rows from x_first on, columns from y_first on."""
-        inside = block <= self._radius
-        rows, columns = np.nonzero(inside)
-        self._found.append((rows + x_first, columns + y_first, block[inside]))
+        """Take in a block: rows from x_first on, columns from y_first on; rows are contiguous."""
+        isa = machine().isa.value
+        self._found.add(x_first, *pairs_within(block, self._radius, y_first, isa, self._threads))
 
     def result(self, *, sort=False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Offsets (n + 1,), distances and columns, in column order or by (distance, column)."""
-        parts = list(zip(*self._found, strict=True)) or [[np.empty(0, np.int64)]] * 3
-        rows, columns = (np.concatenate(part).astype(np.int64, copy=False) for part in parts[:2])
-        values = np.concatenate(parts[2]).astype(np.float64, copy=False)
-        offsets = np.zeros(self._n + 1, dtype=np.int64)
-        np.cumsum(np.bincount(rows, minlength=self._n), out=offsets[1:])
-        # Stable: within a row the columns stay as they came, in rising order.
-        order = np.lexsort((values, rows)) if sort else np.argsort(rows, kind="stable")
-        return offsets, values[order], columns[order]
+        return self._found.result(sort=sort)
 
 
 def argkmin_blocks(
@@ -129,29 +124,23 @@ def radius_blocks(
     """
     n = rows_x.n_rows
     threads = threads_for(n_threads, machine=machine()).value
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    near = RadiusBlocks(n, radius, threads)
 
-    def take(first, count, blocks):
+    def take(first, _, blocks):
         """Find what is within the radius of some rows."""
-        near = RadiusBlocks(count, radius)
         for block, y_first in blocks:
-            near.update(block, 0, y_first)
-        found.append(near.result(sort=sort))
+            near.update(block, first, y_first)
 
     _each(rows_x, rows_y, take, kernel, p, weights, threads, block_shape, n)
-    offsets = np.zeros(n + 1, dtype=np.int64)
-    if not found:
-        return offsets, np.empty(0), np.empty(0, dtype=np.int64)
-    counts = np.concatenate([np.diff(part[0]) for part in found])
-    np.cumsum(counts, out=offsets[1:])
-    distances = np.concatenate([part[1] for part in found])
-    return offsets, distances, np.concatenate([part[2] for part in found])
+    return near.result(sort=sort)
 
 
 def _each(rows_x, rows_y, take, kernel, p, weights, threads, block_shape, most):
     """take(first row, rows, its blocks) for all rows of X; one buffer serves all blocks."""
     n, m = rows_x.n_rows, rows_y.n_rows
-    if block_shape is None:
+    if block_shape is None and (rows_x.is_sparse or rows_y.is_sparse) and min(n, m):
+        height, columns = block_shape_of(rows_x, rows_y)
+    elif block_shape is None:
         columns = max(1, min(m, _BLOCK_COLUMNS))
         height = max(8 * threads, _BLOCK_BYTES * threads // (8 * columns))
     else:

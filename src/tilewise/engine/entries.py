@@ -4,15 +4,18 @@ import math
 
 import numpy as np
 
-from tilewise.kernels import _near, _near_csr
+from tilewise.kernels import _near_csr, _within
 from tilewise.kernels._rows import Rows
 from tilewise.plan import machine
 from tilewise.plan import n_threads as threads_for
 
+from .found import Found, pairs_within
 from .matrix import fill_matrix, plan_matrix
 from .stats import raise_nonfinite
 
-__all__ = ["argkmin_entries", "by_entries", "radius_count_entries", "radius_entries"]
+__all__ = [
+    "argkmin_entries", "block_shape_of", "by_entries", "radius_count_entries", "radius_entries",
+]  # fmt: skip
 
 # Values of one block, for all threads: much of what a block costs is done once per row.
 _BLOCK_BYTES = 8 * 2**20
@@ -26,8 +29,6 @@ _UNINTERRUPTED = 2**27
 _SERIAL_WORK = 200_000
 # Values looked at together for one that is not finite.
 _LOOK = 2**18
-# Pairs that are sorted between two looks for Ctrl-C.
-_SORTED = 2**20
 # Multiplications per pair and column, as if both rows were dense, up to which stored entries are
 # the faster way: scores of dense rows take many at once.
 _MOST_PRODUCTS = {"both": 0.003, "one": 0.05}
@@ -113,43 +114,20 @@ def radius_entries(
     -------
     offsets : ndarray of shape (n + 1,), int64
     distances : ndarray, float64
+        Squared: the value of a block where that is below the radius for certain, else canonical.
     indices : ndarray, int64
     """
     n = rows_x.n_rows
     blocks = _Blocks(rows_x, rows_y, n_threads, isa, block_shape)
-    search = blocks.within(within)
-    counts = np.zeros(n, dtype=np.int64)
-    groups = []
+    search, above, below = blocks.within(within)
+    found = Found(n, blocks.threads)
     for first in range(0, n, blocks.height):
         count = min(blocks.height, n - first)
-        found = [
-            (row, *_find(search, part, first + row, y_first))
-            for block, y_first in blocks.of(first, count)
-            for row, part in blocks.parts(block)
-        ]
-        for row, own, _, _ in found:
-            counts[first + row : first + row + len(own)] += own
-        groups.append((first, found))
-    offsets = np.zeros(n + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    distances, indices = np.empty(offsets[n]), np.empty(offsets[n], dtype=np.int64)
-    # Parts are given back as they are copied: the result is hardly held twice.
-    groups.reverse()
-    while groups:
-        first, found = groups.pop()
-        found.reverse()
-        ends = offsets[first:-1].copy()
-        while found:
-            row, own, far, ids = found.pop()
-            start = ends[row : row + len(own)]
-            to = np.repeat(start - (np.cumsum(own) - own), own) + np.arange(len(ids))
-            distances[to], indices[to] = far, ids
-            start += own
-    if sort and len(indices):
-        step = max(1, n // max(1, len(indices) // _SORTED))
-        for first in range(0, n, step):
-            _near.sort_rows(offsets[first : first + step + 1], distances, indices)
-    return offsets, distances, indices
+        for block, y_first in blocks.of(first, count):
+            pairs = pairs_within(block, above, y_first, blocks.isa, blocks.threads)
+            blocks.decide(search, first, pairs, below)
+            found.add(first, *pairs)
+    return found.result(sort=sort)
 
 
 def radius_count_entries(
@@ -158,31 +136,15 @@ def radius_count_entries(
     """How many rows of Y are within a radius, (n,), int64: parameters as `radius_entries`."""
     n = rows_x.n_rows
     blocks = _Blocks(rows_x, rows_y, n_threads, isa, block_shape)
-    search = blocks.within(within)
+    search, above, below = blocks.within(within)
     counts = np.zeros(n, dtype=np.int64)
     for first in range(0, n, blocks.height):
         for block, y_first in blocks.of(first, min(blocks.height, n - first)):
-            for row, part in blocks.parts(block):
+            for row, part in blocks.parts(block, blocks.open_pairs(block, above, below)):
                 own = np.empty(len(part), dtype=np.int64)
                 search.count(part, first + row, y_first, own)
                 counts[first + row : first + row + len(part)] += own
     return counts
-
-
-def _find(search, part, x_first, y_first):
-    """How many of each row of a part of a block are within, with distances and indices."""
-    counts = np.empty(len(part), dtype=np.int64)
-    search.possible(part, counts)
-    ends = np.cumsum(counts)
-    starts = ends - counts
-    distances = np.empty(ends[-1])
-    indices = np.empty(ends[-1], dtype=np.int64)
-    own = np.empty(len(part), dtype=np.int64)
-    search.find(part, x_first, y_first, starts, own, distances, indices)
-    if (own != counts).any():
-        here = np.arange(own.sum()) + np.repeat(starts - (np.cumsum(own) - own), own)
-        distances, indices = distances[here], indices[here]
-    return own, distances, indices
 
 
 class _Blocks:
@@ -200,7 +162,7 @@ class _Blocks:
         small = n_threads is None and n * m * min(entries) < _SERIAL_WORK
         self.threads = 1 if small else threads_for(n_threads, machine=here).value
         if block_shape is None:
-            self.height, self.columns = _block_shape(rows_x, rows_y)
+            self.height, self.columns = block_shape_of(rows_x, rows_y)
             if k:
                 most = _CANDIDATE_BYTES // _near_csr.Nearest.row_bytes(k, m)
                 self.height = max(1, min(self.height, most))
@@ -217,7 +179,7 @@ class _Blocks:
         """Rows, each with so many canonical distances, between two looks for Ctrl-C."""
         sides = (self.rows_x, self.rows_y)
         longest = sum(r.longest if all(s.is_sparse for s in sides) else r.n_features for r in sides)
-        return max(1, _UNINTERRUPTED * self.threads // (1 + pairs * longest))
+        return max(1, int(_UNINTERRUPTED * self.threads / (1 + pairs * longest)))
 
     def of(self, first, count):
         """Yield the blocks of some rows of X, each with its first column."""
@@ -230,22 +192,47 @@ class _Blocks:
             )  # fmt: skip
             yield out, y_first
 
-    def parts(self, block):
-        """Yield the rows of a block a few at a time, each with its first."""
-        step = self.rows_per_call(block.shape[1])
+    def parts(self, block, pairs=None):
+        """Yield the rows of a block a few at a time, each with its first.
+
+        So few that so many canonical distances per row, those of all columns by default, take no
+        longer than the time between two looks for Ctrl-C.
+        """
+        step = self.rows_per_call(block.shape[1] if pairs is None else pairs)
         for row in range(0, len(block), step):
             yield row, block[row : row + step]
 
+    def open_pairs(self, block, above, below):
+        """How many values of a row lie between two limits, in the mean."""
+        within = _within.count_within(block, above, isa=self.isa, n_threads=self.threads)
+        within -= _within.count_within(block, below, isa=self.isa, n_threads=self.threads)
+        return within.mean()
+
+    def decide(self, search, first, pairs, below):
+        """Keep those pairs of a block that are within; its rows are those of X from `first` on."""
+        starts, counts, values, columns = pairs
+        sure = _within.count_within(values[None], below, isa=self.isa, n_threads=1)[0]
+        if sure == len(values):
+            return
+        # Rarely many; but equal distances may all lie at the radius.
+        step = self.rows_per_call((len(values) - sure) / len(starts))
+        for row in range(0, len(starts), step):
+            here = slice(row, row + step)
+            search.decide(first + row, starts[here], counts[here], values, columns)
+
     def within(self, within):
-        """A search within a radius: `within` is the largest squared distance that counts."""
+        """A search within a radius, and what values are above or below it for certain."""
         share = 1.1 * share_of_error(self.rows_x, self.rows_y) + 2.0**-50
-        return _near_csr.Within(
-            self.rows_x, self.rows_y, within=within, above=within * (1 + share),
-            below=within * (1 - share), columns=self.columns, isa=self.isa, n_threads=self.threads,
+        above, below = within * (1 + share), within * (1 - share)
+        search = _near_csr.Within(
+            self.rows_x, self.rows_y, within=within, above=above, below=below,
+            columns=self.columns, isa=self.isa, n_threads=self.threads,
         )  # fmt: skip
+        return search, above, below
 
 
-def _block_shape(rows_x, rows_y):
+def block_shape_of(rows_x: Rows, rows_y: Rows) -> tuple[int, int]:
+    """Rows of X and of Y of a block of distances of which a side is CSR."""
     values = _BLOCK_BYTES // 8
     if rows_x.is_sparse and rows_y.is_sparse:
         height = math.isqrt(values)

@@ -10,6 +10,7 @@ from tilewise.kernels._rows import Rows
 from tilewise.plan.neighbors import NeighborPlan, plan_neighbors
 
 from .entries import argkmin_entries, by_entries, radius_count_entries, radius_entries
+from .found import sort_found
 from .stats import raise_nonfinite
 
 __all__ = ["argkmin", "argmin", "largest_within", "radius", "radius_count"]
@@ -20,8 +21,6 @@ _ORIGIN_ROWS = 512
 _DECIDED_LIMIT = 0.02
 # Once so many pairs take one, blocks are this much smaller: Ctrl-C is looked for in between.
 _SLOWER = 8
-# Pairs that are sorted between two looks for Ctrl-C.
-_SORTED = 2**20
 
 
 def argkmin(
@@ -90,8 +89,8 @@ def radius(
     """The rows of Y within a radius of every row of X.
 
     A pair is within the radius if the float64 square root of its canonical squared distance is
-    at most `radius`: the distance that is returned decides, so a radius equal to one includes
-    it. Pairs are counted first and stored then, into arrays of their exact size.
+    at most `radius`, so a radius equal to one includes it. Pairs are counted first and stored
+    then, into arrays of their exact size.
 
     Parameters
     ----------
@@ -111,7 +110,8 @@ def radius(
     offsets : ndarray of shape (n + 1,), int64
         What belongs to row i of X stands from offsets[i] on, to offsets[i + 1].
     distances : ndarray, float64
-        Canonical squared distances.
+        Canonical squared distances; of rows that are searched by their stored entries the squared
+        distances that `fill_matrix` gives, where those are below the radius for certain.
     indices : ndarray, int64
         Rows of Y.
 
@@ -140,9 +140,7 @@ def radius(
             count = min(search.plan.group_rows, n - first)
             search.group(first, count, tally[first : first + count], distances, indices)
         if sort:
-            step = max(1, n // max(1, total // _SORTED))
-            for first in range(0, n, step):
-                _near.sort_rows(offsets[first : first + step + 1], distances, indices)
+            sort_found(offsets, distances, indices, search.plan.n_threads)
     return offsets, distances, indices
 
 

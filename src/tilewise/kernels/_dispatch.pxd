@@ -134,6 +134,8 @@ cdef extern from "c/tw_kernels.h" nogil:
                          const double*) noexcept nogil
         void (*merged_four)(int, const int32_t*, const double*, const int32_t* const*, const double* const*,
                             double*) noexcept nogil
+        int64_t (*not_above)(const double*, int, double) noexcept nogil
+        int64_t (*collect_within)(const double*, int, double, int64_t, double*, int64_t*) noexcept nogil
 
 
 cdef extern from "c/tw_pair.h" nogil:

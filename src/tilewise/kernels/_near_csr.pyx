@@ -1,8 +1,8 @@
 """Nearest rows, and rows within a radius, from blocks of approximate squared distances.
 
 For sets of rows of which at least one is CSR. A value of a block errs by no more than a share
-of itself (docs/exact-neighbors.md), so it only excludes: what is returned are canonical distances,
-from the stored entries of both rows or, where one is dense, of the two rows spread out.
+of itself (docs/exact-neighbors.md). What that leaves open is decided by canonical distances, from
+the stored entries of both rows or, where one is dense, of the two rows spread out.
 """
 
 from cython.parallel cimport prange, threadid
@@ -28,8 +28,6 @@ from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_pack_entrie
 cdef enum:
     # Rows of Y that are unpacked, or spread out, at a time.
     STAGED = 4
-    # Values that are looked at together.
-    LOOK = 16
 
 
 cdef struct pairs_pass:
@@ -305,43 +303,50 @@ cdef class Nearest(_Pairs):
 # ---------------------------------------------------------------- within a radius
 
 
-cdef int64_t _not_above(const double* values, int count, double limit) noexcept nogil:
-    cdef int64_t found = 0
-    cdef int j
-    for j in range(count):
-        found += values[j] <= limit
-    return found
+cdef int64_t _keep_within(const pairs_pass* p, double within, double below, int64_t row, int64_t n, double* values,
+                          int64_t* ids, char* ws) noexcept nogil:
+    """Of n columns the ones that are within, in the same order, with their values.
 
-
-cdef int64_t _collect(const double* values, int count, double above, double below, int64_t first,
-                      int64_t* ids) noexcept nogil:
-    """Columns whose values lie above `below` and not above `above`."""
-    cdef int64_t n = 0
-    cdef int j = 0, stop, some, l
-    while j < count:
-        stop = LOOK if count - j > LOOK else count - j
-        some = 0
-        for l in range(stop):
-            some |= (values[j + l] <= above) & (values[j + l] > below)
-        if some:
-            for l in range(stop):
-                if values[j + l] <= above and values[j + l] > below:
-                    ids[n] = first + j + l
-                    n += 1
-        j += stop
-    return n
-
-
-cdef int64_t _decide(const pairs_pass* p, double within, int64_t row, int64_t n, double* distances, int64_t* ids,
-                     char* ws) noexcept nogil:
-    """Of n columns the ones that are within, in the same order; distances (n) go with them."""
-    cdef int64_t i, kept = 0
-    _distances(p, row, ids, n, ws, distances)
+    Those above `below` are measured, and have the canonical distance from then on.
+    """
+    cdef double* found = <double*>(ws + p.found)
+    cdef int64_t* open_ids = <int64_t*>(ws + p.ids)
+    cdef int64_t i, at = 0, count = 0, kept = 0
     for i in range(n):
-        distances[kept] = distances[i]
+        if values[i] > below:
+            open_ids[count] = ids[i]
+            count += 1
+    if count == 0:
+        return n
+    _distances(p, row, open_ids, count, ws, found)
+    for i in range(n):
+        if values[i] > below:
+            values[i] = found[at]
+            at += 1
+            if values[i] > within:
+                continue
+        values[kept] = values[i]
         ids[kept] = ids[i]
-        kept += distances[i] <= within
+        kept += 1
     return kept
+
+
+cdef int64_t _count_row(const pairs_pass* p, double within, double above, double below, const double* values,
+                        int count, int64_t row, int64_t first, char* ws) noexcept nogil:
+    cdef double* found = <double*>(ws + p.found)
+    cdef int64_t* ids = <int64_t*>(ws + p.ids)
+    cdef int64_t sure = p.exact.not_above(values, count, below), n = 0, i
+    cdef int j
+    if p.exact.not_above(values, count, above) == sure:
+        return sure
+    for j in range(count):
+        if below < values[j] <= above:
+            ids[n] = first + j
+            n += 1
+    _distances(p, row, ids, n, ws, found)
+    for i in range(n):
+        sure += found[i] <= within
+    return sure
 
 
 cdef class Within(_Pairs):
@@ -367,74 +372,42 @@ cdef class Within(_Pairs):
         self._open(x, y, max(1, columns), isa, n_threads)
         self.within, self.above, self.below, self.columns = within, above, below, columns
 
-    def possible(self, const double[:, :] block, int64_t[::1] counts):
-        """How many columns of each row of a block may be within."""
-        cdef int64_t r, rows = block.shape[0]
-        cdef ptrdiff_t step = block.strides[0]
-        cdef int count = <int>block.shape[1], threads
-        cdef const char* start
-        if counts.shape[0] != rows or (count > 1 and block.strides[1] != sizeof(double)):
-            raise ValueError("counts must have one entry per row, whose numbers are contiguous")
-        counts[:] = 0
-        if rows == 0 or count == 0:
-            return
-        start = <const char*>&block[0, 0]
-        threads = enter_loop(self.threads if rows * count > 2**14 else 1)
-        for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
-            counts[r] = _not_above(<const double*>(start + r * step), count, self.above)
-        leave_loop()
-
     def count(self, const double[:, :] block, int64_t x_first, int64_t y_first, int64_t[::1] counts):
         """How many columns of each row of a block are within."""
-        self._run(block, x_first, y_first, None, counts, None, None)
-
-    def find(self, const double[:, :] block, int64_t x_first, int64_t y_first, const int64_t[::1] starts,
-             int64_t[::1] counts, double[::1] distances, int64_t[::1] indices):
-        """Write what is within from starts[r] on, for row r of a block, and how many there are.
-
-        starts leaves room for as many as `possible` counted.
-        """
-        self._run(block, x_first, y_first, starts, counts, distances, indices)
-
-    def _run(self, const double[:, :] block, int64_t x_first, int64_t y_first, const int64_t[::1] starts,
-             int64_t[::1] counts, double[::1] distances, int64_t[::1] indices):
         cdef int64_t r, rows = block.shape[0]
         cdef ptrdiff_t step = block.strides[0]
         cdef int count = <int>block.shape[1], threads
-        cdef bint store = starts is not None
         cdef const char* start
-        cdef double* to = NULL
-        cdef int64_t* ids = NULL
         self._check(block, x_first, y_first)
-        if counts.shape[0] != rows or count > self.columns or (store and starts.shape[0] != rows):
-            raise ValueError("starts and counts must have one entry per row of a block")
+        if counts.shape[0] != rows or count > self.columns:
+            raise ValueError("counts must have one entry per row of a block")
         if rows == 0 or count == 0:
             counts[:] = 0
             return
         start = <const char*>&block[0, 0]
-        if store and distances.shape[0]:
-            to, ids = &distances[0], &indices[0]
         threads = enter_loop(self.threads if rows * count > 2**14 else 1)
         for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
-            if store:
-                counts[r] = _store_row(&self.p, self.within, self.above, <const double*>(start + r * step), count,
-                                       x_first + r, y_first, to + starts[r], ids + starts[r],
-                                       self.p.workspace + threadid() * self.p.total)
-            else:
-                counts[r] = _count_row(&self.p, self.within, self.above, self.below,
-                                       <const double*>(start + r * step), count, x_first + r, y_first,
-                                       self.p.workspace + threadid() * self.p.total)
+            counts[r] = _count_row(&self.p, self.within, self.above, self.below, <const double*>(start + r * step),
+                                   count, x_first + r, y_first, self.p.workspace + threadid() * self.p.total)
         leave_loop()
 
+    def decide(self, int64_t x_first, const int64_t[::1] starts, int64_t[::1] counts, double[::1] values,
+               int64_t[::1] ids):
+        """Of the columns ids of rows x_first + r, from starts[r] on, keep the first counts[r] that are within.
 
-cdef int64_t _store_row(const pairs_pass* p, double within, double above, const double* values, int count, int64_t row,
-                        int64_t first, double* distances, int64_t* ids, char* ws) noexcept nogil:
-    cdef int64_t n = _collect(values, count, above, -INFINITY, first, ids)
-    return _decide(p, within, row, n, distances, ids, ws)
-
-
-cdef int64_t _count_row(const pairs_pass* p, double within, double above, double below, const double* values,
-                        int count, int64_t row, int64_t first, char* ws) noexcept nogil:
-    cdef int64_t* ids = <int64_t*>(ws + p.ids)
-    cdef int64_t n = _collect(values, count, above, below, first, ids)
-    return _not_above(values, count, below) + _decide(p, within, row, n, <double*>(ws + p.found), ids, ws)
+        Values that do not decide are replaced by canonical distances. A row has no more columns
+        than the widest block.
+        """
+        cdef int64_t r, rows = starts.shape[0]
+        cdef int threads
+        if counts.shape[0] != rows or x_first < 0 or x_first + rows > self.x.c.n_rows or (
+                values.shape[0] != ids.shape[0]):
+            raise ValueError("starts and counts must have one entry per row of X")
+        if rows == 0 or values.shape[0] == 0:
+            return
+        threads = enter_loop(self.threads if values.shape[0] > 2**10 else 1)
+        for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+            counts[r] = _keep_within(&self.p, self.within, self.below, x_first + r, counts[r],
+                                     &values[0] + starts[r], &ids[0] + starts[r],
+                                     self.p.workspace + threadid() * self.p.total)
+        leave_loop()

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from tilewise.engine import Rows, fill_matrix, plan_matrix
-from tilewise.engine.blocks import TopK
+from tilewise.engine.blocks import RadiusBlocks, TopK
 from tilewise.plan import machine
 from tilewise.plan import n_threads as threads_for
 
@@ -12,8 +12,7 @@ from . import _door
 from ._validation import result_dtype
 
 __all__ = [
-    "DoorBlocks", "KernelBlocks", "argmin_blocks", "nearest_blocks", "nearest_kernel_blocks",
-    "radius_blocks",
+    "DoorBlocks", "KernelBlocks", "argmin_blocks", "nearest_blocks", "radius_blocks",
 ]  # fmt: skip
 
 # Bytes of one block of distances: what a core has in L2, so that it is still there when it is
@@ -21,10 +20,15 @@ __all__ = [
 _BLOCK_BYTES = 2**20
 # Candidates that are held at the same time.
 _CANDIDATE_BYTES = 2**24
+# Columns of the blocks of the k smallest.
+_TOPK_COLUMNS = 2048
 
 
 class KernelBlocks:
     """Values of a metric of the table that rank neighbours, a block at a time."""
+
+    # Where values overflow, and come last as infinity.
+    may_be_nan = False
 
     def __init__(self, X, Y, terms, n_threads=None):
         # float32 rows on both sides are widened as they are read.
@@ -53,6 +57,8 @@ class KernelBlocks:
 class DoorBlocks:
     """Distances from behind the door, a block at a time."""
 
+    may_be_nan = True
+
     def __init__(self, X, Y, metric, parameters):
         parameters = _door.derived_parameters(X, Y, metric, parameters)
         self.X, self.Y = _door.as_metric_wants(X, Y, metric)
@@ -79,35 +85,16 @@ def _tiles(shape):
         yield i, min(height, n_x - i), [(j, min(width, n_y - j)) for j in range(0, n_y, width)]
 
 
-def nearest_blocks(blocks, k):
-    """Values (n, k) and indices of the k smallest of each row; ties to the lowest index."""
-    n_x, _ = blocks.shape
-    values = np.empty((n_x, k))
-    indices = np.empty((n_x, k), dtype=np.intp)
-    for i, height, columns in _tiles(blocks.shape):
-        best = np.empty((height, 0))
-        where = np.empty((height, 0), dtype=np.intp)
-        for j, width in columns:
-            block = np.empty((height, width))
-            blocks(i, j, block)
-            found, at = _candidates(block, best, k)
-            # What is kept comes first, and its indices are lower: a stable order settles ties.
-            best = np.concatenate([best, found], axis=1)
-            where = np.concatenate([where, at + j], axis=1)
-            order = np.argsort(best, axis=1, kind="stable")[:, :k]
-            best = np.take_along_axis(best, order, axis=1)
-            where = np.take_along_axis(where, order, axis=1)
-        values[i : i + height], indices[i : i + height] = best, where
-    return values, indices
+def nearest_blocks(blocks, k, n_threads):
+    """Values (n, k) and indices of the k smallest of each row; ties to the lowest index.
 
-
-def nearest_kernel_blocks(blocks, k, n_threads):
-    """The same in threads; what is not a number comes last, as infinity."""
+    What is not a number comes last: behind infinity where it comes from behind the door.
+    """
     n_x, n_y = blocks.shape
     threads = threads_for(n_threads).value
     values = np.empty((n_x, k))
     indices = np.empty((n_x, k), dtype=np.int64)
-    width = min(n_y, 2048)
+    width = min(n_y, _TOPK_COLUMNS)
     height = min(n_x, max(8, _BLOCK_BYTES // 8 // width) * threads)
     height = max(1, min(height, _CANDIDATE_BYTES // (32 * (2 * k + 80))))
     buffer = np.empty((height, width))
@@ -118,33 +105,22 @@ def nearest_kernel_blocks(blocks, k, n_threads):
             block = buffer[:rows, : min(width, n_y - j)]
             blocks(i, j, block)
             best.update(block, 0, j)
-        best.result(values[i : i + rows], indices[i : i + rows])
+        here = slice(i, i + rows)
+        best.result(values[here], indices[here])
+        if blocks.may_be_nan:
+            _nan_last(blocks, i, values[here], indices[here])
     return values, indices
 
 
-def _candidates(block, best, k):
-    """Values and columns of what may be among the k smallest: few of many, in index order.
-
-    Rows with fewer candidates than others are filled up from their end, with infinity.
-    """
-    if best.shape[1] == k:
-        limit, open_rows = best[:, k - 1 : k], block < best[:, k - 1 : k]
-    elif block.shape[1] <= 2 * k:
-        return block, np.broadcast_to(np.arange(block.shape[1]), block.shape)
-    else:
-        limit = np.partition(block, k - 1, axis=1)[:, k - 1 : k]
-        open_rows = block <= limit
-    # Behind a NaN everything else has its place.
-    open_rows |= np.isnan(limit)
-    counts = np.count_nonzero(open_rows, axis=1)
-    rows, columns = np.nonzero(open_rows)
-    slots = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    most = int(counts.max(initial=0))
-    found = np.full((len(block), most), np.inf)
-    at = np.zeros((len(block), most), dtype=np.intp)
-    found[rows, slots] = block[rows, columns]
-    at[rows, slots] = columns
-    return found, at
+def _nan_last(blocks, first, values, indices):
+    """Put infinity before what is not a number, in the rows that come to either."""
+    (rows,) = np.nonzero(np.isinf(values[:, -1]))
+    k = values.shape[1]
+    for i in rows:
+        whole = np.empty((1, blocks.shape[1]))
+        blocks(first + i, 0, whole)
+        indices[i] = np.argsort(whole[0], kind="stable")[:k]
+        values[i] = whole[0, indices[i]]
 
 
 def argmin_blocks(blocks):
@@ -169,25 +145,12 @@ def argmin_blocks(blocks):
     return values, indices
 
 
-def radius_blocks(blocks, radius):
-    """Offsets (n + 1), values and indices of all that are at most `radius`, in index order."""
-    n_x, _ = blocks.shape
-    counts = np.zeros(n_x, dtype=np.int64)
-    values, indices = [], []
+def radius_blocks(blocks, radius, *, sort, n_threads):
+    """Offsets (n + 1), values and indices of all that are at most `radius`."""
+    near = RadiusBlocks(blocks.shape[0], radius, threads_for(n_threads).value)
     for i, height, columns in _tiles(blocks.shape):
-        rows, found, where = [], [], []
         for j, width in columns:
             block = np.empty((height, width))
             blocks(i, j, block)
-            row, column = np.nonzero(block <= radius)
-            rows.append(row)
-            found.append(block[row, column])
-            where.append(column + j)
-        rows = np.concatenate(rows)
-        order = np.argsort(rows, kind="stable")
-        counts[i : i + height] = np.bincount(rows, minlength=height)
-        values.append(np.concatenate(found)[order])
-        indices.append(np.concatenate(where)[order])
-    offsets = np.zeros(n_x + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets, np.concatenate(values), np.concatenate(indices).astype(np.intp)
+            near.update(block, i, j)
+    return near.result(sort=sort)

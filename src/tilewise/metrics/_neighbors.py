@@ -15,7 +15,6 @@ from ._blocks import (
     KernelBlocks,
     argmin_blocks,
     nearest_blocks,
-    nearest_kernel_blocks,
     radius_blocks,
 )
 from ._table import METRICS, find
@@ -118,10 +117,8 @@ class Search:
         """Ranks and indices (n, k) of the k nearest rows."""
         if self._canonical:
             return self._run(engine.argkmin, k)
-        if self.row is None:
-            return nearest_blocks(self._blocks, k)
-        if self.row.largest_first:
-            return nearest_kernel_blocks(self._blocks, k, self.n_threads)
+        if self.row is None or self.row.largest_first:
+            return nearest_blocks(self._blocks, k, self.n_threads)
         ranks, indices = self._run(engine.argkmin_blocks, k, **self._what)
         if self.row.name == "nan_euclidean":
             # Rows without a common coordinate come last; infinity stands for their distance.
@@ -140,8 +137,7 @@ class Search:
     def within(self, radius, sort):
         """Offsets, ranks and indices of the rows within a radius; by index, or nearest first."""
         if self.row is None:
-            found = radius_blocks(self._blocks, radius)
-            return _sorted(*found) if sort else found
+            return radius_blocks(self._blocks, radius, sort=sort, n_threads=self.n_threads)
         finish = self.terms.finish
         if not self._canonical:
             rank = _largest_rank(radius, finish)
@@ -156,13 +152,6 @@ class Search:
             kept = np.concatenate([[0], np.cumsum(keep)])
             offsets, ranks, indices = kept[offsets], ranks[keep], indices[keep]
         return offsets, ranks, indices
-
-
-def _sorted(offsets, ranks, indices):
-    rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    # Stable, and indices ascend: of equals the lower index stays first.
-    order = np.lexsort((ranks, rows))
-    return offsets, ranks[order], indices[order]
 
 
 def _argmin(X, Y, axis, metric, metric_kwargs, n_threads):

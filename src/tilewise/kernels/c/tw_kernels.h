@@ -149,6 +149,9 @@ typedef struct tw_exact_kernels {
                      const int32_t *y_columns, const double *y);
     void (*merged_four)(int count, const int32_t *x_columns, const double *x, const int32_t *const *y_columns,
                         const double *const *y, double *out);
+    int64_t (*not_above)(const double *values, int count, double limit);
+    int64_t (*collect_within)(const double *values, int count, double limit, int64_t first, double *out,
+                              int64_t *places);
 } tw_exact_kernels;
 
 #define TW_JOIN2(a, b) a##_##b
