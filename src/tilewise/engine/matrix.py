@@ -1,5 +1,7 @@
 """Matrices of distances between two sets of rows."""
 
+import math
+
 import numpy as np
 
 from tilewise.kernels import _pairs, _sparse
@@ -144,8 +146,9 @@ def _by_entries(rows_x, rows_y, kernel, weights):
 
 
 def _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first):
-    entries = rows_x.n_features * max(1, out.shape[1])
-    entries *= min(rows.density for rows in (rows_x, rows_y) if rows.is_sparse)
+    # Multiplications per row of X, and finishing its distances.
+    shares = [rows.density for rows in (rows_x, rows_y) if rows.is_sparse]
+    entries = (rows_x.n_features * math.prod(shares) + 4) * max(1, out.shape[1])
     step = max(256, int(_UNINTERRUPTED_ENTRIES * plan.n_threads // (1 + entries)))
     # The interpreter looks for Ctrl-C between two calls.
     for first in range(0, out.shape[0], step):
