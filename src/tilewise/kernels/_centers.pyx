@@ -11,6 +11,8 @@ from tilewise.kernels._pass cimport BLAS, CENTRES_IN_LANES, CSR, ROWS_IN_LANES, 
 
 cdef enum:
     ENTRIES_BLOCK = 64  # as in c/tw_csr.h
+    # Columns of a panel that are packed at a time: 16 KiB of a panel of 64 in float32.
+    COLUMNS = 64
 
 
 cdef double _copy_center(const double* center, const double* origin, int depth, double* to) noexcept nogil:
@@ -54,20 +56,30 @@ cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, dou
     cdef score_t* to = <score_t*>p.packed + <ptrdiff_t>panel * (d + ahead) * width
     cdef score_t* row
     cdef const double* c
+    cdef int start = 0, stop
     cdef double value, square
     if count > width:
         count = width
     for q in range(count):
-        c = p.centers + <ptrdiff_t>(first + q) * p.ldc
-        row = <score_t*>p.row_major + <ptrdiff_t>(first + q) * d
-        square = 0.0
-        for l in range(d):
-            value = (c[l] - origin[l]) * p.scale if p.scale != 0.0 else 0.0
-            square += value * value
-            if p.layout == BLAS:
-                row[l] = <score_t>-value
-            else:
-                to[<ptrdiff_t>(ahead + l) * width + q] = <score_t>-value
+        norms[first + q] = 0.0
+    # A few columns at a time, so that what is written side by side meets in L1.
+    while start < d:
+        stop = start + COLUMNS if d - start > COLUMNS else d
+        for q in range(count):
+            c = p.centers + <ptrdiff_t>(first + q) * p.ldc
+            row = <score_t*>p.row_major + <ptrdiff_t>(first + q) * d
+            square = norms[first + q]
+            for l in range(start, stop):
+                value = (c[l] - origin[l]) * p.scale if p.scale != 0.0 else 0.0
+                square += value * value
+                if p.layout == BLAS:
+                    row[l] = <score_t>-value
+                else:
+                    to[<ptrdiff_t>(ahead + l) * width + q] = <score_t>-value
+            norms[first + q] = square
+        start = stop
+    for q in range(count):
+        square = norms[first + q]
         norms[first + q] = sqrt(square) * (1.0 + 1e-6)
         half[first + q] = <score_t>(0.5 * square)
         if ahead and p.layout != BLAS:
@@ -184,11 +196,28 @@ def average_centers(const double[:, ::1] sums, const double[::1] weight_sums, co
 
 def center_moves(const double[:, ::1] old, const double[:, ::1] new):
     """Upper bounds, in float32 (k,), of how far each centre moved; None if one is not finite."""
-    cdef Py_ssize_t j, l, d = old.shape[1]
+    cdef Py_ssize_t j, l, i, d = old.shape[1]
     cdef double largest, gap, total
+    cdef double sums[8]
     moves = np.empty(old.shape[0], dtype=np.float32)
     cdef float[::1] out = moves
     for j in range(old.shape[0]):
+        for i in range(8):
+            sums[i] = 0.0
+        for l in range(0, d - 7, 8):
+            for i in range(8):
+                gap = new[j, l + i] - old[j, l + i]
+                sums[i] += gap * gap
+        for l in range(d // 8 * 8, d):
+            gap = new[j, l] - old[j, l]
+            sums[l % 8] += gap * gap
+        total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+        if 1e-200 < total < 1e200:
+            # Rounded up: squares far from the ends of the range.
+            out[j] = <float>(sqrt(total) * (1.0 + 1e-6) + 1e-37)
+            if not isfinite(out[j]):
+                return None
+            continue
         largest = total = 0.0
         for l in range(d):
             gap = fabs(new[j, l] - old[j, l])

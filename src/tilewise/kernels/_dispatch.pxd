@@ -136,6 +136,8 @@ cdef extern from "c/tw_kernels.h" nogil:
                             double*) noexcept nogil
         int64_t (*not_above)(const double*, int, double) noexcept nogil
         int64_t (*collect_within)(const double*, int, double, int64_t, double*, int64_t*) noexcept nogil
+        double (*squared_norm)(const double*, int) noexcept nogil
+        double (*own_entries)(int, const int32_t*, const double*, double, const double*, double) noexcept nogil
 
 
 cdef extern from "c/tw_pair.h" nogil:

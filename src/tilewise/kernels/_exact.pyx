@@ -12,6 +12,8 @@ from tilewise.kernels._rows cimport (
     address,
     tw_clear_row,
     tw_fetch_rows,
+    tw_pack_entries_f8,
+    tw_row_start,
     tw_rows,
     tw_scatter_row,
 )
@@ -22,6 +24,12 @@ cdef enum:
     BLOCK = 128
     # CSR rows at a time; between two uses their buffers hold zeros.
     SPARSE_BLOCK = 4
+    # Stored entries that are unpacked at a time, unless one row has more.
+    ENTRIES = 16384
+
+# CSR rows with up to this share of stored entries are measured by them alone: each costs about
+# as much as thirty numbers of a row that is spread out.
+SPARSE_DENSITY = 0.03
 
 
 cdef struct exact_pass:
@@ -37,19 +45,36 @@ cdef struct exact_pass:
     double* sums
     char* staging
     ptrdiff_t staging_bytes
+    # CSR rows by their entries: where the parts behind the staging of one thread start
+    int64_t entries
+    ptrdiff_t ids
+    ptrdiff_t starts
+    ptrdiff_t norms
+    ptrdiff_t columns
+    ptrdiff_t values
+    const double* center_norms
 
 
 cdef object _staging(exact_pass* p, int threads):
     p.step = (p.rows.depth + 7) // 8 * 8
     p.staging_bytes = 0 if p.rows.direct else (SPARSE_BLOCK if p.rows.offsets != NULL else BLOCK) * p.step * 8
+    if p.entries:
+        p.ids = p.staging_bytes
+        p.norms = p.ids + 8 * BLOCK
+        p.values = p.norms + 8 * BLOCK
+        p.columns = p.values + 8 * p.entries
+        p.starts = p.columns + 4 * p.entries
+        p.staging_bytes = (p.starts + 4 * (BLOCK + 1) + 63) // 64 * 64
     buffer = np.zeros(max(1, p.staging_bytes * threads), dtype=np.uint8)
     p.staging = <char*>address(buffer)
     return buffer
 
 
 def padded(values):
-    """float64 rows with zeros behind, so that every row is a multiple of eight long."""
+    """float64 rows with zeros behind, so that every row is a multiple of eight long; not always a copy."""
     values = np.asarray(values)
+    if values.dtype == np.float64 and values.flags.c_contiguous and values.size and values.shape[1] % 8 == 0:
+        return values
     out = np.zeros((values.shape[0], (max(values.shape[1], 1) + 7) // 8 * 8))
     out[:, : values.shape[1]] = values
     return out
@@ -112,12 +137,84 @@ cdef void _own_shard_sparse(const exact_pass* p, int64_t shard, int thread) noex
     p.sums[shard] = total
 
 
+cdef int _unpack(const exact_pass* p, int64_t first, int64_t stop, char* ws) noexcept nogil:
+    """Entries and squared norms of as many rows from `first` on as fit; returns how many."""
+    cdef int64_t* ids = <int64_t*>(ws + p.ids)
+    cdef int64_t room = p.entries, row
+    cdef int n = 0
+    while n < BLOCK and first + n < stop:
+        row = first + n if p.rows.picks == NULL else p.rows.picks[first + n]
+        room -= tw_row_start(p.rows, row + 1) - tw_row_start(p.rows, row)
+        if room < 0:
+            break
+        ids[n] = first + n
+        n += 1
+    tw_pack_entries_f8(p.rows, ids, n, 1.0, <int32_t*>(ws + p.starts), <int32_t*>(ws + p.columns),
+                       <double*>(ws + p.values), <double*>(ws + p.norms))
+    return n
+
+
+cdef void _measure(const exact_pass* p, int64_t first, int count, const int* which, char* ws,
+                   double* gaps) noexcept nogil:
+    """Canonical distances of a few rows, which are spread out for it."""
+    cdef const void* pointers[SPARSE_BLOCK]
+    cdef const double* own[SPARSE_BLOCK]
+    cdef double found[SPARSE_BLOCK]
+    cdef int j
+    for j in range(count):
+        pointers[j] = ws + j * p.step * 8
+        own[j] = p.centers + p.labels[first + which[j]] * p.ldc
+        tw_scatter_row(p.rows, first + which[j], <void*>pointers[j])
+    if p.rows.is_double:
+        p.exact.distances_pairs_f8(<const double* const*>pointers, own, count, p.rows.depth, found)
+    else:
+        p.exact.distances_pairs_f4(<const float* const*>pointers, own, count, p.rows.depth, found)
+    for j in range(count):
+        tw_clear_row(p.rows, first + which[j], <void*>pointers[j])
+        gaps[which[j]] = found[j]
+
+
+cdef void _own_shard_entries(const exact_pass* p, int64_t shard, int thread) noexcept nogil:
+    """The same from the stored entries, where that does not cancel."""
+    cdef char* ws = p.staging + thread * p.staging_bytes
+    cdef const int32_t* starts = <const int32_t*>(ws + p.starts)
+    cdef const double* norms = <const double*>(ws + p.norms)
+    cdef double gaps[BLOCK]
+    cdef int which[SPARSE_BLOCK]
+    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, j
+    cdef int r, n, n_open
+    cdef double total = 0.0
+    if stop > p.rows.n_rows:
+        stop = p.rows.n_rows
+    while first < stop:
+        n = _unpack(p, first, stop, ws)
+        n_open = 0
+        for r in range(n):
+            j = p.labels[first + r]
+            gaps[r] = p.exact.own_entries(starts[r + 1] - starts[r], <const int32_t*>(ws + p.columns) + starts[r],
+                                          <const double*>(ws + p.values) + starts[r], norms[r],
+                                          p.centers + j * p.ldc, p.center_norms[j])
+            if gaps[r] < 0.0:
+                which[n_open] = r
+                n_open += 1
+            if n_open == SPARSE_BLOCK or (n_open and r == n - 1):
+                _measure(p, first, n_open, which, ws, gaps)
+                n_open = 0
+        for r in range(n):
+            if p.out != NULL:
+                p.out[first + r] = gaps[r]
+            total += gaps[r] * p.weights[first + r] if p.weights != NULL else gaps[r]
+        first += n
+    p.sums[shard] = total
+
+
 def own_distances(Rows rows, const double[:, ::1] centers, const int32_t[::1] labels, *,
                   const double[::1] weights=None, double[::1] out=None, str isa,
                   int64_t shard_rows, int n_threads):
     """Weighted sum of canonical squared distances to the own centre, shard by shard.
 
-    centers is (k, ldc), padded; out, if given, receives the distance of each row.
+    centers is (k, ldc), padded; out, if given, receives the distance of each row. Those of rows
+    with few stored entries come from them, right to 60 units in the last place.
     """
     cdef exact_pass p
     cdef int64_t n = rows.c.n_rows, s, n_shards = (n + shard_rows - 1) // shard_rows
@@ -140,9 +237,19 @@ def own_distances(Rows rows, const double[:, ::1] centers, const int32_t[::1] la
     p.out = &out[0] if out is not None else NULL
     cdef double[::1] sums = np.zeros(n_shards)
     p.sums = &sums[0]
+    cdef Py_ssize_t j, k = centers.shape[0]
+    cdef double[::1] norms = np.zeros(k)
+    cdef bint by_entries = rows.is_sparse and rows.density <= SPARSE_DENSITY
+    p.entries = max(1, rows.longest, min(ENTRIES, rows.stored)) if by_entries else 0
+    if by_entries:
+        p.center_norms = &norms[0]
+        for j in prange(k, nogil=True, schedule="static", num_threads=threads):
+            norms[j] = p.exact.squared_norm(p.centers + j * p.ldc, p.rows.depth)
     _kept = _staging(&p, n_threads)
     for s in prange(n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-        if p.rows.offsets != NULL:
+        if p.entries:
+            _own_shard_entries(&p, s, threadid())
+        elif p.rows.offsets != NULL:
             _own_shard_sparse(&p, s, threadid())
         else:
             _own_shard(&p, s, threadid())
@@ -198,6 +305,7 @@ def column_moments(Rows rows, *, str isa, int64_t shard_rows, int n_threads):
     p.rows = &rows.c
     p.exact = exact_kernels(isa)
     p.shard_rows = shard_rows
+    p.entries = 0
     _kept = _staging(&p, n_threads)
     parts = np.zeros((3, max(n_shards, 1), max(d, 1)))
     cdef double[:, :, ::1] view = parts

@@ -100,6 +100,7 @@ static void add_gains(int n_rows, int count, const double *restrict gaps, const 
 
 #include "tw_sparse.h"
 #include "tw_within.h"
+#include "tw_inertia.h"
 
 const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
     distance_f4, distances_f4, distances_picked_f4, distances_lanes_f4, between_f4, accumulate_f4, moments_f4,
@@ -107,5 +108,5 @@ const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
     distance_f8, distances_f8, distances_picked_f8, distances_lanes_f8, between_f8, accumulate_f8, moments_f8,
     distances_pairs_f8,
     near_rows, add_gains, csr_panels, csr_index, finish_f4, finish_f8, merged,
-    merged_four, not_above, collect_within,
+    merged_four, not_above, collect_within, squared_norm, own_entries,
 };

@@ -152,6 +152,9 @@ typedef struct tw_exact_kernels {
     int64_t (*not_above)(const double *values, int count, double limit);
     int64_t (*collect_within)(const double *values, int count, double limit, int64_t first, double *out,
                               int64_t *places);
+    double (*squared_norm)(const double *c, int depth);
+    double (*own_entries)(int n, const int32_t *columns, const double *x, double norm, const double *c,
+                          double center_norm);
 } tw_exact_kernels;
 
 #define TW_JOIN2(a, b) a##_##b
