@@ -14,7 +14,7 @@ from sklearn.datasets import (
     load_wine,
     make_blobs,
 )
-from tilewise.kernels._seeding import Seeding, seed_gaps
+from tilewise.kernels._seeding import Seeding, nearest_to_seeds
 
 from tilewise import algorithms, kmeans_plusplus
 from tilewise.engine import Rows
@@ -196,15 +196,15 @@ def test_gains_are_those_of_every_distance(name, dtype, isa):
         for c in range(1, len(seeds)):
             closest = state.closest.copy()
             trials = points[rng.randint(200, size=4)]
-            gaps, nearest = seed_gaps(seeds, c, trials, d, isa=isa, n_threads=1)
-            found = state.gains(trials, gaps, nearest)
+            nearest = nearest_to_seeds(seeds, c, trials, d, isa=isa, n_threads=1)
+            found = state.gains(trials, nearest)
             with np.errstate(all="ignore"):
                 distances = reference.canonical(X, trials[:, :d])
                 gained = np.where(distances < closest[:, None], closest[:, None] - distances, 0.0)
                 expected = np.cumsum(gained, axis=0)[-1]
             np.testing.assert_array_equal(found, expected)
             new = seeds[c : c + 1]
-            state.gains(new, *seed_gaps(seeds, c, new, d, isa=isa, n_threads=1))
+            state.gains(new, nearest_to_seeds(seeds, c, new, d, isa=isa, n_threads=1))
             state.take(new, 0, c)
             with np.errstate(all="ignore"):
                 own = reference.canonical(X, new[:, :d])[:, 0]

@@ -63,19 +63,19 @@ def kmeans_plusplus(
         for start in range(0, n_trials, _seeding.most_trials):
             group = candidates[start : start + _seeding.most_trials]
             points = _exact.padded(rows.take(group))
-            gaps = nearest = None
+            nearest = None
             if not state.by_entries:
-                gaps, nearest = _seeding.seed_gaps(
+                nearest = _seeding.nearest_to_seeds(
                     seeds, c, points, d, isa=plan.isa, n_threads=n_threads
                 )
-            gains = state.gains(points, gaps, nearest)
+            gains = state.gains(points, nearest)
             at = int(np.argmax(gains))
             if best is None or gains[at] > best_gain:
-                best_gain, best, trial = gains[at], (points, gaps, nearest, start), at
-        points, gaps, nearest, start = best
+                best_gain, best, trial = gains[at], (points, nearest, start), at
+        points, nearest, start = best
         if n_trials > _seeding.most_trials and start + _seeding.most_trials < n_trials:
             # A later group overwrote which rows this candidate gained.
-            state.gains(points, gaps, nearest)
+            state.gains(points, nearest)
         potential = state.take(points, trial, c)
         indices[c] = candidates[start + trial]
         if not state.by_entries:

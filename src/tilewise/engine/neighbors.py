@@ -10,6 +10,7 @@ from tilewise.kernels._rows import Rows
 from tilewise.plan.neighbors import NeighborPlan, plan_neighbors
 
 from .entries import argkmin_entries, by_entries, radius_count_entries, radius_entries
+from .few import argkmin_few, by_few
 from .found import sort_found
 from .stats import raise_nonfinite
 
@@ -24,8 +25,9 @@ _SLOWER = 8
 
 
 def argkmin(
-    rows_x: Rows, rows_y: Rows, k: int, *, n_threads=None, plan: NeighborPlan | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    rows_x: Rows, rows_y: Rows, k: int, *, root=False, dtype=np.float64, n_threads=None,
+    plan: NeighborPlan | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The k rows of Y closest to every row of X.
 
     Parameters
@@ -35,6 +37,10 @@ def argkmin(
         Of one type: ``Rows(X, np.float64)`` widens float32.
     k : int
         From 1 to m.
+    root : bool, default=False
+        Return distances instead of their squares.
+    dtype : dtype, default=float64
+        Of the distances that are returned, which are computed in float64: or float32.
     n_threads : int, optional
     plan : NeighborPlan, optional
         The sizes to use; planned from the shapes by default.
@@ -42,7 +48,7 @@ def argkmin(
     Returns
     -------
     distances : ndarray of shape (n, k), float64
-        Canonical squared distances.
+        Canonical squared distances, unless other ones are asked for.
     indices : ndarray of shape (n, k), int64
         Rows of Y, by (distance, index).
 
@@ -56,8 +62,11 @@ def argkmin(
         raise ValueError(f"k={k} neighbours are wanted of {m} rows.")
     if plan is None:
         _check_pair(rows_x, rows_y)
+        if by_few(rows_x, rows_y, k):
+            return argkmin_few(rows_x, rows_y, k, root=root, dtype=dtype, n_threads=n_threads)
         if by_entries(rows_x, rows_y):
-            return argkmin_entries(rows_x, rows_y, k, n_threads=n_threads)
+            distances, indices = argkmin_entries(rows_x, rows_y, k, n_threads=n_threads)
+            return _finished(distances, root, dtype), indices
         plan = _plan(rows_x, rows_y, k, n_threads)
     distances = np.empty((n, k))
     indices = np.empty((n, k), dtype=np.int64)
@@ -71,15 +80,20 @@ def argkmin(
             raise_nonfinite(rows_x, bad)
         first += count
     search.check()
-    return distances, indices
+    return _finished(distances, root, dtype), indices
 
 
-def argmin(
-    rows_x: Rows, rows_y: Rows, *, n_threads=None, plan: NeighborPlan | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The row of Y closest to every row of X: canonical squared distances (n,), indices (n,)."""
-    distances, indices = argkmin(rows_x, rows_y, 1, n_threads=n_threads, plan=plan)
+def argmin(rows_x: Rows, rows_y: Rows, **ways) -> tuple[np.ndarray, np.ndarray]:
+    """The row of Y closest to every row of X: `argkmin` of one, distances (n,), indices (n,)."""
+    distances, indices = argkmin(rows_x, rows_y, 1, **ways)
     return distances[:, 0], indices[:, 0]
+
+
+def _finished(squared, root, dtype):
+    if root:
+        np.sqrt(squared, out=squared)
+    with np.errstate(over="ignore"):
+        return squared.astype(dtype, copy=False)
 
 
 def radius(

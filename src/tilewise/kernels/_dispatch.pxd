@@ -98,6 +98,9 @@ cdef extern from "c/tw_kernels.h" nogil:
 
     enum:
         TW_LANES_DEPTH
+        TW_FEW
+        TW_FEW_ROOT
+        TW_FEW_FLOAT
 
     ctypedef struct tw_exact_kernels:
         double (*distance_f4)(const float*, const double*, int) noexcept nogil
@@ -138,6 +141,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         int64_t (*collect_within)(const double*, int, double, int64_t, double*, int64_t*) noexcept nogil
         double (*squared_norm)(const double*, int) noexcept nogil
         double (*own_entries)(int, const int32_t*, const double*, double, const double*, double) noexcept nogil
+        int (*closest_few)(const double*, int, int, int, int, void*, int64_t*) noexcept nogil
 
 
 cdef extern from "c/tw_pair.h" nogil:

@@ -76,6 +76,7 @@ class Search:
         if self.row is not None:
             t = self.terms
             self._what = {"kernel": t.surrogate, "p": t.p, "weights": t.weights}
+            self._form = {"root": t.finish == "sqrt", "dtype": self.dtype}
 
     def _check(self, allow_nan=False):
         check_finite(self.X, "X", allow_nan=allow_nan)
@@ -114,9 +115,14 @@ class Search:
             return values.astype(self.dtype, copy=False)
 
     def nearest(self, k):
-        """Ranks and indices (n, k) of the k nearest rows."""
+        """Distances and indices (n, k) of the k nearest rows."""
+        ranks, indices = self._nearest(k)
+        return (ranks if self._canonical else self.finish(ranks)), indices
+
+    def _nearest(self, k):
         if self._canonical:
-            return self._run(engine.argkmin, k)
+            # Finished by the engine, in its threads.
+            return self._run(engine.argkmin, k, **self._form)
         if self.row is None or self.row.largest_first:
             return nearest_blocks(self._blocks, k, self.n_threads)
         ranks, indices = self._run(engine.argkmin_blocks, k, **self._what)
@@ -126,13 +132,14 @@ class Search:
         return ranks, indices
 
     def argmin(self):
-        """Ranks and indices (n,) of the nearest rows."""
+        """Distances and indices (n,) of the nearest rows."""
         if self._canonical:
-            return self._run(engine.argmin)
+            return self._run(engine.argmin, **self._form)
         if self.row is None or self.row.undefined:
-            return argmin_blocks(self._blocks)
-        ranks, indices = self.nearest(1)
-        return ranks[:, 0], indices[:, 0]
+            ranks, indices = argmin_blocks(self._blocks)
+            return self.finish(ranks), indices
+        distances, indices = self.nearest(1)
+        return distances[:, 0], indices[:, 0]
 
     def within(self, radius, sort):
         """Offsets, ranks and indices of the rows within a radius; by index, or nearest first."""
@@ -158,8 +165,7 @@ def _argmin(X, Y, axis, metric, metric_kwargs, n_threads):
     if axis == 0:
         X, Y = (Y, X) if Y is not None else (X, Y)
     search = Search(X, Y, metric, metric_kwargs, n_threads)
-    ranks, indices = search.argmin()
-    return search, ranks, indices
+    return search.argmin()
 
 
 @validate_params(
@@ -217,8 +223,8 @@ def pairwise_distances_argmin_min(
     >>> distances
     array([1., 1.])
     """
-    search, ranks, indices = _argmin(X, Y, axis, metric, metric_kwargs, n_threads)
-    return indices, search.finish(ranks)
+    distances, indices = _argmin(X, Y, axis, metric, metric_kwargs, n_threads)
+    return indices, distances
 
 
 @validate_params(
@@ -260,7 +266,7 @@ def pairwise_distances_argmin(
     >>> pairwise_distances_argmin([[0, 0, 0], [1, 1, 1]], [[1, 0, 0], [1, 1, 0]])
     array([0, 1])
     """
-    return _argmin(X, Y, axis, metric, metric_kwargs, n_threads)[2]
+    return _argmin(X, Y, axis, metric, metric_kwargs, n_threads)[1]
 
 
 @validate_params(
@@ -336,13 +342,12 @@ def argkmin(
     k = check_k(k, search.shape[1])
     shape = search.shape[0], k
     out_distances, out_indices = _two_outs(out, shape, search, return_distance)
-    ranks, indices = search.nearest(k)
+    distances, indices = search.nearest(k)
     if out_indices is not None:
         out_indices[...] = indices
         indices = out_indices
     if not return_distance:
         return indices
-    distances = search.finish(ranks)
     if out_distances is not None:
         out_distances[...] = distances
         distances = out_distances

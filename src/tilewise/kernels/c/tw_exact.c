@@ -101,6 +101,7 @@ static void add_gains(int n_rows, int count, const double *restrict gaps, const 
 #include "tw_sparse.h"
 #include "tw_within.h"
 #include "tw_inertia.h"
+#include "tw_few.h"
 
 const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
     distance_f4, distances_f4, distances_picked_f4, distances_lanes_f4, between_f4, accumulate_f4, moments_f4,
@@ -109,4 +110,5 @@ const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
     distances_pairs_f8,
     near_rows, add_gains, csr_panels, csr_index, finish_f4, finish_f8, merged,
     merged_four, not_above, collect_within, squared_norm, own_entries,
+    closest_few,
 };

@@ -126,6 +126,9 @@ typedef struct tw_tile_kernels {
     double (*multiply_adds_f8)(long repeats);
 } tw_tile_kernels;
 
+/* Rows of Y, and forms of the distances, of closest_few: see tw_few.h. */
+enum { TW_FEW = 32, TW_FEW_ROOT = 1, TW_FEW_FLOAT = 2 };
+
 /* Distances of sparse rows, see tw_sparse.h. */
 enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANHATTAN };
 
@@ -155,6 +158,7 @@ typedef struct tw_exact_kernels {
     double (*squared_norm)(const double *c, int depth);
     double (*own_entries)(int n, const int32_t *columns, const double *x, double norm, const double *c,
                           double center_norm);
+    int (*closest_few)(const double *gaps, int m, int k, int n_rows, int form, void *distances, int64_t *indices);
 } tw_exact_kernels;
 
 #define TW_JOIN2(a, b) a##_##b

@@ -1,0 +1,138 @@
+"""The k closest of a few short rows: all canonical distances, without scores."""
+
+import numpy as np
+
+from cython.parallel cimport prange, threadid
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int64_t
+
+from tilewise.kernels._assign import aligned_empty
+
+from tilewise.kernels._dispatch cimport (
+    TW_FEW,
+    TW_FEW_FLOAT,
+    TW_FEW_ROOT,
+    TW_LANES_DEPTH,
+    enter_loop,
+    exact_kernels,
+    leave_loop,
+    tw_exact_kernels,
+)
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_rows
+
+cdef enum:
+    # Rows that are fetched at a time.
+    BLOCK = 128
+    # Canonical distances below which starting threads costs more than it saves.
+    SERIAL = 32768
+
+#: Rows of Y at most.
+most_rows = TW_FEW
+
+
+cdef struct few_pass:
+    const tw_rows* x
+    const tw_exact_kernels* exact
+    const double* y         # (m, ldc)
+    ptrdiff_t ldc
+    int m
+    int64_t k
+    int form
+    int64_t first
+    int64_t stop
+    char* distances
+    int64_t* indices        # (stop - first, k)
+    char* staging
+    ptrdiff_t step
+    ptrdiff_t staging_bytes
+
+
+cdef void _distances(const few_pass* p, const void* const* pointers, int n, double* gaps) noexcept nogil:
+    """gaps (m, 8) of up to eight rows; the last one fills up."""
+    cdef double out[TW_FEW]
+    cdef const void* eight[8]
+    cdef int r, j
+    if p.x.depth > TW_LANES_DEPTH:
+        for r in range(8):
+            if r < n:
+                if p.x.is_double:
+                    p.exact.distances_f8(<const double*>pointers[r], p.y, p.ldc, p.m, p.x.depth, out)
+                else:
+                    p.exact.distances_f4(<const float*>pointers[r], p.y, p.ldc, p.m, p.x.depth, out)
+            for j in range(p.m):
+                gaps[8 * j + r] = out[j]
+        return
+    for r in range(8):
+        eight[r] = pointers[r if r < n else n - 1]
+    if p.x.is_double:
+        p.exact.distances_lanes_f8(<const double* const*>eight, p.y, p.ldc, p.m, p.x.depth, gaps)
+    else:
+        p.exact.distances_lanes_f4(<const float* const*>eight, p.y, p.ldc, p.m, p.x.depth, gaps)
+
+
+cdef int _run(const few_pass* p, int64_t block, int thread) noexcept nogil:
+    """One block of rows; whether all distances are finite."""
+    cdef const void* pointers[BLOCK]
+    # Aligned by hand: rows of eight lie in the lanes of a vector.
+    cdef double room[8 * TW_FEW + 8]
+    cdef double* gaps = <double*>((<size_t>room + 63) // 64 * 64)
+    cdef int64_t first = p.first + block * BLOCK, at
+    cdef int count = BLOCK if p.stop - first > BLOCK else <int>(p.stop - first), r, n, fine = 1
+    cdef int item = 4 if p.form & TW_FEW_FLOAT else 8
+    tw_fetch_rows(p.x, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
+    for r in range(0, count, 8):
+        n = 8 if count - r > 8 else count - r
+        _distances(p, pointers + r, n, gaps)
+        at = (first - p.first + r) * p.k
+        fine &= p.exact.closest_few(gaps, p.m, <int>p.k, n, p.form, p.distances + at * item, p.indices + at)
+    return fine
+
+
+def closest_few(Rows x, const double[:, ::1] y, int64_t first, distances, int64_t[:, ::1] indices, *, bint root,
+                str isa, int n_threads):
+    """The k closest of few rows to some rows of x, by (canonical distance, index).
+
+    Parameters
+    ----------
+    x : Rows
+    y : float64 (m, ldc)
+        Up to `most_rows`, padded to a multiple of eight columns.
+    first : int
+        The first of the rows of x.
+    distances : float32 or float64 (rows, k), OUT
+        Squared, or their roots, computed in float64.
+    indices : int64 (rows, k), OUT
+
+    Returns
+    -------
+    bool
+        Whether all distances are finite: otherwise a value is not, or one overflowed.
+    """
+    cdef few_pass p
+    cdef int64_t rows = indices.shape[0], blocks = (rows + BLOCK - 1) // BLOCK, b
+    cdef int threads, wrong = 0
+    cdef int64_t m = y.shape[0], k = indices.shape[1]
+    if not 1 <= k <= m <= TW_FEW or y.shape[1] < (x.c.depth + 7) // 8 * 8:
+        raise ValueError(f"{k} closest of {m} rows with {y.shape[1]} numbers each")
+    if first < 0 or first + rows > x.c.n_rows:
+        raise ValueError("there are no such rows of X")
+    if distances.shape != (rows, k) or not distances.flags.c_contiguous or (
+            distances.dtype not in (np.float32, np.float64)):
+        raise ValueError("distances must be like indices, float32 or float64")
+    if rows == 0:
+        return True
+    p.x, p.exact = &x.c, exact_kernels(isa)
+    p.m, p.k, p.ldc = <int>m, k, y.shape[1]
+    p.y = &y[0, 0] if y.shape[1] else NULL
+    p.form = (TW_FEW_ROOT if root else 0) | (TW_FEW_FLOAT if distances.dtype == np.float32 else 0)
+    p.first, p.stop = first, first + rows
+    p.distances, p.indices = <char*>address(distances), &indices[0, 0]
+    p.step = (x.c.depth + 7) // 8 * 8
+    p.staging_bytes = 0 if x.c.direct else BLOCK * p.step * 8
+    threads = enter_loop(n_threads if rows * m > SERIAL else 1)
+    staging = aligned_empty(max(64, p.staging_bytes * threads))
+    p.staging = <char*>address(staging)
+    for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
+        wrong |= not _run(&p, b, threadid())
+    leave_loop()
+    return wrong == 0

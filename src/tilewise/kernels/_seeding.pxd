@@ -1,0 +1,53 @@
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t, uint16_t
+
+from tilewise.kernels._dispatch cimport tw_exact_kernels, tw_tile_kernels
+from tilewise.kernels._rows cimport Rows, tw_rows
+
+cdef enum:
+    # Rows that are fetched at a time.
+    BLOCK = 64
+    ALIGNMENT = 64
+    # Candidates of a pass: one bit each in the mask of a row.
+    MOST_TRIALS = 16
+
+
+cdef struct seeding_pass:
+    const tw_rows* rows
+    const tw_exact_kernels* exact
+    const tw_tile_kernels* tile
+    int64_t shard_rows
+    ptrdiff_t step
+    const double* weights
+    double* closest         # (n)
+    int32_t* owner          # (n)
+    uint16_t* gained        # (n) bit t: candidate t is closer
+    const double* trials    # (n_trials, ldc)
+    ptrdiff_t ldc
+    const float* rough      # the same in float (n_trials, rough_step); less the origin if double
+    ptrdiff_t rough_step
+    const double* origin    # (depth) the first seed, for double rows
+    const double* reach     # (seeds) how far each seed is from the origin
+    double trials_reach     # how far the farthest candidate is
+    float* narrowed         # (threads, rough_step)
+    int n_trials
+    const double* nearest   # (seeds) least squared distance of a candidate
+    double* out             # (shards, n_trials) or (shards)
+    char* staging
+    ptrdiff_t staging_bytes
+    # CSR rows by their entries: the workspace of a thread is its staging, in parts
+    bint by_entries
+    ptrdiff_t entries       # stored values that it has room for
+    ptrdiff_t columns
+    ptrdiff_t values
+    ptrdiff_t norms
+    ptrdiff_t products
+    double product_error    # error bound of a product, as a share of both squared norms
+    int panel_vectors
+    int n_panels
+    ptrdiff_t width
+    const double* panels    # (n_panels, depth, width) the candidates in the lanes
+    const int32_t* trial_starts
+    const int32_t* trial_columns
+    const double* trial_values
+    const double* trial_norms

@@ -1,0 +1,21 @@
+from libc.stdint cimport int32_t, int64_t
+
+from tilewise.kernels._rows cimport Rows
+from tilewise.kernels._seeding cimport seeding_pass
+
+
+# Sizes of the workspace.
+cdef int lay_out(seeding_pass* p, Rows rows) except -1
+# The gains of a shard of CSR rows.
+cdef void gain_shard_sparse(const seeding_pass* p, int64_t shard, int thread) noexcept nogil
+# A candidate becomes the seed of the rows that it gained.
+cdef void take_shard_sparse(const seeding_pass* p, int64_t shard, int thread, int trial, int32_t seed) noexcept nogil
+
+
+# The numbers of the candidates that are not zero, also side by side.
+cdef class Candidates:
+    cdef object _listed
+    cdef object _table
+    cdef object _places
+    cdef int hold(self, seeding_pass* p, const double[:, ::1] trials, bint table) except -1
+    cdef int clear(self) except -1

@@ -1,0 +1,101 @@
+"""The nearest of a few short rows: the same as by candidates, and as by a plain sort."""
+
+import hostile
+import numpy as np
+import pytest
+from neighbor_cases import nearest_of, pair, plan_for, squared_of
+
+from tilewise.engine import Rows, argkmin, argmin
+from tilewise.engine.few import argkmin_few, by_few
+from tilewise.kernels import _few
+
+
+def check(X, Y, k, **ways):
+    squared, order = nearest_of(squared_of(X, Y), k)
+    with np.errstate(over="ignore"):
+        for root, values in ((False, squared), (True, np.sqrt(squared))):
+            for dtype in (np.float32, np.float64):
+                distances, indices = argkmin_few(
+                    Rows(X), Rows(Y), k, root=root, dtype=dtype, **ways
+                )
+                assert distances.dtype == dtype
+                assert indices.dtype == np.int64
+                np.testing.assert_array_equal(indices, order)
+                np.testing.assert_array_equal(distances, values.astype(dtype))
+
+
+@pytest.mark.parametrize("isa", hostile.ISAS)
+@pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)
+def test_hostile_data(name, dtype, isa):
+    rng = np.random.RandomState(hostile.CASES.index((name, dtype)))
+    for n, d, m in ((1, 1, 1), (7, 3, 2), (9, 24, 10), (130, 25, 32), (300, 16, 10)):
+        X, Y = pair(name, rng, n, d, m, dtype)
+        for k in {1, m, min(m, 3)}:
+            check(X, Y, k, isa=isa, n_threads=1 + n % 3)
+
+
+def test_ties_go_to_the_lowest_index():
+    rng = np.random.RandomState(0)
+    X, Y = rng.randint(0, 2, (500, 3)).astype(float), rng.randint(0, 2, (32, 3)).astype(float)
+    for k in (1, 2, 31, 32):
+        check(X, Y, k)
+
+
+def test_any_kind_of_rows():
+    rng = np.random.RandomState(0)
+    X, Y = rng.standard_normal((1000, 5)), rng.standard_normal((9, 5))
+    for other in (np.asfortranarray(X), X[::-1].copy()[::-1], X.astype(">f8")):
+        distances, indices = argkmin_few(Rows(other), Rows(Y), 4)
+        squared, order = nearest_of(squared_of(X, Y), 4)
+        np.testing.assert_array_equal(indices, order)
+        np.testing.assert_array_equal(distances, squared)
+
+
+@pytest.mark.parametrize("root", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_called_agrees_with_plans(dtype, root):
+    rng = np.random.RandomState(1)
+    X, Y = (rng.standard_normal((n, 6)).astype(dtype) for n in (400, 7))
+    x, y = Rows(X), Rows(Y)
+    for k in (1, 3, 7):
+        assert by_few(x, y, k)
+        plan = plan_for(x, y, k)
+        for found, other in zip(
+            argkmin(x, y, k, root=root, dtype=dtype),
+            argkmin(x, y, k, root=root, dtype=dtype, plan=plan),
+            strict=True,
+        ):
+            assert found.dtype == other.dtype
+            np.testing.assert_array_equal(found, other)
+    np.testing.assert_array_equal(argmin(x, y)[1], argkmin(x, y, 1)[1][:, 0])
+    assert not by_few(y, x, 1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("side", [0, 1])
+def test_values_that_are_not_finite(value, side):
+    pair = [np.ones((2000, 4)), np.ones((6, 4))]
+    pair[side][5, 2] = value
+    x, y = (Rows(values) for values in pair)
+    assert by_few(x, y, 2)
+    with pytest.raises(ValueError, match="row 5, column 2"):
+        argkmin(x, y, 2)
+
+
+def test_distances_that_overflow_are_infinite():
+    X, Y = np.array([[1e200], [-1e200]] * 20), np.array([[1e200], [-1e200]])
+    distances, indices = argkmin_few(Rows(X), Rows(Y), 2)
+    assert distances[:2].tolist() == [[0.0, np.inf]] * 2
+    assert indices[:2].tolist() == [[0, 1], [1, 0]]
+
+
+def test_what_does_not_fit_is_refused():
+    X, y = Rows(np.ones((5, 3))), np.ones((4, 8))
+    indices = np.empty((5, 2), np.int64)
+    for changed in ({"y": np.ones((4, 3))}, {"first": 1}, {"distances": np.empty((5, 3))}):
+        ways = {"y": y, "first": 0, "distances": np.empty((5, 2)), **changed}
+        with pytest.raises(ValueError, match=r"rows|distances"):
+            _few.closest_few(
+                X, ways["y"], ways["first"], ways["distances"], indices,
+                root=False, isa=hostile.ISAS[-1], n_threads=1,
+            )  # fmt: skip

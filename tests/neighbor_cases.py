@@ -1,0 +1,54 @@
+"""What tests of neighbours and of rows within a radius share: hostile pairs of sets, and plans."""
+
+import hostile
+import numpy as np
+import reference
+
+from tilewise.plan import plan_neighbors
+
+#: Types of the scores.
+SCORES = ("float32", "float64")
+#: Kinds of data, and columns, in which every block and chunk has ties or near ties.
+NEARLY_TIED = (("midpoints", 5), ("grid", 30), ("midpoints_far", 130))
+
+
+def plan_for(rows_x, rows_y, k, isa=None, **changes):
+    machine = None if isa is None else hostile.machine_with(isa)
+    return plan_neighbors(
+        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.dtype, k=k, machine=machine,
+        **{"n_threads": 1, **changes},
+    )  # fmt: skip
+
+
+def squared_of(X, Y):
+    """Canonical squared distances (n, m)."""
+    with np.errstate(all="ignore"):
+        return reference.canonical(X.astype(np.float64), Y.astype(np.float64))
+
+
+def nearest_of(squared, k):
+    """The k least of each row of distances, ties to the lowest index, and where they stand."""
+    order = np.argsort(squared, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(squared, order, axis=1), order
+
+
+def pair(name, rng, n, d, m, dtype):
+    """Rows of X (n, d) and of Y (m, d) of one type."""
+    X, Y = hostile.make(name, rng, n, d, m, dtype)
+    with np.errstate(over="ignore"):
+        return X, Y.astype(dtype)
+
+
+def hostile_pairs(name, dtype, most, every=1):
+    """Yield (number, generator, X, Y) of one kind of data: every so many of the shapes."""
+    seed = hostile.CASES.index((name, dtype))
+    rng = np.random.RandomState(seed)
+    shapes = list(hostile.shapes(seed, most))
+    for number, (n, d, m) in enumerate(shapes[seed % every :: every]):
+        yield number, rng, *pair(name, rng, n, d, m, dtype)
+
+
+def far_clusters(rng, m):
+    """Rows of two clusters so far apart that scores in float32 cannot tell those of one apart."""
+    centers = np.array([[-1e6] * 20, [1e6] * 20])
+    return (centers[rng.randint(2, size=m)] + rng.standard_normal((m, 20))).astype(np.float32)
