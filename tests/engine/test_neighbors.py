@@ -5,28 +5,24 @@ import functools
 import hostile
 import numpy as np
 import pytest
-import reference
 import scipy.sparse as sp
+from neighbor_cases import (
+    NEARLY_TIED,
+    SCORES,
+    far_clusters,
+    hostile_pairs,
+    nearest_of,
+    pair,
+    plan_for,
+    squared_of,
+)
 
 from tilewise.engine import Rows, argkmin, argmin
 from tilewise.plan import plan_neighbors
 
-SCORES = ("float32", "float64")
-
-
-def plan_for(rows_x, rows_y, k, isa=None, **changes):
-    machine = None if isa is None else hostile.machine_with(isa)
-    return plan_neighbors(
-        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.dtype, k=k, machine=machine,
-        **{"n_threads": 1, **changes},
-    )  # fmt: skip
-
 
 def wanted(X, Y, k):
-    with np.errstate(all="ignore"):
-        distance = reference.canonical(X.astype(np.float64), Y.astype(np.float64))
-    order = np.argsort(distance, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(distance, order, 1), order
+    return nearest_of(squared_of(X, Y), k)
 
 
 def compare(found, expected, what):
@@ -52,13 +48,8 @@ def check(X, Y, k, isas=hostile.ISAS, scores=SCORES, **changes):
 
 @pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)
 def test_hostile_data(name, dtype):
-    seed = hostile.CASES.index((name, dtype))
-    rng = np.random.RandomState(seed)
-    shapes = list(hostile.shapes(seed, 200_000))
-    for number, (n, d, m) in enumerate(shapes[seed % 3 :: 3]):
-        X, Y = hostile.make(name, rng, n, d, m, dtype)
-        with np.errstate(over="ignore"):
-            Y = Y.astype(dtype)
+    for number, rng, X, Y in hostile_pairs(name, dtype, 200_000, every=3):
+        m = len(Y)
         for k in {1, m, int(rng.randint(1, min(m, 40) + 1))}:
             check(X, Y, k, direct=number % 5 == 4)
 
@@ -69,11 +60,11 @@ def test_hostile_data(name, dtype):
 def test_threads_chunks_and_blocks(threads, chunk_rows, block_rows):
     rng = np.random.RandomState(threads)
     sizes = {"n_threads": threads, "chunk_rows": chunk_rows, "block_rows": block_rows}
-    for name, d in (("midpoints", 5), ("grid", 30), ("midpoints_far", 130)):
-        X, Y = hostile.make(name, rng, 90, d, 300, np.float32)
+    for name, d in NEARLY_TIED:
+        X, Y = pair(name, rng, 90, d, 300, np.float32)
         for k in (1, 20):
-            check(X, Y.astype(np.float32), k, isas=hostile.ISAS[-1:], **sizes)
-            check(X, Y.astype(np.float32), k, isas=hostile.ISAS[-1:], direct=True, **sizes)
+            check(X, Y, k, isas=hostile.ISAS[-1:], **sizes)
+            check(X, Y, k, isas=hostile.ISAS[-1:], direct=True, **sizes)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 30])
@@ -100,8 +91,7 @@ def test_all_rows_equal(d, dtype):
 def test_far_clusters_that_scores_cannot_tell_apart():
     """Every row of the own cluster is within the error of float32 scores."""
     rng = np.random.RandomState(0)
-    centers = np.array([[-1e6] * 20, [1e6] * 20])
-    Y = (centers[rng.randint(2, size=3000)] + rng.standard_normal((3000, 20))).astype(np.float32)
+    Y = far_clusters(rng, 3000)
     X = Y[rng.randint(3000, size=200)]
     check(X, Y, 10)
     check(X, Y, 10, block_rows=700, chunk_rows=50, n_threads=2)

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-import reference
 import scipy.sparse as sp
 from hostile import ISAS
+from neighbor_cases import nearest_of, squared_of
 
 from tilewise.engine import Rows, argkmin, argmin, radius, radius_count
 from tilewise.engine.entries import (
@@ -91,16 +91,6 @@ def as_rows(X, Y, sides):
     )
 
 
-def distances_of(X, Y):
-    with np.errstate(all="ignore"):
-        return reference.canonical(X.astype(np.float64), Y.astype(np.float64))
-
-
-def nearest_of(distances, k):
-    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(distances, order, 1), order
-
-
 def check_nearest(found, distances, k):
     for values, right in zip(found, nearest_of(distances, k), strict=True):
         np.testing.assert_array_equal(values, right)
@@ -136,7 +126,7 @@ def test_nearest(name, sides, dtype):
     for number, (n, m, d) in enumerate(SHAPES):
         X, Y = CASES[name](rng, n, d, dtype), CASES[name](rng, m, d, dtype)
         rows_x, rows_y = as_rows(X, Y, sides)
-        distances = distances_of(X, Y)
+        distances = squared_of(X, Y)
         for k in sorted({1, min(m, 7), m}):
             for blocks in (None, (7, 13), (1000, 33)):
                 ways = {"n_threads": 1 + number % 3, "isa": ISAS[number % len(ISAS)]}
@@ -152,7 +142,7 @@ def test_within(name, sides, dtype):
     for number, (n, m, d) in enumerate(SHAPES):
         X, Y = CASES[name](rng, n, d, dtype), CASES[name](rng, m, d, dtype)
         rows_x, rows_y = as_rows(X, Y, sides)
-        distances = distances_of(X, Y)
+        distances = squared_of(X, Y)
         ordered = np.sort(distances, axis=None)
         # Distances that occur, to the last bit, and the numbers beside them.
         for value in {0.0, ordered[0], ordered[len(ordered) // 5], ordered[-1], math.inf}:
@@ -174,7 +164,7 @@ def test_same_for_all_threads_blocks_and_instruction_sets(sides, threads, isa):
     X, Y = few_values(rng, 211, 90, np.float32), near_duplicates(rng, 509, 90, np.float32)
     Y[::2] = few_values(rng, 255, 90, np.float32)
     rows_x, rows_y = as_rows(X, Y, sides)
-    distances = distances_of(X, Y)
+    distances = squared_of(X, Y)
     within = float(np.median(distances))
     for blocks in (None, (1, 509), (64, 40), (211, 17)):
         ways = {"n_threads": threads, "isa": isa, "block_shape": blocks}
@@ -195,7 +185,7 @@ def test_full_rows_are_cut():
     for sides in SIDES:
         rows_x, rows_y = as_rows(X, Y, sides)
         for k in (1, 4, 9, 60):
-            check_nearest(argkmin_entries(rows_x, rows_y, k), distances_of(X, Y), k)
+            check_nearest(argkmin_entries(rows_x, rows_y, k), squared_of(X, Y), k)
 
 
 @pytest.mark.parametrize("sides", SIDES)
@@ -207,7 +197,7 @@ def test_error_is_below_its_bound(sides):
         X, Y = (random_rows(rng, 300, 500, 0.2, np.float64) * scale for _ in "xy")
         rows_x, rows_y = as_rows(X, Y, sides)
         found = fill_matrix(rows_x, rows_y, np.empty((300, 300)), kernel="sqeuclidean")
-        right = distances_of(X, Y)
+        right = squared_of(X, Y)
         worst = max(worst, float((np.abs(found - right) / found).max()))
     assert 0 < worst <= share_of_error(rows_x, rows_y)
 
@@ -230,7 +220,7 @@ def test_what_is_called(sides):
     ):
         for one, two in zip(found, other, strict=True):
             np.testing.assert_array_equal(one, two)
-    distances, within = distances_of(X, Y), largest_within(2.0)
+    distances, within = squared_of(X, Y), largest_within(2.0)
     for sort in (False, True):
         found = radius(rows_x, rows_y, 2.0, sort=sort)
         check_within(found, rows_x, rows_y, distances, within, sort)
@@ -242,7 +232,7 @@ def test_only_pairs_near_the_radius_are_measured():
     rng = np.random.RandomState(3)
     X = random_rows(rng, 40, 900, 0.05, np.float64)
     rows = Rows(sp.csr_array(X))
-    distances = distances_of(X, X)
+    distances = squared_of(X, X)
     values = fill_matrix(rows, rows, np.empty((40, 40)), kernel="sqeuclidean")
     assert (values != distances).any()
     within = float(np.sort(distances[values != distances])[-5])
@@ -259,7 +249,7 @@ def test_unsorted_and_repeated_entries(index):
     columns = rng.randint(0, 30, stored).astype(index)
     X = sp.csr_array((rng.standard_normal(stored), columns, offsets), shape=(50, 30))
     assert X.indices.dtype == index
-    distances = distances_of(X.toarray(), X.toarray())
+    distances = squared_of(X.toarray(), X.toarray())
     rows = Rows(X)
     check_nearest(argkmin_entries(rows, rows, 9), distances, 9)
     within = largest_within(2.0)

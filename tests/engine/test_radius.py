@@ -5,29 +5,21 @@ import math
 import hostile
 import numpy as np
 import pytest
-import reference
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
+from neighbor_cases import (
+    NEARLY_TIED,
+    SCORES,
+    far_clusters,
+    hostile_pairs,
+    pair,
+    plan_for,
+    squared_of,
+)
 
 from tilewise.engine import Rows, radius, radius_count
 from tilewise.engine.neighbors import largest_within
-from tilewise.plan import plan_neighbors
-
-SCORES = ("float32", "float64")
-
-
-def plan_for(rows_x, rows_y, isa=None, **changes):
-    machine = None if isa is None else hostile.machine_with(isa)
-    return plan_neighbors(
-        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.dtype, k=0, machine=machine,
-        **{"n_threads": 1, **changes},
-    )  # fmt: skip
-
-
-def distances_of(X, Y):
-    with np.errstate(all="ignore"):
-        return reference.canonical(X.astype(np.float64), Y.astype(np.float64))
 
 
 def wanted(squared, limit):
@@ -45,25 +37,19 @@ def compare(found, expected, what):
 
 
 def check(X, Y, limit, squared=None, isas=hostile.ISAS, scores=SCORES, **changes):
-    expected = wanted(distances_of(X, Y) if squared is None else squared, limit)
+    expected = wanted(squared_of(X, Y) if squared is None else squared, limit)
     rows_x, rows_y = Rows(X), Rows(Y)
     for isa in isas:
         for score in scores:
-            plan = plan_for(rows_x, rows_y, isa, score_dtype=score, **changes)
+            plan = plan_for(rows_x, rows_y, 0, isa, score_dtype=score, **changes)
             found = radius(rows_x, rows_y, limit, plan=plan)
             compare(found, expected, f"{isa} {score} radius={limit} {changes}")
 
 
 @pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)
 def test_hostile_data(name, dtype):
-    seed = hostile.CASES.index((name, dtype))
-    rng = np.random.RandomState(seed)
-    shapes = list(hostile.shapes(seed, 100_000))
-    for number, (n, d, m) in enumerate(shapes[seed % 4 :: 4]):
-        X, Y = hostile.make(name, rng, n, d, m, dtype)
-        with np.errstate(over="ignore"):
-            Y = Y.astype(dtype)
-        squared = distances_of(X, Y)
+    for number, rng, X, Y in hostile_pairs(name, dtype, 100_000, every=4):
+        squared = squared_of(X, Y)
         limits = {0.0, math.inf}
         if squared.size:
             # Exactly equal to a distance.
@@ -78,10 +64,9 @@ def test_hostile_data(name, dtype):
 def test_threads_chunks_and_blocks(threads, chunk_rows, block_rows):
     rng = np.random.RandomState(threads)
     sizes = {"n_threads": threads, "chunk_rows": chunk_rows, "block_rows": block_rows}
-    for name, d in (("midpoints", 5), ("grid", 30), ("midpoints_far", 130)):
-        X, Y = hostile.make(name, rng, 90, d, 300, np.float32)
-        Y = Y.astype(np.float32)
-        limit = float(np.sqrt(np.median(distances_of(X, Y))))
+    for name, d in NEARLY_TIED:
+        X, Y = pair(name, rng, 90, d, 300, np.float32)
+        limit = float(np.sqrt(np.median(squared_of(X, Y))))
         check(X, Y, limit, isas=hostile.ISAS[-1:], **sizes)
         check(X, Y, limit, isas=hostile.ISAS[-1:], direct=True, **sizes)
 
@@ -92,16 +77,16 @@ def test_short_x_keeps_the_order_of_rows(n, direct):
     rng = np.random.RandomState(n)
     Y = rng.randint(0, 3, (9000, 6)).astype(np.float32)
     X = rng.randint(0, 3, (n, 6)).astype(np.float32)
-    plan = plan_for(Rows(X), Rows(Y), n_threads=8, block_rows=4096, direct=direct)
+    plan = plan_for(Rows(X), Rows(Y), 0, n_threads=8, block_rows=4096, direct=direct)
     assert plan.splits > 1
-    compare(radius(Rows(X), Rows(Y), 2.0, plan=plan), wanted(distances_of(X, Y), 2.0), plan)
+    compare(radius(Rows(X), Rows(Y), 2.0, plan=plan), wanted(squared_of(X, Y), 2.0), plan)
 
 
 def test_sorted_by_distance_then_index():
     rng = np.random.RandomState(0)
     X, Y = rng.randint(0, 3, (2, 200, 4)).astype(np.float32)
     offsets, distances, indices = radius(Rows(X), Rows(Y), 2.0, sort=True)
-    squared = distances_of(X, Y)
+    squared = squared_of(X, Y)
     for i in range(200):
         own = slice(offsets[i], offsets[i + 1])
         order = np.argsort(squared[i], kind="stable")
@@ -113,9 +98,8 @@ def test_sorted_by_distance_then_index():
 
 def test_far_clusters_that_scores_cannot_tell_apart():
     rng = np.random.RandomState(0)
-    centers = np.array([[-1e6] * 20, [1e6] * 20])
-    Y = (centers[rng.randint(2, size=1000)] + rng.standard_normal((1000, 20))).astype(np.float32)
-    squared = distances_of(Y[:100], Y)
+    Y = far_clusters(rng, 1000)
+    squared = squared_of(Y[:100], Y)
     limit = float(np.sqrt(np.quantile(squared, 0.25)))
     check(Y[:100], Y, limit, squared)
     check(Y[:100], Y, limit, squared, block_rows=200, chunk_rows=50, n_threads=2)
@@ -125,7 +109,7 @@ def test_far_clusters_that_scores_cannot_tell_apart():
 def test_sparse_strided_and_mixed(dtype):
     rng = np.random.RandomState(0)
     X, Y = rng.randint(0, 3, (2, 80, 19)).astype(dtype)
-    expected = wanted(distances_of(X, Y), 4.0)
+    expected = wanted(squared_of(X, Y), 4.0)
     for other in (sp.csr_array(X), np.asfortranarray(X), X[::-1].copy()[::-1]):
         compare(radius(Rows(other), Rows(Y), 4.0), expected, type(other))
         compare(radius(Rows(X), Rows(Y), 4.0), expected, "plain")
@@ -158,7 +142,7 @@ def test_values_that_are_not_finite(value, dtype, direct, side):
     both[side][57, 3] = value
     rows = [Rows(values) for values in both]
     with pytest.raises(ValueError, match="row 57, column 3"):
-        radius(*rows, 2.0, plan=plan_for(*rows, direct=direct))
+        radius(*rows, 2.0, plan=plan_for(*rows, 0, direct=direct))
 
 
 @given(st.floats(min_value=0.0, allow_nan=False))
