@@ -96,7 +96,9 @@ def lloyd(
         if on_iteration_begin is not None:
             on_iteration_begin(i)
         changed = run.run(centers)
-        centers, moved = run.average() or _fill_empty(run, centers, weights, shift)
+        # Centres that nobody else has seen make room for the next ones.
+        spare = centers if i > 0 and on_iteration is None else None
+        centers, moved = run.average(spare) or _fill_empty(run, weights, shift)
         if verbose:
             value = inertia(rows, centers, run.labels, weights, plan)
             print(f"Iteration {i}, inertia {value}.")
@@ -137,8 +139,9 @@ def _may_keep_sums(stats, weights) -> bool:
     return bool(np.all((reach <= _INCREMENTAL_RATIO * spread) | (spread <= 1e-12 * reach)))
 
 
-def _fill_empty(run: Pass, centers, weights, shift) -> tuple[np.ndarray, float]:
+def _fill_empty(run: Pass, weights, shift) -> tuple[np.ndarray, float]:
     """Means of the clusters, where some are empty: those move as scikit-learn moves them."""
+    centers = run.assigned_centers
     sums, weight_sums = run.sums.copy(), run.weight_sums.copy()
     empty = np.flatnonzero(weight_sums == 0.0)
     if empty.size:

@@ -117,9 +117,12 @@ class Pass:
         finally:
             self._update = updating
 
-    def average(self) -> tuple[np.ndarray, float] | None:
-        """Means of the clusters and the sum of their squared shifts; None if one is empty."""
-        centers = np.empty_like(self._centers)
+    def average(self, out=None) -> tuple[np.ndarray, float] | None:
+        """Means of the clusters and the sum of their squared shifts; None if one is empty.
+
+        out (k, d), float64, receives the means, if it is given; never the centres of the last pass.
+        """
+        centers = np.empty_like(self._centers) if out is None else out
         moved = _centers.average_centers(
             self._sums, self.weight_sums, self._shift, self._centers, centers
         )
@@ -163,7 +166,10 @@ class Pass:
             empty = self.members == 0
             self._sums[empty] = 0.0
             self.weight_sums[empty] = 0.0
-        self._centers = centers.copy()
+        if self._centers is None:
+            self._centers = centers.copy()
+        else:
+            np.copyto(self._centers, centers)
         limit = _RESCAN_LIMIT[self.plan.layout] * max(self.scored, 1000)
         if self._score_dtype == "float32" and self.rescanned > limit:
             self._score_dtype = "float64"
