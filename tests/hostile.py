@@ -15,11 +15,21 @@ ENGINES = ("fused", "blas")
 SCORES = ("float32", "float64")
 #: Every combination that must agree.
 WAYS = list(itertools.product(ISAS, ENGINES, SCORES))
+#: ... and scores made of parts of bfloat16: multiplied by AMX where there is AMX, else emulated.
+#: Emulations differ in the width of a vector alone.
+SPLITS = [(isa, 6 if isa == "avx2" else 3) for isa in ISAS] + [("amx", 6)] * ("amx" in ISAS)
 
 # Around every edge: one, the lanes of every vector, the tiles, the blocks of the depth.
 DEPTHS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 25, 33, 64, 65, 96, 97, 130, 200, 800)
 CLUSTERS = (1, 2, 15, 16, 17, 31, 32, 33, 100, 300)
 LENGTHS = (0, 1, 2, 11, 12, 13, 63, 64, 65, 383, 384, 385, 1000)
+
+
+def scored_ways(isas, scores):
+    """Yield (instruction set, type of the scores, products of parts) of these that must agree."""
+    yield from ((isa, score, 0) for isa in isas for score in scores)
+    if "float32" in scores:
+        yield from ((isa, "float32", products) for isa, products in SPLITS if isa in isas)
 
 
 def machine_with(isa):
@@ -28,8 +38,8 @@ def machine_with(isa):
 
 
 def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, chunk_size="auto",
-             density=None):  # fmt: skip
-    return plan(
+             density=None, products=None):  # fmt: skip
+    made = plan(
         rows.n_rows,
         rows.n_features,
         k,
@@ -41,7 +51,12 @@ def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, ch
         direct=rows.is_direct,
         score_dtype=score_dtype,
         density=density,
+        products=products,
     )
+    if products and made.layout != "centres-in-lanes":
+        # Short rows have a layout of their own, but nothing forbids this one.
+        made = dataclasses.replace(made, layout="centres-in-lanes", products=products)
+    return made
 
 
 def plans(X, k, **changes):
@@ -49,6 +64,9 @@ def plans(X, k, **changes):
     rows = Rows(X)
     for isa, engine, score in WAYS:
         yield f"{isa}-{engine}-{score}", rows, plan_for(rows, k, isa, engine, score, **changes)
+    for isa, products in SPLITS:
+        split = plan_for(rows, k, isa, products=products, **changes)
+        yield f"{isa}-split-{products}", rows, split
     for isa, score in itertools.product(ISAS, SCORES) if rows.is_sparse else ():
         # As if hardly anything were stored, so that the entries are scored one by one.
         sparse = plan_for(rows, k, isa, "fused", score, density=0.0, **changes)

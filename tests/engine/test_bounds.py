@@ -29,7 +29,9 @@ CASES = [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes]
 @pytest.mark.parametrize(("dtype", "size"), CASES)
 def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
     scored = total = 0
-    for seed, (isa, name, score) in enumerate(hostile.WAYS):
+    ways = [(*way, None) for way in hostile.WAYS]
+    ways += [(isa, "fused", "float32", products) for isa, products in hostile.SPLITS]
+    for seed, (isa, name, score, products) in enumerate(ways):
         rng = np.random.RandomState(seed)
         n, d = int(rng.randint(1, 5000)), int(rng.choice([1, 2, 3, 8, 24, 25, 40, 97, 130]))
         k = int(rng.choice([1, 2, 3, 16, 33, 64, 100]))
@@ -38,7 +40,7 @@ def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
         X = (X * size).astype(dtype)
         rows = Rows(X)
         weights = rng.uniform(0, 3, n) * (rng.uniform(size=n) < 0.9) if weighted else None
-        plan = hostile.plan_for(rows, k, isa, name, score, n_threads=1 + seed % 3)
+        plan = hostile.plan_for(rows, k, isa, name, score, n_threads=1 + seed % 3, products=products)
         shift = X.mean(axis=0, dtype=np.float64)
         common = {"update": True, "weights": weights, "shift": shift}
         skipping = Pass(rows, k, plan, bounds=True, **common)

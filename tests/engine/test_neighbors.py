@@ -38,12 +38,10 @@ def compare(found, expected, what):
 def check(X, Y, k, isas=hostile.ISAS, scores=SCORES, **changes):
     expected = wanted(X, Y, k)
     rows_x, rows_y = Rows(X), Rows(Y)
-    for isa in isas:
-        for score in scores:
-            plan = plan_for(rows_x, rows_y, k, isa, score_dtype=score, **changes)
-            compare(
-                argkmin(rows_x, rows_y, k, plan=plan), expected, f"{isa} {score} k={k} {changes}"
-            )
+    for isa, score, products in hostile.scored_ways(isas, scores):
+        plan = plan_for(rows_x, rows_y, k, isa, score_dtype=score, products=products, **changes)
+        found = argkmin(rows_x, rows_y, k, plan=plan)
+        compare(found, expected, f"{isa} {score} {products} k={k} {changes}")
 
 
 @pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)

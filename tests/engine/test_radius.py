@@ -39,11 +39,10 @@ def compare(found, expected, what):
 def check(X, Y, limit, squared=None, isas=hostile.ISAS, scores=SCORES, **changes):
     expected = wanted(squared_of(X, Y) if squared is None else squared, limit)
     rows_x, rows_y = Rows(X), Rows(Y)
-    for isa in isas:
-        for score in scores:
-            plan = plan_for(rows_x, rows_y, 0, isa, score_dtype=score, **changes)
-            found = radius(rows_x, rows_y, limit, plan=plan)
-            compare(found, expected, f"{isa} {score} radius={limit} {changes}")
+    for isa, score, products in hostile.scored_ways(isas, scores):
+        plan = plan_for(rows_x, rows_y, 0, isa, score_dtype=score, products=products, **changes)
+        found = radius(rows_x, rows_y, limit, plan=plan)
+        compare(found, expected, f"{isa} {score} {products} radius={limit} {changes}")
 
 
 @pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)

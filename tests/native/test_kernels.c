@@ -7,6 +7,7 @@
 #include "tw_cpu.h"
 #include "tw_kernels.h"
 #include "tw_pair.h"
+#include "tw_split.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -112,6 +113,8 @@ enum { N_DEPTHS = sizeof DEPTHS / sizeof *DEPTHS };
 #undef W
 #undef N
 
+#include "check_split.h"
+
 /* Bounds never become too good, and a row that is left out is settled. */
 static void check_open_rows(const tw_tile_kernels *t) {
     enum { COUNT = 700, FIRST = 5, K = 9 };
@@ -195,7 +198,7 @@ static void check_plausible(const tw_tile_kernels *t) {
 #include "check_pair.h"
 
 static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact_kernels *e,
-                      const tw_pair_kernels *p) {
+                      const tw_pair_kernels *p, const tw_split_kernels *s) {
     const int before = failures, checks_before = checks;
     current = name;
     check_exact_f4(e);
@@ -209,22 +212,29 @@ static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact
     check_open_rows(t);
     check_plausible(t);
     check_pair(p);
+    check_split(t, s);
     CHECK(isfinite(t->multiply_adds_f4(1000)) && isfinite(t->multiply_adds_f8(1000)), "probe");
     printf("%-8s %9d checks, %d failed\n", name, checks - checks_before, failures - before);
 }
 
 #define TABLES(ISA) extern const tw_tile_kernels tw_tile_##ISA; extern const tw_exact_kernels tw_exact_##ISA; \
-                    extern const tw_pair_kernels tw_pair_##ISA;
-#define RUN(ISA) check_all(#ISA, &tw_tile_##ISA, &tw_exact_##ISA, &tw_pair_##ISA)
+                    extern const tw_pair_kernels tw_pair_##ISA; extern const tw_split_kernels tw_split_##ISA;
+#define RUN(ISA) check_all(#ISA, &tw_tile_##ISA, &tw_exact_##ISA, &tw_pair_##ISA, &tw_split_##ISA)
 
 #if defined(__x86_64__) || defined(__i386__)
 TABLES(sse2)
 TABLES(avx2)
 TABLES(avx512)
+#ifdef TW_HAS_AMX
+extern const tw_split_kernels tw_split_amx;
+#endif
 int main(void) {
     RUN(sse2);
     if (tw_cpu_level() >= 1) RUN(avx2);
     if (tw_cpu_level() >= 2) RUN(avx512);
+#ifdef TW_HAS_AMX
+    if (tw_cpu_level() >= 3) check_all("amx", &tw_tile_avx512, &tw_exact_avx512, &tw_pair_avx512, &tw_split_amx);
+#endif
 #elif defined(__aarch64__)
 TABLES(neon)
 int main(void) {

@@ -236,7 +236,7 @@ class _Search:
             self.rows_x, self.rows_y, k=self.k, isa=p.isa, score_dtype=p.score_dtype,
             direct=p.direct, chunk_rows=p.chunk_rows, group_rows=p.group_rows,
             block_rows=p.block_rows, splits=p.splits, panels_per_block=p.panels_per_block,
-            depth_block=p.depth_block, n_threads=p.n_threads,
+            depth_block=p.depth_block, n_threads=p.n_threads, products=p.products,
         )  # fmt: skip
         if not self.kernel.place(self._origin):
             raise_nonfinite(self.rows_y)
@@ -246,7 +246,7 @@ class _Search:
         p = self.plan
         found = plan_neighbors(
             p.n_x, p.n_y, p.n_features, p.dtype, k=p.k, n_threads=p.n_threads,
-            **{"score_dtype": p.score_dtype, **changes},
+            **{"score_dtype": p.score_dtype, "products": 0, **changes},
         )  # fmt: skip
         # The group that is under way must fit.
         rows = p.block_rows if p.splits > 1 else -(-p.block_rows // _SLOWER)
@@ -278,7 +278,9 @@ class _Search:
             start += rows
             block += 1
             if not fine:
-                self._again(score_dtype="float64")
+                if not self.kernel.widened:
+                    # Plain scores first, then those of float64.
+                    self._again(score_dtype="float32" if self.plan.products else "float64")
                 self.kernel.begin(first, count)
                 if tally is not None:
                     tally[...] = 0

@@ -21,6 +21,10 @@ __all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_dist
 # lie in the lanes there is only the canonical distance, which costs about ten.
 _RESCAN_LIMIT = {"centres-in-lanes": 0.4, "blas": 0.4, "rows-in-lanes": 0.1, "csr": 0.1}
 
+# What a row costs that a few canonical distances decide, in scores of float32: three of sixteen
+# each. The second look at a row takes as many as there are centres, twice.
+_OPEN_COST = 24
+
 # Stored entries that are added to sums between two looks for Ctrl-C: about a quarter of a second.
 _UNINTERRUPTED_ENTRIES = 2**26
 
@@ -78,6 +82,7 @@ class Pass:
         self._incremental = incremental
         self._shift = np.zeros(d) if shift is None else shift
         self._score_dtype = plan.score_dtype
+        self._products = plan.products
         # Sums over stored entries: a pass of their own, in row order whatever the shards.
         self._by_columns = update and rows.is_sparse
         if self._by_columns:
@@ -101,7 +106,7 @@ class Pass:
             chunk_rows=p.chunk_rows, shard_rows=p.shard_rows, panels_per_block=p.panels_per_block,
             depth_block=p.depth_block, n_threads=p.n_threads, slots=p.slots,
             update=self._update and not self._by_columns,
-            panel_columns=p.panel_columns,
+            panel_columns=p.panel_columns, products=self._products,
         )  # fmt: skip
 
     @property
@@ -171,7 +176,11 @@ class Pass:
         else:
             np.copyto(self._centers, centers)
         limit = _RESCAN_LIMIT[self.plan.layout] * max(self.scored, 1000)
-        if self._score_dtype == "float32" and self.rescanned > limit:
+        if self._products:
+            if self.rescanned + self.undecided * _OPEN_COST / self._k > limit / 2:
+                self._products = 0
+                self._kernel = self._make_kernel()
+        elif self._score_dtype == "float32" and self.rescanned > limit:
             self._score_dtype = "float64"
             self._kernel = self._make_kernel()
         return self.changed

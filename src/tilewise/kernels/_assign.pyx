@@ -8,12 +8,16 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 from tilewise.kernels._centers cimport place_centers
-from tilewise.kernels._decide cimport measure_own, settle
+from tilewise.kernels._decide cimport AGAIN, measure_own, settle
 from tilewise.kernels._dispatch cimport (
+    TW_SPLIT_ROWS,
+    TW_SPLIT_STEP,
     enter_loop,
     exact_kernels,
     leave_loop,
+    split_kernels,
     tile_kernels,
+    tw_split_parts,
     usable_threads,
 )
 from tilewise.kernels._pass cimport (
@@ -34,6 +38,11 @@ cdef enum:
     # Stored values that a chunk of CSR rows may have, unless one row has more: with their
     # columns half a MiB or so, a quarter of a common L2.
     ENTRIES = 65536
+    # Features per running score in the second look at rows that were split: as many as keep its
+    # own error small.
+    LOOK_BLOCK = 64
+    # Beyond, squared norms of the parts would err too much.
+    MOST_SPLIT = 1048576
 
 LAYOUTS = {
     "centres-in-lanes": CENTRES_IN_LANES,
@@ -68,8 +77,15 @@ cdef offsets_t _offsets(const assign_pass* p) noexcept nogil:
         o.wide = _take(&total, p.longest * 8)
     else:
         o.staging = _take(&total, 0 if p.rows.direct else rows * p.ldc * data_item)
-        o.packed = _take(&total, rows * segments * item)
+        o.packed = _take(&total, 0 if p.products else rows * segments * item)
         o.columns = o.starts = o.wide = total
+    o.seconds = o.rests = o.drops = o.again = total
+    if p.products:
+        o.packed = _take(&total, rows * p.steps * TW_SPLIT_STEP * tw_split_parts(p.products) * 2)
+        o.seconds = _take(&total, rows * item)
+        o.rests = _take(&total, rows * item)
+        o.drops = _take(&total, rows * item)
+        o.again = _take(&total, (AGAIN + p.tile.tile_rows) * segments * item)
     o.norms = _take(&total, rows * item)
     o.band = _take(&total, rows * item)
     o.best = _take(&total, rows * state)
@@ -82,6 +98,9 @@ cdef offsets_t _offsets(const assign_pass* p) noexcept nogil:
     o.lower = _take(&total, rows * 4)
     if p.layout == BLAS or p.layout == CSR:
         o.scratch = _take(&total, rows * p.ld_scores * item)
+    elif p.products:
+        o.scratch = _take(&total, <ptrdiff_t>TW_SPLIT_ROWS * p.panels_per_block * p.panel_vectors
+                          * p.tile.vector_bytes)
     elif p.layout == CENTRES_IN_LANES and p.depth > p.depth_block:
         o.scratch = _take(&total, <ptrdiff_t>p.panels_per_block * p.tile.tile_rows
                           * p.panel_vectors * p.tile.vector_bytes)
@@ -225,6 +244,9 @@ cdef class Assignment:
         Whether sums are wanted at all; "csr" leaves them to `_csr.sum_rows`.
     panel_columns : int
         "csr": centres side by side, rounded to one, two or four vectors.
+    products : {0, 3, 6}
+        "centres-in-lanes": products of parts of bfloat16 that make a score, 0 for plain scores.
+        Scores of float64 are plain. depth_block then counts features of these products.
     """
 
     cdef assign_pass p
@@ -237,7 +259,7 @@ cdef class Assignment:
 
     def __init__(self, Rows rows, int n_clusters, *, str isa, str layout, score_dtype,
                  int chunk_rows, int64_t shard_rows, int panels_per_block, int depth_block,
-                 int n_threads, int64_t slots, bint update, int panel_columns=0):
+                 int n_threads, int64_t slots, bint update, int panel_columns=0, int products=0):
         cdef assign_pass* p = &self.p
         cdef int width
         self.rows = rows
@@ -248,7 +270,10 @@ cdef class Assignment:
         p.exact = exact_kernels(isa)
         p.depth = rows.c.depth
         p.n_clusters = n_clusters
+        p.split = split_kernels(isa)
         p.layout = LAYOUTS[layout]
+        if products not in (0, 3, 6) or (products and (p.layout != CENTRES_IN_LANES or p.depth > MOST_SPLIT)):
+            raise ValueError(f"products={products} with layout {layout!r} and {p.depth} features")
         if p.layout == CSR:
             if not rows.is_sparse:
                 raise ValueError("layout 'csr' is for CSR rows")
@@ -258,7 +283,8 @@ cdef class Assignment:
         p.chunk_rows = chunk_rows
         p.shard_rows = shard_rows
         p.ldc = (p.depth + 7) // 8 * 8
-        p.panel_vectors = 1 if n_clusters <= p.lanes else p.tile.panel_vectors
+        p.products = 0 if p.score_double or p.depth == 0 else products
+        p.panel_vectors = 1 if n_clusters <= p.lanes and not p.products else p.tile.panel_vectors
         if p.layout == CSR:
             p.panel_vectors = 4 if panel_columns > 2 * p.lanes else 2 if panel_columns > p.lanes else 1
             p.entries = max(1, rows.longest, min(ENTRIES, rows.stored))
@@ -266,6 +292,11 @@ cdef class Assignment:
         p.n_panels = (n_clusters + width - 1) // width
         p.panels_per_block = min(panels_per_block, p.n_panels)
         p.depth_block = max(p.lanes, (depth_block + p.lanes - 1) // p.lanes * p.lanes)
+        if p.products:
+            p.steps = (p.depth + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP
+            p.step_block = max(1, depth_block // TW_SPLIT_STEP)
+            p.depth_block = LOOK_BLOCK
+            p.split_step = (2 + <ptrdiff_t>p.steps * TW_SPLIT_STEP * tw_split_parts(p.products)) * width
         p.ld_scores = p.n_panels * width if p.layout == CSR else n_clusters
         p.longest = rows.longest
         self.o = _offsets(p)
@@ -277,6 +308,9 @@ cdef class Assignment:
             p.row_major = self._make("row_major", item * n_clusters * p.depth)
         else:
             p.packed = self._make("packed", item * p.n_panels * (p.depth + (p.layout != CSR)) * width)
+        if p.products:
+            p.split_panels = self._make("split panels", 2 * p.n_panels * p.split_step)
+            p.shares = <double*>self._make("shares", 16 * p.n_panels)
         if p.layout == CSR:
             # Initial centres are rows: as sparse as they.
             p.listed_entries = p.depth // 8

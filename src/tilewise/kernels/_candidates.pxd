@@ -1,7 +1,7 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from tilewise.kernels._dispatch cimport tw_exact_kernels, tw_near, tw_tile_kernels
+from tilewise.kernels._dispatch cimport tw_exact_kernels, tw_near, tw_split_kernels, tw_tile_kernels
 from tilewise.kernels._rows cimport tw_rows
 
 cdef enum:
@@ -15,6 +15,7 @@ cdef struct near_pass:
     const tw_rows* y
     const tw_tile_kernels* tile
     const tw_exact_kernels* exact
+    const tw_split_kernels* split
     int depth
     ptrdiff_t step          # numbers from one staged row to the next
     int direct              # no scores: canonical distances alone
@@ -24,6 +25,14 @@ cdef struct near_pass:
     int width               # columns of a panel
     int panels_per_block
     int depth_block
+    int tile_rows           # rows of a tile, or of a group of split rows
+    int products            # of parts of bfloat16 per column, 3 or 6; 0: plain scores
+    int steps               # split: columns, in steps of TW_SPLIT_STEP
+    int step_block
+    ptrdiff_t split_step    # numbers of bfloat16 per panel
+    double* shares          # (2, panels) what the rows of Y leave out, as shares of their norms
+    double second_share     # bounds of these; negative: not known yet
+    double rest_share
     void* origin            # (depth) in the wider of data and scores
     double scale
     void* panels
@@ -45,6 +54,7 @@ cdef struct near_pass:
     ptrdiff_t norms_at
     ptrdiff_t counts_at
     ptrdiff_t triggers_at
+    ptrdiff_t drops_at
     # workspace of a thread
     char* workspace
     ptrdiff_t workspace_bytes
@@ -53,6 +63,8 @@ cdef struct near_pass:
     ptrdiff_t y_staging_at
     ptrdiff_t packed_at
     ptrdiff_t scratch_at
+    ptrdiff_t squares_at    # split: (2, chunk_rows) squared norms of what rows leave out
+    ptrdiff_t plain_at      # split: a panel before it is split
     ptrdiff_t found_at      # float64 (2, room of all splits)
     ptrdiff_t ids_at        # int64 (2, room of all splits)
     int64_t found_room
@@ -91,7 +103,7 @@ cdef void settle_tile(const near_pass* p, const tw_near* near, int tile, int cou
 cdef void scan(const near_pass* p, const tw_near* near, const void** pointers, int count, int64_t first,
                int64_t stop, char* ws, int thread) noexcept nogil
 # Scores above `above` are not within the radius; scores up to `below` are.
-cdef void bound_within(const near_pass* p, double norm, double* above, double* below) noexcept nogil
+cdef void bound_within(const near_pass* p, double norm, double drop, double* above, double* below) noexcept nogil
 # Counts or stores the candidates of a row that are within the radius, and forgets them.
 cdef void take_within(const near_pass* p, const tw_near* near, int row, const void* x, int64_t* tally,
                       char* ws, int thread) noexcept nogil

@@ -125,6 +125,7 @@ cdef tw_near slot(const near_pass* p, int64_t chunk, int split) noexcept nogil:
     near.counts = <int32_t*>(slot + p.counts_at)
     near.triggers = <int32_t*>(slot + p.triggers_at)
     near.norms = NULL if p.direct else slot + p.norms_at
+    near.drops = <const float*>(slot + p.drops_at) if p.products else NULL
     return near
 
 
@@ -175,7 +176,7 @@ cdef void _keep_closest(const near_pass* p, const tw_near* near, int row, const 
 cdef void settle_tile(const near_pass* p, const tw_near* near, int tile, int count, const void** pointers,
                       int64_t* tally, char* ws, int thread) noexcept nogil:
     """Make room in the full rows of a tile."""
-    cdef int row = tile * p.tile.tile_rows, stop = row + p.tile.tile_rows
+    cdef int row = tile * p.tile_rows, stop = row + p.tile_rows
     if stop > count:
         stop = count
     while row < stop:
@@ -294,11 +295,11 @@ cdef void _scan_whole(const near_pass* p, const void* x, char* ws, int thread, d
 # ---------------------------------------------------------------- within a radius
 
 
-cdef inline double _error(const near_pass* p, double x, double c) noexcept nogil:
-    return p.near.alpha * (x * c + 0.5 * c * c) + p.near.beta * (x + c) * (x + c) + p.near.eta * (1.0 + x)
+cdef inline double _error(const near_pass* p, double x, double c, double drop) noexcept nogil:
+    return p.near.alpha * (x * c + 0.5 * c * c) + drop * c + p.near.beta * (x + c) * (x + c) + p.near.eta * (1.0 + x)
 
 
-cdef void bound_within(const near_pass* p, double norm, double* above, double* below) noexcept nogil:
+cdef void bound_within(const near_pass* p, double norm, double drop, double* above, double* below) noexcept nogil:
     """Scores above `above` are not within the radius; scores up to `below` are."""
     cdef double unit = 2.0**-53 if p.score_double else 2.0**-24
     cdef double norm_error = 1.01 * p.near.nu + 4.1 * unit
@@ -313,13 +314,13 @@ cdef void bound_within(const near_pass* p, double norm, double* above, double* b
     c = x + reach * (1.0 + 1e-6)
     if c > p.near.largest_norm:
         c = p.near.largest_norm
-    above[0] = 0.5 * (square * (1.0 + 3.0 * p.near.beta) - norm * (1.0 - norm_error)) + _error(p, x, c)
+    above[0] = 0.5 * (square * (1.0 + 3.0 * p.near.beta) - norm * (1.0 - norm_error)) + _error(p, x, c, drop)
     above[0] += slack * (above[0] if above[0] > 0.0 else -above[0])
     # A column with a score up to `below` may be a little longer.
-    c = 1.11 * x + 1.01 * reach + 1e-15
+    c = 1.11 * (x + drop) + 1.01 * reach + 1e-15
     if c > p.near.largest_norm or p.near.alpha > 1e-3:
         c = p.near.largest_norm
-    below[0] = 0.5 * (square * (1.0 - 3.0 * p.near.beta) - norm * (1.0 + norm_error)) - 2.0 * _error(p, x, c)
+    below[0] = 0.5 * (square * (1.0 - 3.0 * p.near.beta) - norm * (1.0 + norm_error)) - 2.0 * _error(p, x, c, drop)
     below[0] -= slack * (below[0] if below[0] > 0.0 else -below[0])
 
 
@@ -342,7 +343,8 @@ cdef void take_within(const near_pass* p, const tw_near* near, int row, const vo
     cdef double above, below = -INFINITY, score
     if not p.fill:
         # Those that the score alone settles need no distance.
-        bound_within(p, (<double*>near.norms)[row] if p.score_double else (<float*>near.norms)[row], &above, &below)
+        bound_within(p, (<double*>near.norms)[row] if p.score_double else (<float*>near.norms)[row],
+                     near.drops[row] if near.drops != NULL else 0.0, &above, &below)
     for i in range(near.counts[row]):
         if not p.fill:
             score = (<double*>near.scores)[at + i] if p.score_double else (<float*>near.scores)[at + i]

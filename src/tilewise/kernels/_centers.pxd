@@ -7,3 +7,7 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
 cdef double choose_scale(double largest, bint wide) noexcept nogil
 cdef double score_error(double additions, double unit) noexcept nogil
 cdef double distance_error(int depth) noexcept nogil
+# The same for numbers that are split into parts.
+cdef double split_slack(int depth) noexcept nogil
+cdef double split_error(int steps, int products, int more) noexcept nogil
+cdef double split_eta(int depth, double largest_norm) noexcept nogil

@@ -5,8 +5,9 @@ import numpy as np
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint16_t
 
+from tilewise.kernels._dispatch cimport tw_split_parts
 from tilewise.kernels._pass cimport BLAS, CENTRES_IN_LANES, CSR, ROWS_IN_LANES, assign_pass, score_t
 
 cdef enum:
@@ -91,6 +92,42 @@ cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, dou
         to[q] = INFINITY
         for l in range(d):
             to[<ptrdiff_t>(1 + l) * width + q] = 0
+    if p.products:
+        _split_panel(p, panel, count, width, <const float*>to, norms)
+
+
+cdef void _split_panel(const assign_pass* p, int panel, int count, int width, const float* packed,
+                       const double* norms) noexcept nogil:
+    """The same panel in parts, and the largest shares of its centres' norms that are left out."""
+    cdef float own[64]
+    cdef float seconds[64]
+    cdef float rests[64]
+    cdef double norm, slack = split_slack(p.depth)
+    cdef int q
+    p.split.pack_panel(packed, p.depth, tw_split_parts(p.products),
+                       <uint16_t*>p.split_panels + panel * p.split_step, own, seconds, rests)
+    p.shares[2 * panel] = p.shares[2 * panel + 1] = 0.0
+    for q in range(count):
+        norm = norms[panel * width + q]
+        if norm > 0.0:
+            p.shares[2 * panel] = max(p.shares[2 * panel], slack * sqrt(seconds[q]) / norm)
+            p.shares[2 * panel + 1] = max(p.shares[2 * panel + 1], slack * sqrt(rests[q]) / norm)
+
+
+cdef double split_slack(int depth) noexcept nogil:
+    """Covers what norms of the parts round, added up in float32 one by one."""
+    return 1.001 + depth * 2.0**-23
+
+
+cdef double split_error(int steps, int products, int more) noexcept nogil:
+    """alpha of products of parts: one addition per instruction, up to 32 within one, and more."""
+    # Magnitudes of the parts add up to up to 1.016 times those of the numbers.
+    return 1.03 * score_error(<double>steps * products + 32.0 + more, 2.0**-24)
+
+
+cdef double split_eta(int depth, double largest_norm) noexcept nogil:
+    """eta where squares of parts underflow, and parts below 2^-126 are taken for zero."""
+    return (depth + 8.0) * 2.0**-72 * max(1.0, largest_norm)
 
 
 cdef double choose_scale(double largest, bint wide) noexcept nogil:
@@ -171,8 +208,16 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
     p.nu = (d + 3.0 if p.layout == ROWS_IN_LANES else (d + p.lanes - 1) // p.lanes + p.lanes + 2.0) * unit
     if p.layout == CSR:
         p.nu = (p.longest + 4.0) * 2.0**-53 + 1.01 * unit
+    p.alpha_again = p.alpha
     p.beta = distance_error(d)
     p.eta = (d + 8.0) * 2.0**-126 * max(1.0, p.largest_norm)
+    if p.products:
+        p.alpha = split_error(p.steps, p.products, 0)
+        p.eta = split_eta(d, p.largest_norm)
+        p.second_share = p.rest_share = 0.0
+        for panel in range(p.n_panels):
+            p.second_share = max(p.second_share, p.shares[2 * panel])
+            p.rest_share = max(p.rest_share, p.shares[2 * panel + 1])
     return 0
 
 

@@ -3,6 +3,10 @@ from libc.stdint cimport int64_t
 from tilewise.kernels._pass cimport assign_pass, offsets_t, shard_report
 
 
+cdef enum:
+    # Rows that share one more walk through the panels.
+    AGAIN = 32
+
 # Measure the distance of n rows to their own centres; keeps those that this leaves open.
 cdef int measure_own(const assign_pass* p, int n, int64_t* ids, const void** pointers) noexcept nogil
 # Renew the bounds of n scored rows and label those that the certificate leaves open.

@@ -24,8 +24,6 @@ cdef enum:
     # Candidates that a row is decided among one by one; with more, all centres are compared,
     # so many per call of the canonical distance.
     BATCH = 64
-    # Rows that share one more walk through the panels.
-    AGAIN = 32
     SQEUCLIDEAN = 1  # of enum tw_sparse_kernel
 
 
@@ -125,24 +123,27 @@ cdef int32_t _decide_among_all(const assign_pass* p, int r, const void* x, doubl
     return label
 
 
-cdef inline double _error(const assign_pass* p, double x, double c) noexcept nogil:
-    return p.alpha * (x * c + 0.5 * c * c) + p.beta * (x + c) * (x + c) + p.eta * (1.0 + x)
+cdef inline double _error(const assign_pass* p, double alpha, double x, double c, double drop) noexcept nogil:
+    return alpha * (x * c + 0.5 * c * c) + drop * c + p.beta * (x + c) * (x + c) + p.eta * (1.0 + x)
 
 
-cdef double _limit(const assign_pass* p, double norm, double low, int32_t leader) noexcept nogil:
-    """Scores above this cannot belong to the closest centre of the row.
+cdef double _limit(const assign_pass* p, double norm, double low, int32_t leader, double drop,
+                   double* again) noexcept nogil:
+    """Scores above this cannot belong to the closest centre of the row; in the second look,
+    scores above `again`.
 
     A centre that beats the leader lies within |x| + distance(x, leader) of the origin, so
     one far-away centre does not widen the band of every row.
     """
     cdef double slack = 1.0 + 1e-3 + p.nu
     cdef double x = sqrt(norm) * slack
-    cdef double own = _error(p, x, p.norms[leader])
+    cdef double own = _error(p, p.alpha, x, p.norms[leader], drop)
     cdef double reach = norm * slack + 2.0 * (low + own)
     cdef double c = x + sqrt(reach if reach > 0.0 else 0.0) * (1.0 + 1e-6)
     if not c < p.largest_norm:
         c = p.largest_norm
-    return low + own + _error(p, x, c)
+    again[0] = low + own + _error(p, p.alpha_again, x, c, 0.0)
+    return low + own + _error(p, p.alpha, x, c, drop)
 
 
 cdef int32_t _closest_of(const assign_pass* p, int r, const void* x, const int32_t* candidates, int count,
@@ -190,12 +191,26 @@ cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, c
     cdef int32_t found[AGAIN * BATCH]
     cdef int counts[AGAIN]
     cdef int i, r
+    cdef const void* pointers[AGAIN]
+    cdef float norms[AGAIN]
     report.rescanned += n
     if p.layout == BLAS or p.layout == CSR:
         _collect_scores(p, n, which, <const score_t*>(ws + o.scratch), limits, found, counts)
     else:
+        if p.products:
+            # Their parts are no use here: packed anew, and scored as plain float32.
+            for i in range(n):
+                pointers[i] = (<const void**>(ws + o.pointers))[which[i]]
+            packed = <const score_t*>(ws + o.again)
+            if p.rows.is_double:
+                p.tile.pack_f8f4(n, p.depth, <const double* const*>pointers, <const double*>p.origin, p.scale,
+                                 <float*>packed, p.lanes, tile * p.lanes, <int>tile, segments * tile * p.lanes, norms)
+            else:
+                p.tile.pack_f4f4(n, p.depth, <const float* const*>pointers, <const float*>p.origin,
+                                 <float>p.scale, <float*>packed, p.lanes, tile * p.lanes, <int>tile,
+                                 segments * tile * p.lanes, norms)
         for i in range(n):
-            r = which[i]
+            r = i if p.products else which[i]
             rows[i] = packed + (r // tile * segments * tile + r % tile) * p.lanes
         if score_t is float:
             p.tile.collect_f4(n, rows, limits, p.depth, p.depth_block, <const float*>p.packed, p.n_panels,
@@ -222,7 +237,8 @@ cdef int32_t _decide(const assign_pass* p, int r, const void* x, char* ws, const
     """
     cdef const void* ordinal = ws + o.ordinal + r * p.tile.vector_bytes
     cdef int32_t found[64]
-    cdef double limit, low = INFINITY
+    cdef double limit, wide = 0.0, low = INFINITY
+    cdef double drop = (<const float*>(ws + o.drops))[r] if p.products else 0.0
     cdef int lane, lead = -1, count = 0
     report.undecided += 1
     if not p.hopeless and norm < 1e30:
@@ -233,11 +249,11 @@ cdef int32_t _decide(const assign_pass* p, int r, const void* x, char* ws, const
     if lead < 0:
         report.rescanned += 1
         return _decide_among_all(p, r, x, gap, ws, o)
-    limit = _limit(p, norm, low, <int32_t>(_ordinal(p, ordinal, lead) * p.lanes + lead))
+    limit = _limit(p, norm, low, <int32_t>(_ordinal(p, ordinal, lead) * p.lanes + lead), drop, &wide)
     for lane in range(p.lanes):
         if not second[lane] > limit:
             # Rounding to the type of the scores must not lower the limit.
-            again[0] = <score_t>(limit + 2.0**-23 * fabs(limit))
+            again[0] = <score_t>(wide + 2.0**-23 * fabs(wide))
             return -1
         if best[lane] <= limit:
             found[count] = <int32_t>(_ordinal(p, ordinal, lane) * p.lanes + lane)
@@ -249,9 +265,10 @@ cdef int32_t _decide_in_lane(const assign_pass* p, int r, const void* x, char* w
                              double norm, double low, double following, int64_t leader, double* gap,
                              shard_report* report) noexcept nogil:
     """The same where a row has one lane of its own."""
+    cdef double wide = 0.0
     report.undecided += 1
     if not p.hopeless and norm < 1e30 and leader >= 0:
-        if following > _limit(p, norm, low, <int32_t>leader):
+        if following > _limit(p, norm, low, <int32_t>leader, 0.0, &wide):
             gap[0] = _canonical(p, x, leader)
             return <int32_t>leader
     report.rescanned += 1

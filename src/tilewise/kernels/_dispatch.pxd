@@ -19,6 +19,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         double nu
         double largest_norm
         double share
+        const float* drops
 
     ctypedef struct tw_tile_kernels:
         int vector_bytes
@@ -202,9 +203,30 @@ cdef extern from "c/tw_pair.h" nogil:
         void (*normalize_f8)(int, int, double*, ptrdiff_t, char*) noexcept nogil
 
 
+cdef extern from "c/tw_split.h" nogil:
+    enum:
+        TW_SPLIT_ROWS
+        TW_SPLIT_STEP
+
+    int tw_split_parts(int products)
+
+    ctypedef struct tw_split_kernels:
+        void (*pack_f4)(int, int, int, const float* const*, const float*, float, uint16_t*, float*, float*,
+                        float*) noexcept nogil
+        void (*pack_f8)(int, int, int, const double* const*, const double*, double, uint16_t*, float*, float*,
+                        float*) noexcept nogil
+        void (*pack_panel)(const float*, int, int, uint16_t*, float*, float*, float*) noexcept nogil
+        void (*drops)(int, const float*, const float*, const float*, float, float, float*) noexcept nogil
+        void (*assign)(const uint16_t*, int, int, int, int, const uint16_t*, int, int, float*, float*, int32_t*,
+                       float*, const void* const*, int) noexcept nogil
+        int (*select)(const uint16_t*, int, int, int, int, int, const uint16_t*, int, int32_t, const tw_near*,
+                      float*) noexcept nogil
+
+
 cdef const tw_tile_kernels* tile_kernels(str isa) except NULL
 cdef const tw_exact_kernels* exact_kernels(str isa) except NULL
 cdef const tw_pair_kernels* pair_kernels(str isa) except NULL
+cdef const tw_split_kernels* split_kernels(str isa) except NULL
 cdef int usable_threads(int wanted) noexcept nogil
 cdef int enter_loop(int wanted) noexcept nogil
 cdef void leave_loop() noexcept nogil

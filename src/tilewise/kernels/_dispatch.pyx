@@ -9,19 +9,30 @@ cdef extern from *:
     """
     #include "c/tw_kernels.h"
     #include "c/tw_pair.h"
+    #include "c/tw_split.h"
     #if defined(__x86_64__) || defined(__i386__)
     #define TW_IS_X86 1
     extern const tw_tile_kernels tw_tile_sse2, tw_tile_avx2, tw_tile_avx512;
     extern const tw_exact_kernels tw_exact_sse2, tw_exact_avx2, tw_exact_avx512;
     extern const tw_pair_kernels tw_pair_sse2, tw_pair_avx2, tw_pair_avx512;
-    static const tw_tile_kernels *const tw_tiles[] = {&tw_tile_sse2, &tw_tile_avx2, &tw_tile_avx512};
-    static const tw_exact_kernels *const tw_exacts[] = {&tw_exact_sse2, &tw_exact_avx2, &tw_exact_avx512};
-    static const tw_pair_kernels *const tw_pairs[] = {&tw_pair_sse2, &tw_pair_avx2, &tw_pair_avx512};
+    extern const tw_split_kernels tw_split_sse2, tw_split_avx2, tw_split_avx512;
+    /* AMX has tiles for products alone; all else is AVX-512. */
+    static const tw_tile_kernels *const tw_tiles[] = {&tw_tile_sse2, &tw_tile_avx2, &tw_tile_avx512, &tw_tile_avx512};
+    static const tw_exact_kernels *const tw_exacts[] = {&tw_exact_sse2, &tw_exact_avx2, &tw_exact_avx512, &tw_exact_avx512};
+    static const tw_pair_kernels *const tw_pairs[] = {&tw_pair_sse2, &tw_pair_avx2, &tw_pair_avx512, &tw_pair_avx512};
+    #ifdef TW_HAS_AMX
+    extern const tw_split_kernels tw_split_amx;
+    #else
+    #define tw_split_amx tw_split_avx512
+    #endif
+    static const tw_split_kernels *const tw_splits[] = {&tw_split_sse2, &tw_split_avx2, &tw_split_avx512, &tw_split_amx};
     #else
     #define TW_IS_X86 0
     extern const tw_tile_kernels TW_JOIN(tw_tile, TW_BASELINE);
     extern const tw_exact_kernels TW_JOIN(tw_exact, TW_BASELINE);
     extern const tw_pair_kernels TW_JOIN(tw_pair, TW_BASELINE);
+    extern const tw_split_kernels TW_JOIN(tw_split, TW_BASELINE);
+    static const tw_split_kernels *const tw_splits[] = {&TW_JOIN(tw_split, TW_BASELINE)};
     static const tw_tile_kernels *const tw_tiles[] = {&TW_JOIN(tw_tile, TW_BASELINE)};
     static const tw_exact_kernels *const tw_exacts[] = {&TW_JOIN(tw_exact, TW_BASELINE)};
     static const tw_pair_kernels *const tw_pairs[] = {&TW_JOIN(tw_pair, TW_BASELINE)};
@@ -42,13 +53,14 @@ cdef extern from *:
     const tw_tile_kernels* const* tw_tiles
     const tw_exact_kernels* const* tw_exacts
     const tw_pair_kernels* const* tw_pairs
+    const tw_split_kernels* const* tw_splits
     const char* TW_BASELINE_NAME "TW_STRING(TW_BASELINE)"
     int TW_IS_X86
     int tw_omp_max_threads() nogil
     int tw_omp_num_procs() nogil
     int tw_has_openmp() nogil
 
-_NAMES = ("sse2", "avx2", "avx512") if TW_IS_X86 else (TW_BASELINE_NAME.decode(),)
+_NAMES = ("sse2", "avx2", "avx512", "amx") if TW_IS_X86 else (TW_BASELINE_NAME.decode(),)
 
 
 def available_isas():
@@ -160,3 +172,7 @@ cdef const tw_exact_kernels* exact_kernels(str isa) except NULL:
 
 cdef const tw_pair_kernels* pair_kernels(str isa) except NULL:
     return tw_pairs[_position(isa)]
+
+
+cdef const tw_split_kernels* split_kernels(str isa) except NULL:
+    return tw_splits[_position(isa)]

@@ -8,7 +8,7 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t
 from libc.string cimport memcpy
 
 from tilewise.kernels._assign import aligned_empty
@@ -31,7 +31,18 @@ from tilewise.kernels._candidates cimport (
     take_within,
 )
 from tilewise.kernels._centers cimport choose_scale, distance_error, score_error
-from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tile_kernels, tw_near
+from tilewise.kernels._dispatch cimport (
+    TW_SPLIT_ROWS,
+    TW_SPLIT_STEP,
+    enter_loop,
+    exact_kernels,
+    leave_loop,
+    split_kernels,
+    tile_kernels,
+    tw_near,
+    tw_split_parts,
+)
+from tilewise.kernels._near_split cimport pack_split_rows, place_split, raise_shares, split_panel
 from tilewise.kernels._pass cimport score_t
 from tilewise.kernels._rows cimport Rows, all_rows, address, tw_fetch_rows
 
@@ -66,7 +77,8 @@ cdef void _pack_panel(const near_pass* p, int64_t panel, char* ws) noexcept nogi
     cdef const void** rows = <const void**>(ws + p.y_pointers_at)
     cdef int64_t first = panel * p.width
     cdef int count = p.width if p.y_count - first > p.width else <int>(p.y_count - first)
-    cdef ptrdiff_t at = panel * (p.depth + 1) * p.width
+    cdef ptrdiff_t at = 0 if p.products else panel * (p.depth + 1) * p.width
+    cdef float* plain = <float*>(ws + p.plain_at) if p.products else <float*>p.panels
     tw_fetch_rows(p.y, NULL, p.y_first + first, count, rows, ws + p.y_staging_at, p.step)
     if p.score_double:
         if p.x.is_double:
@@ -77,10 +89,12 @@ cdef void _pack_panel(const near_pass* p, int64_t panel, char* ws) noexcept nogi
                                    p.scale, <double*>p.panels + at, p.width)
     elif p.x.is_double:
         p.tile.pack_panel_f8f4(count, p.depth, <const double* const*>rows, <const double*>p.origin,
-                               p.scale, <float*>p.panels + at, p.width)
+                               p.scale, plain + at, p.width)
     else:
         p.tile.pack_panel_f4f4(count, p.depth, <const float* const*>rows, <const float*>p.origin,
-                               <float>p.scale, <float*>p.panels + at, p.width)
+                               <float>p.scale, plain + at, p.width)
+    if p.products:
+        split_panel(p, panel, count, plain)
 
 
 cdef void _begin_chunk(const near_pass* p, int64_t chunk) noexcept nogil:
@@ -120,21 +134,28 @@ cdef void _score_chunk(const near_pass* p, int64_t chunk, int split, int thread,
     cdef double above, below
     if last > p.y_first + p.y_count:
         last = p.y_first + p.y_count
-    _pack_rows(p, count, pointers, packed, norms)
-    tiles = (count + p.tile.tile_rows - 1) // p.tile.tile_rows
-    for r in range(tiles * p.tile.tile_rows):
+    if p.products:
+        pack_split_rows(p, count, pointers, packed, &near, ws)
+    else:
+        _pack_rows(p, count, pointers, packed, norms)
+    tiles = (count + p.tile_rows - 1) // p.tile_rows
+    for r in range(tiles * p.tile_rows):
         # Where no bound holds nothing is scored: such a row is compared with all of Y instead.
         if r >= count or not norms[r] < <score_t>1e30:
             limits[r] = <score_t>(-INFINITY)
         elif p.k == 0:
-            bound_within(p, norms[r], &above, &below)
+            bound_within(p, norms[r], near.drops[r] if p.products else 0.0, &above, &below)
             limits[r] = <score_t>above
     while panel < stop:
         panels = p.panels_per_block if stop - panel > p.panels_per_block else <int>(stop - panel)
-        at = <const score_t*>p.panels + panel * (p.depth + 1) * p.width
+        at = <const score_t*>p.panels + (0 if p.products else panel * (p.depth + 1) * p.width)
         tile = 0
         while tile < tiles:
-            if score_t is float:
+            if p.products:
+                tile = p.split.select(<const uint16_t*>packed, tiles, tile, p.steps, p.step_block, p.products,
+                                      <const uint16_t*>p.panels + panel * p.split_step, panels,
+                                      <int32_t>(p.y_first + panel * p.width), &near, <float*>scratch)
+            elif score_t is float:
                 tile = p.tile.select_f4(packed, tiles, tile, p.depth, p.depth_block, at, panels, p.panel_vectors,
                                         <int32_t>(p.y_first + panel * p.width), &near, scratch)
             else:
@@ -227,6 +248,8 @@ cdef class Search:
     splits : int
         Parts of a block that are searched at the same time.
     panels_per_block, depth_block, n_threads : int
+    products : {0, 3, 6}
+        Products of parts of bfloat16 that make a score of float32, 0 for plain scores.
     """
 
     cdef near_pass p
@@ -234,12 +257,13 @@ cdef class Search:
     cdef int threads
     cdef int64_t n_chunks, block_rows, group_rows, packed_first
     cdef bint started
+    cdef readonly bint widened
     cdef dict _keep
     cdef object origin, _tally_kept
 
     def __init__(self, Rows x, Rows y, *, int64_t k, str isa, score_dtype, bint direct, int chunk_rows,
                  int64_t group_rows, int64_t block_rows, int splits, int panels_per_block, int depth_block,
-                 int n_threads):
+                 int n_threads, int products=0):
         all_rows(x)
         all_rows(y)
         cdef near_pass* p = &self.p
@@ -262,12 +286,19 @@ cdef class Search:
         item = 8 if p.score_double or direct else 4
         data_item = 8 if x.c.is_double else 4
         p.lanes = p.tile.vector_bytes // (8 if p.score_double else 4)
-        p.panel_vectors = 1 if m <= p.lanes else p.tile.panel_vectors
+        p.split = split_kernels(isa)
+        if products not in (0, 3, 6) or (products and p.depth > 1048576):
+            raise ValueError(f"products={products} with {p.depth} features")
+        p.products = 0 if direct or p.score_double or p.depth == 0 else products
+        p.tile_rows = TW_SPLIT_ROWS if p.products else p.tile.tile_rows
+        p.steps = (p.depth + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP
+        p.step_block = max(1, depth_block // TW_SPLIT_STEP)
+        p.panel_vectors = 1 if m <= p.lanes and not p.products else p.tile.panel_vectors
         p.width = p.panel_vectors * p.lanes
         p.panels_per_block = max(1, panels_per_block)
         p.depth_block = max(p.lanes, (depth_block + p.lanes - 1) // p.lanes * p.lanes)
         p.splits = max(1, splits)
-        p.chunk_rows = (max(1, chunk_rows) + p.tile.tile_rows - 1) // p.tile.tile_rows * p.tile.tile_rows
+        p.chunk_rows = (max(1, chunk_rows) + p.tile_rows - 1) // p.tile_rows * p.tile_rows
         self.block_rows = (max(1, block_rows) + p.width - 1) // p.width * p.width
         self.n_chunks = (max(1, group_rows) + p.chunk_rows - 1) // p.chunk_rows
         self.group_rows = self.n_chunks * p.chunk_rows
@@ -284,7 +315,8 @@ cdef class Search:
         p.norms_at = _place(p.limits_at, rows * item)
         p.counts_at = _place(p.norms_at, rows * item)
         p.triggers_at = _place(p.counts_at, rows * 4)
-        p.slot_bytes = _place(p.triggers_at, rows * 4)
+        p.drops_at = _place(p.triggers_at, rows * 4)
+        p.slot_bytes = _place(p.drops_at, rows * 4 if p.products else 0)
         p.slots = <char*>self._make("slots", p.slot_bytes * self.n_chunks * p.splits)
         # One thread's workspace begins with the pointers to the rows of its chunk.
         p.found_room = max(stride * p.splits, 2 * room + 2 * BATCH)
@@ -293,13 +325,23 @@ cdef class Search:
         p.y_staging_at = _place(p.y_pointers_at, max(BATCH, p.width) * sizeof(void*))
         p.packed_at = _place(p.y_staging_at, 0 if y.c.direct else max(BATCH, p.width) * p.step * data_item)
         total = (p.depth + p.lanes - 1) // p.lanes * p.lanes * rows * item
+        scratch = p.panels_per_block * p.tile_rows * p.width * item
+        panel = (p.depth + 1) * p.width * item
+        if p.products:
+            total = p.steps * TW_SPLIT_STEP * rows * 2 * tw_split_parts(p.products)
+            p.split_step = (2 + <ptrdiff_t>p.steps * TW_SPLIT_STEP * tw_split_parts(p.products)) * p.width
         p.scratch_at = _place(p.packed_at, 0 if direct else total)
-        p.found_at = _place(p.scratch_at, p.panels_per_block * p.tile.tile_rows * p.width * item)
+        p.squares_at = _place(p.scratch_at, scratch)
+        p.plain_at = _place(p.squares_at, 8 * rows if p.products else 0)
+        p.found_at = _place(p.plain_at, panel if p.products else 0)
         p.ids_at = _place(p.found_at, 2 * p.found_room * 8)
         p.workspace_bytes = _place(p.ids_at, 2 * p.found_room * 8)
         p.workspace = <char*>self._make("workspace", p.workspace_bytes * n_threads)
         if not direct:
-            p.panels = self._make("panels", (self.block_rows * (p.depth + 1)) * item)
+            blocks = self.block_rows // p.width
+            p.panels = self._make("panels", blocks * (2 * p.split_step if p.products else panel))
+            if p.products:
+                p.shares = <double*>self._make("shares", 16 * blocks)
         p.reports = <int64_t*>self._make("reports", 64 * n_threads)
         p.scale = 1.0
         self.packed_first = -1
@@ -365,6 +407,8 @@ cdef class Search:
         # Every coordinate of a column is below one.
         p.near.largest_norm = sqrt(<double>p.depth) * (1.0 + 1e-6)
         p.near.eta = (p.depth + 8.0) * 2.0**-126 * max(1.0, p.near.largest_norm)
+        if p.products:
+            place_split(p)
         return True
 
     def begin(self, int64_t first, int64_t count):
@@ -407,8 +451,9 @@ cdef class Search:
     def block(self, int64_t first, int64_t count, *, int64_t most=2**62):
         """Search rows first .. first + count of Y, at most a block; blocks come in rising order.
 
-        False if some thread needed more than `most` canonical distances and gave up: what the
-        group has found so far is void.
+        False if some thread needed more than `most` canonical distances and gave up, or, where
+        `widened` says so, if the error bound that the group began with was too low: what it has
+        found so far is void.
         """
         cdef near_pass* p = &self.p
         cdef int64_t tasks = (p.x_count + p.chunk_rows - 1) // p.chunk_rows * p.splits, task
@@ -420,12 +465,17 @@ cdef class Search:
             raise ValueError("within() comes first")
         p.y_first, p.y_count = first, count
         before = self.decided
+        self.widened = False
         p.give_up = before + most
         threads = enter_loop(self.threads)
         if not p.direct and self.packed_first != first:
             for panel in prange(panels, nogil=True, schedule="static", num_threads=threads):
                 _pack_panel(p, panel, p.workspace + threadid() * p.workspace_bytes)
             self.packed_first = first
+            if p.products and not raise_shares(p, panels):
+                leave_loop()
+                self.widened = True
+                return False
         if tasks == 1 or threads == 1:
             with nogil:
                 for task in range(tasks):

@@ -1,7 +1,7 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from tilewise.kernels._dispatch cimport tw_exact_kernels, tw_tile_kernels
+from tilewise.kernels._dispatch cimport TW_SPLIT_ROWS, tw_exact_kernels, tw_split_kernels, tw_tile_kernels
 from tilewise.kernels._rows cimport tw_rows
 
 
@@ -11,6 +11,7 @@ cdef struct assign_pass:
     const tw_rows* rows
     const tw_tile_kernels* tile
     const tw_exact_kernels* exact
+    const tw_split_kernels* split
     int depth
     int n_clusters
     int layout              # CENTRES_IN_LANES, ROWS_IN_LANES, BLAS or CSR
@@ -22,11 +23,17 @@ cdef struct assign_pass:
     int n_panels
     int panels_per_block
     int depth_block
+    int products            # of parts of bfloat16 per column, 3 or 6; 0: plain scores
+    int steps               # split: columns, in steps of TW_SPLIT_STEP
+    int step_block          # ... that are multiplied before the running scores rest
     int64_t longest         # CSR: stored values of the longest row
     int entries             # CSR: stored values that fit the workspace
     ptrdiff_t ld_scores     # BLAS, CSR: length of a row of scores in memory
     # centres
     void* packed            # panels or groups, in the type of the scores
+    void* split_panels      # the same, split
+    ptrdiff_t split_step    # numbers of bfloat16 per panel
+    double* shares          # (2, n_panels) shares of the norms that are left out: see drops
     void* row_major         # (k, depth), negated, in the type of the scores
     void* half_norms        # (k) in the type of the scores
     double* centers         # (k, ldc), canonical
@@ -38,8 +45,11 @@ cdef struct assign_pass:
     double* norms           # (k) upper bounds of the scaled norms
     void* origin            # (depth) in the wider of data and scores
     double scale
-    # error bound: E = alpha (|x||c| + |c|^2/2) + beta (|x| + |c|)^2 + eta (1 + |x|)
+    # error bound: E = alpha (|x||c| + |c|^2/2) + drop |c| + beta (|x| + |c|)^2 + eta (1 + |x|)
     double alpha
+    double alpha_again      # alpha of the second look
+    double second_share     # the largest of shares
+    double rest_share
     double beta
     double eta
     double nu               # relative error of a packed row's squared norm
@@ -93,6 +103,10 @@ cdef struct offsets_t:
     ptrdiff_t columns       # CSR: column of each entry
     ptrdiff_t wide          # CSR: values of one row in double
     ptrdiff_t norms
+    ptrdiff_t seconds       # split: squared norms of the second parts
+    ptrdiff_t rests         # ... and of what is left
+    ptrdiff_t drops         # ... and the error of what is left out, per norm of a centre
+    ptrdiff_t again         # split: packed rows of the second look
     ptrdiff_t band
     ptrdiff_t best
     ptrdiff_t second
@@ -115,6 +129,8 @@ ctypedef fused score_t:
 # Rows of the workspace for so many rows of data: whole register tiles.
 cdef inline ptrdiff_t padded_rows(const assign_pass* p, ptrdiff_t count) noexcept nogil:
     cdef ptrdiff_t step = p.tile.tile_rows
-    if p.layout == ROWS_IN_LANES:
+    if p.products:
+        step = TW_SPLIT_ROWS
+    elif p.layout == ROWS_IN_LANES:
         step = p.tile.row_panel_vectors * p.lanes
     return (count + step - 1) // step * step

@@ -2,11 +2,17 @@
 
 from libc.math cimport INFINITY
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
-from tilewise.kernels._dispatch cimport tw_tile_kernels
+from tilewise.kernels._dispatch cimport (
+    TW_SPLIT_ROWS,
+    TW_SPLIT_STEP,
+    tw_split_kernels,
+    tw_split_parts,
+    tw_tile_kernels,
+)
 from tilewise.kernels._pass cimport (
     BLAS,
     CENTRES_IN_LANES,
@@ -121,6 +127,40 @@ cdef void _score(const assign_pass* p, int n, char* ws, const offsets_t* o, scor
         panel += panels
 
 
+cdef void _score_split(const assign_pass* p, int n, char* ws, const offsets_t* o, float* norms,
+                       float* best, float* second, const void* const* ahead) noexcept nogil:
+    """Rows split into parts of bfloat16, and scored by their products."""
+    cdef const tw_split_kernels* k = p.split
+    cdef const void** pointers = <const void**>(ws + o.pointers)
+    cdef uint16_t* packed = <uint16_t*>(ws + o.packed)
+    cdef float* seconds = <float*>(ws + o.seconds)
+    cdef float* rests = <float*>(ws + o.rests)
+    cdef int parts = tw_split_parts(p.products), panel = 0, panels
+    cdef int data_bytes = TW_SPLIT_STEP * (8 if p.rows.is_double else 4)
+    cdef ptrdiff_t i, padded = padded_rows(p, n)
+    if p.rows.is_double:
+        k.pack_f8(n, p.depth, parts, <const double* const*>pointers, <const double*>p.origin, p.scale, packed,
+                  norms, seconds, rests)
+    else:
+        k.pack_f4(n, p.depth, parts, <const float* const*>pointers, <const float*>p.origin, <float>p.scale, packed,
+                  norms, seconds, rests)
+    k.drops(n, norms, seconds, rests, <float>p.second_share, <float>p.rest_share, <float*>(ws + o.drops))
+    for i in range(padded * p.lanes):
+        best[i] = INFINITY
+        second[i] = INFINITY
+    memset(ws + o.ordinal, 255, padded * p.lanes * sizeof(int32_t))
+    # Blocks of panels that stay in L2 while every group of rows of the chunk meets them.
+    while panel < p.n_panels:
+        panels = p.n_panels - panel
+        if panels > p.panels_per_block:
+            panels = p.panels_per_block
+        k.assign(packed, <int>(padded // TW_SPLIT_ROWS), p.steps, p.step_block, p.products,
+                 <const uint16_t*>p.split_panels + panel * p.split_step, panels, panel * p.panel_vectors,
+                 best, second, <int32_t*>(ws + o.ordinal), <float*>(ws + o.scratch),
+                 ahead if panel == 0 else NULL, data_bytes)
+        panel += panels
+
+
 cdef void _score_entries(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* packed,
                          score_t* best, score_t* second) noexcept nogil:
     """The same from the stored entries of CSR rows, centres in the lanes."""
@@ -153,7 +193,10 @@ cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, sc
     cdef int32_t* label = <int32_t*>(ws + o.label)
     cdef score_t* lowest = <score_t*>(ws + o.lowest)
     cdef score_t* following = <score_t*>(ws + o.following)
+    cdef const float* drops = <const float*>(ws + o.drops)
     cdef double c = p.largest_norm
+    cdef score_t per_drop = <score_t>(2.02 * c)
+    cdef int r
     # 2E = fixed + per_norm |x| + per_square |x|^2, a little enlarged
     cdef score_t per_square = <score_t>(2.02 * p.beta * (1.0 + p.nu))
     cdef score_t per_norm = <score_t>(2.02 * (p.alpha * c + 2.0 * p.beta * c + p.eta) * (1.0 + p.nu))
@@ -164,6 +207,9 @@ cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, sc
         k.bands_f4(n, norms, fixed, per_norm, per_square, band)
     else:
         k.bands_f8(n, norms, fixed, per_norm, per_square, band)
+    if p.products:
+        for r in range(n):
+            band[r] += per_drop * drops[r]
     if p.layout == ROWS_IN_LANES:
         if score_t is float:
             k.certify_lanes_f4(n, best, second, <int32_t*>(ws + o.ordinal), band, label)
@@ -196,6 +242,9 @@ cdef void _score_rows(const assign_pass* p, int n, char* ws, const offsets_t* o,
     cdef score_t* second = <score_t*>(ws + o.second)
     if p.layout == CSR:
         _score_entries(p, n, ws, o, packed, best, second)
+    elif p.products:
+        _score_split(p, n, ws, o, <float*>(ws + o.norms), <float*>best, <float*>second,
+                     _next_rows(p, next_row, whole, ws, o))
     else:
         _pack(p, n, <const void**>(ws + o.pointers), packed, <score_t*>(ws + o.norms))
         _score(p, n, ws, o, packed, best, second, _next_rows(p, next_row, whole, ws, o))

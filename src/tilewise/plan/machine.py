@@ -20,7 +20,7 @@ from ._facts import GIB, KIB, MIB, Fact, format_bytes, size_override
 __all__ = ["ISAS", "Fact", "Machine", "detect", "machine"]
 
 #: Instruction sets that kernels are compiled for, widest first.
-ISAS = ("avx512", "avx2", "sse2", "neon", "generic")
+ISAS = ("amx", "avx512", "avx2", "sse2", "neon", "generic")
 
 # The smallest caches of x86-64 and aarch64 application cores of the last ten years; 64-byte
 # lines are the common size. Too small costs a few per cent, too large costs cache misses.
@@ -421,7 +421,7 @@ def _kernel_facts(env: Mapping[str, str], isa: str | None, openmp: bool | None) 
 
         isa = _dispatch.isa() if isa is None else isa
         openmp = _dispatch.has_openmp() if openmp is None else openmp
-    source = "CPUID" if isa in ("avx512", "avx2", "sse2") else "baseline of the build"
+    source = "CPUID" if isa in ("amx", "avx512", "avx2", "sse2") else "baseline of the build"
     if env.get("TILEWISE_ISA", "").strip().lower() == isa:
         source = "TILEWISE_ISA"
     return {"isa": Fact(isa, source), "openmp": Fact(bool(openmp), "build")}

@@ -10,6 +10,7 @@ from tilewise.plan._reasons import Reasoned
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.plan import TILES, _fact, _size
+from tilewise.plan.split import SPLIT_ROWS, split_for
 from tilewise.plan.threads import n_threads as threads_for
 
 __all__ = ["NeighborPlan", "plan_neighbors"]
@@ -39,6 +40,9 @@ _UNINTERRUPTED_DIRECT = 2**29
 # Below this many multiply-adds, about half a millisecond, threads save less than they cost where
 # others use the cores as well (measured: 15 ms instead of 0.5).
 _SERIAL_WORK = 5_000_000
+# Rows of X from which on products of parts repay splitting the rows of Y.
+_SPLIT_ROWS_OF_X = 128
+_SPLIT_PANELS_PER_BLOCK = 4
 # What looking at the score of a pair costs, in multiply-adds.
 _PAIR_WORK = 16
 
@@ -81,6 +85,8 @@ class NeighborPlan(Reasoned):
         Parts of a block of Y that are searched at a time, where X is short.
     panels_per_block, depth_block : int
         Panels, and features, that one walk over the tiles of a chunk takes.
+    products : int
+        Products of parts of bfloat16 per feature that make a score, 0 for plain scores.
     workspace_bytes : int
         Memory beside data and result.
     reasons : dict of str to str
@@ -102,6 +108,7 @@ class NeighborPlan(Reasoned):
     splits: int
     panels_per_block: int
     depth_block: int
+    products: int
     workspace_bytes: int
     reasons: dict[str, str] = field(hash=False, compare=False)
 
@@ -122,6 +129,7 @@ def plan_neighbors(
     machine: Machine | None = None,
     score_dtype: Any = None,
     direct: bool | None = None,
+    products: int | None = None,
 ) -> NeighborPlan:
     """Choose every size of a search for neighbours.
 
@@ -143,6 +151,9 @@ def plan_neighbors(
         Type of the scores; float32 by default.
     direct : bool, optional
         Compare all pairs by the canonical distance alone; by default where X has few rows.
+    products : {0, 3, 6}, optional
+        Products of parts of bfloat16 per feature, 0 for plain scores; by default what pays on
+        this machine.
 
     Returns
     -------
@@ -190,6 +201,16 @@ def plan_neighbors(
         else f"{scores} in vectors of {lanes} ({here.isa.value}, {here.isa.source}); what they "
         "leave open is decided by canonical distances, so results do not depend on them."
     )
+    if direct or scores == "float64" or (products is None and n < _SPLIT_ROWS_OF_X):
+        products = 0
+    split = split_for(here.isa.value, d, m, products)
+    panels_per_block = _PANELS_PER_BLOCK
+    row_bytes = d * item
+    if split.reason:
+        why["products"] = split.reason
+    if split.products:
+        tile_rows, panels_per_block = SPLIT_ROWS, _SPLIT_PANELS_PER_BLOCK
+        row_bytes = split.row_bytes(d)
     threads = available.value
     if n * m * (d + _PAIR_WORK) < _SERIAL_WORK and n_threads is None:
         threads = 1
@@ -197,10 +218,10 @@ def plan_neighbors(
     else:
         why["n_threads"] = f"{threads} ({available.source})."
 
-    width = lanes if m <= lanes else vectors * lanes
+    width = lanes if m <= lanes and not split.products else vectors * lanes
     l2 = here.l2_bytes.value // max(1, here.cpus_per_core.value)
     if chunk_rows is None:
-        rows = 16 if direct else min(_MOST_CHUNK_ROWS, int(l2 * _L2_SHARE) // max(1, d * item))
+        rows = 16 if direct else min(_MOST_CHUNK_ROWS, int(l2 * _L2_SHARE) // max(1, row_bytes))
         # As many chunks as threads share evenly, unless X is too short for it.
         waves = max(1, -(-n // (rows * threads)))
         rows = max(min(rows, -(-n // (waves * threads))), 1 if direct else 4 * tile_rows)
@@ -209,12 +230,12 @@ def plan_neighbors(
     rows = max(1, -(-min(rows, max(n, 1)) // tile_rows)) * tile_rows
     chunks = max(1, -(-n // rows))
     why["chunk_rows"] = (
-        f"{rows} rows of X ({_size(rows * d * item)} of L2, {_fact(here.l2_bytes)}), "
+        f"{rows} rows of X ({_size(rows * row_bytes)} of L2, {_fact(here.l2_bytes)}), "
         f"{chunks} chunk{'s' if chunks > 1 else ''}."
     )
 
     if block_rows is None:
-        block = max(_FEWEST_BLOCK_ROWS, _BLOCK_BYTES // ((d + 1) * item))
+        block = max(_FEWEST_BLOCK_ROWS, _BLOCK_BYTES // (row_bytes + item))
         if direct:
             block = max(2**14, _UNINTERRUPTED_DIRECT * threads // max(1, d * min(n, rows)))
     else:
@@ -222,7 +243,7 @@ def plan_neighbors(
     block = max(1, -(-min(block, max(m, 1)) // width)) * width
     blocks = max(1, -(-m // block))
     why["block_rows"] = f"{block} rows of Y, {blocks} block{'s' if blocks > 1 else ''}" + (
-        "." if direct else f": {_size(block * (d + 1) * item)} packed, for all threads."
+        "." if direct else f": {_size(block * (row_bytes + item))} packed, for all threads."
     )
 
     splits = 1
@@ -236,7 +257,7 @@ def plan_neighbors(
     )
 
     wide = 16 if direct else 2 * item
-    room = min(2 * k + 64, max(m, 1)) + _PANELS_PER_BLOCK * width + lanes + 15
+    room = min(2 * k + 64, max(m, 1)) + panels_per_block * width + lanes + 15
     per_row = splits * room * wide
     group = max(1, _CANDIDATE_BYTES * threads // per_row)
     if blocks > 1:
@@ -253,14 +274,19 @@ def plan_neighbors(
     )
 
     depth_block = _DEPTH_BLOCK if d > _LONG_ROW else max(d, 1)
+    if split.products:
+        depth_block = split.depth_block
     why["depth_block"] = f"{min(depth_block, d)} of {d} features per running score."
-    thread = rows * (-(-d // lanes) * lanes * item + 8) + 32 * max(splits * room, 2 * room)
-    thread += _PANELS_PER_BLOCK * tile_rows * width * item + max(64, width) * (8 + d * data_item)
-    total = threads * thread + group_rows * per_row + (0 if direct else block * (d + 1) * item)
+    packed = row_bytes + 8 if split.products else -(-d // lanes) * lanes * item
+    thread = rows * (packed + 8) + 32 * max(splits * room, 2 * room)
+    if split.products:
+        thread += (d + 1) * width * item
+    thread += panels_per_block * tile_rows * width * item + max(64, width) * (8 + d * data_item)
+    total = threads * thread + group_rows * per_row + (0 if direct else block * (row_bytes + item))
     why["memory"] = f"{_size(total)} beside data and result, {_size(thread)} of it per thread."
     return NeighborPlan(
         n_x=n, n_y=m, n_features=d, k=int(k), dtype=data, score_dtype=scores, isa=here.isa.value,
         direct=bool(direct), n_threads=threads, chunk_rows=rows, group_rows=group_rows,
-        block_rows=block, splits=splits, panels_per_block=_PANELS_PER_BLOCK,
-        depth_block=depth_block, workspace_bytes=total, reasons=why,
+        block_rows=block, splits=splits, panels_per_block=panels_per_block,
+        depth_block=depth_block, products=split.products, workspace_bytes=total, reasons=why,
     )  # fmt: skip

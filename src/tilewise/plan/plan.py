@@ -10,6 +10,7 @@ import numpy as np
 from tilewise.plan._reasons import Reasoned
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
+from tilewise.plan.split import SPLIT_ROWS, split_for
 from tilewise.plan.shards import shard_rows as shard_rows_for
 from tilewise.plan.threads import n_threads as threads_for
 
@@ -20,6 +21,7 @@ ENGINES = ("auto", "fused", "blas")
 # Shapes of the register tile, as the kernels are compiled: bytes of a vector, rows, vectors
 # of centres, vectors of rows and centres per group where rows lie in the lanes.
 TILES = {
+    "amx": (64, 12, 2, 4, 4),
     "avx512": (64, 12, 2, 4, 4),
     "avx2": (32, 6, 2, 2, 4),
     "sse2": (16, 6, 2, 2, 4),
@@ -50,9 +52,10 @@ _LONG_ROW = 96
 # CSR rows with up to this share of stored entries are scored entry by entry (measured: from 60
 # x 20 to 10,000 x 100 both ways take equally long at a share of 0.3 to 0.5).
 SPARSE_DENSITY = 0.3
-# As the kernels have it: entries per running score, and entries per chunk.
+# As the kernels have it: entries per running score, entries per chunk, rows of a second look.
 _ENTRIES_BLOCK = 64
 _ENTRIES = 65536
+_AGAIN = 32
 # Share of L2 for the centres that the entries of a chunk meet.
 _L2_PANEL_SHARE = 0.75
 # Sums of shards that wait to be merged, per thread.
@@ -66,6 +69,7 @@ _TITLES = {
     "engine": "Engine",
     "scores": "Scores",
     "isa": "Instruction set",
+    "products": "Products",
     "tile": "Register tile",
     "depth_block": "Depth",
     "panels_per_block": "Panels",
@@ -108,6 +112,9 @@ class Plan(Reasoned):
         Panels that stay in L2 while all tiles of a chunk meet them.
     depth_block : int
         Features that are multiplied before the running scores rest in L1.
+    products : int
+        Products of parts of bfloat16 per feature, 3 or 6, that make a score; 0 where scores are
+        plain. Labels do not depend on it.
     shard_rows, n_shards : int
         The fixed parts over which sums run; they follow from the shape alone.
     slots : int
@@ -145,6 +152,7 @@ class Plan(Reasoned):
     panel_columns: int
     panels_per_block: int
     depth_block: int
+    products: int
     shard_rows: int
     n_shards: int
     slots: int
@@ -170,6 +178,7 @@ def plan(
     direct: bool = True,
     score_dtype: Any = None,
     density: float | None = None,
+    products: int | None = None,
 ) -> Plan:
     """Choose every size of a K-Means run.
 
@@ -195,6 +204,9 @@ def plan(
     density : float, optional
         Share of the entries that are stored, for CSR rows. Sparse enough, they are scored
         entry by entry (layout "csr"); else, and without it, as dense rows.
+    products : {0, 3, 6}, optional
+        Products of parts of bfloat16 per feature, 0 for plain scores, where centres lie in the
+        lanes and scores are float32; by default what pays on this machine.
 
     Returns
     -------
@@ -223,6 +235,7 @@ def plan(
     key = (
         id(here), n, d, k, np.dtype(dtype), threads, n_threads is None, chunk_size, engine,
         direct, None if score_dtype is None else np.dtype(score_dtype), density,
+        products,
     )  # fmt: skip
     found = _RECENT.get(key)
     if found is None:
@@ -239,6 +252,7 @@ def plan(
             direct,
             score_dtype,
             density,
+            products,
         )
         if len(_RECENT) >= _MOST_RECENT:
             _RECENT.clear()
@@ -256,7 +270,7 @@ _MOST_RECENT = 256
 def _plan(
     here: Machine, n: int, d: int, k: int, dtype: Any, available: Fact, asked: bool,
     chunk_size: int | str, engine: str, direct: bool, score_dtype: Any,
-    density: float | None,
+    density: float | None, products: int | None,
 ) -> Plan:  # fmt: skip
     data_type = "float32" if np.dtype(dtype).newbyteorder("=") == np.float32 else "float64"
     scores = "float32" if score_dtype is None else np.dtype(score_dtype).name
@@ -293,6 +307,14 @@ def _plan(
     why["tile"] = (
         f"{tile_rows} rows x {panel_columns} centres: as many running scores as registers hold."
     )
+    split = split_for(here.isa.value, d, k, products if scores == "float32" else 0)
+    if layout != "centres-in-lanes":
+        split = split_for("", d, k)
+    if split.reason:
+        why["products"] = split.reason
+    if split.products:
+        tile_rows, panel_columns = SPLIT_ROWS, vectors * lanes
+        why["tile"] = f"{tile_rows} rows x {panel_columns} centres: four tiles of running scores."
     # What a row is to the kernels: its stored entries, with their columns, or all numbers.
     width = d
     if layout == "csr":
@@ -304,6 +326,8 @@ def _plan(
     depth_block = _DEPTH_BLOCK if layout == "centres-in-lanes" and d > _LONG_ROW else d
     if layout == "csr":
         depth_block = min(d, _ENTRIES_BLOCK)
+    if split.products:
+        depth_block = min(d, split.depth_block)
     in_l1 = depth_block * (tile_rows + panel_columns) * item
     l1 = _fact(here.l1d_bytes)
     which = f"{depth_block} of {d}" if depth_block < d else f"all {d}"
@@ -318,6 +342,9 @@ def _plan(
     panels_per_block = (
         n_panels if layout != "centres-in-lanes" else min(n_panels, _PANELS_PER_BLOCK)
     )
+    if split.products:
+        panels_per_block = min(n_panels, split.panels_per_block)
+        panel_bytes = panel_columns * (4 + split.row_bytes(d))
     blocks = -(-n_panels // panels_per_block)
     why["panels_per_block"] = (
         f"{panels_per_block} of {n_panels} panels ({_size(panels_per_block * panel_bytes)} of L2, "
@@ -325,6 +352,8 @@ def _plan(
     )
     state = 3 * (item if layout == "rows-in-lanes" else vector_bytes)
     row_in_l2 = d * item + state + (k * item if layout == "blas" else 0)
+    if split.products:
+        row_in_l2 = split.row_bytes(d) + state
     if layout == "csr":
         row_in_l2 = width * (item + 4) + state + n_panels * panel_columns * item
     share = _L2_CHUNK_SHARE
@@ -369,11 +398,19 @@ def _plan(
         workspace += max(width, min(_ENTRIES, n * width)) * (item + 4) + d * data_item
     elif not direct:
         workspace += padded * -(-d // 8) * 8 * data_item
-    if layout == "blas":
+    if split.products:
+        workspace += padded * (split.row_bytes(d) - long_row * item + 12)
+        workspace += SPLIT_ROWS * panels_per_block * panel_columns * item
+        # Rows of a second look, plain.
+        workspace += (_AGAIN + rows_of_tile) * long_row * item
+    elif layout == "blas":
         workspace += padded * k * item
     elif depth_block < d:
         workspace += panels_per_block * tile_rows * panel_columns * item
     shared = n_panels * panel_bytes + slots * sums_bytes + 3 * k * -(-d // 8) * 64
+    if split.products:
+        # Plain panels, for the second look.
+        shared += n_panels * (d + 1) * panel_columns * item
     if layout == "csr":
         # The numbers of sparse centres with their columns, up to an eighth of each.
         shared += k * (d // 8) * 12
@@ -385,7 +422,8 @@ def _plan(
         n_samples=n, n_features=d, n_clusters=k, dtype=data_type, score_dtype=scores,
         engine=chosen, layout=layout, isa=here.isa.value, n_threads=threads,
         chunk_rows=chunk_rows, tile_rows=tile_rows, panel_columns=panel_columns,
-        panels_per_block=panels_per_block, depth_block=depth_block, shard_rows=shard_rows,
+        panels_per_block=panels_per_block, depth_block=depth_block, products=split.products,
+        shard_rows=shard_rows,
         n_shards=n_shards, slots=slots, workspace_bytes_per_thread=workspace,
         shared_bytes=shared, row_bytes=12, reasons=why,
     )  # fmt: skip

@@ -62,6 +62,7 @@ typedef struct tw_near {
     double nu;
     double largest_norm;
     double share;      /* without norms: what a score errs by, as a share of itself */
+    const float *drops; /* (rows) see tw_split.h, or NULL */
 } tw_near;
 
 #define TW_DECLARE_NEAR(T, I, SUFFIX)                                                             \

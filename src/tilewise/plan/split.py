@@ -1,0 +1,86 @@
+"""When scores are made of parts of bfloat16, multiplied by Intel AMX, and in which blocks."""
+
+from dataclasses import dataclass
+
+__all__ = ["SPLIT_ROWS", "SPLIT_STEP", "Split", "split_for"]
+
+# As the kernels have them: rows of a group, features of one instruction.
+SPLIT_ROWS = 32
+SPLIT_STEP = 32
+# Products per feature: x1 c1 + x1 c2 + x2 c1 of two parts each.
+_PRODUCTS = 3
+# Features of a group, and of a panel, that meet in L1: 32 KiB each of two parts.
+_DEPTH_BLOCK = 256
+# Panels that a block of features of a group meets before the next one.
+_PANELS_PER_BLOCK = 8
+# Below these the float32 tile is as fast (measured).
+_FEWEST_FEATURES = 32
+_FEWEST_COLUMNS = 48
+
+
+@dataclass(frozen=True)
+class Split:
+    """Products of parts for one shape, or 0 for plain scores, and why.
+
+    Attributes
+    ----------
+    products : int
+        Products per feature: 3 of two parts, 6 of three; 0 for plain scores.
+    depth_block : int
+        Features that are multiplied before the running scores rest in L1.
+    panels_per_block : int
+        Panels that one block of features of a group of rows meets.
+    reason : str
+        Empty where there is nothing to say.
+    """
+
+    products: int
+    depth_block: int
+    panels_per_block: int
+    reason: str
+
+    def row_bytes(self, d: int) -> int:
+        """Bytes of one packed row, or centre, of d features."""
+        return -(-d // SPLIT_STEP) * SPLIT_STEP * 2 * (3 if self.products == 6 else 2)
+
+
+def split_for(isa: str, d: int, columns: int, asked: int | None = None) -> Split:
+    """Choose products for rows of d features against so many columns.
+
+    Parameters
+    ----------
+    isa : str
+    d, columns : int
+        Features, and centres or rows that every row meets.
+    asked : {0, 3, 6}, optional
+        Products to use instead; any instruction set emulates them.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ValueError
+        If `asked` is not one of the three.
+    """
+    if asked not in (None, 0, 3, 6):
+        raise ValueError(f"products={asked!r} is not one of 0, 3, 6.")
+    plain = Split(0, 0, 0, "")
+    if asked is None:
+        if isa != "amx":
+            return plain
+        if d < _FEWEST_FEATURES or columns < _FEWEST_COLUMNS:
+            return Split(
+                0, 0, 0,
+                f"none: products on AMX pay from {_FEWEST_FEATURES} features and "
+                f"{_FEWEST_COLUMNS} columns on.",
+            )  # fmt: skip
+    elif asked == 0:
+        return plain
+    products = _PRODUCTS if asked is None else asked
+    return Split(
+        products, _DEPTH_BLOCK, _PANELS_PER_BLOCK,
+        f"{products} products of bfloat16 parts per feature, {'' if isa == 'amx' else 'not '}on "
+        "AMX; what they leave out widens the band of rows that are settled in float64.",
+    )  # fmt: skip
