@@ -8,7 +8,13 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilewise.algorithms import MiniBatchState, kmeans_plusplus, minibatch, minibatch_step
+from tilewise.algorithms import (
+    DrawnBatches,
+    MiniBatchState,
+    kmeans_plusplus,
+    minibatch,
+    minibatch_step,
+)
 from tilewise.engine import (
     BatchPass,
     Draws,
@@ -277,10 +283,11 @@ def test_instruction_sets_score_types_threads_and_chunks(d, k):
         results = set()
         for way in ways:
             batch = rows.picked(np.zeros(4000, np.int64))
-            run = minibatch(
-                rows, centers, weights=weights, batch_size=4000, n_steps=8, tol=1e-9,
-                random_state=np.random.RandomState(1), plan=hostile.plan_for(batch, k, **way),
-            )  # fmt: skip
+            random_state = np.random.RandomState(1)
+            batches = DrawnBatches(
+                rows, k, weights, 4000, random_state, hostile.plan_for(batch, k, **way)
+            )
+            run = minibatch(batches, centers, n_steps=8, tol=1e-9, random_state=random_state)
             assert run.n_steps > 1
             results.add(
                 (run.state.centers.tobytes(), run.state.counts.tobytes(), run.smoothed_inertia)

@@ -32,12 +32,16 @@ ALL_PARAMETERS = {
     "chunk_size": 64,
     "n_threads": 1,
     "engine": "blas",
+    "memory_limit": "1GB",
+    "init_size": 100,
+    "checkpoint": None,
 }
 
 
-def test_parameters_are_scikit_learns_and_three_more():
+def test_parameters_are_scikit_learns_and_some_more():
     ours, theirs = KMeans().get_params(), PeerKMeans().get_params()
     added = {"chunk_size": "auto", "n_threads": None, "engine": "auto"}
+    added |= {"memory_limit": None, "init_size": None, "checkpoint": None}
     assert ours == {**theirs, **added}
     assert set(ALL_PARAMETERS) == set(ours)
     with pytest.raises(TypeError, match="positional"):

@@ -22,7 +22,8 @@ from tilewise import MiniBatchKMeans, algorithms
 
 def test_parameters_are_scikit_learns_and_three_more():
     ours, theirs = MiniBatchKMeans().get_params(), PeerMiniBatchKMeans().get_params()
-    assert ours == {**theirs, "chunk_size": "auto", "n_threads": None, "engine": "auto"}
+    added = {"chunk_size": "auto", "n_threads": None, "engine": "auto"}
+    assert ours == {**theirs, **added, "memory_limit": None, "checkpoint": None}
     changed = {
         name: 7 if isinstance(value, int) else value for name, value in ours.items()
     }  # fmt: skip
@@ -130,7 +131,7 @@ def test_estimators_without_callbacks_get_no_hooks(monkeypatch):
 
     monkeypatch.setattr(algorithms, "minibatch", watched)
     MiniBatchKMeans(3, random_state=0).fit(blobs())
-    assert "plan" in seen
+    assert "n_steps" in seen
     assert not {"on_iteration", "on_iteration_begin"} & set(seen)
 
 

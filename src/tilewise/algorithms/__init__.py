@@ -5,8 +5,11 @@ plain records of arrays. Validation, parameters and attributes are `cluster`'s b
 numbers are the `engine`'s.
 """
 
-from tilewise.algorithms.lloyd import LloydResult, lloyd
+from tilewise.algorithms.lloyd import LloydResult, LloydState, lloyd
 from tilewise.algorithms.minibatch import (
+    ENDLESS,
+    DrawnBatches,
+    MiniBatchProgress,
     MiniBatchResult,
     MiniBatchState,
     minibatch,
@@ -15,6 +18,6 @@ from tilewise.algorithms.minibatch import (
 from tilewise.algorithms.seeding import kmeans_plusplus
 
 __all__ = [
-    "LloydResult", "MiniBatchResult", "MiniBatchState", "kmeans_plusplus", "lloyd", "minibatch",
-    "minibatch_step",
+    "ENDLESS", "DrawnBatches", "LloydResult", "LloydState", "MiniBatchProgress", "MiniBatchResult",
+    "MiniBatchState", "kmeans_plusplus", "lloyd", "minibatch", "minibatch_step",
 ]  # fmt: skip

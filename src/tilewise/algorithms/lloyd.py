@@ -1,13 +1,13 @@
 """Lloyd's algorithm on exact passes."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tilewise.engine import Pass, Rows, inertia, own_distances
+from tilewise.engine import Pass, Rows, open_pass
 from tilewise.plan import Plan
 
-__all__ = ["LloydResult", "lloyd"]
+__all__ = ["LloydResult", "LloydState", "lloyd"]
 
 # Sums may be kept from pass to pass, adding only what changed, while no single row is so
 # large that taking it out again leaves visible rounding behind: 2**-53 times this ratio
@@ -37,16 +37,53 @@ class LloydResult:
     n_iter: int
 
 
+@dataclass(frozen=True)
+class LloydState:
+    """Where a run stands after an iteration: enough to go on with, bit for bit.
+
+    Attributes
+    ----------
+    n_iter : int
+        Iterations done.
+    centers : ndarray of shape (k, d), float64
+        What the last of them found.
+    assigned : ndarray of shape (k, d), float64
+        The centres that it started from: the labels follow from them.
+    sums, weight_sums, members : ndarray
+        Sums that the next one adds to: (k, d) and (k,) float64, (k,) int64.
+    ended : {"", "strict", "tol", "stopped"}
+        Why it was the last iteration, if it was.
+    """
+
+    n_iter: int
+    centers: np.ndarray
+    assigned: np.ndarray
+    sums: np.ndarray
+    weight_sums: np.ndarray
+    members: np.ndarray
+    ended: str = ""
+
+    def arrays(self) -> dict:
+        """The fields by name, as arrays."""
+        return {name: np.asarray(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def of(cls, arrays) -> "LloydState":
+        """The state that `arrays` came from."""
+        values = {name: arrays[name] for name in cls.__dataclass_fields__}
+        return cls(**values | {"n_iter": int(values["n_iter"]), "ended": str(values["ended"])})
+
+
 def lloyd(
     rows: Rows, centers: np.ndarray, *, weights=None, max_iter: int = 300, tol: float = 0.0,
     plan: Plan, verbose: bool = False, on_iteration=None,
-    on_iteration_begin=None, shift=None, stats=None,
+    on_iteration_begin=None, shift=None, stats=None, bounds: bool = True, resume=None, keep=None,
 ) -> LloydResult:  # fmt: skip
     """Alternate between assigning rows and averaging them.
 
     Parameters
     ----------
-    rows : Rows of shape (n, d)
+    rows : Rows or StreamRows of shape (n, d)
     centers : ndarray of shape (k, d), float64
         Where to start, in the coordinates of the data.
     weights : ndarray of shape (n,), float64, optional
@@ -66,6 +103,13 @@ def lloyd(
     stats : Stats, optional
         The columns' moments; they tell whether sums may be kept from pass to pass. Without
         them every pass sums anew.
+    bounds : bool
+        Whether bounds of each row's distances may be kept; they cost 8 bytes per row and never
+        change a result.
+    resume : LloydState, optional
+        Go on from there; `centers` is not used then.
+    keep : callable, optional
+        Called as ``keep(state)`` after each iteration; its arrays are used again in later ones.
 
     Returns
     -------
@@ -76,49 +120,56 @@ def lloyd(
     Centres stay float64 between iterations. At the end they are rounded to the type of the
     rows, and the labels are those of the rounded centres, so that `predict` repeats them.
     """
-    k = centers.shape[0]
+    k = (centers if resume is None else resume.centers).shape[0]
     shift = np.zeros(rows.n_features) if shift is None else np.asarray(shift, dtype=np.float64)
-    centers = np.ascontiguousarray(centers, dtype=np.float64)
     work = rows.n_rows * rows.n_features * k
-    run = Pass(
+    run = open_pass(
         rows,
         k,
         plan,
         update=True,
-        bounds=max_iter > 1 and work > _UNBOUNDED_WORK,
+        bounds=bounds and max_iter > 1 and work > _UNBOUNDED_WORK,
         weights=weights,
         shift=shift,
         incremental=not rows.is_sparse and _may_keep_sums(stats, weights),
     )
-    strict = False
-    i = 0
-    for i in range(max_iter):
+    i, ended = 0, ""
+    if resume is not None:
+        i, centers, ended = resume.n_iter, resume.centers, resume.ended
+        run.restore(resume.assigned, resume.sums, resume.weight_sums, resume.members)
+    centers = np.ascontiguousarray(centers, dtype=np.float64)
+    first = i
+    while i < max_iter and not ended:
         if on_iteration_begin is not None:
             on_iteration_begin(i)
         changed = run.run(centers)
         # Centres that nobody else has seen make room for the next ones.
-        spare = centers if i > 0 and on_iteration is None else None
+        spare = centers if i > first and on_iteration is None else None
         centers, moved = run.average(spare) or _fill_empty(run, weights, shift)
         if verbose:
-            value = inertia(rows, centers, run.labels, weights, plan)
-            print(f"Iteration {i}, inertia {value}.")
+            print(f"Iteration {i}, {run.said(centers)}.")
         stop = on_iteration is not None and on_iteration(i, centers, run.labels)
         if changed == 0:
             if verbose:
                 print(f"Converged at iteration {i}: strict convergence.")
-            strict = True
-            break
-        if moved <= tol:
+            ended = "strict"
+        elif moved <= tol:
             if verbose:
                 print(f"Converged at iteration {i}: center shift {moved} within tolerance {tol}.")
-            break
-        if stop:
-            break
+            ended = "tol"
+        elif stop:
+            ended = "stopped"
+        i += 1
+        if keep is not None:
+            keep(
+                LloydState(
+                    i, centers, run.assigned_centers, run.sums, run.weight_sums, run.members, ended
+                )
+            )
     final = _rounded(centers, rows.dtype)
     exact = final.astype(np.float64)
-    if not strict or not np.array_equal(exact, run.assigned_centers):
-        run.finish(exact)
-    return LloydResult(run.labels, inertia(rows, exact, run.labels, weights, plan), final, i + 1)
+    assign = ended != "strict" or not np.array_equal(exact, run.assigned_centers)
+    return LloydResult(run.labels, run.conclude(exact, assign), final, i)
 
 
 def _rounded(centers, dtype):
@@ -157,11 +208,9 @@ def _fill_empty(run: Pass, weights, shift) -> tuple[np.ndarray, float]:
 
 def _relocate(run, centers, weights, shift, empty, sums, weight_sums):
     """Give each empty cluster one of the rows farthest from their centres."""
-    gaps = np.empty(run.rows.n_rows)
-    own_distances(run.rows, centers, run.labels, None, run.plan, out=gaps)
-    if gaps.max() == 0.0:
+    farthest = run.farthest(centers, empty.size)
+    if not farthest.size:
         return
-    farthest = np.argpartition(gaps, -empty.size)[: -empty.size - 1 : -1]
     values = run.rows.take(farthest).astype(np.float64) - shift
     for new, i, value in zip(empty, farthest, values, strict=True):
         weight = 1.0 if weights is None else weights[i]

@@ -1,19 +1,24 @@
 """Mini-batch K-Means, draw for draw as scikit-learn makes it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
 from tilewise.engine import BatchPass, Draws, Rows, squared_moves
 from tilewise.plan import Plan
 
-__all__ = ["MiniBatchResult", "MiniBatchState", "minibatch", "minibatch_step"]
+__all__ = [
+    "DrawnBatches", "MiniBatchProgress", "MiniBatchResult", "MiniBatchState", "minibatch",
+    "minibatch_step",
+]  # fmt: skip
 
 # Samples per cluster after which centres of few rows are looked for again; scikit-learn's number.
 _REASSIGN_AFTER = 10
 # Share of a batch whose rows may become centres at once; scikit-learn's number.
 _MOST_REASSIGNED = 0.5
+# So many steps stand for as many as there are batches.
+ENDLESS = 2**62
 
 
 @dataclass
@@ -60,28 +65,95 @@ class MiniBatchResult:
     batch_inertia: float
 
 
+@dataclass
+class MiniBatchProgress:
+    """Where a run stands after a step: enough to go on with, bit for bit.
+
+    Attributes
+    ----------
+    steps : int
+    centers, counts, since_reassigned
+        As in `MiniBatchState`.
+    smoothed, least, worse, inertia, ended
+        What the stopping rules have seen; NaN for what there is not yet.
+    """
+
+    steps: int
+    centers: np.ndarray
+    counts: np.ndarray
+    since_reassigned: int
+    smoothed: float
+    least: float
+    worse: int
+    inertia: float
+    ended: bool
+
+    def arrays(self) -> dict:
+        """The fields by name, as arrays."""
+        return {name: np.asarray(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def of(cls, arrays) -> "MiniBatchProgress":
+        """The progress that `arrays` came from."""
+        return cls(
+            **{
+                f.name: np.array(arrays[f.name])
+                if f.name in ("centers", "counts")
+                else arrays[f.name].item()
+                for f in fields(cls)
+            }
+        )
+
+
+class DrawnBatches:
+    """Batches of rows drawn with replacement, as scikit-learn draws them.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n, d)
+    n_clusters : int
+    weights : ndarray of shape (n,), float64, or None
+    batch_size : int
+    random_state : RandomState
+    plan : Plan
+    """
+
+    def __init__(self, rows: Rows, n_clusters: int, weights, batch_size: int, random_state, plan):
+        self._ids = np.zeros(batch_size, dtype=np.int64)
+        self._batch = BatchPass(rows, n_clusters, plan, ids=self._ids)
+        self._draws = Draws(rows, weights)
+        self._random_state = random_state
+        self.n_rows = rows.n_rows
+        self._seen = 0
+        self.at_rest = False
+
+    def following(self) -> BatchPass:
+        """The batch of the next step; it holds until the one after is asked for."""
+        self._draws.draw(self._random_state.random_sample(len(self._ids)), self._ids)
+        # A state to go on from after as many rows as there are.
+        self._seen += len(self._ids)
+        self.at_rest = self._seen >= self.n_rows
+        self._seen %= max(1, self.n_rows)
+        return self._batch
+
+
 def minibatch(
-    rows: Rows, centers: np.ndarray, *, weights=None, batch_size: int, n_steps: int,
-    random_state, tol: float = 0.0, max_no_improvement: int | None = 10,
-    reassignment_ratio: float = 0.01, plan: Plan, verbose: bool = False,
-    on_iteration=None, on_iteration_begin=None,
+    batches, centers: np.ndarray, *, n_steps: int, random_state, tol: float = 0.0,
+    max_no_improvement: int | None = 10, reassignment_ratio: float = 0.01,
+    verbose: bool = False, on_iteration=None, on_iteration_begin=None, resume=None, keep=None,
 ) -> MiniBatchResult:  # fmt: skip
     """Move centres by one random batch of rows after another.
 
     Parameters
     ----------
-    rows : Rows of shape (n, d)
+    batches : DrawnBatches or ReadBatches
+        Where the batches come from; its `following` is None where there are no more.
     centers : ndarray of shape (k, d), float64
         Where to start.
-    weights : ndarray of shape (n,), float64, optional
-        Rows are drawn in proportion to them. A row that was drawn counts once.
-    batch_size : int
-        Rows per step, drawn with replacement.
     n_steps : int
         Most steps, at least one.
     random_state : RandomState
-        Asked for ``batch_size`` uniform numbers per step, and for a choice without replacement
-        when centres are reassigned: the draws that scikit-learn makes.
+        Asked for a choice without replacement when centres are reassigned.
     tol : float
         Stop once the squared moves of all centres in one step sum to no more than this; 0
         never stops.
@@ -89,8 +161,6 @@ def minibatch(
         Stop after so many steps without a new least smoothed inertia.
     reassignment_ratio : float
         Centres whose count falls below this share of the largest are replaced by rows.
-    plan : Plan
-        Of a pass over `batch_size` rows.
     verbose : bool
         Print a line per step.
     on_iteration : callable, optional
@@ -98,6 +168,11 @@ def minibatch(
         batch; a true result stops the run there. The arrays are used again in later steps.
     on_iteration_begin : callable, optional
         Called as ``on_iteration_begin(i)`` before each step.
+    resume : MiniBatchProgress, optional
+        Go on from there; `centers` is not used then.
+    keep : callable, optional
+        Called as ``keep(progress)`` after steps between which nothing is half read, and at the
+        end.
 
     Returns
     -------
@@ -109,54 +184,67 @@ def minibatch(
     step; labels are exact, and every sum has one order of additions, so that the result does
     not depend on threads, chunks or instruction set.
     """
-    k = centers.shape[0]
-    ids = np.zeros(batch_size, dtype=np.int64)
-    batch = BatchPass(rows, k, plan, ids=ids)
-    draws = Draws(rows, weights)
-    state = MiniBatchState(np.array(centers, dtype=np.float64, order="C"), np.zeros(k))
+    if resume is None:
+        state = MiniBatchState(
+            np.array(centers, dtype=np.float64, order="C"), np.zeros(centers.shape[0])
+        )
+        i, smoothed, least, worse, inertia, ended = 0, None, None, 0, math.nan, False
+    else:
+        state = MiniBatchState(resume.centers, resume.counts, resume.since_reassigned)
+        i, worse, inertia, ended = resume.steps, resume.worse, resume.inertia, resume.ended
+        smoothed = None if math.isnan(resume.smoothed) else resume.smoothed
+        least = None if math.isnan(resume.least) else resume.least
     moved = np.empty_like(state.centers)
-    alpha = min(1.0, batch_size * 2.0 / (rows.n_rows + 1))
-    smoothed = least = None
-    worse = 0
-    inertia = math.nan
-    i = 0
-    for i in range(n_steps):
+    while i < n_steps and not ended:
         if on_iteration_begin is not None:
             on_iteration_begin(i)
-        draws.draw(random_state.random_sample(batch_size), ids)
+        batch = batches.following()
+        if batch is None:
+            break
+        size = batch.rows.n_rows
         inertia = (
-            _step(batch, state, moved, batch_size, random_state, reassignment_ratio, verbose)
-            / batch_size
+            _step(batch, state, moved, size, random_state, reassignment_ratio, verbose) / size
         )
         shift = squared_moves(state.centers, moved) if tol > 0.0 else 0.0
         state.centers, moved = moved, state.centers
         stop = on_iteration is not None and on_iteration(i, state.centers, batch.labels)
+        named = f"{i + 1}/{n_steps}" if n_steps < ENDLESS else f"{i + 1}"
         if i == 0:
             # The first batch says more about where the centres started than where they are.
             if verbose:
-                print(f"Minibatch step 1/{n_steps}: mean batch inertia: {inertia}")
+                print(f"Minibatch step {named}: mean batch inertia: {inertia}")
         else:
+            alpha = min(1.0, size * 2.0 / (batches.n_rows + 1))
             smoothed = inertia if smoothed is None else smoothed * (1 - alpha) + inertia * alpha
             if verbose:
                 print(
-                    f"Minibatch step {i + 1}/{n_steps}: mean batch inertia: {inertia}, "
+                    f"Minibatch step {named}: mean batch inertia: {inertia}, "
                     f"ewa inertia: {smoothed}"
                 )
             if tol > 0.0 and shift <= tol:
                 if verbose:
-                    print(f"Converged (small centers change) at step {i + 1}/{n_steps}")
-                break
-            if least is None or smoothed < least:
-                least, worse = smoothed, 0
+                    print(f"Converged (small centers change) at step {named}")
+                ended = True
             else:
-                worse += 1
-            if max_no_improvement is not None and worse >= max_no_improvement:
-                if verbose:
-                    print(f"Converged (lack of improvement in inertia) at step {i + 1}/{n_steps}")
-                break
-        if stop:
-            break
-    return MiniBatchResult(state, i + 1, smoothed, least, worse, inertia)
+                if least is None or smoothed < least:
+                    least, worse = smoothed, 0
+                else:
+                    worse += 1
+                if max_no_improvement is not None and worse >= max_no_improvement:
+                    if verbose:
+                        print(f"Converged (lack of improvement in inertia) at step {named}")
+                    ended = True
+        ended = ended or bool(stop)
+        i += 1
+        if keep is not None and (batches.at_rest or ended):
+            keep(
+                MiniBatchProgress(
+                    i, state.centers, state.counts, state.since_reassigned,
+                    math.nan if smoothed is None else smoothed,
+                    math.nan if least is None else least, worse, inertia, ended,
+                )
+            )  # fmt: skip
+    return MiniBatchResult(state, i, smoothed, least, worse, inertia)
 
 
 def minibatch_step(

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from tilewise.engine import Rows
+from tilewise.engine import Rows, open_seeding
 from tilewise.kernels import _exact, _seeding
-from tilewise.plan import Plan, exact_shard_rows
+from tilewise.plan import Plan
 
 __all__ = ["kmeans_plusplus"]
 
@@ -21,7 +21,9 @@ def kmeans_plusplus(
 
     Parameters
     ----------
-    rows : Rows of shape (n, d)
+    rows : Rows or StreamRows of shape (n, d)
+        Streamed rows are read up to twice per seed; runs of rows that no candidate can reach
+        are left out.
     n_clusters : int
     weights : ndarray of shape (n,), float64, optional
     random_state : RandomState
@@ -46,9 +48,7 @@ def kmeans_plusplus(
     n_threads = plan.n_threads if n * d >= _SHARED_NUMBERS else 1
     indices = np.full(n_clusters, -1, dtype=np.int64)
     indices[0] = _first(n, weights, rows.dtype, random_state)
-    state = _seeding.Seeding(
-        rows, weights, isa=plan.isa, shard_rows=exact_shard_rows(n, d), n_threads=n_threads
-    )
+    state = open_seeding(rows, weights, plan, n_threads)
     # Sparse rows need no distances between seeds.
     kept = 1 if state.by_entries else n_clusters
     seeds = np.zeros((kept, max(8, -(-d // 8) * 8)))

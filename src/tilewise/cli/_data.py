@@ -89,6 +89,9 @@ class Table:
 
 def blocks(values):
     """Yield (first row, rows) through an array, a few MiB at a time."""
+    if hasattr(values, "blocks"):  # rows that are read in parts
+        yield from values.blocks()
+        return
     step = max(1, _BLOCK_BYTES // max(1, values.shape[1] * 8))
     for start in range(0, values.shape[0], step):
         yield start, np.asarray(values[start : start + step])

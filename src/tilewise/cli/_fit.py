@@ -33,8 +33,11 @@ from ._options import (
 )
 from ._output import Outputs, to_json
 from ._progress import fit_progress, spinner
+from ._stream import InitSize, memory_option, read_stream, streams
 
 DEFAULT = ParameterSource.DEFAULT
+# Parameters that say where a fit keeps things, and never what it finds.
+WHERE = ("memory_limit", "checkpoint")
 
 fit_options = chained(
     click.option(
@@ -102,6 +105,19 @@ fit_options = chained(
         metavar="N",
         help="With --mini-batch: stop after N batches without improvement.  [default: 10]",
     ),
+    memory_option,
+    click.option(
+        "--init-size",
+        type=InitSize(),
+        help="Where DATA is read in parts, or with --mini-batch: rows that the first centres are "
+        "chosen from.  [default: 32 MiB of rows; three batches]",
+    ),
+    click.option(
+        "--checkpoint",
+        type=FILE,
+        metavar="PATH",
+        help="Keep the state of every iteration there; the same command goes on from it.",
+    ),
     click.option(
         "--sample-weight", type=FILE, metavar="FILE.npy", help="One weight for each row of DATA."
     ),
@@ -145,6 +161,7 @@ output_options = chained(
                 "tilewise fit iris.csv -k 3 --columns 0-3 --json --quiet",
                 "tilewise fit big.parquet -k 100 --dtype float32 --output-dir out",
                 "tilewise fit big.npy -k 256 --mini-batch 4096",
+                "tilewise fit shards/ -k 256 --memory-limit 1GB --checkpoint shards.state",
             ),
             exit_codes(),
         )
@@ -162,7 +179,9 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
     """Cluster the rows of DATA into K groups.
 
     DATA is a .npy file (read in place, never copied into memory), a .npz archive, a .csv or
-    .tsv text, or a .parquet table. Three files are written, all or none: the label of each
+    .tsv text, or a .parquet table; or .h5 (FILE::DATASET), .zarr or a directory of .npy or
+    .parquet files. Those last, and .npy and .parquet with --memory-limit or where they are larger
+    than half of the free memory, are read in parts, in every iteration. Three files are written, all or none: the label of each
     row (.npy, int32), the cluster centres (.npy) and a model for `tilewise predict` (.npz,
     arrays and JSON).
 
@@ -176,7 +195,8 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
         for name, ending in (("labels", ".npy"), ("centers", ".npy"), ("model", ".npz"))
     }
     inputs = [path for path in (data, sample_weight) if path is not None]
-    for path in inputs:
+    streamed = streams(data, request, options["memory_limit"])
+    for path in inputs[streamed:]:
         check_readable(path)
     outputs = Outputs(paths, inputs, force)
     params = _params(clusters, **options)
@@ -184,16 +204,17 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
 
     clock = Clock()
     with clock("read"), spinner(f"reading {data}", shown):
-        table = read_table(data, request)
+        table = (read_stream if streamed else read_table)(data, request)
         weights = None
         if sample_weight is not None:
             weights = read_weights(sample_weight, len(table.values))
     if clusters > len(table.values):
         raise BadData(f"{data}: {len(table.values)} rows cannot make {clusters} clusters")
     plan = planned(
-        table.values[: params.get("batch_size")],
+        table.values,
         clusters,
         {name: params[name] for name in HOW},
+        params.get("batch_size"),
     )
     if verbose:
         click.echo(repr(plan), err=True)
@@ -202,7 +223,7 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
     model = Model(
         centers=estimator.cluster_centers_,
         tilewise_version=__version__,
-        params={name: value for name, value in params.items() if name not in HOW},
+        params={name: value for name, value in params.items() if name not in (*HOW, *WHERE)},
         n_samples=len(table.values),
         feature_names=table.names,
         columns=request.columns,
@@ -219,7 +240,8 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
         )
 
     if not quiet:
-        _tell(table, model, clock.seconds, paths, as_json, getattr(estimator, "n_steps_", None))
+        _tell(table, model, clock.seconds, paths, as_json, getattr(estimator, "n_steps_", None),
+              _sentences(estimator))
     if as_json:
         click.echo(
             to_json(
@@ -231,6 +253,7 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
                     "n_clusters": clusters,
                     "dtype": model.centers.dtype.name,
                     "params": params,
+                    **_streamed(estimator),
                     "inertia": model.inertia,
                     "n_iter": model.n_iter,
                     **({"n_steps": estimator.n_steps_} if "batch_size" in params else {}),
@@ -265,6 +288,8 @@ def _params(clusters, seed, threads, batch_size, max_no_improvement, **others):
 
     defaults = MiniBatchKMeans().get_params()
     params = common | {name: given.get(name, defaults[name]) for name in others if name in defaults}
+    if params["init_size"] == "all":
+        raise WrongUsage("--init-size all does not go with --mini-batch")
     params["batch_size"] = batch_size
     if max_no_improvement is not None:
         params["max_no_improvement"] = max_no_improvement
@@ -278,14 +303,29 @@ def _fitted(table, params, weights, shown):
     with (
         warnings.catch_warnings(record=True) as caught,
         data_errors(table),
-        fit_progress(estimator, shown),
+        fit_progress(estimator, shown, table.values),
     ):
         warnings.simplefilter("always")
         estimator.fit(table.values, sample_weight=weights)
     return estimator, show_warnings(caught)
 
 
-def _tell(table, model, seconds, paths, as_json, n_steps):
+def _streamed(estimator):
+    """What a fit of data that are read in parts has to tell beside the rest."""
+    if not hasattr(estimator, "stream_report_"):
+        return {}
+    return {
+        "stream": estimator.stream_report_.to_dict(),
+        "stream_plan": estimator.stream_plan_.to_dict(),
+    }
+
+
+def _sentences(estimator):
+    report = getattr(estimator, "stream_report_", None)
+    return [] if report is None else report.sentences()
+
+
+def _tell(table, model, seconds, paths, as_json, n_steps, reported):
     n_rows, n_columns = table.values.shape
     limit = ", the most allowed" if model.n_iter == model.params["max_iter"] else ""
     done = f"{model.n_iter} iterations" if n_steps is None else f"{n_steps} batches"
@@ -295,5 +335,5 @@ def _tell(table, model, seconds, paths, as_json, n_steps):
         f"inertia {model.inertia:.6g}, {seconds['fit']:.2f} s, seed {model.params['random_state']}",
         *(f"{purpose:<8} {path}" for purpose, path in paths.items()),
     ]
-    for line in lines:
+    for line in (*lines, *reported):
         human_line(line, as_json)

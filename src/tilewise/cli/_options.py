@@ -156,13 +156,14 @@ def human_line(text, as_json=False):
     click.echo(text, err=as_json)
 
 
-def planned(values, n_clusters, how):
-    """Return the plan of a run over an array; `how` holds the parameters called `HOW`."""
+def planned(values, n_clusters, how, batch_size=None):
+    """Return the plan of a run over rows; `how` holds the parameters called `HOW`."""
     from tilewise import plan
 
     dtype = "float32" if values.dtype == np.float32 else "float64"
     try:
-        return plan(*values.shape, n_clusters, dtype, **how)
+        rows, columns = values.shape
+        return plan(min(rows, batch_size or rows), columns, n_clusters, dtype, **how)
     except ValueError as error:
         raise WrongUsage(first_line(error)) from error
 

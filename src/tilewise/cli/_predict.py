@@ -30,6 +30,7 @@ from ._options import (
 )
 from ._output import Outputs, to_json
 from ._progress import spinner
+from ._stream import memory_option, read_stream, streams
 
 # Above this many clusters the summary for people gives the range of sizes, not each size.
 _LISTED = 20
@@ -69,6 +70,7 @@ output_options = chained(
 @input_options
 @click.option("--ignore-names", is_flag=True, help="Accept columns of other names than in the fit.")
 @engine_options
+@memory_option
 @output_options
 @report_options
 @debug_option
@@ -82,7 +84,9 @@ def predict(model, data, ignore_names, labels, as_csv, distances, force, as_json
     reading = ("columns", "dtype", "key", "delimiter", "header")
     request = request_of(**{name: options.pop(name) for name in reading})
     check_readable(model)
-    check_readable(data)
+    streamed = streams(data, request, options["memory_limit"])
+    if not streamed:
+        check_readable(data)
     paths = _paths(data, labels, as_csv, distances)
     outputs = Outputs(paths, [model, data], force)
     shown = on_terminal(as_json, quiet)
@@ -92,7 +96,7 @@ def predict(model, data, ignore_names, labels, as_csv, distances, force, as_json
         stored = read_model(model)
         if not ignore_names:
             request = replace(request, wanted=stored.feature_names)
-        table = read_table(data, request)
+        table = (read_stream if streamed else read_table)(data, request)
         _check_columns(table, stored, model, ignore_names)
     with clock("predict"), spinner("predicting", shown):
         found, messages = _predicted(table, stored, options)
@@ -148,9 +152,11 @@ def _check_columns(table, stored, model, ignore_names):
 
 
 def _predicted(table, stored, options):
+    limit = options.pop("memory_limit")
     how = {"n_threads": options.pop("threads"), **options}
     planned(table.values, len(stored.centers), how)  # a wrong option is told as one
     estimator = stored.estimator(**how)
+    estimator.memory_limit = limit
     with warnings.catch_warnings(record=True) as caught, data_errors(table):
         warnings.simplefilter("always")
         found = estimator.predict(table.values)

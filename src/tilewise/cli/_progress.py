@@ -1,5 +1,6 @@
 """What a terminal shows while work is under way. Everything goes to stderr."""
 
+import time
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -18,11 +19,12 @@ def spinner(message, shown):
 
 
 @contextmanager
-def fit_progress(estimator, shown):
+def fit_progress(estimator, shown, values=None):
     """Show the iterations of a fit, where the estimator tells of them, else a pulse.
 
     The bar's end is ``max_iter``; a fit that converges ends before, so the time that remains is
-    an upper bound and is shown as one.
+    an upper bound and is shown as one. Of `values` that are read in parts it also shows how fast,
+    and when the pass over them will be done.
     """
     if not shown:
         yield
@@ -34,11 +36,14 @@ def fit_progress(estimator, shown):
         TextColumn("{task.fields[step]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[remaining]}"),
+        TextColumn("{task.fields[rate]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         follows = hasattr(estimator, "set_callbacks")
         first = "seeding" if follows else "fit"
-        task = progress.add_task(first, total=None, step="", remaining="")
+        task = progress.add_task(first, total=None, step="", remaining="", rate="")
+        if hasattr(values, "on_read"):
+            values.on_read = ReadingRate(progress, task, len(values))
         if follows:
             estimator.set_callbacks(IterationCallback(progress, task))
         try:
@@ -46,6 +51,39 @@ def fit_progress(estimator, shown):
         finally:
             if follows:
                 estimator.set_callbacks()
+
+
+class ReadingRate:
+    """Shows rows per second, and the time that the pass still takes.
+
+    Parameters
+    ----------
+    progress : rich.progress.Progress
+    task : rich.progress.TaskID
+    n_rows : int
+        Rows of a pass.
+    """
+
+    def __init__(self, progress, task, n_rows):
+        self._progress, self._task, self._n_rows = progress, task, n_rows
+        self._begin = self._told = time.monotonic()
+        self._rows = 0
+
+    def __call__(self, first, count):
+        """Count rows that were read."""
+        now = time.monotonic()
+        if first == 0:
+            self._begin, self._rows = now, 0
+            return
+        self._rows += count
+        if now - self._told < 0.2 or now == self._begin:
+            return
+        self._told = now
+        rate = self._rows / (now - self._begin)
+        left = max(0, self._n_rows - first - count) / rate if rate else 0.0
+        self._progress.update(
+            self._task, rate=f"{rate / 1e6:.2f} M rows/s, pass done in {left:.0f} s"
+        )
 
 
 class IterationCallback:

@@ -15,7 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from tilewise import algorithms, engine
-from tilewise.cluster import _validation
+from tilewise.cluster import _streaming, _validation
+from tilewise.cluster._files import Output
 from tilewise.cluster._callbacks import CallbackSupportMixin
 from tilewise.cluster._pickling import VersionedPickles
 
@@ -44,6 +45,7 @@ class BaseKMeans(
         "verbose": ["verbose"],
         "random_state": ["random_state"],
         **_validation.PLAN_CONSTRAINTS,
+        **_streaming.STREAM_CONSTRAINTS,
     }
 
     # Runs that "auto" stands for where every run starts elsewhere.
@@ -115,7 +117,8 @@ class BaseKMeans(
             drawn = random_state.randint(0, X.shape[0], init_size)
         if is_array_init(init):
             return init
-        rows = engine.Rows(X)
+        # Streamed rows have been looked at, and stay where they are.
+        rows = X if isinstance(X, engine.StreamRows) else engine.Rows(X)
         origin = None
         if drawn is not None:
             origin = rows.picked(drawn.astype(np.int64, copy=False))
@@ -147,10 +150,21 @@ class BaseKMeans(
             )
         )
 
-    def _check_new(self, X):
-        """Rows of new data and the fitted centres, with the plan of a pass over them."""
+    def _check_fitted(self):
         if not self.__sklearn_is_fitted__():  # a fitted model need not pay for finding its tags
             check_is_fitted(self)
+
+    def _new_source(self, X):
+        """The source that new data come from, or None, and the fitted centres."""
+        self._check_fitted()
+        source = _streaming.find_source(X, self.memory_limit)
+        if source is not None:
+            _streaming.check_features(source, self, reset=False)
+        return source, np.ascontiguousarray(self.cluster_centers_, dtype=np.float64)
+
+    def _check_new(self, X):
+        """Rows of new data and the fitted centres, with the plan of a pass over them."""
+        self._check_fitted()
         rows = engine.Rows(_validation.check_data(X, self, reset=False))
         centers = np.ascontiguousarray(self.cluster_centers_, dtype=np.float64)
         return rows, centers, self._plan(rows, len(centers))
@@ -174,7 +188,7 @@ class BaseKMeans(
         """
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def predict(self, X):
+    def predict(self, X, *, out=None):
         """Return the nearest centre of each row.
 
         Any real dtype will do, whatever ``fit`` saw, and the answer is exact: the lowest index
@@ -182,16 +196,35 @@ class BaseKMeans(
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to assign.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or a source
+            Rows to assign; of sources whatever `tilewise.sources.as_source` knows, generators
+            that come once included.
+        out : ndarray of shape (n_samples,), int32, str or path-like, default=None
+            Where the labels go: an array, a memory map too, or the path of a .npy file to be
+            written. A file takes its place when it is complete; one that was there before stays
+            until then.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,), int32
-            Index of the nearest centre of each row.
+            Index of the nearest centre of each row: ``out``, or a read-only memory map of the
+            file.
+
+        Raises
+        ------
+        ValueError
+            If a value is NaN or infinite, or ``out`` does not fit.
+        OSError
+            If the file cannot be written; the message says how far it got.
         """
+        source, centers = self._new_source(X)
+        if source is not None:
+            return _streaming.predict(self, source, centers, out)
         rows, centers, plan = self._check_new(X)
-        return engine.assign(rows, centers, plan)
+        if out is None:
+            return engine.assign(rows, centers, plan)
+        output = Output(out, rows.n_rows, (), np.int32)
+        return output.put([engine.assign(rows, centers, plan)])
 
     def fit_transform(self, X, y=None, sample_weight=None):
         """Fit, then return the distances of the same rows to the centres.
@@ -210,27 +243,43 @@ class BaseKMeans(
         X_new : ndarray of shape (n_samples, n_clusters)
             Euclidean distance of every row to every centre.
         """
-        return self.fit(X, sample_weight=sample_weight)._transform(X)
+        return self.fit(X, sample_weight=sample_weight)._transform(X, None)
 
-    def transform(self, X):
+    def transform(self, X, *, out=None):
         """Return the distance of every row to every centre.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or a source
             Rows to measure.
+        out : ndarray of shape (n_samples, n_clusters), str or path-like, default=None
+            Where the distances go, as in `predict`, in their dtype.
 
         Returns
         -------
         X_new : ndarray of shape (n_samples, n_clusters)
             Euclidean distances, float32 for float32 rows and float64 otherwise. Dense, also
-            for sparse ``X``.
-        """
-        return self._transform(X)
+            for sparse ``X``. ``out``, or a read-only memory map of the file.
 
-    def _transform(self, X):
+        Raises
+        ------
+        ValueError
+            If a value is NaN or infinite, or ``out`` does not fit; without ``out`` also where the
+            distances are larger than ``memory_limit``.
+        OSError
+            If the file cannot be written; the message says how far it got.
+        """
+        return self._transform(X, out)
+
+    def _transform(self, X, out):
+        source, centers = self._new_source(X)
+        if source is not None:
+            return _streaming.transform(self, source, centers, out)
         rows, centers, plan = self._check_new(X)
-        return engine.distances(rows, centers, plan)
+        if out is None:
+            return engine.distances(rows, centers, plan)
+        output = Output(out, rows.n_rows, (len(centers),), rows.dtype)
+        return output.put([engine.distances(rows, centers, plan)])
 
     def score(self, X, y=None, sample_weight=None):
         """Return minus the weighted sum of squared distances to the nearest centres.
@@ -249,6 +298,9 @@ class BaseKMeans(
         score : float
             The higher, the better; zero at best.
         """
+        source, centers = self._new_source(X)
+        if source is not None:
+            return _streaming.score(self, source, centers, sample_weight)
         rows, centers, plan = self._check_new(X)
         weights = _validation.check_weights(sample_weight, rows.n_rows)
         _, inertia = engine.assign_inertia(rows, centers, weights, plan)

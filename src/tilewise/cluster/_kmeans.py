@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
@@ -9,10 +10,10 @@ import scipy.sparse as sp
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from tilewise import algorithms, engine
-from tilewise.cluster import _validation
+from tilewise.cluster import _checkpoint, _streaming, _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
 from tilewise.cluster._callbacks import fit_tasks
 
@@ -27,6 +28,7 @@ class Start:
     init: object  # "k-means++", "random", a callable, or centres (k, d) in float64
     X: object  # what ``init`` is to see: centred for a callable, else as it was given
     offset: np.ndarray | float  # what to add to the centres that come back
+    weights: np.ndarray | None = None  # of the rows of X
 
 
 def centred(X, rows, mean):
@@ -91,6 +93,24 @@ class KMeans(BaseKMeans):
     engine : {'auto', 'fused', 'blas'}, default='auto'
         'fused' keeps distances in registers, 'blas' multiplies matrices chunk by chunk.
         Changes speed and memory, never results.
+    memory_limit : int, str or None, default=None
+        For data that are streamed: bytes that a fit may allocate beyond what the process holds
+        before it, as a number or a text such as "1GB" or "512MiB". Buffers, labels, bounds, sums
+        and workspace are planned within it before anything is read; bounds are left out first.
+        None takes 64 MiB for buffers and whatever the rest needs. Given, it makes a
+        ``numpy.memmap`` a source too; other data in memory stay as they are. Never changes
+        results.
+    init_size : int, 'all' or None, default=None
+        For data that are streamed: rows from which 'k-means++', 'random' and callables choose the
+        start, drawn without replacement. None is 32 MiB of rows, at most 131,072 and at least 16
+        per cluster, whatever the memory limit; of data with fewer rows all are taken, and the
+        start is that of data in memory. 'all' seeds from all rows, as in memory, in up to two
+        passes over the data per cluster (three where single rows cannot be read). Data in memory
+        are always used whole.
+    checkpoint : str, path-like or None, default=None
+        File that holds the state of the fit after every iteration. A later fit with the same
+        parameters and data goes on from there, to the same bits as one that was never
+        interrupted; with others it raises. A fit that ends removes the file.
 
     Attributes
     ----------
@@ -104,6 +124,11 @@ class KMeans(BaseKMeans):
         Iterations of the run that was kept.
     chunk_plan_ : Plan
         The sizes that the fit used and the reason for each.
+    stream_plan_ : StreamPlan
+        After a fit of streamed data: what was kept in memory.
+    stream_report_ : StreamReport
+        After a fit of streamed data: passes, rows, bytes and seconds, and whether reading or
+        computing took longer.
     n_features_in_ : int
         Number of columns of the data.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -149,6 +174,7 @@ class KMeans(BaseKMeans):
         **BaseKMeans._parameter_constraints,
         "copy_x": ["boolean"],
         "algorithm": [StrOptions({"lloyd", "elkan"})],
+        "init_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"all"}), None],
     }
 
     def __init__(
@@ -166,6 +192,9 @@ class KMeans(BaseKMeans):
         chunk_size="auto",
         n_threads=None,
         engine="auto",
+        memory_limit=None,
+        init_size=None,
+        checkpoint=None,
     ):
         self.n_clusters = n_clusters
         self.init = init
@@ -179,6 +208,9 @@ class KMeans(BaseKMeans):
         self.chunk_size = chunk_size
         self.n_threads = n_threads
         self.engine = engine
+        self.memory_limit = memory_limit
+        self.init_size = init_size
+        self.checkpoint = checkpoint
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
@@ -186,9 +218,11 @@ class KMeans(BaseKMeans):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or a source
             Rows to cluster. Arrays of any real dtype and order, read-only and memory-mapped
             ones included, are used where they are; sparse formats other than CSR are converted.
+            What `tilewise.sources.as_source` knows - paths, lists of paths, arrays of pyarrow,
+            Zarr, HDF5 and dask, callables that return batches - is read in parts, several times.
         y : Ignored
             Present by convention.
         sample_weight : array-like of shape (n_samples,) or float, default=None
@@ -204,15 +238,21 @@ class KMeans(BaseKMeans):
         ------
         ValueError
             If parameters or shapes do not fit, if all weights are 0, or if a value is NaN or
-            infinite; the message names its row and column.
+            infinite; the message names its row and column. Of sources also if ``memory_limit``
+            cannot be kept, if rows come once only, or as `SourceError` if reading fails.
 
         Warns
         -----
         ConvergenceWarning
             If fewer than ``n_clusters`` clusters have rows.
         """
-        X = _validation.check_data(X, self)
-        rows = engine.Rows(X)
+        source = _streaming.find_source(X, self.memory_limit)
+        if source is None:
+            X = _validation.check_data(X, self)
+            rows = engine.Rows(X)
+        else:
+            _streaming.check_features(source, self, reset=True)
+            rows = _streaming.open_rows(source, self, "KMeans reads them in every iteration.")
         _validation.check_enough_rows(rows.n_rows, self.n_clusters)
         self._choose_runs()
         random_state = check_random_state(self.random_state)
@@ -221,9 +261,26 @@ class KMeans(BaseKMeans):
         if is_array_init(init):
             init = _validation.check_centers(init, rows, self.n_clusters)
         plan = self._plan(rows, self.n_clusters)
-        stats = engine.column_stats(rows, plan)
+        streamed = {}
+        if source is not None:
+            size = self._sample_size(rows, init)
+            streamed["stream_plan_"] = _streaming.plan_rows(
+                rows, plan, self.memory_limit, init_rows=size, seeded_from_all=size is None,
+                n_runs=self._n_init, weighted=weights is not None, max_iter=self.max_iter,
+                bounds=self.max_iter > 1,
+            )  # fmt: skip
+            if self.verbose:
+                print("\n".join(streamed["stream_plan_"].sentences()))
+        kept = _checkpoint.open_checkpoint(self.checkpoint, self, rows, weights, source)
+        random_state = _checkpoint.begin(kept, random_state)
+        if source is None:
+            stats = engine.column_stats(rows, plan)
+            start = self._start(X, rows, init, stats.mean, weights)
+        else:
+            sample = _streaming.measure(rows, plan, size, weights, random_state)
+            stats = sample.stats
+            start = self._start(sample.X, rows, init, stats.mean, sample.weights)
         self._tol = float(self.tol * np.mean(stats.variance)) if self.tol else 0
-        start = self._start(X, rows, init, stats.mean)
 
         def attributes(centers, n_iter):
             return {
@@ -231,6 +288,7 @@ class KMeans(BaseKMeans):
                 "_n_features_out": self.n_clusters,
                 "n_iter_": n_iter,
                 "chunk_plan_": plan,
+                **streamed,
             }
 
         tasks = fit_tasks(
@@ -242,12 +300,17 @@ class KMeans(BaseKMeans):
             self.max_iter,
             lambda i, centers: attributes(centers, i + 1),
         )
-        best = None
-        for _ in range(self._n_init):
+        first_run, best, resume = 0, None, None
+        if kept is not None and kept.saved is not None:
+            first_run, best, resume = self._resumed(kept, rows, plan, random_state)
+        for number in range(first_run, self._n_init):
             hooks = tasks.begin_run()
+            centers = None
+            if resume is None:
+                centers = self._first_centers(start, random_state)
             run = algorithms.lloyd(
                 rows,
-                self._first_centers(start, random_state, weights),
+                centers,
                 weights=weights,
                 max_iter=self.max_iter,
                 tol=self._tol,
@@ -255,8 +318,12 @@ class KMeans(BaseKMeans):
                 verbose=bool(self.verbose),
                 shift=None if rows.is_sparse else stats.shift,
                 stats=stats,
+                bounds=source is None or streamed["stream_plan_"].bounds,
+                resume=resume,
+                keep=_checkpoint.keeper(kept, number, best, random_state),
                 **hooks,
             )
+            resume = None
             # A lower inertia of the same partition is rounding, and not worth other labels.
             if best is None or (
                 run.inertia < best.inertia
@@ -274,14 +341,45 @@ class KMeans(BaseKMeans):
                 ConvergenceWarning,
                 stacklevel=3,
             )
+        for name in ("stream_plan_", "stream_report_"):
+            vars(self).pop(name, None)
+        if source is not None:
+            streamed["stream_report_"] = rows.report
+            if self.verbose:
+                print(rows.report)
+        vars(self).update(streamed)
         self.cluster_centers_ = best.centers
         self._n_features_out = self.n_clusters
         self.labels_ = best.labels
         self.inertia_ = float(best.inertia)
         self.n_iter_ = int(best.n_iter)
         self.chunk_plan_ = plan
+        if kept is not None:
+            kept.remove()
         tasks.finish()
         return self
+
+    def _sample_size(self, rows, init):
+        """Rows that a start is chosen from; 0 where none is needed, None for all."""
+        if is_array_init(init):
+            return 0
+        size = _streaming.check_init_size(self.init_size, rows, self.n_clusters)
+        if size is None and callable(init):
+            raise ValueError(
+                "init_size='all' needs all rows in memory for a callable init: give a number."
+            )
+        return size
+
+    @staticmethod
+    def _resumed(kept, rows, plan, random_state):
+        """Number of the run to go on with, the best one before, and where it stands."""
+        number, centers, found = _checkpoint.restored(kept, random_state)
+        best = None
+        if centers is not None:
+            labels = engine.open_pass(rows, len(centers), plan)
+            labels.run(centers.astype(np.float64))
+            best = algorithms.LloydResult(labels.labels, *found[:1], centers, *found[1:])
+        return number, best, algorithms.LloydState.of(kept.saved)
 
     def _choose_runs(self):
         super()._choose_runs()
@@ -293,21 +391,21 @@ class KMeans(BaseKMeans):
             )
 
     @staticmethod
-    def _start(X, rows, init, mean):
+    def _start(X, rows, init, mean, weights):
         if not callable(init):
-            return Start(init, X, 0.0)
+            return Start(init, X, 0.0, weights)
         if sp.issparse(X):
-            return Start(init, X.astype(rows.dtype, copy=False), 0.0)
-        return Start(init, centred(X, rows, mean), mean)
+            return Start(init, X.astype(rows.dtype, copy=False), 0.0, weights)
+        return Start(init, centred(X, rows, mean), mean, weights)
 
-    def _first_centers(self, start, random_state, weights):
+    def _first_centers(self, start, random_state):
         """Initial centres of one run, in float64 and in the coordinates of the data."""
         centers = self._init_centroids(
             start.X,
             x_squared_norms=None,
             init=start.init,
             random_state=random_state,
-            sample_weight=weights,
+            sample_weight=start.weights,
         )
         if self.verbose:
             print("Initialization complete")

@@ -11,9 +11,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from tilewise import algorithms, engine
-from tilewise.cluster import _validation
+from tilewise.cluster import _checkpoint, _streaming, _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
 from tilewise.cluster._callbacks import fit_tasks
+from tilewise.cluster._minibatch_source import fit_source
 
 
 class MiniBatchKMeans(BaseKMeans):
@@ -65,6 +66,12 @@ class MiniBatchKMeans(BaseKMeans):
         Number of threads, as in `KMeans`. Never changes results.
     engine : {'auto', 'fused', 'blas'}, default='auto'
         As in `KMeans`. Changes speed and memory, never results.
+    memory_limit : int, str or None, default=None
+        As in `KMeans`, for data that are streamed. Never changes results.
+    checkpoint : str, path-like or None, default=None
+        As in `KMeans`; the state is written after every epoch of streamed data, and of data in
+        memory after as many batches as hold that many rows. Rows that come once cannot be taken
+        up again.
 
     Attributes
     ----------
@@ -84,6 +91,10 @@ class MiniBatchKMeans(BaseKMeans):
         Batches seen.
     chunk_plan_ : Plan
         The sizes that a step used and the reason for each.
+    stream_plan_ : StreamPlan
+        After a fit of streamed data that can be read again: what was kept in memory.
+    stream_report_ : StreamReport
+        After a fit of streamed data, as in `KMeans`.
     n_features_in_ : int
         Number of columns of the data.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -99,6 +110,15 @@ class MiniBatchKMeans(BaseKMeans):
     the centre has met so far, so that a centre is the mean of the rows it was given. `fit`
     draws rows in proportion to ``sample_weight`` and then counts each once; `partial_fit` takes
     the rows as they come and counts each by its weight.
+
+    Data that are streamed are not drawn from: that would be one seek per row. In each of up to
+    ``max_iter`` epochs every row is read once. The source is cut into blocks of 1 MiB, which are
+    read in an order drawn by ``random_state`` (in their own order where the source cannot be read
+    at any place); sixteen blocks at a time are in memory, and batches are drawn from their rows
+    without replacement. A row counts by its weight. The order depends on the data's shape and the
+    seed alone. Rows that come once, from a generator, make batches in the order in which they
+    come, for one epoch, which neither ``tol`` nor ``max_no_improvement`` ends; the start is chosen
+    from the first ``init_size`` of them, and there are no ``labels_``.
 
     A step costs O(batch_size · log n) for drawing, whatever n is. Values that are not finite
     are found in the rows that are read: all of them with ``compute_labels`` or ``tol``, else
@@ -157,6 +177,8 @@ class MiniBatchKMeans(BaseKMeans):
         chunk_size="auto",
         n_threads=None,
         engine="auto",
+        memory_limit=None,
+        checkpoint=None,
     ):
         self.n_clusters = n_clusters
         self.init = init
@@ -173,6 +195,8 @@ class MiniBatchKMeans(BaseKMeans):
         self.chunk_size = chunk_size
         self.n_threads = n_threads
         self.engine = engine
+        self.memory_limit = memory_limit
+        self.checkpoint = checkpoint
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
@@ -180,9 +204,11 @@ class MiniBatchKMeans(BaseKMeans):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), or a source
             Rows to cluster. Arrays of any real dtype and order, read-only and memory-mapped
             ones included, are used where they are; sparse formats other than CSR are converted.
+            What `tilewise.sources.as_source` knows is read in parts; see the notes. A generator
+            of batches, which comes once, will do.
         y : Ignored
             Present by convention.
         sample_weight : array-like of shape (n_samples,) or float, default=None
@@ -198,7 +224,8 @@ class MiniBatchKMeans(BaseKMeans):
         ------
         ValueError
             If parameters or shapes do not fit, if weights differ in sign or are all 0, or if a
-            value that is read is NaN or infinite; the message names its row and column.
+            value that is read is NaN or infinite; the message names its row and column. Of
+            sources also if ``memory_limit`` cannot be kept, or as `SourceError` if reading fails.
 
         Warns
         -----
@@ -206,15 +233,22 @@ class MiniBatchKMeans(BaseKMeans):
             If ``init_size`` is less than ``n_clusters``, or an array is given to start from
             together with another ``n_init`` than 1.
         """
+        source = _streaming.find_source(X, self.memory_limit)
+        if source is not None:
+            return fit_source(self, X, y, source, sample_weight)
         X = _validation.check_data(X, self)
         rows = engine.Rows(X)
         self._check_sizes(rows)
         random_state = check_random_state(self.random_state)
         weights = _validation.check_weights(sample_weight, rows.n_rows)
         init = self._checked_init(rows)
+        kept = _checkpoint.open_checkpoint(self.checkpoint, self, rows, weights)
         self._tol = self._tolerance(rows)
-        centers = self._best_start(X, rows, init, random_state, weights)
         plan = self._plan(rows, self.n_clusters, self._batch_size)
+        if kept is not None and kept.saved is not None:
+            centers, random_state, resume = _checkpoint.taken_up(kept, random_state)
+        else:
+            centers, resume = self._best_start(X, rows, init, random_state, weights), None
         n_steps = self.max_iter * rows.n_rows // self._batch_size
 
         def attributes(centers, n_seen):
@@ -235,18 +269,15 @@ class MiniBatchKMeans(BaseKMeans):
             n_steps,
             lambda i, centers: attributes(centers, i + 1),
         )
-        run = algorithms.minibatch(
-            rows,
+        run = self._run(
+            algorithms.DrawnBatches(
+                rows, self.n_clusters, weights, self._batch_size, random_state, plan
+            ),
             centers,
-            weights=weights,
-            batch_size=self._batch_size,
-            n_steps=n_steps,
-            random_state=random_state,
-            tol=self._tol,
-            max_no_improvement=self.max_no_improvement,
-            reassignment_ratio=float(self.reassignment_ratio),
-            plan=plan,
-            verbose=bool(self.verbose),
+            n_steps,
+            random_state,
+            resume=resume,
+            keep=_checkpoint.step_keeper(kept, random_state),
             **tasks.begin_run(),
         )
         found = attributes(run.state.centers, run.n_steps)
@@ -263,10 +294,28 @@ class MiniBatchKMeans(BaseKMeans):
             "_no_improvement": run.no_improvement,
         }
         # All at once, at the very end: a fit that fails leaves the model that there was.
-        vars(self).pop("labels_", None)
-        vars(self).update(found)
+        self._found(found, kept)
         tasks.finish()
         return self
+
+    def _run(self, batches, centers, n_steps, random_state, **how):
+        rules = {"tol": self._tol, "max_no_improvement": self.max_no_improvement}
+        return algorithms.minibatch(
+            batches,
+            centers,
+            n_steps=n_steps,
+            random_state=random_state,
+            reassignment_ratio=float(self.reassignment_ratio),
+            verbose=bool(self.verbose),
+            **rules | how,
+        )
+
+    def _found(self, found, kept):
+        for name in ("labels_", "stream_plan_", "stream_report_"):
+            vars(self).pop(name, None)
+        vars(self).update(found)
+        if kept is not None:
+            kept.remove()
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):

@@ -1,6 +1,7 @@
 """One pass over the rows: what enters is checked here, buffers are allocated here.
 
-What enters: `Rows`, float64 centres in the coordinates of the data, a `Plan`. What leaves:
+What enters: `Rows`, or `StreamRows` for `open_pass`, `open_seeding` and `column_stats`;
+float64 centres in the coordinates of the data; a `Plan`. What leaves:
 labels, sums, distances. The loops of `algorithms` call these passes; `kernels` run them.
 Nothing below this line checks a shape again.
 """
@@ -11,11 +12,15 @@ from tilewise.engine.minibatch import BatchPass, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, argmin, radius, radius_count
 from tilewise.engine.passes import Pass, assign, assign_inertia, distances, inertia, own_distances
 from tilewise.engine.stats import Stats, column_stats, raise_nonfinite
+from tilewise.engine.stream import StreamReport, StreamRows, count_rows
+from tilewise.engine.streambatch import ReadBatches, batch_bytes
+from tilewise.engine.streampass import open_pass, open_seeding, stream_stats
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "KERNELS", "BatchPass", "Draws", "Pass", "Rows", "Stats", "argkmin", "argkmin_blocks", "argmin",
-    "assign", "assign_inertia", "column_stats", "distances", "fill_matrix", "inertia",
-    "own_distances", "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite",
-    "squared_moves",
+    "KERNELS", "BatchPass", "Draws", "Pass", "ReadBatches", "Rows", "Stats", "StreamReport", "StreamRows",
+    "argkmin", "argkmin_blocks", "argmin", "assign", "assign_inertia", "batch_bytes", "column_stats", "count_rows",
+    "distances", "fill_matrix", "inertia", "open_pass", "open_seeding", "own_distances",
+    "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite", "squared_moves",
+    "stream_stats",
 ]  # fmt: skip

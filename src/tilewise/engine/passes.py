@@ -14,7 +14,10 @@ from tilewise.plan import Plan, exact_shard_rows, plan_pairs
 from .matrix import fill_matrix
 from .stats import raise_nonfinite
 
-__all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_distances"]
+__all__ = [
+    "Pass", "assign", "assign_inertia", "distances", "farthest_first", "inertia",
+    "one_blas_thread", "own_distances",
+]  # fmt: skip
 
 # Share of rows that have to be compared with every centre again above which the next pass is
 # scored in float64. A second look in the tile's own arithmetic costs about two rows; where rows
@@ -74,7 +77,7 @@ class Pass:
         if labels is not None:
             labels[...] = -1
         self._k = n_clusters
-        self._update = update
+        self._update = self._sums_wanted = update
         self._bounds = (
             (np.empty(n, np.float32), np.empty(n, np.float32)) if bounds and n else (None, None)
         )
@@ -90,7 +93,7 @@ class Pass:
                 raise ValueError("CSR rows are summed without a shift")
             self._blocks = _csr.column_blocks(rows, plan.n_threads)
         self._centers = None
-        self._useless = 0
+        self._useless = self._opened = 0
         self._kernel = self._make_kernel()
         if update:
             width = max(8, -(-d // 8) * 8)
@@ -105,7 +108,7 @@ class Pass:
             self.rows, self._k, isa=p.isa, layout=p.layout, score_dtype=self._score_dtype,
             chunk_rows=p.chunk_rows, shard_rows=p.shard_rows, panels_per_block=p.panels_per_block,
             depth_block=p.depth_block, n_threads=p.n_threads, slots=p.slots,
-            update=self._update and not self._by_columns,
+            update=self._sums_wanted and not self._by_columns,
             panel_columns=p.panel_columns, products=self._products,
         )  # fmt: skip
 
@@ -121,6 +124,35 @@ class Pass:
             return self.run(centers)
         finally:
             self._update = updating
+
+    def conclude(self, centers: np.ndarray, assign: bool = True) -> float:
+        """Assign every row to final centres, if asked to; returns the inertia."""
+        if assign:
+            self.finish(centers)
+        return self.inertia(centers)
+
+    def inertia(self, centers: np.ndarray) -> float:
+        """Weighted sum of canonical squared distances to the labelled centres."""
+        return inertia(self.rows, centers, self.labels, self._weights, self.plan)
+
+    def said(self, centers: np.ndarray) -> str:
+        """What to print of the last pass, after which `centers` were found."""
+        return f"inertia {self.inertia(centers)}"
+
+    def farthest(self, centers: np.ndarray, count: int) -> np.ndarray:
+        """The rows farthest from their centres, the farthest first; none if all lie on them."""
+        gaps = np.empty(self.rows.n_rows)
+        own_distances(self.rows, centers, self.labels, None, self.plan, out=gaps)
+        if gaps.max() == 0.0:
+            return np.empty(0, dtype=np.int64)
+        return farthest_first(gaps, None, count)
+
+    def restore(self, centers, sums, weight_sums, members):
+        """Go on after a pass over `centers` that left these sums."""
+        self.finish(np.ascontiguousarray(centers, dtype=np.float64))
+        self._sums[:, : self.rows.n_features] = sums
+        self.weight_sums[...] = weight_sums
+        self.members[...] = members
 
     def average(self, out=None) -> tuple[np.ndarray, float] | None:
         """Means of the clusters and the sum of their squared shifts; None if one is empty.
@@ -162,7 +194,7 @@ class Pass:
         self.changed = self.scored = self.undecided = self.rescanned = 0
         if self.rows.n_rows:
             self._kernel.set_centers(centers)
-            with _one_blas_thread if self.plan.engine == "blas" else nullcontext():
+            with one_blas_thread if self.plan.engine == "blas" else nullcontext():
                 self._run_shards(moves, update)
             if self._update and self._by_columns:
                 self._sum_columns()
@@ -188,7 +220,7 @@ class Pass:
     def _run_shards(self, moves, update):
         upper, lower = self._bounds
         self._opened = 0
-        tighten = moves is not None and self._k >= _TIGHTEN_CLUSTERS and self._useless == 0
+        tighten = self._tightens(moves)
         n_shards = -(-self.rows.n_rows // self.plan.shard_rows)
         first = 0
         # The interpreter looks for Ctrl-C between two calls.
@@ -200,15 +232,24 @@ class Pass:
             )  # fmt: skip
             if bad >= 0:
                 raise_nonfinite(self.rows, bad)
-            changed, opened, scored, undecided, rescanned = counts
-            self.changed += changed
-            self._opened += opened
-            self.scored += scored
-            self.undecided += undecided
-            self.rescanned += rescanned
+            self._count(counts)
             if update:
                 self._kernel.merge(count, self._sums, self.weight_sums, self.members)
             first += count
+        self._judge_tightening(tighten)
+
+    def _count(self, counts):
+        changed, opened, scored, undecided, rescanned = counts
+        self.changed += changed
+        self._opened += opened
+        self.scored += scored
+        self.undecided += undecided
+        self.rescanned += rescanned
+
+    def _tightens(self, moves):
+        return moves is not None and self._k >= _TIGHTEN_CLUSTERS and self._useless == 0
+
+    def _judge_tightening(self, tighten):
         if self._useless:
             self._useless -= 1
         elif tighten and self._opened - self.scored < _TIGHTEN_GAIN * self._opened:
@@ -270,7 +311,7 @@ class _OneBlasThread:
                 self._limit = None
 
 
-_one_blas_thread = _OneBlasThread()
+one_blas_thread = _OneBlasThread()
 
 
 def assign(rows: Rows, centers, plan: Plan, *, labels=None) -> np.ndarray:
@@ -304,6 +345,19 @@ def assign_inertia(rows: Rows, centers, weights, plan: Plan) -> tuple[np.ndarray
 def inertia(rows: Rows, centers, labels, weights, plan: Plan) -> float:
     """Weighted sum of canonical squared distances to the labelled centre."""
     return own_distances(rows, centers, labels, weights, plan)
+
+
+def farthest_first(gaps: np.ndarray, ids, count: int) -> np.ndarray:
+    """Positions of the `count` largest gaps, the largest first, of equal ones the lowest row.
+
+    ids names the row of each gap; None where gap i is row i's.
+    """
+    if len(gaps) <= count:
+        found = np.arange(len(gaps))
+    else:
+        found = np.flatnonzero(gaps >= np.partition(gaps, -count)[-count])
+    named = found if ids is None else ids[found]
+    return found[np.lexsort((named, -gaps[found]))[:count]]
 
 
 def own_distances(rows: Rows, centers, labels, weights, plan: Plan, *, out=None) -> float:

@@ -30,7 +30,13 @@ from tilewise.kernels._pass cimport (
     padded_rows,
     shard_report,
 )
-from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_row_start
+from tilewise.kernels._rows cimport (
+    Rows,
+    address,
+    check_window,
+    tw_fetch_rows,
+    tw_row_start,
+)
 from tilewise.kernels._score cimport score_rows
 
 cdef enum:
@@ -356,7 +362,7 @@ cdef class Assignment:
 
     def run(self, int64_t first_shard, int32_t[::1] labels, *, float[::1] upper=None,
             float[::1] lower=None, const float[::1] moves=None, bint tighten=False,
-            int update=0, const double[::1] weights=None, const double[::1] shift=None):
+            int update=0, const double[::1] weights=None, const double[::1] shift=None, int64_t most=0):
         """Assign the rows of up to `slots` shards, from `first_shard` on.
 
         Parameters
@@ -373,6 +379,8 @@ cdef class Assignment:
         weights : float64 (n,), optional
         shift : float64 (d,), needed to update
             Taken from every row before it is added.
+        most : int, optional
+            Limit of the shards that are run.
 
         Returns
         -------
@@ -386,12 +394,16 @@ cdef class Assignment:
         cdef int64_t s, changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
         cdef int threads = self.threads
         cdef offsets_t o = self.o
+        if 0 < most < count:
+            count = most
         cdef char* workspace = <char*>address(self._keep["workspace"])
         cdef shard_report* reports = <shard_report*>address(self._keep["reports"])
         if labels.shape[0] != n:
             raise ValueError(f"{labels.shape[0]} labels given for {n} rows")
         if count <= 0:
             return 0, 0, 0, 0, 0, 0, -1
+        if self.rows.is_window:
+            check_window(self.rows, first_shard * p.shard_rows, min(n, (first_shard + count) * p.shard_rows))
         p.labels = &labels[0]
         p.update = update
         # One distance to the own centre reads all columns; scoring, only the stored entries.

@@ -313,9 +313,14 @@ def column_moments(Rows rows, *, str isa, int64_t shard_rows, int n_threads):
     if n and d:
         for s in prange(n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
             _moments_shard(&p, s, threadid(), &view[0, s, 0], &view[1, s, 0], &view[2, s, 0], &block[0])
+    return merged_moments(parts, n, d, shard_rows)
+
+
+def merged_moments(parts, n, d, shard_rows):
+    """Moments of n rows of d columns from those of their shards, parts (3, shards, d)."""
     mean, squares = parts[0, 0, :d].copy(), parts[1, 0, :d].copy()
     seen = min(n, shard_rows)
-    for s in range(1, n_shards):
+    for s in range(1, parts.shape[1] if n else 1):
         count = min(n, (s + 1) * shard_rows) - s * shard_rows
         gap = parts[0, s, :d] - mean
         share = count / (seen + count)

@@ -38,12 +38,22 @@ cdef class Rows:
     cdef readonly object source
     cdef readonly bint is_sparse
     cdef readonly int64_t longest
+    # Of a window: the rows that it shows.
+    cdef readonly bint is_window
+    cdef int64_t shown_first, shown_last
 
 
 # For kernels that walk over all rows as they stand.
 cdef inline int all_rows(Rows rows) except -1:
     if rows.c.picks != NULL:
         raise ValueError("picked rows can be assigned and measured, nothing else")
+    return 0
+
+
+# Before a kernel is let loose on a window.
+cdef inline int check_window(Rows rows, int64_t first, int64_t last) except -1:
+    if not rows.shown_first <= first <= last <= rows.shown_last:
+        raise IndexError(f"rows {first} to {last} are not shown by this window")
     return 0
 
 

@@ -167,6 +167,39 @@ cdef class Rows:
         out.source, out.is_sparse, out.longest = self.source, self.is_sparse, self.longest
         return out
 
+    @staticmethod
+    def window(int64_t n_rows, int depth, dtype):
+        """Rows of which only a part is in memory at a time; `show` says which.
+
+        The kernels count rows from the first of all, as labels and weights do. Only those that
+        are told first and last row may be given a window.
+        """
+        cdef Rows out = Rows.__new__(Rows)
+        out.c.n_rows, out.c.depth = n_rows, depth
+        out.c.is_double = np.dtype(dtype) == np.float64
+        out.c.kind = _KINDS["f8" if out.c.is_double else "f4"]
+        out.c.column_stride = 8 if out.c.is_double else 4
+        out.c.row_stride = depth * out.c.column_stride
+        out.c.direct = True
+        out.is_sparse = False
+        out.is_window = True
+        return out
+
+    @property
+    def shown(self):
+        """First and last row that a window shows."""
+        return self.shown_first, self.shown_last
+
+    def show(self, int64_t first, values):
+        """Let the window show rows first, first + 1, ...: the rows of an array that it keeps."""
+        if values.ndim != 2 or values.shape[1] != self.c.depth or values.dtype != self.dtype or (
+                not values.flags.c_contiguous or first < 0 or first + len(values) > self.c.n_rows):
+            raise ValueError("this array cannot be shown by the window")
+        self._keep = self.source = values
+        self.shown_first, self.shown_last = first, first + len(values)
+        # As if all rows before stood before it; none of them is ever touched.
+        self.c.data = <const char*>(<size_t>address(values) - <size_t>(first * self.c.row_stride))
+
     @property
     def n_rows(self):
         """Number of rows."""

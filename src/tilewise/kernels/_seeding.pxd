@@ -17,6 +17,8 @@ cdef struct seeding_pass:
     const tw_exact_kernels* exact
     const tw_tile_kernels* tile
     int64_t shard_rows
+    int64_t begin           # the rows of this call: a whole number of blocks, or all
+    int64_t end
     ptrdiff_t step
     const double* weights
     double* closest         # (n)

@@ -29,6 +29,7 @@ from tilewise.kernels._rows cimport (
     all_rows,
     Rows,
     address,
+    check_window,
     tw_fetch_rows,
 )
 from tilewise.kernels._seeding_csr cimport Candidates, gain_shard_sparse, lay_out, take_shard_sparse
@@ -155,10 +156,9 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
     cdef int lines = p.rows.depth * (8 if p.rows.is_double else 4)
     if lines > 2048:
         lines = 2048
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
+    first, stop = max(first, p.begin), min(stop, p.end)
     for t in range(p.n_trials):
-        gain[t] = 0.0
+        gain[t] = p.out[shard * p.n_trials + t]
     if p.rows.depth <= TW_LANES_DEPTH:
         _gain_shard_short(p, first, stop, thread, gain)
         first = stop
@@ -205,11 +205,11 @@ cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int tria
     cdef int64_t ids[BLOCK]
     cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
     cdef int r, n, count
-    cdef double total = 0.0
+    cdef double total
     cdef double gaps[8]
     cdef const double* c = p.trials + trial * p.ldc
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
+    total = 0.0 if first >= p.begin else p.out[shard]
+    first, stop = max(first, p.begin), min(stop, p.end)
     while first < stop:
         count = BLOCK if stop - first > BLOCK else <int>(stop - first)
         n = 0
@@ -267,6 +267,7 @@ cdef class Seeding:
     def __init__(self, Rows rows, const double[::1] weights, *, str isa, int64_t shard_rows, int n_threads):
         all_rows(rows)
         cdef seeding_pass* p = &self.p
+        p.end = rows.c.n_rows
         cdef int64_t n = rows.c.n_rows
         if n == 0 or (weights is not None and weights.shape[0] != n):
             raise ValueError("seeding needs at least one row, and one weight per row")
@@ -315,11 +316,37 @@ cdef class Seeding:
             rough[:, : p.rows.depth] = values
         return rough
 
-    def gains(self, const double[:, ::1] trials, const double[::1] nearest=None):
+    def near(self, const double[::1] nearest, int64_t begin, int64_t end):
+        """Whether some candidate may be closer to one of these rows than its seed is.
+
+        If not, the rows count as seen by `gains`.
+        """
+        cdef int64_t ids[BLOCK]
+        cdef int64_t at = begin
+        cdef int count, found = 0
+        with nogil:
+            while at < end and not found:
+                count = BLOCK if end - at > BLOCK else <int>(end - at)
+                found = self.p.exact.near_rows(count, at, self.p.owner, self.p.closest, &nearest[0], ids)
+                at += count
+            if not found:
+                memset(self.p.gained + begin, 0, (end - begin) * sizeof(uint16_t))
+        return found > 0
+
+    def gained(self, int trial, int64_t begin, int64_t end):
+        """Whether candidate `trial` of the last pass is closer to one of these rows."""
+        return bool(np.any(self._keep[2][begin:end] >> trial & 1))
+
+    def gains(self, const double[:, ::1] trials, const double[::1] nearest=None, int64_t begin=0, int64_t end=-1,
+              shards=None):
         """How much each candidate would lower the potential; candidates (t, ldc) are padded.
 
         nearest (seeds) is the least squared distance of a candidate to each seed so far; it is
         not needed if `by_entries`.
+
+        With `shards`, (n_shards, t) zeros to begin with, only rows begin to end are looked at,
+        and what each shard gains is added there, in the order of rows: calls for one run of rows
+        after another leave what one call for all would.
         """
         cdef seeding_pass p = self.p
         cdef int64_t s
@@ -339,10 +366,14 @@ cdef class Seeding:
                 reach = np.array(self.reach)
                 p.origin = <const double*>address(self.first)
                 p.reach = <const double*>address(reach)
-        out = np.zeros((self.n_shards, p.n_trials))
+        out = np.zeros((self.n_shards, p.n_trials)) if shards is None else shards
         p.out = <double*>address(out)
+        self._limit(&p, begin, end)
+        if self.rows.is_window:
+            check_window(self.rows, p.begin, p.end)
         threads = enter_loop(self.threads)
-        for s in prange(self.n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+        for s in prange(p.begin // p.shard_rows, self._last(&p), nogil=True, schedule="dynamic", chunksize=1,
+                        num_threads=threads):
             if p.by_entries:
                 gain_shard_sparse(&p, s, threadid())
             else:
@@ -355,8 +386,21 @@ cdef class Seeding:
             total += out[s]
         return total
 
-    def take(self, const double[:, ::1] trials, int trial, int32_t seed):
-        """Make one candidate of the last pass a seed; returns the new potential."""
+    cdef int _limit(self, seeding_pass* p, int64_t begin, int64_t end) except -1:
+        p.begin, p.end = begin, p.rows.n_rows if end < 0 else end
+        if not 0 <= p.begin <= p.end <= p.rows.n_rows or p.begin % BLOCK:
+            raise ValueError("seeding takes whole blocks of rows")
+        return 0
+
+    cdef int64_t _last(self, const seeding_pass* p) noexcept nogil:
+        return (p.end + p.shard_rows - 1) // p.shard_rows
+
+    def take(self, const double[:, ::1] trials, int trial, int32_t seed, int64_t begin=0, int64_t end=-1):
+        """Make one candidate of the last pass a seed; returns the new potential.
+
+        Of rows begin to end; calls for one run of rows after another end in what one call for all
+        returns.
+        """
         cdef seeding_pass p = self.p
         cdef int64_t s
         cdef int threads = usable_threads(self.threads)
@@ -368,11 +412,17 @@ cdef class Seeding:
             self._candidates.hold(&p, trials, False)
         else:
             taken = np.array(trials[trial])
-            if seed == 0:
+            if seed == 0 and begin == 0:
                 self.first = taken
                 self.reach = []
-            self.reach.append(_distance(self.first, taken, p.exact))
-        for s in prange(self.n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+            if begin == 0:
+                self.reach.append(_distance(self.first, taken, p.exact))
+        self._limit(&p, begin, end)
+        # Rows that did not gain are not touched.
+        if self.rows.is_window and self.gained(trial, p.begin, p.end):
+            check_window(self.rows, p.begin, p.end)
+        for s in prange(p.begin // p.shard_rows, self._last(&p), nogil=True, schedule="dynamic", chunksize=1,
+                        num_threads=threads):
             if p.by_entries:
                 take_shard_sparse(&p, s, threadid(), trial, seed)
             else:

@@ -1,0 +1,164 @@
+"""DATA that is read in parts, because it is large or a limit of memory is given."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from tilewise import sources
+from tilewise.plan import parse_bytes
+
+from ._errors import BadData, MissingExtra, NoInput, WrongUsage, first_line
+
+# Files above this share of the memory that is free are read in parts.
+_SHARE = 0.5
+# Bytes of a part where the command itself walks through the rows.
+_PART_BYTES = 2**24
+# Kinds of DATA that are only ever read in parts.
+_ONLY = (".h5", ".hdf5", ".zarr")
+_ENDINGS = (".npy", ".parquet", *_ONLY)
+
+
+class Size(click.ParamType):
+    """Bytes: a number, or a text such as 1GB or 512MiB; it stays a text."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        try:
+            parse_bytes(value)
+        except ValueError:
+            self.fail(f"{value!r} is no size such as 1GB or 512MiB", param, ctx)
+        return value
+
+
+class InitSize(click.ParamType):
+    """``all``, or a whole number of at least one."""
+
+    name = "all|number"
+
+    def get_metavar(self, param, ctx=None):
+        return "[all|N]"
+
+    def convert(self, value, param, ctx):
+        if value == "all" or isinstance(value, int):
+            return value
+        if not value.isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither 'all' nor a whole number of at least 1", param, ctx)
+        return int(value)
+
+
+memory_option = click.option(
+    "--memory-limit",
+    type=Size(),
+    metavar="SIZE",
+    help="Read DATA in parts and allocate no more than this, such as 1GB or 512MiB.",
+)
+
+
+class Rows:
+    """A source that tells when rows are read, and has the shape of an array.
+
+    Parameters
+    ----------
+    source : RowSource
+    """
+
+    def __init__(self, source):
+        self._source = source
+        self.n_rows = source.n_rows
+        if self.n_rows is None:
+            from tilewise.engine import count_rows
+
+            self.n_rows = count_rows(source)
+        self.shape = (self.n_rows, source.n_features)
+        self.on_read = None
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def __len__(self):
+        return self.n_rows
+
+    def read(self, first, out):
+        """Read rows, and tell."""
+        count = self._source.read(first, out)
+        if self.on_read is not None:
+            self.on_read(first, count)
+        return count
+
+    def blocks(self):
+        """Yield (first row, rows) through the source."""
+        rows = max(1, _PART_BYTES // (self.shape[1] * self.dtype.itemsize))
+        with sources.Prefetch(self, rows=rows) as parts:
+            yield from parts
+
+
+@dataclass(frozen=True)
+class StreamTable:
+    """What `_data.Table` is for data in memory."""
+
+    path: Path
+    values: Rows
+    columns: list
+    names: tuple | None = None
+
+    def first_not_finite(self):
+        """The estimator names the place itself."""
+        return None
+
+
+def ending_of(path):
+    """The ending that tells the format; of ``x.h5::name`` that of ``x.h5``."""
+    return Path(str(path).partition("::")[0]).suffix.lower()
+
+
+def streams(path, request, memory_limit):
+    """Whether DATA is to be read in parts; says so where nobody asked for it."""
+    outer = Path(str(path).partition("::")[0])
+    if memory_limit is None and not outer.is_dir() and ending_of(path) not in _ONLY:
+        if ending_of(path) not in _ENDINGS or request.columns is not None:
+            return False
+        size, free = outer.stat().st_size if outer.is_file() else 0, _available()
+        if free is None or size <= _SHARE * free:
+            return False
+        click.echo(
+            f"tilewise: {path} has {size / 1e9:.1f} GB, more than half of the {free / 1e9:.1f} GB "
+            "of memory that are free: it is read in parts (see --memory-limit)",
+            err=True,
+        )
+    elif ending_of(path) not in _ENDINGS and not outer.is_dir():
+        raise WrongUsage(
+            f"{path}: --memory-limit is for {', '.join(_ENDINGS)} and directories of them"
+        )
+    return True
+
+
+def read_stream(path, request):
+    """Open DATA; nothing but its head is read."""
+    if request.columns is not None:
+        raise WrongUsage(f"{path}: --columns does not go with data that are read in parts")
+    outer = Path(str(path).partition("::")[0])
+    if not outer.exists():
+        raise NoInput(f"{path}: no such file or directory")
+    wanted = request.wanted if ending_of(path) == ".parquet" else None
+    try:
+        source = sources.as_source(str(path), dtype=request.dtype, columns=wanted)
+    except sources.MissingLibrary as error:
+        raise MissingExtra(first_line(error)) from error
+    except (sources.SourceError, OSError) as error:
+        raise BadData(first_line(error)) from error
+    return StreamTable(path, Rows(source), list(range(source.n_features)), wanted)
+
+
+def _available():
+    """Bytes of memory that are free or can be had, or None where nobody says."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+

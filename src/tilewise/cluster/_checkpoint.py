@@ -1,0 +1,206 @@
+"""Fits that can be taken up again where they were interrupted."""
+
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from tilewise import algorithms
+from tilewise._version import __version__
+from tilewise.cluster._files import replacing
+
+# Of a data set in memory, bytes that are digested at a time.
+_DIGESTED = 2**24
+
+#: Parameters that change how a fit runs and never what it finds.
+WITHOUT_EFFECT = frozenset(
+    ("chunk_size", "n_threads", "engine", "verbose", "copy_x", "algorithm", "memory_limit",
+     "checkpoint", "compute_labels")
+)  # fmt: skip
+
+
+class Checkpoint:
+    """State of a fit in a file; it is there as long as the fit is not finished.
+
+    Parameters
+    ----------
+    path : str or path-like
+    identity : dict
+        What a state must have been saved for: estimator, parameters, data, weights.
+    """
+
+    def __init__(self, path, identity):
+        self.path = Path(path)
+        self._identity = json.loads(json.dumps(identity, default=str))
+        self.saved = self._load()
+
+    def _load(self):
+        """The arrays of the saved state by name, or None where none was saved.
+
+        Raises ValueError if the file holds something else, and says what differs.
+        """
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files}
+            identity = json.loads(str(found.pop("identity")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"checkpoint {self.path} is no checkpoint of tilewise: remove it or name another "
+                "file"
+            ) from error
+        differing = sorted(_differences(identity, self._identity))
+        if differing:
+            raise ValueError(
+                f"checkpoint {self.path} was written by another fit: {'; '.join(differing)}. Fit "
+                "with the same parameters and data, remove the file, or name another one."
+            )
+        return found
+
+    def write(self, **arrays):
+        """Replace the saved state."""
+        with replacing(self.path, "the checkpoint") as file:
+            np.savez(file, identity=np.array(json.dumps(self._identity)), **arrays)
+
+    def remove(self):
+        """Forget the state: the fit is finished."""
+        self.path.unlink(missing_ok=True)
+
+
+def _differences(saved, now, where=""):
+    for name in sorted({*saved, *now}):
+        a, b = saved.get(name), now.get(name)
+        if a == b:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(a, b, f"{where}{name}.")
+        else:
+            yield f"{where}{name} was {_short(a)} and is {_short(b)}"
+
+
+def _short(value):
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def identity_of(estimator, rows, weights, source=None):
+    """What must be equal for one fit to go on where another stopped."""
+    parameters = {}
+    for name, value in estimator.get_params(deep=False).items():
+        if name in WITHOUT_EFFECT:
+            continue
+        if isinstance(value, np.random.RandomState):
+            value = digest_of(value.get_state(legacy=True)[1])
+        elif callable(value):
+            value = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}"
+        elif not isinstance(value, str | int | float | bool | type(None)):
+            value = digest_of(np.asarray(value))
+        parameters[name] = value
+    data = {"shape": [rows.n_rows, rows.n_features], "dtype": rows.dtype.name}
+    if source is None:
+        digest = hashlib.blake2b(digest_size=16)
+        for values in rows.values(_DIGESTED):
+            digest.update(np.ascontiguousarray(values).data)
+        data["values"] = digest.hexdigest()
+    else:
+        data["source"] = source.fingerprint()
+    return {
+        "estimator": type(estimator).__name__,
+        "tilewise": __version__,
+        "parameters": parameters,
+        "data": data,
+        "sample_weight": None if weights is None else digest_of(weights),
+    }
+
+
+def digest_of(array):
+    """A short text that tells arrays apart."""
+    array = np.ascontiguousarray(array)
+    said = f"{array.dtype}{array.shape}".encode()
+    return hashlib.blake2b(said + array.tobytes(), digest_size=16).hexdigest()
+
+
+def open_checkpoint(path, estimator, rows, weights, source=None):
+    """The checkpoint of this fit, or None where the estimator keeps none."""
+    if path is None:
+        return None
+    if not Path(os.path.abspath(path)).parent.is_dir():
+        raise ValueError(f"checkpoint={str(path)!r}: there is no such folder")
+    return Checkpoint(path, identity_of(estimator, rows, weights, source))
+
+
+def pack_random(random_state, prefix="random"):
+    """The state of a generator, as arrays."""
+    _, keys, position, has_gauss, gauss = random_state.get_state(legacy=True)
+    return {
+        f"{prefix}_keys": keys,
+        f"{prefix}_rest": np.array([position, has_gauss, gauss], dtype=np.float64),
+    }
+
+
+def unpack_random(random_state, arrays, prefix="random"):
+    """Set a generator to a state that `pack_random` took down."""
+    position, has_gauss, gauss = arrays[f"{prefix}_rest"]
+    random_state.set_state(
+        ("MT19937", arrays[f"{prefix}_keys"], int(position), int(has_gauss), float(gauss))
+    )
+
+
+def begin(kept, random_state):
+    """The generator of a fit, as it was when the fit that is taken up again began."""
+    if kept is None:
+        return random_state
+    if kept.saved is None:
+        kept.start = pack_random(random_state, "start")
+        return random_state
+    if random_state is np.random.mtrand._rand:
+        random_state = np.random.RandomState()
+    unpack_random(random_state, kept.saved, "start")
+    kept.start = {name: kept.saved[name] for name in ("start_keys", "start_rest")}
+    return random_state
+
+
+def keeper(kept, number, best, random_state):
+    """What `algorithms.lloyd` calls after every iteration of run `number`."""
+    if kept is None:
+        return None
+    fixed = {"run": np.array(number), **kept.start, **pack_random(random_state)}
+    if best is not None:
+        fixed |= {
+            "best_centers": best.centers,
+            "best_found": np.array([best.inertia, best.n_iter]),
+        }
+    return lambda state: kept.write(**fixed, **state.arrays())
+
+
+def restored(kept, random_state):
+    """Number of the saved run; centres, and inertia and iterations, of the best one before.
+
+    The generator is set to where it was after that run had started.
+    """
+    saved = kept.saved
+    unpack_random(random_state, saved)
+    if "best_centers" not in saved:
+        return int(saved["run"]), None, ()
+    inertia, n_iter = saved["best_found"]
+    return int(saved["run"]), saved["best_centers"], (float(inertia), int(n_iter))
+
+
+def taken_up(kept, random_state):
+    """Centres, generator and progress of a mini-batch fit where it was saved."""
+    progress = algorithms.MiniBatchProgress.of(kept.saved)
+    if random_state is np.random.mtrand._rand:
+        random_state = np.random.RandomState()
+    unpack_random(random_state, kept.saved)
+    return progress.centers, random_state, progress
+
+
+def step_keeper(kept, random_state):
+    """What `algorithms.minibatch` calls when nothing is half read."""
+    if kept is None:
+        return None
+    return lambda progress: kept.write(**pack_random(random_state), **progress.arrays())

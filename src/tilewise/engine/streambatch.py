@@ -1,0 +1,245 @@
+"""Mini-batches of rows that are read, each row once an epoch."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from tilewise.kernels._rows import Rows
+from tilewise.plan import Plan
+
+from .minibatch import BatchPass
+from .stream import StreamReport, StreamRows, short_source
+
+__all__ = ["ReadBatches", "batch_bytes"]
+
+# Rows that lie side by side in the source and are read together: a read that a disk does not
+# notice. Part of what decides which rows share a batch, so it is fixed.
+_BLOCK_BYTES = 2**20
+# Blocks whose rows are mixed; fixed for the same reason.
+_GROUP_BLOCKS = 16
+
+
+class ReadBatches:
+    """Batches of a source's rows: shuffled by blocks, or in the order in which they come.
+
+    In an epoch every row is read once. The blocks of a source with random access are read in an
+    order drawn anew, others as they come; sixteen blocks at a time lie in a buffer, whose rows
+    are permuted. What is left over from a buffer is mixed with the next one; what is left at the
+    end of an epoch makes a smaller batch.
+
+    Parameters
+    ----------
+    source : RowSource
+    n_rows : int or None
+        None where nobody knows; the rows then come once, in order.
+    n_clusters : int
+    weights : ndarray of shape (n_rows,), float64, or None
+        How much each row counts.
+    batch_size : int
+    random_state : RandomState or None
+        What draws the order; None leaves the rows in theirs, for one epoch.
+    plan : Plan
+        Of a pass over one batch.
+    ahead : int
+        Rows that can be looked at before the first batch.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows there are; rows so far where nobody knew.
+    at_rest : bool
+        Whether the last batch was the last of an epoch.
+    rows_read : int
+    """
+
+    def __init__(
+        self, source, n_rows, n_clusters: int, weights, batch_size: int, random_state, plan: Plan,
+        *, ahead: int = 0,
+    ):  # fmt: skip
+        self._source, self._weights, self._plan = source, weights, plan
+        self._k, self._batch_size = n_clusters, batch_size
+        self._random_state = random_state
+        self._total = n_rows
+        self.block_rows = block_rows(source)
+        room = max(_GROUP_BLOCKS * self.block_rows, -(-batch_size // self.block_rows)
+                   * self.block_rows, ahead)  # fmt: skip
+        self._group_rows = room
+        room += batch_size + self.block_rows
+        if n_rows is not None:
+            room = min(room, n_rows)
+        self._buffer = np.empty((room, source.n_features), dtype=source.dtype)
+        self._ids = np.empty(room, dtype=np.int64)
+        self._held = 0
+        self._order = np.empty(0, dtype=np.int64)
+        self._next = 0
+        self._batches = {}
+        self._parts = self._prefetch = None
+        self._ended = False
+        self.n_rows = n_rows or 0
+        self.rows_read = 0
+        self.at_rest = False
+        self.seconds_reading = self.seconds_waiting = self.seconds_open = 0.0
+        self.bytes_read = self.passes = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *problem):
+        self._close()
+
+    def first_rows(self, count: int) -> np.ndarray:
+        """A copy of the first rows, which remain to be batched; fewer if there are fewer."""
+        if self._parts is None:
+            self._open()
+        while self._held < count and self._read_block():
+            pass
+        return self._buffer[: min(count, self._held)].copy()
+
+    def following(self) -> BatchPass | None:
+        """The next batch; None after the one epoch of rows that stay in order."""
+        if self.at_rest and self._random_state is None:
+            return None
+        self.at_rest = False
+        if self._parts is None:
+            self._open()
+        if len(self._order) - self._next < self._batch_size and not self._ended:
+            self._fill()
+        size = min(self._batch_size, len(self._order) - self._next)
+        if size == 0:
+            self._finish_epoch()
+            return None
+        chosen = self._order[self._next : self._next + size]
+        self._next += size
+        batch = self._batch(size)
+        np.take(self._buffer, chosen, axis=0, out=batch.values)
+        np.take(self._ids, chosen, out=batch.ids)
+        if self._weights is not None:
+            np.take(self._weights, batch.ids, out=batch.weights)
+        if self._ended and self._next == len(self._order):
+            self._finish_epoch()
+        return batch
+
+    def report(self, before: StreamReport) -> StreamReport:
+        """A report of other passes with these epochs added; the caller tells the time."""
+        return replace(
+            before,
+            passes=before.passes + self.passes,
+            rows=before.rows + self.rows_read,
+            bytes_read=before.bytes_read + self.bytes_read,
+            seconds_reading=before.seconds_reading + self.seconds_reading,
+            seconds_waiting=before.seconds_waiting + self.seconds_waiting,
+            seconds_computing=before.seconds_computing + self.seconds_open - self.seconds_waiting,
+        )
+
+    def _batch(self, size):
+        if size not in self._batches:
+            self._batches = {size: _ReadBatch(self._source, size, self._k, self._weights, self._plan)}
+        return self._batches[size]
+
+    def _open(self):
+        """Begin an epoch: draw the order of the blocks."""
+        from tilewise.sources import Prefetch
+
+        parts = None
+        if self._total is not None:
+            firsts = np.arange(0, self._total, self.block_rows)
+            if self._random_state is not None and self._source.random_access:
+                firsts = firsts[self._random_state.permutation(len(firsts))]
+            parts = [(int(at), min(self.block_rows, self._total - int(at))) for at in firsts]
+        self._prefetch = Prefetch(self._source, parts, rows=self.block_rows)
+        self._begin = time.perf_counter()
+        self._prefetch.__enter__()
+        self._parts = iter(self._prefetch)
+        self._ended = False
+        self._in_epoch = 0
+
+    def _read_block(self):
+        got = next(self._parts, None)
+        if got is None:
+            self._ended = True
+            return False
+        first, values = got
+        at, self._held = self._held, self._held + len(values)
+        self._buffer[at : self._held] = values
+        self._ids[at : self._held] = np.arange(first, first + len(values))
+        self.rows_read += len(values)
+        self._in_epoch += len(values)
+        if self._total is None:
+            self.n_rows = self.rows_read
+        return True
+
+    def _fill(self):
+        """Move what is left to the front, read behind it, and mix."""
+        rest = self._order[self._next :]
+        if len(self._order):
+            self._buffer[: len(rest)] = self._buffer[rest]
+            self._ids[: len(rest)] = self._ids[rest]
+            self._held = len(rest)
+        while self._held < self._group_rows and self._read_block():
+            pass
+        self._order = (
+            np.arange(self._held)
+            if self._random_state is None
+            else self._random_state.permutation(self._held)
+        )
+        self._next = 0
+
+    def _finish_epoch(self):
+        if self._total is not None and self._in_epoch != self._total:
+            raise short_source(self._source, self._in_epoch, self._total)
+        self._close()
+        self._held = self._next = 0
+        self._order = self._order[:0]
+        self.at_rest = True
+        self.passes += 1
+
+    def _close(self):
+        if self._prefetch is not None:
+            self._prefetch.__exit__(None, None, None)
+            self.seconds_open += time.perf_counter() - self._begin
+            self.seconds_reading += self._prefetch.seconds_reading
+            self.seconds_waiting += self._prefetch.seconds_waiting
+            self.bytes_read += int(self._prefetch.bytes_read)
+        self._prefetch = self._parts = None
+
+
+class _ReadBatch(BatchPass):
+    """A batch in memory that knows where its rows come from."""
+
+    def __init__(self, source, size, n_clusters, weights, plan):
+        self._source = source
+        self.values = np.empty((size, source.n_features), dtype=source.dtype)
+        self.ids = np.empty(size, dtype=np.int64)
+        self.weights = None if weights is None else np.empty(size)
+        super().__init__(Rows(self.values), n_clusters, plan, weights=self.weights)
+
+    def step(self, centers, moved, counts):
+        try:
+            return super().step(centers, moved, counts)
+        except ValueError:
+            bad = np.flatnonzero(~np.isfinite(self.values).all(axis=1))
+            if bad.size:
+                at = bad[np.argmin(self.ids[bad])]
+                rows = StreamRows(
+                    self._source, int(self.ids[at]) + 1, buffer_rows=384, piece_rows=384
+                )
+                rows.window.show(int(self.ids[at]), self.values[at : at + 1].copy())
+                rows.raise_nonfinite()
+            raise
+
+
+def block_rows(source) -> int:
+    """Rows that are read together."""
+    return max(1, _BLOCK_BYTES // (source.n_features * source.dtype.itemsize))
+
+
+def batch_bytes(source, n_rows, batch_size: int, ahead: int = 0) -> int:
+    """Bytes that `ReadBatches` holds, the reader's buffers included."""
+    block = block_rows(source)
+    rows = max(_GROUP_BLOCKS * block, batch_size + block, ahead) + batch_size + block
+    if n_rows is not None:
+        rows = min(rows, n_rows)
+    # A batch, and two buffers of a block.
+    rows += batch_size + 2 * block
+    return rows * (source.n_features * source.dtype.itemsize + 24)

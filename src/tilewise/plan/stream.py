@@ -1,0 +1,290 @@
+"""Buffers and passes of a run over rows that do not fit into memory."""
+
+import math
+import numbers
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tilewise.plan._reasons import Reasoned
+from tilewise.plan.plan import Plan, _size
+from tilewise.plan.shards import exact_shard_rows
+
+__all__ = ["StreamPlan", "parse_bytes", "plan_stream", "sample_rows"]
+
+# Two buffers of together so many bytes: large against a seek and the switch of threads, and more
+# gains nothing (the next part is read while one is computed).
+_BUFFERS = 2
+_BUFFER_BYTES = 64 * 2**20
+_USEFUL_BUFFER_BYTES = 8 * 2**20
+# Rows that are read or skipped together: a read that a disk does not notice.
+_PIECE_BYTES = 2**20
+# Whole register tiles of every instruction set, and whole blocks of the moments.
+_MULTIPLE = 384
+# Pieces of a part per thread: enough to share evenly.
+_PIECES_PER_THREAD = 4
+# The seeded sample: so many bytes of rows, but no more than so many rows, and at least some for
+# each cluster. It must not depend on the memory limit, since the result depends on it.
+_SAMPLE_BYTES = 32 * 2**20
+_SAMPLE_ROWS = 2**17
+_SAMPLE_ROWS_PER_CLUSTER = 16
+# Arrays of clusters x features that a run holds at once, in float64.
+_CENTER_ARRAYS = 14
+
+_UNITS = {"": 1, "B": 1} | {
+    prefix + suffix: base**power
+    for base, suffix in ((1000, "B"), (1024, "iB"))
+    for power, prefix in enumerate("KMGT", 1)
+}
+
+
+def parse_bytes(value) -> int | None:
+    """Bytes from a number or from a text such as "1GB" or "512MiB".
+
+    Parameters
+    ----------
+    value : int, str or None
+        kB, MB, GB and TB are powers of 1000; KiB, MiB, GiB and TiB powers of 1024.
+
+    Returns
+    -------
+    int or None
+
+    Raises
+    ------
+    ValueError
+        If the text is not a size, or the size is not positive.
+
+    Examples
+    --------
+    >>> from tilewise.plan.stream import parse_bytes
+    >>> parse_bytes("1.5 GB"), parse_bytes("512MiB"), parse_bytes(1000)
+    (1500000000, 536870912, 1000)
+    """
+    if value is None:
+        return None
+    size = None
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        size = int(value)
+    elif isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+        unit = found and {name.upper(): scale for name, scale in _UNITS.items()}.get(
+            found[2].upper()
+        )
+        if unit:
+            size = int(float(found[1]) * unit)
+    if size is None or size < 1:
+        raise ValueError(
+            f"memory_limit={value!r} is no size: give bytes as a whole number, or a text such as "
+            "'1GB' or '512MiB'."
+        )
+    return size
+
+
+def sample_rows(n_samples: int, n_features: int, n_clusters: int, dtype) -> int:
+    """Rows of the sample that a start is chosen from where the data are streamed.
+
+    32 MiB of rows, at most 131,072 of them, but at least 16 for each cluster, and no more than
+    there are. Memory limit, threads and machine do not enter.
+
+    Examples
+    --------
+    >>> from tilewise.plan.stream import sample_rows
+    >>> sample_rows(10**8, 64, 256, "float32"), sample_rows(10**8, 768, 256, "float32")
+    (131072, 10922)
+    """
+    row = max(1, n_features * np.dtype(dtype).itemsize)
+    wanted = min(_SAMPLE_ROWS, _SAMPLE_BYTES // row)
+    return int(min(n_samples, max(wanted, _SAMPLE_ROWS_PER_CLUSTER * n_clusters)))
+
+
+@dataclass(frozen=True, repr=False)
+class StreamPlan(Reasoned):
+    """What a run over streamed rows keeps in memory, stated before anything is read.
+
+    Estimators keep theirs as ``stream_plan_``, beside ``chunk_plan_``.
+
+    Attributes
+    ----------
+    n_samples, n_features, n_clusters : int
+    dtype : str
+    memory_limit : int or None
+        Bytes that the run may allocate.
+    n_buffers, buffer_rows, buffer_bytes : int
+        Parts that are in memory at a time, rows of one, bytes of all.
+    piece_rows : int
+        Rows that are read or skipped, and computed by one thread, together.
+    n_parts : int
+        Parts of a pass over all rows.
+    init_rows : int
+        Rows from which the start is chosen.
+    bounds : bool
+        Whether distance bounds are kept (8 bytes per row); results do not depend on it.
+    row_bytes : int
+        Bytes kept per row while iterating.
+    total_bytes : int
+        Most that is allocated at a time.
+    least_bytes : int
+        What the least memory limit for this run is.
+    reasons : dict of str to str
+    """
+
+    n_samples: int
+    n_features: int
+    n_clusters: int
+    dtype: str
+    memory_limit: int | None
+    n_buffers: int
+    buffer_rows: int
+    buffer_bytes: int
+    piece_rows: int
+    n_parts: int
+    init_rows: int
+    bounds: bool
+    row_bytes: int
+    total_bytes: int
+    least_bytes: int
+    reasons: dict[str, str] = field(compare=False)
+
+    _titles = {  # noqa: RUF012
+        "limit": "Limit", "buffers": "Buffers", "rows": "Rows", "bounds": "Bounds",
+        "centres": "Centres", "start": "Start", "memory": "Memory", "passes": "Passes",
+    }  # fmt: skip
+    _heading = "{n_samples} x {n_features} streamed rows, {n_clusters} clusters, {dtype}"
+
+
+def plan_stream(
+    plan: Plan, *, memory_limit: int | None = None, init_rows: int | None = None,
+    seeded_from_all: bool = False, n_runs: int = 1, weighted: bool = False, max_iter: int = 1,
+    row_bytes: int = 4, bounds: bool = True, extra_bytes: int = 0, sequential: bool = False,
+    buffer_bytes: int | None = None, passes: str | None = None,
+) -> StreamPlan:  # fmt: skip
+    """Choose buffers within a limit.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the same work in memory: shape, threads, workspace.
+    memory_limit : int, optional
+        Bytes that may be allocated beyond what the process holds at the start. Without a limit
+        buffers take 64 MiB and bounds are kept.
+    init_rows : int, optional
+        Rows of the sample; by default what `sample_rows` says.
+    seeded_from_all : bool
+        Whether k-means++ runs over all rows.
+    n_runs : int
+    weighted : bool
+    max_iter : int
+    row_bytes : int
+        Bytes per row of the result: 4 for labels that are kept.
+    bounds : bool
+        Whether bounds are of use.
+    extra_bytes : int
+        Whatever else is held all the time.
+    sequential : bool
+        Whether single rows can only be had by reading all.
+    buffer_bytes : int, optional
+        Bytes of all buffers where memory allows.
+    passes : str, optional
+        What is read, where that is not one pass per iteration.
+
+    Returns
+    -------
+    StreamPlan
+
+    Raises
+    ------
+    ValueError
+        If the limit cannot be kept; the message says what the least is and what it consists of.
+    """
+    n, d, k, dtype = plan.n_samples, plan.n_features, plan.n_clusters, plan.dtype
+    stored = max(1, d * np.dtype(dtype).itemsize)
+    sample = sample_rows(n, d, k, dtype) if init_rows is None else min(init_rows, n)
+    why: dict[str, str] = {}
+
+    kept = row_bytes + (4 if n_runs > 1 else 0) + (8 if weighted else 0)
+    centers = _CENTER_ARRAYS * k * (-(-d // 8) * 8 * 8 + 16)
+    centers += plan.workspace_bytes_per_thread * plan.n_threads
+    moments = 3 * 8 * d * (-(-n // max(1, exact_shard_rows(n, d))) + 17 * plan.n_threads)
+    # While seeding: the sample and what k-means++ keeps of each of its rows; or of all rows.
+    seeding = sample * (stored + 14 + (32 if weighted else 0))
+    if seeded_from_all:
+        seeding = n * (14 + (32 if weighted else 0))
+        sample = n
+    fixed = kept * n + centers + moments + extra_bytes
+
+    def total(buffers: int, bounded: bool) -> int:
+        # Beside each buffered row: its label before the pass, and its distance.
+        held = buffers + -(-buffers // _BUFFERS // stored) * 12
+        return fixed + held + max(seeding, 8 * n if bounded else 0)
+
+    least_buffers = _BUFFERS * _MULTIPLE * stored
+    wanted = max(least_buffers, _BUFFER_BYTES if buffer_bytes is None else buffer_bytes)
+    wanted = min(wanted, _BUFFERS * (-(-max(n, 1) // _MULTIPLE) * _MULTIPLE) * stored)
+    least = total(least_buffers, False)
+    parts = {
+        f"{kept} bytes per row": kept * n, "centres, sums and workspace": centers + moments,
+        "the least buffers": least_buffers, "the start": seeding,
+        "batches and the source itself": extra_bytes,
+    }  # fmt: skip
+    if memory_limit is not None and memory_limit < least:
+        made = ", ".join(f"{_size(size)} for {what}" for what, size in parts.items() if size)
+        raise ValueError(
+            f"memory_limit={_size(memory_limit)} cannot be kept: these {n} rows x {d} columns in "
+            f"{k} clusters need {_size(least)} ({made})."
+        )
+    limit = math.inf if memory_limit is None else memory_limit
+    # Bounds go before buffers get so small that reading suffers.
+    bounded = bounds and total(min(wanted, _USEFUL_BUFFER_BYTES), True) <= limit
+    rows = wanted // (_BUFFERS * stored)
+    if memory_limit is not None:
+        # Of each buffered row the first buffer's is accompanied by twelve bytes.
+        room = memory_limit - (total(0, bounded) + 1)
+        rows = min(rows, room // (_BUFFERS * stored + 12))
+    rows = max(_MULTIPLE, rows // _MULTIPLE * _MULTIPLE)
+    piece = min(_PIECE_BYTES // stored, rows // (_PIECES_PER_THREAD * plan.n_threads))
+    piece = max(_MULTIPLE, piece // _MULTIPLE * _MULTIPLE)
+    rows = max(piece, rows // piece * piece)
+    buffers = _BUFFERS * rows * stored
+    n_parts = max(1, -(-n // rows))
+
+    limit_said = "none given" if memory_limit is None else f"{_size(memory_limit)} to allocate"
+    why["limit"] = f"{limit_said}; the least for this run is {_size(least)}."
+    why["buffers"] = (
+        f"{_BUFFERS} of {rows} rows, {_size(buffers)}: one is read while the other is computed; "
+        f"{n_parts} part{'s' if n_parts > 1 else ''} a pass, in pieces of {piece} rows."
+    )
+    row_total = kept + (8 if bounded else 0)
+    why["rows"] = f"{row_total} bytes each are kept while iterating, {_size(row_total * n)}."
+    if not bounds:
+        why["bounds"] = "none: one pass only, or too little work."
+    elif bounded:
+        why["bounds"] = "8 bytes per row, so that pieces of settled rows need not be read."
+    else:
+        why["bounds"] = (
+            f"dropped, {_size(8 * n)} more would not fit: every row is read and scored in every "
+            "pass; the result is the same."
+        )
+    why["centres"] = f"{_size(centers)} with the workspace of {plan.n_threads} threads."
+    if seeded_from_all:
+        most = (3 if sequential else 2) * k
+        why["start"] = (
+            f"k-means++ over all rows, {_size(seeding)}: up to {most} passes over the data for "
+            f"each run, fewer where settled pieces are skipped."
+        )
+    else:
+        why["start"] = f"from {sample} rows, {_size(seeding)}, gathered while columns are measured."
+    most = total(buffers, bounded)
+    why["memory"] = f"{_size(most)} at most beside what the process holds already."
+    why["passes"] = passes or (
+        f"one to measure the columns, {'the start, ' if seeded_from_all else ''}one per iteration "
+        f"(at most {max_iter}), one for labels and inertia"
+        f"{f'; {n_runs} runs' if n_runs > 1 else ''}."
+    )
+    return StreamPlan(
+        n_samples=n, n_features=d, n_clusters=k, dtype=dtype, memory_limit=memory_limit,
+        n_buffers=_BUFFERS, buffer_rows=rows, buffer_bytes=buffers, piece_rows=piece,
+        n_parts=n_parts, init_rows=sample, bounds=bounded, row_bytes=row_total, total_bytes=most,
+        least_bytes=least, reasons=why,
+    )  # fmt: skip

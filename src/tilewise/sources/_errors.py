@@ -1,0 +1,108 @@
+"""What went wrong with a source of rows, and where."""
+
+import importlib
+import os
+
+
+class SourceError(ValueError):
+    """Rows could not be read as they were promised.
+
+    The message names the file or object, the row where one is to blame, and what to do.
+
+    Parameters
+    ----------
+    message : str
+        The whole message.
+    source : str, optional
+        Name of the source that was being read.
+    shard : str, optional
+        Name of the part of it, where the source has several.
+    row : int, optional
+        The row, counted from 0 over the whole source.
+
+    Attributes
+    ----------
+    source, shard : str or None
+        Where the rows came from.
+    row : int or None
+        The row to blame, or the first one that is missing.
+
+    Examples
+    --------
+    >>> from tilewise.sources import SourceError, as_source
+    >>> try:
+    ...     as_source("nowhere.npy")
+    ... except SourceError as error:
+    ...     print(error.source)
+    nowhere.npy
+    """
+
+    def __init__(self, message, *, source=None, shard=None, row=None):
+        super().__init__(message)
+        self.source = source
+        self.shard = shard
+        self.row = row
+
+    def within(self, source, shard, start):
+        """Say of which larger source the one that failed is a part; return the error."""
+        self.source = source
+        self.shard = shard if self.shard is None else self.shard
+        self.row = None if self.row is None else start + self.row
+        return self
+
+
+class MissingLibrary(SourceError, ImportError):
+    """A package that reads this kind of source is not installed."""
+
+
+def need(library, what):
+    """Import `library`, or tell how to install what reads `what`."""
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        package = library.partition(".")[0]
+        if error.name is not None and error.name.partition(".")[0] != package:
+            raise  # the package is there, and something that it needs is not
+        raise MissingLibrary(
+            f"{what}: reading it needs {package}, which is not installed; "
+            'run: pip install "tilewise[io]"',
+            source=what,
+        ) from error
+
+
+def reason(error):
+    """Return what the operating system says, without the number and the name."""
+    return (error.strerror or str(error)).lower()
+
+
+def first_line(error):
+    """Return the first line of what an exception says, or its type."""
+    lines = str(error).splitlines()
+    return lines[0] if lines and lines[0] else type(error).__name__
+
+
+def stat_of(path):
+    """Return what tells a changed file: (bytes, time of change in ns), or raise SourceError."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise SourceError(
+            f"{path}: cannot be read: {reason(error)}; check the path and its permissions",
+            source=str(path),
+        ) from error
+    return found.st_size, found.st_mtime_ns
+
+
+def check_unchanged(path, before, row=None):
+    """Raise SourceError if a file is not the one that was opened."""
+    now = stat_of(path)
+    if now == before:
+        return
+    what = (
+        f"it had {before[0]} bytes and has {now[0]}" if now[0] != before[0] else "it was written to"
+    )
+    raise SourceError(
+        f"{path}: changed while it was being read: {what}; start again with a file that stays",
+        source=str(path),
+        row=row,
+    )

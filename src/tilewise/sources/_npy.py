@@ -1,0 +1,293 @@
+"""Arrays in ``.npy`` files and behind memory maps, read by position."""
+
+import ast
+import mmap
+import os
+import warnings
+
+import numpy as np
+
+from tilewise.sources._buffers import STAGE_BYTES, aligned_empty, bytes_of
+from tilewise.sources._errors import SourceError
+from tilewise.sources._files import PositionalFile
+from tilewise.sources._protocol import Source, check_shape, convert, delivered, wanted_dtype
+
+_MAGIC = b"\x93NUMPY"
+
+# Bytes of the number that says how long the header is, and the header's encoding, by version.
+_VERSIONS = {1: (2, "latin1"), 2: (4, "latin1"), 3: (4, "utf8")}
+
+# A header of two dimensions takes about a hundred bytes. Parsing very long text is slow and can
+# exhaust the stack, so NumPy draws the same line.
+_MOST_HEADER_BYTES = 10_000
+
+# What one column of a Fortran-ordered file is read by: large against the cost of a call, and
+# small enough that the columns of one cache line together stay in a few MiB.
+_COLUMN_BYTES = 1 << 18
+
+
+class NpySource(Source):
+    """Rows of a file of plain numbers.
+
+    Parameters
+    ----------
+    file : PositionalFile
+        Where they are.
+    shape : tuple of int
+        (rows, columns).
+    stored : numpy.dtype
+        Type of the numbers in the file.
+    offset : int
+        Byte of the first number.
+    fortran : bool
+        The columns, not the rows, lie together.
+    stride : int, optional
+        Bytes from row to row, or from column to column where `fortran`. By default there is
+        nothing between them.
+    dtype : dtype-like, optional
+        What to deliver.
+    """
+
+    def __init__(self, file, shape, stored, offset, fortran, *, stride=None, dtype=None):
+        self.name = file.path
+        self.n_rows, self.n_features = check_shape(shape, self.name)
+        self.dtype = delivered(stored, dtype, self.name)
+        self.row_bytes = self.n_features * stored.itemsize
+        self._file = file
+        self._stored = stored
+        self._offset = offset
+        self._fortran = fortran
+        length = self.n_rows if fortran else self.n_features
+        self._stride = length * stored.itemsize if stride is None else stride
+        self._stage = None
+        if fortran:
+            self.held_bytes = _lane(stored) * _COLUMN_BYTES
+        elif stored != self.dtype:
+            self.held_bytes = max(STAGE_BYTES, self.row_bytes)
+
+    def fingerprint(self):
+        """Return the file's name, size, time of change, shape and type."""
+        size, changed = self._file.identity
+        return {
+            "kind": "npy",
+            "path": os.path.abspath(self.name),
+            "bytes": size,
+            "mtime_ns": changed,
+            "shape": [self.n_rows, self.n_features],
+            "stored": self._stored.str,
+            "offset": self._offset,
+            "order": "F" if self._fortran else "C",
+            "dtype": self.dtype.str,
+        }
+
+    def close(self):
+        """Close the file."""
+        self._file.close()
+        self._stage = None
+
+    def _begin(self):
+        self._file.check_unchanged(row=0)
+
+    def _fill(self, first, out):
+        if self._fortran:
+            self._fill_by_columns(first, out)
+        elif self._stored == self.dtype:
+            self._get(first, bytes_of(out), self._offset + first * self._stride)
+        else:
+            self._fill_converted(first, out)
+
+    def _fill_converted(self, first, out):
+        step = max(1, STAGE_BYTES // self.row_bytes)
+        stage = self._staged((step, self.n_features))
+        for start in range(0, out.shape[0], step):
+            part = out[start : start + step]
+            values = stage[: part.shape[0]]
+            row = first + start
+            self._get(row, bytes_of(values), self._offset + row * self._stride)
+            convert(part, values, self, row)
+
+    def _fill_by_columns(self, first, out):
+        """Read runs of a few columns each, and turn them in memory that stays in the cache."""
+        itemsize = self._stored.itemsize
+        width = _lane(self._stored)
+        step = _COLUMN_BYTES // itemsize
+        stage = self._staged((width, step))
+        for start in range(0, out.shape[0], step):
+            part = out[start : start + step]
+            row = first + start
+            for column in range(0, self.n_features, width):
+                columns = min(width, self.n_features - column)
+                runs = stage[:columns, : part.shape[0]]
+                for index in range(columns):
+                    where = self._offset + (column + index) * self._stride + row * itemsize
+                    self._get(row, bytes_of(runs[index]), where)
+                convert(part[:, column : column + columns], runs.T, self, row)
+
+    def _staged(self, shape):
+        if self._stage is None:
+            self._stage = aligned_empty(shape, self._stored)
+        return self._stage
+
+    def _get(self, row, target, offset):
+        try:
+            got = self._file.read_at(offset, target)
+        except SourceError as error:
+            error.row = row
+            raise
+        if got == len(target):
+            return
+        if not self._fortran:
+            row += got // self.row_bytes
+        else:
+            row += got // self._stored.itemsize
+        self._file.check_unchanged(row=row)
+        raise SourceError(
+            f"{self.name}: ends at row {row} of {self.n_rows}, in the middle of its numbers; "
+            "the file was cut off, write it again",
+            source=self.name,
+            row=row,
+        )
+
+
+def _lane(stored):
+    """Return how many numbers a cache line has room for."""
+    return max(1, 64 // stored.itemsize)
+
+
+def open_npy(path, dtype=None):
+    """Open a ``.npy`` file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Format versions 1 to 3, C or Fortran order, any byte order, real numbers.
+    dtype : dtype-like, optional
+        What to deliver; by default float32 where the file is of float32, float64 otherwise.
+
+    Returns
+    -------
+    NpySource
+        Nothing but the header has been read.
+
+    Raises
+    ------
+    SourceError
+        If the file is missing, is no ``.npy`` file, holds something else than rows of real
+        numbers, or has another length than its header says.
+    """
+    file = PositionalFile(os.fspath(path))
+    try:
+        stored, shape, fortran, offset = _read_header(file)
+        name = file.path
+        check_shape(shape, name)
+        delivered(stored, wanted_dtype(dtype), name, "convert it and save it again")
+        promised = offset + shape[0] * shape[1] * stored.itemsize
+        if promised != file.size:
+            how = "is cut off" if file.size < promised else "holds something more"
+            raise SourceError(
+                f"{name}: {how}: its header promises shape {shape} of {stored}, "
+                f"{promised} bytes in all, and the file has {file.size}; write it again",
+                source=name,
+                row=max(0, file.size - offset) // (shape[1] * stored.itemsize),
+            )
+        return NpySource(file, shape, stored, offset, fortran, dtype=dtype)
+    finally:
+        file.close()
+
+
+def _read_header(file):
+    name = file.path
+    head = np.empty(12, np.uint8)
+    got = file.read_at(0, head)
+    start = head[:got].tobytes()
+    if start[:6] != _MAGIC:
+        what = "is empty" if got == 0 else "does not begin as a .npy file does"
+        raise SourceError(
+            f"{name}: {what}; write it with numpy.save, or say what it is by its ending",
+            source=name,
+        )
+    version = start[6] if got > 6 else 0
+    if version not in _VERSIONS:
+        raise SourceError(
+            f"{name}: .npy format version {version} is not known; write it with numpy.save",
+            source=name,
+        )
+    size, encoding = _VERSIONS[version]
+    length = int.from_bytes(start[8 : 8 + size], "little")
+    if got < 8 + size or length > _MOST_HEADER_BYTES:
+        raise _bad_header(name, f"it is said to be {length} bytes long")
+    text = np.empty(length, np.uint8)
+    if file.read_at(8 + size, text) != length:
+        raise _bad_header(name, "it is cut off")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = ast.literal_eval(text.tobytes().decode(encoding).strip())
+        shape, fortran = header["shape"], header["fortran_order"]
+        stored = np.lib.format.descr_to_dtype(header["descr"])
+    except (ValueError, SyntaxError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise _bad_header(name, "it cannot be understood") from error
+    if (
+        not isinstance(shape, tuple)
+        or not all(type(extent) is int and extent >= 0 for extent in shape)
+        or type(fortran) is not bool
+    ):
+        raise _bad_header(name, f"shape {shape!r}, fortran_order {fortran!r}")
+    return stored, shape, fortran, 8 + size + length
+
+
+def _bad_header(name, what):
+    return SourceError(
+        f"{name}: the header of this .npy file is damaged: {what}; write it again", source=name
+    )
+
+
+def open_memmap(array, dtype=None):
+    """Read the file behind a memory map by position instead of by page faults.
+
+    Parameters
+    ----------
+    array : numpy.memmap of shape (rows, columns)
+        The whole map or a slice of it, as long as its rows (or, in Fortran order, each of its
+        columns) lie together in the file.
+    dtype : dtype-like, optional
+        What to deliver.
+
+    Returns
+    -------
+    NpySource
+        Over the same file.
+    """
+    name = str(getattr(array, "filename", None) or "a memory map")
+    mapped = getattr(array, "_mmap", None)
+    if mapped is None or array.filename is None:
+        raise SourceError(f"{name}: its file is not known; pass the path instead", source=name)
+    if array.mode == "c":
+        raise SourceError(
+            f"{name}: a copy-on-write map may differ from its file; map it with mode='r'",
+            source=name,
+        )
+    n_rows, n_columns = check_shape(array.shape, name)
+    delivered(array.dtype, wanted_dtype(dtype), name)
+    if array.flags.writeable:
+        array.flush()
+    itemsize = array.dtype.itemsize
+    by_row, by_column = array.strides
+    # The stride along an axis of one says nothing.
+    one_row, one_column = n_rows <= 1, n_columns == 1
+    by_rows = (one_column or by_column == itemsize) and (one_row or by_row == n_columns * itemsize)
+    by_columns = (one_row or by_row == itemsize) and by_column >= n_rows * itemsize
+    if not by_rows and not by_columns:
+        raise SourceError(
+            f"{name}: this view of the memory map leaves gaps between its numbers; pass the "
+            "whole map, or a slice of its rows",
+            source=name,
+        )
+    base = np.frombuffer(mapped, np.uint8).ctypes.data
+    mapped_from = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+    offset = mapped_from + (array.ctypes.data - base)
+    file = PositionalFile(os.fspath(array.filename))
+    stride = None if by_rows else by_column
+    return NpySource(
+        file, (n_rows, n_columns), array.dtype, offset, not by_rows, stride=stride, dtype=dtype
+    )
