@@ -21,14 +21,14 @@ _UNINTERRUPTED_OTHERS = 2**30
 _UNINTERRUPTED_ENTRIES = 2**27
 # CSR rows with a larger share of stored entries are made dense a block at a time.
 _SPARSE_DENSITY = 0.2
-# From this many features on, float32 distances come from norms and products (measured: twice as
-# fast as differences where rows are long, even at 32 features).
-_LONG_ROW = 48
+# From this many features on, distances come from norms and products (measured: twice as fast as
+# differences where rows are long, even at 32 features).
+_LONG_ROW = {"float32": 48, "float64": 32}
 # Rows looked at to find the origin, and whether too many distances would cancel around it.
 _LOOK = 64
 # ... which they do if more than this share has to be made from differences after all (measured:
-# one such pair costs a dozen others).
-_CANCELLING = 0.06
+# one such pair costs a dozen others in float32, four in float64).
+_CANCELLING = {"float32": 0.06, "float64": 0.2}
 
 
 def plan_matrix(
@@ -74,6 +74,7 @@ def fill_matrix(
     plan: PairPlan | None = None,
     x_first: int = 0,
     y_first: int = 0,
+    canonical: bool = True,
 ) -> np.ndarray:
     """Write distances of some rows of X to some rows of Y.
 
@@ -86,8 +87,7 @@ def fill_matrix(
         of Y. Its rows must be contiguous; memory maps will do. float32 is meant for two sets
         of float32 rows; float64 results are computed in float64 throughout.
     kernel : str
-        One of `KERNELS`. float64 "euclidean" and "sqeuclidean" are the canonical distance,
-        bit by bit; "dot" is the inner product.
+        One of `KERNELS`; "dot" is the inner product.
     p : float, default=2.0
         Exponent of "minkowski".
     weights : ndarray of shape (d,), optional
@@ -95,6 +95,10 @@ def fill_matrix(
     plan : PairPlan, optional
         Sizes; results do not depend on it.
     x_first, y_first : int, default=0
+    canonical : bool, default=True
+        Whether float64 "euclidean" and "sqeuclidean" are the canonical distance, bit by bit.
+        If not, those of long rows may come from norms and products, within the bound of
+        docs/matrices.md.
 
     Returns
     -------
@@ -125,7 +129,8 @@ def fill_matrix(
     if _by_entries(rows_x, rows_y, kernel, weights):
         _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first)
     else:
-        _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first)
+        origin = _origin(rows_x, rows_y, out, kernel, p, weights, canonical)
+        _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, origin)
     if kernel == "cosine" and rows_x is rows_y:
         # A row of zeros has distance one from everything but itself.
         offset = x_first - y_first
@@ -158,14 +163,14 @@ def _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first):
         )  # fmt: skip
 
 
-def _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first):
+def _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, origin):
     sizes = {
         "p": p, "weights": weights, "kernel": kernel, "isa": plan.isa,
         "n_threads": plan.n_threads, "row_block": plan.row_block,
         "column_block": plan.column_block, "fetch_rows": plan.fetch_rows,
         "group": plan.group, "turned": plan.turned, "streaming": plan.streaming,
+        "origin": origin,
     }  # fmt: skip
-    sizes["origin"] = _origin(rows_x, rows_y, out, kernel, p, weights)
     operations = _UNINTERRUPTED.get(kernel, _UNINTERRUPTED_OTHERS) * plan.n_threads
     # The interpreter looks for Ctrl-C between two calls. Whole blocks along the longer side.
     along = 1 if plan.turned else 0
@@ -182,35 +187,36 @@ def _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first)
         _pairs.fill(rows_x, start[0], rows_y, start[1], part, **sizes)
 
 
-def _origin(rows_x, rows_y, out, kernel, p, weights):
+def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
     """A point around which norms and products give most distances well, or None.
 
     It follows from the two sets of rows alone, and is the same for both orders of them: parts
     of a matrix, and its two halves, get the same bits.
     """
     squares = kernel in ("euclidean", "sqeuclidean") or (kernel == "minkowski" and p == 2)
+    dtype = _pairs.arithmetic(rows_x, rows_y, out.dtype, kernel, p, weights).name
     if (
         not squares
         or weights is not None
-        or rows_x.n_features < _LONG_ROW
-        or _pairs.arithmetic(rows_x, rows_y, out.dtype, kernel, p, weights) != np.float32
+        or (canonical and dtype == "float64")
+        or rows_x.n_features < _LONG_ROW[dtype]
         or min(rows_x.n_rows, rows_y.n_rows) < _LOOK
     ):
         return None
     some_x, some_y = _some(rows_x), _some(rows_y)
     with np.errstate(all="ignore"):
         means = [some.mean(axis=0, dtype=np.float64) for some in (some_x, some_y)]
-        origin = ((means[0] + means[1]) * 0.5).astype(np.float32)
+        origin = ((means[0] + means[1]) * 0.5).astype(dtype)
     if not np.isfinite(origin).all():
         return None
     x, y, o = Rows(some_x, np.float64), Rows(some_y, np.float64), Rows(origin[None], np.float64)
     between = fill_matrix(x, y, np.empty((_LOOK, _LOOK)), kernel="sqeuclidean")
     norms_x = fill_matrix(x, o, np.empty((_LOOK, 1)), kernel="sqeuclidean")
     norms_y = fill_matrix(y, o, np.empty((_LOOK, 1)), kernel="sqeuclidean")
-    share = _pairs.trusted_share(rows_x.n_features, kernel != "sqeuclidean")
+    share = _pairs.trusted_share(rows_x.n_features, kernel != "sqeuclidean", dtype)
     # Zeros among them: equal rows are no less work.
     bad = ~(between > share * (norms_x + norms_y.T))
-    return origin if bad.mean() <= _CANCELLING else None
+    return origin if bad.mean() <= _CANCELLING[dtype] else None
 
 
 def _some(rows):

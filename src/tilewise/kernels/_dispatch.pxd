@@ -147,6 +147,7 @@ cdef extern from "c/tw_kernels.h" nogil:
 
 cdef extern from "c/tw_pair.h" nogil:
     cdef enum:
+        TW_PAIR_CHAIN
         TW_PAIR_DEPTH
         TW_PAIR_TILE
         TW_SQUARES
@@ -181,13 +182,13 @@ cdef extern from "c/tw_pair.h" nogil:
         ptrdiff_t other_step
         const void* panels
         const double* weights
-        const float* origin
-        float trusted
+        const void* origin
+        double trusted
         double power
         double divisor
         void* scratch
-        float* packed
-        const float* norms
+        void* packed
+        const void* norms
         void* out
         ptrdiff_t out_step
         int out_double
@@ -197,7 +198,7 @@ cdef extern from "c/tw_pair.h" nogil:
     ctypedef struct tw_pair_kernels:
         int vector_bytes
         void (*pack_f4)(int, int, const float*, ptrdiff_t, const float*, float*, float*) noexcept nogil
-        void (*pack_f8)(int, int, const double*, ptrdiff_t, double*) noexcept nogil
+        void (*pack_f8)(int, int, const double*, ptrdiff_t, const double*, double*, double*) noexcept nogil
         void (*fill_f4)(const tw_pair_job*) noexcept nogil
         void (*fill_f8)(const tw_pair_job*) noexcept nogil
         void (*normalize_f8)(int, int, double*, ptrdiff_t, char*) noexcept nogil

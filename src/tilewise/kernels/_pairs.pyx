@@ -15,6 +15,7 @@ from tilewise.kernels._dispatch cimport (
     TW_HALF_TO_TWO,
     TW_KNOWN_SQUARES,
     TW_LARGEST,
+    TW_PAIR_CHAIN,
     TW_PAIR_DEPTH,
     TW_PAIR_TILE,
     TW_POWER_ROOT,
@@ -56,6 +57,8 @@ _MOST_PRODUCTS = 16
 # Longer rows than this are summed in float64: up to here the rounding of a sum in float32,
 # 64 + d / 64 units, stays within 1.2e-5, and always below 1e-6 sqrt(d).
 FLOAT_DEPTH = 2**13
+# Squared distances below this share of |x|^2 + |y|^2 are measured directly in float64.
+DOUBLE_SHARE = 0.25
 
 
 cdef struct pair_pass:
@@ -136,14 +139,16 @@ cdef void _block(const pair_pass* p, int64_t task, int thread) noexcept nogil:
                         &job.other_step)
     job.panels = workspace + p.panels
     job.scratch = workspace + p.scratch
+    job.packed = workspace + p.packed
+    job.norms = workspace + p.norms
     if p.item == 8:
         p.kernels.pack_f8(job.n_columns, job.depth, <const double*>job.others, job.other_step,
-                          <double*>(workspace + p.panels))
+                          <const double*>job.origin, <double*>(workspace + p.panels),
+                          <double*>(workspace + p.norms))
     else:
-        job.packed = <float*>(workspace + p.packed)
-        job.norms = <float*>(workspace + p.norms)
-        p.kernels.pack_f4(job.n_columns, job.depth, <const float*>job.others, job.other_step, job.origin,
-                          <float*>(workspace + p.panels), <float*>(workspace + p.norms))
+        p.kernels.pack_f4(job.n_columns, job.depth, <const float*>job.others, job.other_step,
+                          <const float*>job.origin, <float*>(workspace + p.panels),
+                          <float*>(workspace + p.norms))
     some_zero = False
     if p.normalize:
         for at in range(count):
@@ -195,24 +200,37 @@ cdef tuple _recipe(str kernel, double p, weights):
     return plain if weights is None else weighted, finish
 
 
-def trusted_share(int depth, bint root):
+def trusted_share(int depth, bint root, dtype="float32"):
     """Smallest squared distance, as a share of |x|^2 + |y|^2, that norms and products give well.
 
-    With u = 2^-24 and B blocks of the depth, the product of x and y is off by (64 + B) u |x||y|
+    In float64 a constant: docs/matrices.md has the bound that follows from it. In float32, with
+    u = 2^-24 and B blocks of the depth, the product of x and y is off by (64 + B) u |x||y|
     or less, which is at most half of that times |x|^2 + |y|^2 and counts twice. Moving both to
     the origin costs 4 u, rounding norms and two sums 4 u, and one more covers what is of second
     order. The share is where all that is 95 % of the 1e-6 sqrt(d) allowed: of the distance, hence
     twice as much of its square where the root is returned.
     """
+    if np.dtype(dtype) == np.float64:
+        return DOUBLE_SHARE
     blocks = (depth + TW_PAIR_DEPTH - 1) // TW_PAIR_DEPTH
     allowed = 0.95e-6 * np.sqrt(depth) * (2.0 if root else 1.0)
     return (min(depth, TW_PAIR_DEPTH) + blocks + 9) * 2.0**-24 * (1.0 + allowed) / allowed
 
 
+def product_error(int depth):
+    """Bound of the error of float64 squares from norms and products, as a share of themselves.
+
+    docs/matrices.md derives it.
+    """
+    chains = (depth + TW_PAIR_CHAIN - 1) // TW_PAIR_CHAIN
+    of_both = min(depth, TW_PAIR_CHAIN) + chains + depth / 128 + 15.0
+    return 2.0**-53 * (1.0 + (of_both + 4.0 * DOUBLE_SHARE ** 0.5) / DOUBLE_SHARE)
+
+
 def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, double p=2.0,
          const double[::1] weights=None, str isa, int n_threads, int64_t row_block, int64_t column_block,
          int fetch_rows, int group, bint turned=False, bint streaming=False,
-         const float[::1] origin=None):
+         origin=None):
     """Write distances of some rows of x to some rows of y.
 
     Parameters
@@ -235,9 +253,9 @@ def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, d
         Whether rows of y are streamed past rows of x in the lanes.
     streaming : bool
         Whether results bypass the caches.
-    origin : ndarray of shape (d,), float32, optional
-        Lets euclidean distances of float32 come from norms and products around it, as far as
-        these are accurate. The same for all parts of a matrix.
+    origin : ndarray of shape (d,), of the type of the arithmetic, optional
+        Lets euclidean distances come from norms and products around it, as far as these are
+        accurate. The same for all parts of a matrix.
     """
     all_rows(x)
     all_rows(y)
@@ -275,12 +293,13 @@ def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, d
     s.job.kind, s.job.finish, s.job.depth, s.job.group = kind, finish, x.c.depth, group
     s.job.weights = &w[0]
     s.job.origin = NULL
-    if origin is not None and single and kind == TW_SQUARES and s.job.depth:
+    if origin is not None and kind == TW_SQUARES and s.job.depth:
         if origin.shape[0] != s.job.depth:
             raise ValueError("origin must have one entry per feature")
-        s.job.origin = &origin[0]
-        s.job.trusted = trusted_share(s.job.depth, finish == TW_ROOT)
-    if single and (kind == TW_PRODUCTS or s.job.origin != NULL):
+        origin = np.ascontiguousarray(origin, dtype=np.float32 if single else np.float64)
+        s.job.origin = address(origin)
+        s.job.trusted = trusted_share(s.job.depth, finish == TW_ROOT, origin.dtype)
+    if (single and kind == TW_PRODUCTS) or s.job.origin != NULL:
         group = (group + TW_PAIR_TILE - 1) // TW_PAIR_TILE * TW_PAIR_TILE
         s.job.group = group
     s.job.power = p
@@ -307,8 +326,9 @@ def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, d
     s.panels = s.staged_others + _aligned(0 if s.others.direct else s.column_block * s.step * s.item)
     s.scratch = s.panels + _aligned(columns * s.job.depth * s.item)
     s.packed = s.scratch + _aligned((group + 1) * columns * s.item)
-    s.norms = s.packed + _aligned(group * (s.step + 8) * 4 if single else 0)
-    s.zero_rows = s.norms + _aligned(columns * 4 if single else 0)
+    products = single or s.job.origin != NULL
+    s.norms = s.packed + _aligned(group * (s.step + 8) * s.item if products else 0)
+    s.zero_rows = s.norms + _aligned(columns * s.item if products else 0)
     s.zero_others = s.zero_rows + _aligned(staged)
     s.total = s.zero_others + _aligned(s.column_block) + 64
     if n_tasks < n_threads:

@@ -73,7 +73,9 @@ class Matrix:
                 self._rows_x, self._rows_y, out.dtype, shape=out.shape,
                 n_threads=self._n_threads, fresh=fresh, **what,
             )  # fmt: skip
-        fill_matrix(self._rows_x, self._rows_y, out, plan=plan, x_first=first, **what)
+        fill_matrix(
+            self._rows_x, self._rows_y, out, plan=plan, x_first=first, canonical=False, **what
+        )
         if self._check_late and not (np.isfinite(out[:, 0]).all() and np.isfinite(out[0, :]).all()):
             self._check()
         if terms.finish == "square":

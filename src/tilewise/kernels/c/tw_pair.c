@@ -8,6 +8,7 @@
 #define LANES_F4 (TW_VECTOR_BYTES / 4)
 #define LANES_F8 (TW_VECTOR_BYTES / 8)
 #define ALL_LANES_F4 ((uint32_t)((1ull << LANES_F4) - 1))
+#define ALL_LANES_F8 ((uint32_t)((1ull << LANES_F8) - 1))
 
 /* Rows of a register tile: as many sums as half to three quarters of the registers hold. */
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -21,6 +22,7 @@
 typedef double tw_eight __attribute__((vector_size(64)));
 typedef int64_t tw_eight_i8 __attribute__((vector_size(64)));
 typedef float tw_eight_f4u __attribute__((vector_size(32), aligned(4), may_alias));
+typedef double tw_eight_f8u __attribute__((vector_size(64), aligned(8), may_alias));
 
 TW_INLINE tw_f4 splat_f4(float x) { return x - (tw_f4){0}; }
 TW_INLINE tw_f8 splat_f8(double x) { return x - (tw_f8){0}; }
@@ -32,16 +34,21 @@ TW_INLINE tw_f8 only_f8(tw_i8 mask, tw_f8 x) { return (tw_f8)(mask & (tw_i8)x); 
 /* a * b + c, rounded once. */
 #if defined(__AVX512F__)
 TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) { return (tw_f4)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) { return (tw_f8)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
 TW_INLINE tw_f4 root_f4(tw_f4 a) { return (tw_f4)_mm512_sqrt_ps((__m512)a); }
 TW_INLINE tw_f8 root_f8(tw_f8 a) { return (tw_f8)_mm512_sqrt_pd((__m512d)a); }
 #elif defined(__AVX2__)
 TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) { return (tw_f4)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) { return (tw_f8)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
 TW_INLINE tw_f4 root_f4(tw_f4 a) { return (tw_f4)_mm256_sqrt_ps((__m256)a); }
 TW_INLINE tw_f8 root_f8(tw_f8 a) { return (tw_f8)_mm256_sqrt_pd((__m256d)a); }
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) {
     return (tw_f4)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) {
+    return (tw_f8)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
 TW_INLINE tw_f4 root_f4(tw_f4 a) { return (tw_f4)vsqrtq_f32((float32x4_t)a); }
 TW_INLINE tw_f8 root_f8(tw_f8 a) { return (tw_f8)vsqrtq_f64((float64x2_t)a); }
@@ -65,6 +72,28 @@ TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) {
             sum_to_odd(__builtin_convertvector(x.half[i], tw_f8) * __builtin_convertvector(y.half[i], tw_f8),
                        __builtin_convertvector(z.half[i], tw_f8)), tw_half_f4);
     return out.whole;
+}
+/* The algorithm of the paper in float64: the product and two sums without error, their small parts
+ * met by a sum rounded to odd. Right as long as nothing underflows or overflows. */
+TW_INLINE void halve_f8(tw_f8 a, tw_f8 *high, tw_f8 *low) {
+    const tw_f8 shifted = a * 0x1.0000002p27;
+    *high = shifted - (shifted - a);
+    *low = a - *high;
+}
+TW_INLINE tw_f8 sum_of_two_f8(tw_f8 a, tw_f8 b, tw_f8 *error) {
+    const tw_f8 sum = a + b, part = sum - a;
+    *error = (a - (sum - part)) + (b - part);
+    return sum;
+}
+TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) {
+    tw_f8 a_high, a_low, b_high, b_low, low, lower;
+    halve_f8(a, &a_high, &a_low);
+    halve_f8(b, &b_high, &b_low);
+    const tw_f8 product = a * b;
+    const tw_f8 rest = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+    const tw_f8 middle = sum_of_two_f8(c, rest, &lower);
+    const tw_f8 high = sum_of_two_f8(product, middle, &low);
+    return high + sum_to_odd(lower, low);
 }
 TW_INLINE tw_f4 root_f4(tw_f4 a) {
     for (int i = 0; i < LANES_F4; i++) a[i] = __builtin_sqrtf(a[i]);
@@ -148,10 +177,6 @@ TW_INLINE float *panel_f4(float *panels, int vectors, int depth, int v, int l) {
             }                                                                           \
         }
 
-static void pack_f8(int count, int depth, const double *rows, ptrdiff_t step, double *panels) {
-    PACK(double, LANES_F8, panels + (ptrdiff_t)first * depth + start * LANES_F8, x[l])
-}
-
 /* The squared norm of x - origin as float32 holds it. */
 static float norm_f4(const float *x, const float *origin, int depth) {
     tw_eight sum[4] = {{0}};
@@ -183,10 +208,23 @@ static void pack_f4(int count, int depth, const float *rows, ptrdiff_t step, con
     for (int r = 0; r < count; r++) norms[r] = norm_f4(rows + r * step, origin, depth);
     for (int r = count; r % LANES_F4; r++) norms[r] = 1;
 }
-#undef PACK
 
 #include "tw_pair_f4.h"
+#include "tw_pair_products_f8.h"
 #include "tw_pair_f8.h"
+
+static void pack_f8(int count, int depth, const double *rows, ptrdiff_t step, const double *origin, double *panels,
+                    double *norms) {
+    if (!origin) {
+        PACK(double, LANES_F8, panels + (ptrdiff_t)first * depth + start * LANES_F8, x[l])
+        return;
+    }
+    PACK(double, LANES_F8, panels + (ptrdiff_t)first * depth + start * LANES_F8,
+         centred_f8(x[l], origin[start + l]))
+    for (int r = 0; r < count; r++) norms[r] = norm_f8(rows + r * step, origin, depth);
+    for (int r = count; r % LANES_F8; r++) norms[r] = 1;
+}
+#undef PACK
 
 const tw_pair_kernels TW_JOIN(tw_pair, TW_ISA) = {
     TW_VECTOR_BYTES, pack_f4, pack_f8, fill_f4, fill_f8, normalize_f8,

@@ -9,6 +9,7 @@
  * The order of additions depends on neither the vector nor the size of a block:
  *   float64  eight running sums (element l to sum l % 8), met as ((0+4)+(2+6))+((1+5)+(3+7)),
  *            no contraction: for sums of squares the canonical distance of tw_exact.h
+ *            where norms and products serve, one per TW_PAIR_CHAIN elements as in float32
  *   float32  one running sum per block of TW_PAIR_DEPTH elements, with fused multiply and add,
  *            and the blocks added up in their order
  */
@@ -41,6 +42,7 @@ enum tw_pair_finish { TW_AS_IT_IS, TW_ROOT, TW_POWER_ROOT, TW_DIVIDED, TW_HALF_T
 
 enum {
     TW_PAIR_DEPTH = 64,
+    TW_PAIR_CHAIN = 32, /* shorter, so that float64 errs by less */
     TW_PAIR_TILE = 12 /* rows that are packed together */
 };
 
@@ -57,13 +59,13 @@ typedef struct tw_pair_job {
     ptrdiff_t other_step;
     const void *panels;     /* IN */
     const double *weights;  /* IN (depth), for the kinds that name w */
-    const float *origin;    /* IN (depth) or NULL: float32 squares as |x|^2 + |y|^2 - 2 x.y around it */
-    float trusted;          /* share of |x|^2 + |y|^2 from which such a square is accurate */
+    const void *origin;     /* IN (depth) or NULL: squares as |x|^2 + |y|^2 - 2 x.y around it */
+    double trusted;         /* share of |x|^2 + |y|^2 from which such a square is accurate */
     double power;           /* p */
     double divisor;
     void *scratch;          /* TMP, of the type of the arithmetic, one row more for the result */
-    float *packed;          /* TMP (group, depth), both rounded up to whole tiles: for products */
-    const float *norms;     /* IN (n_columns) squared, around the origin */
+    void *packed;           /* TMP (group, depth), both rounded up to whole tiles: for products */
+    const void *norms;      /* IN (n_columns) squared, around the origin */
     void *out;              /* OUT */
     ptrdiff_t out_step;
     int out_double;
@@ -76,7 +78,8 @@ typedef struct tw_pair_kernels {
     /* Less the origin, if there is one; then norms is OUT, in whole vectors. */
     void (*pack_f4)(int count, int depth, const float *rows, ptrdiff_t step, const float *origin, float *panels,
                     float *norms);
-    void (*pack_f8)(int count, int depth, const double *rows, ptrdiff_t step, double *panels);
+    void (*pack_f8)(int count, int depth, const double *rows, ptrdiff_t step, const double *origin,
+                    double *panels, double *norms);
     void (*fill_f4)(const tw_pair_job *job);
     void (*fill_f8)(const tw_pair_job *job);
     /* Rows (count, depth) become rows of length one; is_zero is (count). */

@@ -146,8 +146,8 @@ static void cover_products_f4(const tw_pair_job *job, const float *x, int count)
             const float *panels = (const float *)job->panels + start * step + v * panel_step;
             /* 3. tiles of rows (L1) */
             for (int r = 0; r < count; r += TW_PAIR_ROWS_F4) {
-                const float *rows = job->packed + r / TW_PAIR_TILE * tile + r % TW_PAIR_TILE * LANES_F4 +
-                                    (ptrdiff_t)start * TW_PAIR_TILE;
+                const float *rows = (const float *)job->packed + r / TW_PAIR_TILE * tile +
+                                    r % TW_PAIR_TILE * LANES_F4 + (ptrdiff_t)start * TW_PAIR_TILE;
                 float *out = scratch + r * step + v * LANES_F4;
                 if (v + 1 < vectors)
                     multiply_f4(TW_PAIR_ROWS_F4, 2, rows, panels, panel_step, length, start == 0, out, step);
@@ -239,9 +239,9 @@ static void finish_f4(const tw_pair_job *job, const float *x, float *restrict ro
 static void finish_products_f4(const tw_pair_job *job, const float *x, float *restrict row) {
     const int root = job->finish == TW_ROOT;
     const tw_f4 norm = splat_f4(norm_f4(x, job->origin, job->depth));
-    const tw_f4 trusted = splat_f4(job->trusted), minus_two = splat_f4(-2), low = splat_f4(LOWEST_SQUARES);
+    const tw_f4 trusted = splat_f4((float)job->trusted), minus_two = splat_f4(-2), low = splat_f4(LOWEST_SQUARES);
     for (int start = 0; start < job->n_columns; start += LANES_F4) {
-        const tw_f4 both = norm + *(const tw_f4u *)(job->norms + start);
+        const tw_f4 both = norm + *(const tw_f4u *)((const float *)job->norms + start);
         const tw_f4 sum = fma_f4(minus_two, *(const tw_f4 *)(row + start), both);
         const uint32_t within = tw_not_above_f4(tw_max_f4(trusted * both, low), sum) &
                                 tw_not_above_f4(both, splat_f4(HIGHEST_SUM));

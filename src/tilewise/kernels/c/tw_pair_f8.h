@@ -192,10 +192,13 @@ static void fill_f8(const tw_pair_job *job) {
     float *const narrow = (float *)(scratch + job->group * step);
     for (int first = 0; first < job->n_rows; first += job->group) {
         const int count = job->n_rows - first < job->group ? job->n_rows - first : job->group;
-        covers_f8[job->kind](job, x + first * job->row_step, count);
+        (job->origin ? cover_products_f8 : covers_f8[job->kind])(job, x + first * job->row_step, count);
         for (int r = 0; r < count; r++) {
             double *row = scratch + r * step;
-            finish_f8(job, row);
+            if (job->origin)
+                finish_products_f8(job, x + (first + r) * job->row_step, row);
+            else
+                finish_f8(job, row);
             if (job->turned) continue;
             if (job->out_double) {
                 store_f8(job, (double *)job->out + (first + r) * job->out_step, row);

@@ -1,0 +1,181 @@
+/* Squared distances of float64 as |x|^2 + |y|^2 - 2 x.y around an origin: a third of the operations
+ * of direct differences, which the pairs get where this would lose digits. docs/matrices.md has
+ * the bound. One running sum per TW_PAIR_CHAIN elements, with fused multiply and add, and these
+ * added up in their order. */
+
+/* Smaller coordinates count as zero, so that nothing underflows on the way: products are whole
+ * multiples of 2^-764 ... */
+#define SMALLEST_COORDINATE 0x1p-330
+/* ... which nobody sees in squares above the first of these. Below the second no coordinate
+ * exceeds 2^450, and neither sums nor the splitting of factors in fma_f8 overflow. */
+#define LOWEST_SQUARES_F8 0x1p-500
+#define HIGHEST_SUM_F8 0x1p900
+/* Elements whose panels and rows stay in L1: whole chains. */
+#define DEPTH_BLOCK_F8 (4 * TW_PAIR_CHAIN)
+
+TW_INLINE double centred_f8(double x, double origin) {
+    const double value = x - origin;
+    return fabs(value) < SMALLEST_COORDINATE ? 0 : value;
+}
+
+/* The squared norm of x - origin: four times eight running sums, begun anew every 128 elements. */
+static double norm_f8(const double *x, const double *origin, int depth) {
+    tw_eight all = {0};
+    int l = 0;
+    while (l + 32 <= depth) {
+        tw_eight sum[4] = {{0}};
+        for (const int stop = l + 128; l + 32 <= depth && l < stop; l += 32)
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                tw_eight value = *(const tw_eight_f8u *)(x + l + 8 * i) - *(const tw_eight_f8u *)(origin + l + 8 * i);
+                const tw_eight size = (tw_eight)((tw_eight_i8)value & INT64_MAX);
+                value = (tw_eight)((tw_eight_i8)value & ~(size < SMALLEST_COORDINATE));
+                sum[i] += value * value;
+            }
+        all += (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    }
+    tw_eight rest = {0};
+    for (int i = 0; l < depth; l++, i++) {
+        const double value = centred_f8(x[l], origin[l]);
+        rest[i % 8] += value * value;
+    }
+    all += rest;
+    return ((all[0] + all[4]) + (all[2] + all[6])) + ((all[1] + all[5]) + (all[3] + all[7]));
+}
+
+/* Rows for products, less the origin, laid out as in pack_tiles_f4. */
+static void pack_tiles_f8(const double *x, ptrdiff_t row_step, int count, int depth, const double *origin,
+                          double *to) {
+    const ptrdiff_t tile = (ptrdiff_t)((depth + LANES_F8 - 1) / LANES_F8 * LANES_F8) * TW_PAIR_TILE;
+    for (int r = 0; r < count; r++, x += row_step) {
+        double *segment = to + r / TW_PAIR_TILE * tile + r % TW_PAIR_TILE * LANES_F8;
+        int l = 0;
+        for (; l + LANES_F8 <= depth; l += LANES_F8, segment += TW_PAIR_TILE * LANES_F8) {
+            const tw_f8 value = *(const tw_f8u *)(x + l) - *(const tw_f8u *)(origin + l);
+            *(tw_f8 *)segment = only_f8(~(abs_f8(value) < SMALLEST_COORDINATE), value);
+        }
+        for (int i = 0; l + i < depth; i++) segment[i] = centred_f8(x[l + i], origin[l + i]);
+    }
+}
+
+TW_INLINE void multiply_step_f8(const int rows, const int vectors, const double *restrict x,
+                                const double *restrict panels, ptrdiff_t panel_step,
+                                tw_f8 sum[TW_PAIR_ROWS_F4][2]) {
+    tw_f8 y[2];
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) y[v] = *(const tw_f8 *)(panels + v * panel_step);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++) {
+        const tw_f8 value = splat_f8(x[r * LANES_F8]);
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) sum[r][v] = fma_f8(value, y[v], sum[r][v]);
+    }
+}
+
+/* out is (rows, vectors * lanes), out_step apart: products of `length` elements, joined to what
+ * stands there unless they are the first. Level: sums in registers, panels and out in L1. */
+TW_INLINE void multiply_f8(const int rows, const int vectors, const double *restrict x,
+                           const double *restrict panels, ptrdiff_t panel_step, int length, int first,
+                           double *restrict out, ptrdiff_t out_step) {
+    for (int start = 0; start == 0 || start < length; start += TW_PAIR_CHAIN, first = 0) {
+        int some = length - start < TW_PAIR_CHAIN ? length - start : TW_PAIR_CHAIN;
+        tw_f8 sum[TW_PAIR_ROWS_F4][2];
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) sum[r][v] = (tw_f8){0};
+        for (; some >= LANES_F8; some -= LANES_F8, x += TW_PAIR_TILE * LANES_F8)
+#pragma GCC unroll 2
+            for (int l = 0; l < LANES_F8; l++, panels += LANES_F8)
+                multiply_step_f8(rows, vectors, x + l, panels, panel_step, sum);
+        for (int l = 0; l < some; l++, panels += LANES_F8)
+            multiply_step_f8(rows, vectors, x + l, panels, panel_step, sum);
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) {
+                tw_f8 *to = (tw_f8 *)(out + r * out_step + v * LANES_F8);
+                *to = first ? sum[r][v] : *to + sum[r][v];
+            }
+    }
+}
+
+/* scratch holds whole tiles of rows: those beyond count are of no meaning. */
+static void cover_products_f8(const tw_pair_job *job, const double *x, int count) {
+    const int vectors = (job->n_columns + LANES_F8 - 1) / LANES_F8, depth = job->depth;
+    const ptrdiff_t step = (ptrdiff_t)vectors * LANES_F8, panel_step = (ptrdiff_t)depth * LANES_F8;
+    const ptrdiff_t tile = (ptrdiff_t)((depth + LANES_F8 - 1) / LANES_F8 * LANES_F8) * TW_PAIR_TILE;
+    double *scratch = job->scratch;
+    pack_tiles_f8(x, job->row_step, count, depth, job->origin, job->packed);
+    /* 1. blocks of the depth: sums rest in scratch (L2) */
+    for (int start = 0; start == 0 || start < depth; start += DEPTH_BLOCK_F8) {
+        const int length = depth - start < DEPTH_BLOCK_F8 ? depth - start : DEPTH_BLOCK_F8;
+        /* 2. panels (from L2) */
+        for (int v = 0; v < vectors; v += 2) {
+            const double *panels = (const double *)job->panels + v * panel_step + (ptrdiff_t)start * LANES_F8;
+            /* 3. tiles of rows */
+            for (int r = 0; r < count; r += TW_PAIR_ROWS_F4) {
+                const double *rows = (const double *)job->packed + r / TW_PAIR_TILE * tile +
+                                     r % TW_PAIR_TILE * LANES_F8 + (ptrdiff_t)start * TW_PAIR_TILE;
+                double *out = scratch + r * step + v * LANES_F8;
+                if (v + 1 < vectors)
+                    multiply_f8(TW_PAIR_ROWS_F4, 2, rows, panels, panel_step, length, start == 0, out, step);
+                else
+                    multiply_f8(TW_PAIR_ROWS_F4, 1, rows, panels, panel_step, length, start == 0, out, step);
+            }
+        }
+    }
+}
+
+/* Canonical squared distances of x to four rows at once, since one waits for its own additions. */
+static void measure_four_f8(const double *x, const double *const y[4], int depth, double out[4]) {
+    tw_eight sum[4] = {{0}};
+    int l = 0;
+    for (; l + 8 <= depth; l += 8) {
+        const tw_eight value = *(const tw_eight_f8u *)(x + l);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const tw_eight gap = value - *(const tw_eight_f8u *)(y[i] + l);
+            sum[i] += gap * gap;
+        }
+    }
+    for (int e = 0; l + e < depth; e++)
+        for (int i = 0; i < 4; i++) {
+            const double gap = x[l + e] - y[i][l + e];
+            sum[i][e] += gap * gap;
+        }
+    for (int i = 0; i < 4; i++) {
+        const tw_eight s = sum[i];
+        out[i] = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+    }
+}
+
+TW_INLINE void measure_f8(const tw_pair_job *job, const double *x, const int *columns, int count, double *row) {
+    const double *y[4];
+    double out[4];
+    for (int i = 0; i < 4; i++)
+        y[i] = (const double *)job->others + columns[i < count ? i : 0] * job->other_step;
+    measure_four_f8(x, y, job->depth, out);
+    for (int i = 0; i < count; i++) row[columns[i]] = job->finish == TW_ROOT ? __builtin_sqrt(out[i]) : out[i];
+}
+
+/* x is the row, row (n_columns) its products, which become results. */
+static void finish_products_f8(const tw_pair_job *job, const double *x, double *restrict row) {
+    const int root = job->finish == TW_ROOT;
+    const double *norms = job->norms;
+    const tw_f8 norm = splat_f8(norm_f8(x, job->origin, job->depth));
+    const tw_f8 trusted = splat_f8(job->trusted), minus_two = splat_f8(-2), low = splat_f8(LOWEST_SQUARES_F8);
+    int waiting[4 + LANES_F8], n = 0;
+    for (int start = 0; start < job->n_columns; start += LANES_F8) {
+        const tw_f8 both = norm + *(const tw_f8u *)(norms + start);
+        const tw_f8 sum = fma_f8(minus_two, *(const tw_f8 *)(row + start), both);
+        const uint32_t within = tw_not_above_f8(tw_max_f8(trusted * both, low), sum) &
+                                tw_not_above_f8(both, splat_f8(HIGHEST_SUM_F8));
+        *(tw_f8 *)(row + start) = root ? root_f8(sum) : sum;
+        if (__builtin_expect(within == ALL_LANES_F8, 1)) continue;
+        for (int i = 0; i < LANES_F8 && start + i < job->n_columns; i++)
+            if (!(within >> i & 1)) waiting[n++] = start + i;
+        for (; n >= 4; n -= 4) measure_f8(job, x, waiting + n - 4, 4, row);
+    }
+    if (n) measure_f8(job, x, waiting, n, row);
+}
