@@ -113,7 +113,7 @@ demo: .venv-demo/installed ## quantise a photograph to 64 colours, scikit-learn 
 
 test: test-native .venv-test/installed ## all tests and the examples in docstrings, installed
 	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) $(ARGS)
-	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) --doctest-modules --pyargs tilewise
+	TILEWISE_TUNING=off .venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) --doctest-modules --pyargs tilewise
 
 # The instruction sets of the kernels on this machine, as meson.build knows them.
 NATIVE_ISAS := $(if $(filter x86_64 i%86,$(shell uname -m)),sse2 avx2 avx512,\
@@ -166,6 +166,6 @@ wheel: .venv-wheel/created ## an sdist and a wheel of the last commit, in dist/
 	.venv-wheel/bin/python -m build --outdir dist .
 
 clean: ## remove environments, builds and what the targets wrote
-	rm -rf .venv .venv-* build build-* builddir dist demo-output docs/_build docs/auto_examples
+	rm -rf .venv .venv-* build build-* builddir dist demo-output docs/_build docs/_lab docs/auto_examples
 	rm -rf .pytest_cache .ruff_cache .hypothesis benchmarks/results/local
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

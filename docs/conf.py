@@ -9,6 +9,9 @@ import click
 
 import tilewise
 from tilewise.cli._app import app as command_line
+from tilewise.lab import plots
+from tilewise.lab._machine import machine_name
+from tilewise.lab.experiments import EXPERIMENTS, perform
 
 HERE = pathlib.Path(__file__).parent
 BENCHMARKS = HERE.parent / "benchmarks"
@@ -23,7 +26,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_lab"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 # Primes in formulas are primes.
@@ -66,13 +69,48 @@ def benchmark_tables():
     return f"From `benchmarks/results/{path.name}`:\n\n```text\n{report.head(result)}```\n\n{body}"
 
 
-def help_of(name):
-    """Return what ``tilewise NAME --help`` prints."""
-    command = command_line.commands[name] if name else command_line
-    parent = click.Context(command_line, info_name="tilewise", terminal_width=88)
-    context = click.Context(command, info_name=name, parent=parent) if name else parent
+def commands(group=command_line, path=()):
+    """Yield the path of names of every command, those of groups within groups too."""
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+def help_of(path):
+    """Return what ``tilewise PATH --help`` prints."""
+    command = command_line
+    context = click.Context(command_line, info_name="tilewise", terminal_width=88)
+    for name in path:
+        command = command.commands[name]
+        context = click.Context(command, info_name=name, parent=context)
     context.terminal_width = context.max_content_width = 88
     return f"```text\n{command.get_help(context)}\n```"
+
+
+# Seconds to measure each experiment for, and what it is told: examples, not benchmarks.
+LAB = {
+    "chunks": (8, {"engines": "fused", "simulate": True}),
+    "dtypes": (3, {}),
+    "threads": (5, {"rows": 40_000}),
+    "materialise": (8, {"rows": 60_000}),
+    "mountain": (8, {"largest_mib": 64}),
+    "roofline": (6, {}),
+}
+
+
+def lab_figures(name):
+    """Run an experiment on the machine that builds this; return its figures and their words."""
+    seconds, parameters = LAB[name]
+    result = perform(name, parameters, seconds=seconds)
+    folder = HERE / "_lab"
+    folder.mkdir(exist_ok=True)
+    parts = []
+    for figure in EXPERIMENTS[name].figures(result):
+        path = folder / f"{figure.key}.svg"
+        with path.open("wb") as stream:
+            plots.write(figure, stream, "svg")
+        parts += [f"![{figure.title}](_lab/{path.name})", *figure.words]
+    return "\n\n".join(parts) + f"\n\nMeasured on {machine_name(result)}."
 
 
 def fill_in(app, docname, source):
@@ -85,8 +123,11 @@ def fill_in(app, docname, source):
     if docname == "benchmarks" and (tables := benchmark_tables()):
         between("figures", tables)
     if docname == "command-line":
-        for name in ("", *command_line.commands):
-            between(f"help {name}".strip(), help_of(name))
+        for path in commands():
+            between(" ".join(("help", *path)), help_of(path))
+    if docname == "lab":
+        for name in LAB:
+            between(f"lab {name}", lab_figures(name))
 
 
 def setup(app):

@@ -4,7 +4,7 @@
 import pathlib
 import sys
 
-KEPT = {".py", ".pyi", ".pxd", ".typed"}
+KEPT = {".py", ".pyi", ".pxd", ".typed", ".json", ".css", ".js", ".j2"}
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     if path.suffix in KEPT or path.name == "py.typed":
         print(path.name)

@@ -1,4 +1,4 @@
-"""The command line: ``tilewise info | fit | predict``.
+"""The command line: ``tilewise info | explain | fit | predict | bench | report | tune``.
 
 This room talks to people and computes nothing. What enters is text (arguments, files); what
 leaves is text, files and an exit code. Files from outside are checked here: that they can be
@@ -10,8 +10,12 @@ module     what it holds
 ========== =====================================================================
 _app       the command group; turns every error into one line and an exit code
 _info      ``tilewise info``
+_explain   ``tilewise explain``
 _fit       ``tilewise fit``
 _predict   ``tilewise predict``
+_bench     ``tilewise bench``: a command for each row of the lab's ``EXPERIMENTS``
+_report    ``tilewise report``
+_tune      ``tilewise tune``
 _options   options that several commands share
 _data      ``READERS``: one row per file format that DATA may have
 _csv       the reader of delimited text

@@ -6,11 +6,14 @@ import traceback
 import click
 
 from .. import __version__
-from . import _fit, _info, _predict
+from . import _bench, _explain, _fit, _info, _predict, _report, _tune
 from ._errors import CommandError, ExitCode, first_line
 from ._options import Settings, debug_option, examples, exit_codes
 
-COMMANDS = (_info.info, _fit.fit, _predict.predict)
+COMMANDS = (
+    _info.info, _explain.explain, _fit.fit, _predict.predict, _bench.bench, _report.report,
+    _tune.tune,
+)  # fmt: skip
 
 
 class Tool(click.Group):

@@ -27,7 +27,7 @@ MEANINGS = {
     ExitCode.MISSING_EXTRA: "an optional package is not installed",
     ExitCode.INTERNAL: "an error inside tilewise (--debug shows where)",
     ExitCode.CANNOT_WRITE: "an output exists already or cannot be written",
-    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); no output was written",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); only bench and tune keep what they had",
 }
 
 

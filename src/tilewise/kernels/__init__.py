@@ -17,4 +17,5 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
     _pairs        matrices of distances
     _seeding      the two passes of greedy k-means++
     _probe        measured peaks, for benchmarks
+    _mountain     reading alone, for the memory mountain
 """

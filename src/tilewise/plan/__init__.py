@@ -2,7 +2,8 @@
 
 What enters: facts (from the operating system, or recorded) and the shape of the work. What
 leaves: a frozen `Plan` or `PairPlan` with every size that a run uses and the reason for each.
-Planning is arithmetic: it measures nothing and gives the same plan for the same facts.
+Planning is arithmetic: it measures nothing and gives the same plan for the same facts, and the
+same record of what was measured before (`tuning`), if there is one.
 """
 
 from tilewise.plan.machine import Fact, Machine, detect, machine

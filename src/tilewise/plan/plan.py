@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tilewise.plan import tuning
 from tilewise.plan._reasons import Reasoned
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
@@ -60,6 +61,8 @@ _AGAIN = 32
 _L2_PANEL_SHARE = 0.75
 # Sums of shards that wait to be merged, per thread.
 _SUMS_BYTES = 8 * 2**20
+# What a tuning record can speak of.
+TUNED_LAYOUTS = ("centres-in-lanes", "rows-in-lanes")
 # Multiply-adds between two looks for Ctrl-C, per thread: about a quarter of a second.
 _UNINTERRUPTED = 2**34
 # Below this many multiply-adds starting threads costs more than it saves.
@@ -228,14 +231,15 @@ def plan(
     ValueError: chunk_size=1 is out of range: give "auto" or at least one tile of ... rows.
     """
     here = this_machine() if machine is None else machine
+    tuned = tuning.current(here, machine is None)
     n, d, k = _shape(n_samples, n_features, n_clusters)
     threads = threads_for(n_threads, machine=here)
     if not isinstance(chunk_size, str | numbers.Integral) or isinstance(chunk_size, bool):
         raise ValueError(f'chunk_size={chunk_size!r} is neither "auto" nor a whole number.')
     key = (
         id(here), n, d, k, np.dtype(dtype), threads, n_threads is None, chunk_size, engine,
-        direct, None if score_dtype is None else np.dtype(score_dtype), density,
-        products,
+        direct, None if score_dtype is None else np.dtype(score_dtype), density, products,
+        id(tuned),
     )  # fmt: skip
     found = _RECENT.get(key)
     if found is None:
@@ -253,24 +257,25 @@ def plan(
             score_dtype,
             density,
             products,
+            tuned,
         )
         if len(_RECENT) >= _MOST_RECENT:
             _RECENT.clear()
-        # The machine is kept with the plan, so that its id stays its own.
-        _RECENT[key] = found = (found, here)
+        # Machine and record are kept with the plan, so that their ids stay their own.
+        _RECENT[key] = found = (found, here, tuned)
     return found[0]
 
 
 # Plans are made again and again for the same shape: a fit of 150 rows must not pay for the
 # words. Same key, same plan: nothing but time depends on this.
-_RECENT: dict[tuple, tuple[Plan, Machine]] = {}
+_RECENT: dict[tuple, tuple[Plan, Machine, tuning.Tuning | None]] = {}
 _MOST_RECENT = 256
 
 
 def _plan(
     here: Machine, n: int, d: int, k: int, dtype: Any, available: Fact, asked: bool,
     chunk_size: int | str, engine: str, direct: bool, score_dtype: Any,
-    density: float | None, products: int | None,
+    density: float | None, products: int | None, tuned: tuning.Tuning | None,
 ) -> Plan:  # fmt: skip
     data_type = "float32" if np.dtype(dtype).newbyteorder("=") == np.float32 else "float64"
     scores = "float32" if score_dtype is None else np.dtype(score_dtype).name
@@ -372,6 +377,14 @@ def _plan(
         _MOST_CHUNK_ROWS[layout],
         here,
     )
+    if tuned is not None and chunk_size == "auto" and layout in TUNED_LAYOUTS:
+        entry = tuned.find(data_type, layout, scores, d, k)
+        if entry is not None:
+            chunk_rows, why["chunk_rows"] = tuned.chunk(entry, d, tile_rows, shard_rows)
+            panels = min(n_panels, entry.panels_per_block)
+            if layout == "centres-in-lanes" and panels != panels_per_block:
+                panels_per_block = panels
+                why["panels_per_block"] = f"{panels} of {n_panels} panels, from the tuning record."
 
     # Threads and shards
     n_shards = max(1, -(-n // shard_rows))

@@ -1,0 +1,228 @@
+"""``tilewise bench EXPERIMENT``: measure, print a table, write JSON, draw."""
+
+import contextlib
+import json
+import sys
+
+import click
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..lab.experiments import EXPERIMENTS, perform
+from ..lab.peers import NotHere
+from ._errors import ExitCode, MissingExtra, NoInput, WrongUsage, first_line
+from ._options import FILE, chained, debug_option, examples, exit_codes, on_terminal
+from ._output import Outputs, to_json
+
+_PLOTS = (".png", ".svg")
+
+common_options = chained(
+    click.option(
+        "--seconds",
+        type=click.FloatRange(min=0.1),
+        metavar="BUDGET",
+        help="Time to measure for; each case is measured once whatever it is.",
+    ),
+    click.option("--quick", is_flag=True, help="Smoke size of seconds; figures mean little."),
+    click.option(
+        "--json",
+        "json_file",
+        type=FILE,
+        metavar="FILE",
+        help="Write the result, with every sample; - for standard output.",
+    ),
+    click.option(
+        "--plot",
+        type=FILE,
+        metavar="FILE",
+        help="Draw the figures as .png or .svg; a second one gets -2 in its name, and so on.",
+    ),
+    click.option("--force", is_flag=True, help="Replace files that exist."),
+    click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
+)
+
+_KINDS = {"count": click.IntRange(min=1), "path": click.Path(path_type=str)}
+_METAVARS = {"count": "N", "shapes": "NxDxK,...", "path": "FOLDER", "text": "LIST"}
+
+
+@click.group(
+    epilog="\n\n".join(
+        (
+            examples(
+                "tilewise bench chunks",
+                "tilewise bench chunks --features 784 --clusters 10 --json a.json",
+                "tilewise bench mountain --seconds 60 --plot mountain.png",
+                "tilewise report a.json -o a.html",
+            ),
+            exit_codes(),
+        )
+    ),
+)
+@debug_option
+def bench():
+    """Measure what memory and caches cost on this machine.
+
+    Each experiment samples its cases in turn, prints medians, and writes every sample to one
+    JSON file that `tilewise report` reads. Ctrl-C ends it and keeps what was measured.
+    """
+
+
+def _command(experiment):
+    def run(seconds, quick, json_file, plot, force, quiet, **parameters):
+        return _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet)
+
+    run.__doc__ = f"{experiment.title}\n\n{experiment.about}"
+    options = [_option(p) for p in experiment.parameters]
+    decorated = chained(*options, common_options, debug_option)(run)
+    name = experiment.name
+    return click.command(
+        name,
+        short_help=experiment.title,
+        epilog=examples(
+            f"tilewise bench {name} --quick", f"tilewise bench {name} --json {name}.json"
+        ),
+    )(decorated)
+
+
+def _option(p):
+    told = "" if p.default is None else f"  [default: {p.default}; --quick: {p.quick}]"
+    if p.default == p.quick and p.default is not None:
+        told = f"  [default: {p.default}]"
+    name = f"--{p.name.replace('_', '-')}"
+    if p.kind == "flag":
+        return click.option(name, p.name, is_flag=True, default=None, help=p.help)
+    kind = click.Choice(p.choices) if p.kind == "choice" else _KINDS.get(p.kind, str)
+    return click.option(
+        name, p.name, type=kind, default=None, help=p.help + told, metavar=_METAVARS.get(p.kind)
+    )
+
+
+for _experiment in EXPERIMENTS.values():
+    bench.add_command(_command(_experiment))
+
+
+def _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet):
+    to_stdout = json_file is not None and str(json_file) == "-"
+    Outputs(_paths(json_file, plot), [], force)  # refuses before anything is measured
+    if plot is not None:
+        needs("matplotlib")
+    try:
+        with progress(on_terminal(to_stdout, quiet)) as watch:
+            result = perform(experiment.name, parameters, seconds=seconds, quick=quick, watch=watch)
+    except NotHere as error:
+        raise NoInput(first_line(error)) from error
+    except ValueError as error:
+        raise WrongUsage(first_line(error)) from error
+    figures = experiment.figures(result)
+    if not quiet:
+        show(experiment, result, figures, err=to_stdout)
+    written = _write(result, figures, json_file, plot, to_stdout)
+    for path in [] if quiet else written:
+        click.echo(f"written {path}", err=to_stdout)
+    if result["interrupted"]:
+        kept = sum(len(e["samples"]) for e in result["measurements"])
+        click.echo(f"tilewise: interrupted; {kept} samples were kept", err=True)
+        return ExitCode.INTERRUPTED
+    return ExitCode.OK
+
+
+def needs(*packages):
+    """Raise a clear error where a package of the extra ``lab`` is missing."""
+    for package in packages:
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise MissingExtra(
+                f'this needs {package}, which is not installed; run: pip install "tilewise[lab]"'
+            ) from error
+
+
+def _paths(json_file, plot):
+    paths = {}
+    if json_file is not None and str(json_file) != "-":
+        paths["result"] = json_file
+    if plot is not None:
+        if plot.suffix.lower() not in _PLOTS:
+            raise WrongUsage(f"--plot {plot}: the name must end in {' or '.join(_PLOTS)}")
+        paths["figure"] = plot
+        # How many figures there will be is known afterwards: whatever could be in their way.
+        for number in range(2, 10):
+            if (path := plot.with_stem(f"{plot.stem}-{number}")).exists():
+                paths[f"figure {number}"] = path
+    return paths
+
+
+def _write(result, figures, json_file, plot, to_stdout):
+    """Write JSON and figures; return the paths."""
+    text = json.dumps(json.loads(to_json(result)), indent=1) + "\n"
+    writers, paths = {}, {}
+    if to_stdout:
+        sys.stdout.write(text)
+    elif json_file is not None:
+        paths["result"] = json_file
+        writers["result"] = lambda stream: stream.write(text.encode())
+    if plot is not None:
+        from ..lab import plots
+
+        for number, figure in enumerate(figures, 1):
+            path = plot if number == 1 else plot.with_stem(f"{plot.stem}-{number}")
+            paths[f"figure {number}"] = path
+            kind = path.suffix.lower().removeprefix(".")
+            writers[f"figure {number}"] = lambda stream, f=figure, k=kind: plots.write(f, stream, k)
+    outputs = Outputs({}, [], True)
+    outputs.paths = paths
+    outputs.write(writers)
+    return list(paths.values())
+
+
+def show(experiment, result, figures, err=False):
+    """Print the table of a result and the first words of each figure."""
+    console = Console(markup=False, highlight=False, stderr=err)
+    told = experiment.table(result)
+    if not told.rows:
+        console.print("nothing was measured")
+        return
+    table = Table(box=SIMPLE, pad_edge=False)
+    for number, name in enumerate(told.columns):
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for row in told.rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    for note in told.notes:
+        console.print(note)
+    for figure in figures:
+        if figure.words:
+            console.print(figure.words[0], soft_wrap=False)
+
+
+@contextlib.contextmanager
+def progress(shown):
+    """Yield what `perform` calls to tell how far it is, or None where nothing is shown."""
+    if not shown:
+        yield None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[samples]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("preparing", total=None, samples="", left="")
+
+        def watch(phase, done, total, seconds):
+            progress.update(
+                task,
+                description=phase,
+                completed=done,
+                total=total,
+                samples="warming up" if seconds is None else f"{done} of {total} samples",
+                left="" if seconds is None else f"about {seconds:.0f} s left",
+            )
+
+        yield watch

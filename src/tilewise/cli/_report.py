@@ -1,0 +1,59 @@
+"""``tilewise report FILES``: one page from results of ``tilewise bench``."""
+
+import click
+
+from ._bench import needs
+from ._errors import BadData, NoInput, first_line, reason
+from ._options import FILE, debug_option, examples, exit_codes
+from ._output import Outputs
+
+
+@click.command(
+    epilog="\n\n".join(
+        (
+            examples(
+                "tilewise report chunks.json -o chunks.html",
+                "tilewise report here/*.json there/*.json -o both.html",
+            ),
+            exit_codes(),
+        )
+    ),
+)
+@click.argument("files", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--output", "-o", type=FILE, metavar="FILE", required=True, help="Where the page goes."
+)
+@click.option("--title", default="What memory and caches cost", help="Heading of the page.")
+@click.option("--force", is_flag=True, help="Replace the page if it exists.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@debug_option
+def report(files, output, title, force, quiet):
+    """Make one HTML page from results of `tilewise bench`.
+
+    Charts can be pointed at and zoomed; beside each stands what it shows, with the numbers of
+    the run. Files of several machines are also drawn together. The page needs no network.
+    """
+    from ..lab.experiments import EXPERIMENTS
+    from ..lab.report import html
+    from ..lab.schema import read
+
+    outputs = Outputs({"page": output}, files, force)
+    needs("jinja2", "plotly")
+    results = []
+    for path in files:
+        try:
+            results.append(read(path))
+        except OSError as error:
+            raise NoInput(f"{path}: {reason(error)}") from error
+        except ValueError as error:
+            raise BadData(f"{path}: not a result of tilewise bench: {first_line(error)}") from error
+        name = results[-1]["experiment"]
+        if name not in EXPERIMENTS:
+            raise BadData(f"{path}: experiment {name!r} is not known to this version")
+    try:
+        page = html(results, title)
+    except ValueError as error:
+        raise BadData(first_line(error)) from error
+    outputs.write({"page": lambda stream: stream.write(page.encode())})
+    if not quiet:
+        click.echo(f"written {output}")

@@ -1,0 +1,179 @@
+"""``tilewise tune``: measure sizes around the plan's own, and keep what is faster every time."""
+
+import click
+
+from ._bench import progress
+from ._errors import BadData, CannotWrite, ExitCode, WrongUsage, first_line, reason
+from ._options import debug_option, examples, exit_codes, human_line, on_terminal
+from ._output import to_json
+
+
+@click.command(
+    epilog="\n\n".join(
+        (
+            examples(
+                "tilewise tune",
+                "tilewise tune --shape 1000000x32x64 --dtype float64",
+                "tilewise tune --show",
+                "tilewise tune --forget",
+            ),
+            exit_codes(),
+        )
+    ),
+)
+@click.option(
+    "--shape",
+    "shapes",
+    metavar="NxDxK",
+    multiple=True,
+    help="Rows x features x clusters to tune for; may be repeated.  [default: four shapes]",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Type of the data.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Threads.  [default: as many as this process may use]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1),
+    default=40.0,
+    show_default=True,
+    metavar="BUDGET",
+    help="Time to measure for, all shapes together.",
+)
+@click.option("--quick", is_flag=True, help="Smoke size of seconds; do not trust what it finds.")
+@click.option("--show", is_flag=True, help="Show the record and measure nothing.")
+@click.option("--forget", is_flag=True, help="Remove what was measured on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on stdout.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors (and --json).")
+@debug_option
+def tune(shapes, dtype, threads, seconds, quick, show, forget, as_json, quiet):
+    """Measure chunk sizes around the plan's own on this machine.
+
+    Only a gain above 5 % that shows in both halves of a duel is kept. Later plans for shapes
+    near the measured one use the record and name it; results stay the same, bit for bit. The
+    record lies in the user's cache folder, or where TILEWISE_TUNING says; "off" turns it off.
+    """
+    from ..plan import tuning
+
+    if show and forget:
+        raise WrongUsage("--show and --forget exclude each other")
+    path = tuning.record_path()
+    if path is None:
+        raise WrongUsage(f"{tuning.VARIABLE} is off: there is no record to work on; unset it")
+    try:
+        if show:
+            return _show(path, as_json, quiet)
+        if forget:
+            return _forget(path, as_json, quiet)
+        return _measure(path, shapes, dtype, threads, seconds, quick, as_json, quiet)
+    except OSError as error:
+        raise CannotWrite(f"{path}: {reason(error)}") from error
+
+
+def _read(path):
+    from ..plan import tuning
+
+    try:
+        return tuning.read(path) if path.exists() else []
+    except ValueError as error:
+        raise BadData(f"{path}: not a tuning record ({error}); remove it yourself") from error
+
+
+def _show(path, as_json, quiet):
+    from tilewise import machine
+
+    from ..plan import tuning
+
+    records, key = _read(path), tuning.machine_key(machine())
+    mine = [e for record in records if record["key"] == key for e in record["entries"]]
+    if as_json:
+        click.echo(to_json({"path": path, "key": key, "entries": [e.to_dict() for e in mine]}))
+    if quiet:
+        return ExitCode.OK
+    if not mine:
+        others = sum(len(record["entries"]) for record in records)
+        more = f" ({others} of other machines or versions)" if others else ""
+        human_line(f"{path}: nothing measured on this machine{more}", as_json)
+    for e in mine:
+        human_line(
+            f"{e.n_samples}x{e.n_features}x{e.n_clusters} {e.dtype}, {e.n_threads} threads: "
+            f"{e.chunk_rows} rows per chunk, {e.panels_per_block} panels, "
+            f"{100 * e.gain:.0f} % faster than {e.plan_chunk_rows} rows, "
+            f"{e.plan_panels_per_block} panels ({e.measured})",
+            as_json,
+        )
+    return ExitCode.OK
+
+
+def _forget(path, as_json, quiet):
+    from ..lab import tune as lab
+
+    _read(path)
+    gone = lab.forget(path)
+    if as_json:
+        click.echo(to_json({"path": path, "forgotten": gone}))
+    if not quiet:
+        human_line(f"{path}: {gone} entries of this machine forgotten", as_json)
+    return ExitCode.OK
+
+
+def _measure(path, texts, dtype, threads, seconds, quick, as_json, quiet):
+    from ..lab import tune as lab
+    from ..lab.roofline import parse_shapes
+
+    _read(path)
+    try:
+        shapes = [shape for text in texts for shape in parse_shapes(text)]
+    except ValueError as error:
+        raise WrongUsage(f"--shape: {first_line(error)}") from error
+    shapes = shapes or (lab.QUICK_SHAPES if quick else lab.SHAPES)
+    found, interrupted = [], False
+    try:
+        with progress(on_terminal(as_json, quiet)) as watch:
+            for shape in shapes:
+                found.append(
+                    lab.tune(
+                        shape, dtype, n_threads=threads, watch=watch, quick=quick,
+                        seconds=(1.0 if quick else seconds) / len(shapes),
+                    )
+                )  # fmt: skip
+    except KeyboardInterrupt:
+        interrupted = True
+    except ValueError as error:
+        raise WrongUsage(first_line(error)) from error
+    entries = [told["entry"] for told in found if told["accepted"]]
+    if found:
+        lab.save(entries, found, path)
+    if as_json:
+        plain = [told | {"entry": told["entry"] and told["entry"].to_dict()} for told in found]
+        click.echo(to_json({"path": path, "found": plain, "interrupted": interrupted}))
+    if not quiet:
+        for told in found:
+            human_line(_told(told), as_json)
+        if entries:
+            human_line(f"written {path}", as_json)
+    if interrupted:
+        human_line("tilewise: interrupted; shapes that were done are kept", True)
+        return ExitCode.INTERRUPTED
+    return ExitCode.OK
+
+
+def _told(told):
+    name = "x".join(map(str, told["shape"])) + f" {told['dtype']}"
+    own = told["candidates"][0]["chunk_rows"]
+    if told["accepted"]:
+        entry = told["entry"]
+        return (
+            f"{name}: {entry.chunk_rows} rows per chunk, {entry.panels_per_block} panels: "
+            f"{100 * told['gain']:.0f} % faster than the plan's {own}"
+        )
+    return f"{name}: the plan's {own} rows stay; nothing was faster by 5 % every time"

@@ -1,0 +1,211 @@
+"""Repeated, interleaved samples that survive Ctrl-C.
+
+All cases of a phase are sampled in turn, round after round, each round beginning with another
+one: a machine that drifts then drifts for all of them alike.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Case", "Run", "summary"]
+
+# A sample shorter than this is mostly the clock and the call: shorter work is repeated.
+_SHORTEST = 0.003
+# More samples than these narrow a median by little.
+_MOST_ROUNDS = 25
+
+
+@dataclass
+class Case:
+    """One thing to measure.
+
+    Attributes
+    ----------
+    series : str
+        What it belongs to: a line or a group of bars in a figure.
+    case : dict
+        What tells it from the others of the series; safe for JSON.
+    call : callable
+        Does the work once. What it returns, if a number, is the sample; else seconds are taken
+        here.
+    unit : str, default="s"
+    warm : bool, default=True
+        Whether to run it once before the first sample; not where each call is a fresh process.
+    more : callable, optional
+        Returns further facts about the case once it has run; safe for JSON.
+    """
+
+    series: str
+    case: dict[str, Any]
+    call: Callable[[], float | None]
+    unit: str = "s"
+    warm: bool = True
+    more: Callable[[], dict[str, Any]] | None = None
+
+
+@dataclass
+class Run:
+    """What one run of an experiment was asked for, and what it has measured so far.
+
+    Attributes
+    ----------
+    parameters : dict
+        Of the experiment, checked.
+    seconds : float
+        Budget of all phases together; samples stop when it is spent, but each case gets one.
+    quick : bool, default=False
+        Smoke size: two rounds.
+    watch : callable, optional
+        Called with the phase, samples done, samples planned and the seconds left.
+    """
+
+    parameters: dict[str, Any]
+    seconds: float
+    quick: bool = False
+    watch: Callable[[str, int, int, float | None], None] | None = None
+    measurements: list[dict[str, Any]] = field(default_factory=list)
+    predicted: list[dict[str, Any]] = field(default_factory=list)
+    simulated: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def measure(self, phase: str, cases: list[Case], share: float = 1.0, pause: float = 0.0):
+        """Sample the cases in turn and keep what comes out, whatever happens.
+
+        Parameters
+        ----------
+        phase : str
+            What to show while it lasts.
+        cases : list of Case
+        share : float, default=1.0
+            Part of the budget.
+        pause : float, default=0.0
+            Seconds of rest before a sample: workers of an OpenMP runtime go on spinning for
+            some milliseconds, and the next case should not pay for that.
+
+        Returns
+        -------
+        list of dict
+            The measurements, as they stand in the result.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When it is pressed; samples so far are kept, `interrupted` is set.
+        """
+        entries = [_entry(case) for case in cases]
+        begin = time.perf_counter()
+        deadline = begin + self.seconds * share
+        try:
+            for number, (case, entry) in enumerate(zip(cases, entries, strict=True)):
+                self._tell(phase, number, len(cases) * 2, None)
+                _warm_up(case, entry, pause)
+            self._rounds(phase, cases, entries, deadline, pause)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            raise
+        finally:
+            kept = [_finished(case, entry) for case, entry in zip(cases, entries, strict=True)
+                    if entry["samples"]]  # fmt: skip
+            self.measurements += kept
+        return kept
+
+    def _rounds(self, phase, cases, entries, deadline, pause):
+        known = all(case.warm for case in cases)
+        one_round = sum(entry["_seconds"] for entry in entries) + pause * len(cases)
+        rounds = self._affordable(one_round, deadline) if known else 1
+        total, done, turn = rounds * len(cases), 0, 0
+        while turn < rounds:
+            begin = time.perf_counter()
+            for place in range(len(cases)):
+                at = (place + turn) % len(cases)
+                left = one_round * (total - done) / len(cases) if known else None
+                self._tell(phase, done, total, left)
+                if turn and time.perf_counter() > deadline:
+                    return
+                time.sleep(pause)
+                entries[at]["samples"].append(_sample(cases[at], entries[at]["repeats"]))
+                done += 1
+            turn += 1
+            if not known:
+                known, one_round = True, time.perf_counter() - begin
+                rounds += self._affordable(one_round, deadline) if not self.quick else 0
+                total = rounds * len(cases)
+        self._tell(phase, total, total, 0.0)
+
+    def _affordable(self, one_round, deadline):
+        left = deadline - time.perf_counter()
+        return max(1, min(2 if self.quick else _MOST_ROUNDS, int(left / max(one_round, 1e-9))))
+
+    def _tell(self, phase, done, total, left):
+        if self.watch is not None:
+            self.watch(phase, done, total, left)
+
+
+def _entry(case):
+    return {"series": case.series, "case": case.case, "unit": case.unit, "repeats": 1,
+            "samples": []}  # fmt: skip
+
+
+def _warm_up(case, entry, pause):
+    """Run a case once, so that its pages are there; learn how long it takes."""
+    if not case.warm:
+        entry["_seconds"] = 0.0
+        return
+    time.sleep(pause)
+    begin = time.perf_counter()
+    own = case.call()
+    seconds = time.perf_counter() - begin
+    if own is None and seconds < _SHORTEST:
+        begin = time.perf_counter()
+        case.call()
+        seconds = max(time.perf_counter() - begin, 1e-7)
+        entry["repeats"] = math.ceil(_SHORTEST / seconds)
+    entry["_seconds"] = seconds * entry["repeats"]
+
+
+def _sample(case, repeats):
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        own = case.call()
+    seconds = (time.perf_counter() - begin) / repeats
+    return seconds if own is None else float(own)
+
+
+def _finished(case, entry):
+    entry = {name: value for name, value in entry.items() if not name.startswith("_")}
+    entry |= summary(entry["samples"])
+    if case.more is not None:
+        entry["more"] = case.more()
+    return entry
+
+
+def summary(samples: list[float]) -> dict[str, float]:
+    """Median, quartiles and minimum of some samples.
+
+    Parameters
+    ----------
+    samples : list of float
+        At least one.
+
+    Returns
+    -------
+    dict
+        ``median``, ``low`` and ``high`` (the quartiles; the extremes where there are fewer
+        than four samples) and ``min``.
+
+    Examples
+    --------
+    >>> from tilewise.lab._run import summary
+    >>> summary([3.0, 1.0, 2.0])
+    {'median': 2.0, 'low': 1.0, 'high': 3.0, 'min': 1.0}
+    """
+    if len(samples) < 4:
+        low, high = min(samples), max(samples)
+    else:
+        low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
+    return {"median": statistics.median(samples), "low": low, "high": high, "min": min(samples)}

@@ -1,0 +1,228 @@
+"""Bytes between levels for the experiments: predicted, simulated, counted by valgrind."""
+
+import time
+
+from tilewise.kernels import _probe
+from tilewise.plan import machine as this_machine
+
+from . import mountain
+from ._run import Case
+from .figures import Axis, Figure, Series, shown
+from .simulate import CacheConfig, simulate
+from .traffic import traffic
+
+__all__ = [
+    "add_cachegrind", "add_simulated", "bytes_figures", "memory_bytes", "predicted", "roof_cases",
+    "roofs_of", "seconds",
+]  # fmt: skip
+
+# Rows that are walked through, at least two shards: bytes per row hardly change after the first.
+_SIMULATED_ROWS = 6144
+# valgrind is some fifty times slower than the machine: few rows, scaled up, and few sizes.
+_CACHEGRIND_ROWS = 1536
+_CACHEGRIND_SIZES = 4
+_MEMORY_BYTES = 256 << 20
+
+
+def predicted(plan, machine, series, case):
+    """What the model of traffic says of one plan, as values of a result."""
+    return _values(traffic(plan, machine).flows, series, case, "formulas")
+
+
+def memory_bytes(plan, machine):
+    """Bytes between memory and the last cache that the model knows, for one pass."""
+    return traffic(plan, machine).flows[-1].bytes
+
+
+def _values(flows, series, case, by, scale=1.0):
+    return [
+        {"series": series, "case": case | {"flow": f"{f.inner}-{f.outer}", "by": by},
+         "unit": "bytes", "value": float(f.bytes * scale)}
+        for f in flows
+    ]  # fmt: skip
+
+
+def roof_cases(threads, quick):
+    """What measures the multiply-add peak and the bandwidth of each level."""
+    here = this_machine()
+    isa, l2 = here.isa.value, here.l2_bytes.value
+    repeats = 300_000 if quick else 3_000_000
+    # Scores are float32 whatever the rows are, so that is the peak that counts.
+    cases = [
+        Case("peak", {"what": "multiply-adds", "dtype": "float32", "threads": threads},
+             lambda: _probe.fma_gflops("float32", threads, isa, repeats), "GFLOP/s"),
+    ]  # fmt: skip
+    largest = (16 << 20) if quick else max(_MEMORY_BYTES, 8 * l2)
+    levels = {"L1": here.l1d_bytes.value // 2, "L2": l2 // 2}
+    if len(CacheConfig.from_machine(here).levels) > 2:
+        levels["L3"] = min(2 * l2, largest // 2)
+    words = mountain.buffer(largest * threads)
+    for level, size in (levels | {"memory": largest}).items():
+        size = size // 64 * 64 * threads
+        case = mountain.read_case(words, size, 1, isa, threads, "bandwidth")
+        case.case["level"] = level
+        cases.append(case)
+    return cases
+
+
+def roofs_of(result):
+    """The multiply-add peak (GFLOP/s) and the bandwidth of each level (GB/s), as measured."""
+    peak, levels = None, {}
+    for e in result["measurements"]:
+        if e["series"] == "peak":
+            peak = max(e["samples"])
+        elif e["series"] == "bandwidth" and "level" in e["case"]:
+            levels[e["case"]["level"]] = max(e["samples"])
+    return peak, levels
+
+
+def seconds(result, values, operations):
+    """What a pass should take: the slowest of its arithmetic and of each level's bytes.
+
+    Returns
+    -------
+    dict
+        By series and number of rows per chunk; empty where no roof was measured.
+    """
+    peak, levels = roofs_of(result)
+    if peak is None:
+        return {}
+    found = {}
+    for value in values:
+        place = (value["series"], value["case"].get("chunk_rows"))
+        rate = levels.get(value["case"]["flow"].partition("-")[2])
+        if rate:
+            least = found.get(place, operations / peak / 1e9)
+            found[place] = max(least, value["value"] / rate / 1e9)
+    return found
+
+
+def add_simulated(run, cases):
+    """Walk every plan through simulated caches; sizes near the plan's own first.
+
+    What is not done when the budget is spent is left out.
+    """
+    config = CacheConfig.from_machine()
+    run.facts["simulated_caches"] = config.to_dict()
+    begin, limit = time.perf_counter(), 0.4 * run.seconds
+    auto = {engine: facts["auto"] for engine, facts in run.facts["engines"].items()}
+    order = sorted(cases, key=lambda c: abs(c.plan.chunk_rows - auto[c.series]))
+    for done, case in enumerate(order):
+        passed = time.perf_counter() - begin
+        if passed > limit and not run.quick and done:
+            run.facts["not_simulated"] = len(order) - done
+            return
+        run._tell(
+            "simulating", done, len(order), passed / done * (len(order) - done) if done else None
+        )
+        walked = simulate(case.plan, config, max_rows=2048 if run.quick else _SIMULATED_ROWS)
+        run.simulated += _values(walked.flows, case.series, case.case, "simulator")
+
+
+def add_cachegrind(run, cases):
+    """Run the real kernels under valgrind for a few sizes, and scale what it counts."""
+    from . import cachegrind
+
+    p = run.parameters
+    config = CacheConfig.from_machine()
+    levels, line = config.levels[:2], config.line_bytes
+    sizes = [(config.bytes(i), level.ways, line) for i, level in enumerate(levels)]
+    rows = min(p["rows"], 512 if run.quick else _CACHEGRIND_ROWS)
+    fitting = [c for c in cases if c.series == "fused" and c.plan.chunk_rows <= rows]
+    step = max(1, -(-len(fitting) // _CACHEGRIND_SIZES))
+    chosen = fitting[::step][: 1 if run.quick else None]
+    names = [level.name for level in levels]
+    for done, case in enumerate(chosen):
+        run._tell("valgrind", done, len(chosen), None)
+        try:
+            told = cachegrind.run(
+                rows, p["features"], p["clusters"], dtype=p["dtype"],
+                chunk_size=case.plan.chunk_rows, engine="fused", d1=sizes[0], ll=sizes[1],
+            )  # fmt: skip
+        except cachegrind.CachegrindError as error:
+            # What was measured is kept; the words say what is missing.
+            run.facts["cachegrind_problem"] = str(error)
+            return
+        flows = (f"{names[0]}-{names[1]}", told.d1_misses), (f"{names[1]}-memory", told.ll_misses)
+        for flow, misses in flows:
+            run.simulated.append(
+                {"series": "fused", "case": case.case | {"flow": flow, "by": "cachegrind"},
+                 "unit": "bytes", "value": float(misses * line * p["rows"] / rows)}
+            )  # fmt: skip
+
+
+def bytes_figures(result):
+    """For each engine, bytes between levels over chunk size, by formulas and by simulation."""
+    made = []
+    for engine in dict.fromkeys(v["series"] for v in result["simulated"]):
+        series, flows = [], []
+        for by, style in (("formulas", "dashed"), ("simulator", "line"), ("cachegrind", "dots")):
+            values = result["predicted"] if by == "formulas" else result["simulated"]
+            own = [v for v in values if v["series"] == engine and v["case"].get("by") == by]
+            for flow in dict.fromkeys(v["case"]["flow"] for v in own):
+                flows += [flow] if flow not in flows else []
+                points = sorted(
+                    (v["case"]["chunk_rows"], v["value"]) for v in own
+                    if v["case"]["flow"] == flow and v["value"] > 0
+                )  # fmt: skip
+                if points:
+                    xs, ys = zip(*points, strict=True)
+                    series.append(Series(f"{flow.replace('-', ' – ')}, {by}", xs, ys, style=style,
+                                         color=flows.index(flow)))  # fmt: skip
+        if series:
+            made.append(
+                Figure(
+                    f"chunks-bytes-{engine}", f"Bytes between levels, {engine} engine",
+                    Axis("rows per chunk", "log2", "rows"),
+                    Axis("bytes moved by one pass", "log2", "bytes"), series,
+                    words=_words(result, engine),
+                )
+            )  # fmt: skip
+    return made
+
+
+def _words(result, engine):
+    known = {
+        (v["case"]["chunk_rows"], v["case"]["flow"]): v["value"]
+        for v in result["predicted"] if v["series"] == engine and "flow" in v["case"]
+    }  # fmt: skip
+    words = [
+        "One colour per pair of neighbouring levels: dashed by formulas, whole by a simulator "
+        "that is fed every address of the same loops"
+        + (", dots by valgrind running the real kernels." if _has(result, "cachegrind") else ".")
+    ]
+    apart = [
+        (abs(v["value"] / known[place] - 1), *place)
+        for v in result["simulated"]
+        if v["series"] == engine and v["case"]["by"] == "simulator"
+        and known.get(place := (v["case"]["chunk_rows"], v["case"]["flow"]), 0) > 0
+    ]  # fmt: skip
+    if apart:
+        apart.sort()
+        middle, (most, rows, flow) = apart[len(apart) // 2][0], apart[-1]
+        words.append(
+            f"Formulas and simulator are {100 * middle:.1f} % apart in the middle of "
+            f"{len(apart)} comparisons, and {100 * most:.0f} % at most ({flow} at "
+            f"{shown(rows, 'rows')} rows)."
+        )
+    words.append(
+        "Neither knows of hardware prefetchers, of page tables, or of others who use the caches; "
+        "bytes that arrive before they are asked for cost no time, though they are moved."
+    )
+    if _has(result, "cachegrind"):
+        words.append(
+            "valgrind cannot run AVX-512, so its kernels are those for AVX2, with tiles of other "
+            f"sizes, on {_CACHEGRIND_ROWS:,} rows at most, scaled up; it counts lines that "
+            "are brought in, not those that are written back."
+        )
+    if result["facts"].get("cachegrind_problem"):
+        words.append(f"valgrind failed: {result['facts']['cachegrind_problem']}.")
+    if result["facts"].get("not_simulated"):
+        words.append(
+            f"{result['facts']['not_simulated']} sizes were left out when the time was spent."
+        )
+    return words
+
+
+def _has(result, by):
+    return any(v["case"].get("by") == by for v in result["simulated"])

@@ -1,0 +1,220 @@
+"""Figures for a page: what plotly draws in the browser, as plain values.
+
+Colours that depend on light or dark are written as ``@ink``, ``@muted`` and ``@grid``; the script
+of the page puts the right ones in.
+"""
+
+import math
+import textwrap
+from typing import Any
+
+from .figures import COLORS, Figure, shown, ticks
+
+__all__ = ["chart"]
+
+_DASHES = {"line": "solid", "dashed": "dash", "dots": "solid"}
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
+_WRAP = 18
+
+
+def chart(figure: Figure) -> dict[str, Any]:
+    """Traces and layout of a figure.
+
+    Parameters
+    ----------
+    figure : Figure
+
+    Returns
+    -------
+    dict
+        ``data`` and ``layout`` as Plotly.newPlot takes them.
+
+    Examples
+    --------
+    >>> from tilewise.lab.charts import chart
+    >>> from tilewise.lab.figures import Axis, Figure, Series
+    >>> made = chart(Figure("f", "F", Axis("x"), Axis("y"), [Series("s", [1, 2], [3, 4])]))
+    >>> made["data"][0]["name"]
+    's'
+    """
+    return _bars(figure) if figure.kind == "bars" else _lines(figure)
+
+
+def _layout(figure):
+    return {
+        "font": {"size": 13, "color": "@ink"}, "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)", "margin": {"l": 62, "r": 14, "t": 10, "b": 48},
+        "hovermode": "closest", "autosize": True,
+        "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
+        "showlegend": len(figure.series) > 1,
+    }  # fmt: skip
+
+
+def _color(series, number):
+    return COLORS[(number if series.color is None else series.color) % len(COLORS)]
+
+
+def _lines(figure):
+    data = []
+    for number, series in enumerate(figure.series):
+        color = _color(series, number)
+        if series.low is not None and series.high is not None:
+            data.append(
+                {"type": "scatter", "mode": "lines", "fill": "toself", "fillcolor": color + "2e",
+                 "x": [*series.x, *reversed(series.x)], "y": [*series.high, *reversed(series.low)],
+                 "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
+                 "legendgroup": series.name}
+            )  # fmt: skip
+        texts = [
+            f"{figure.x.label}: {shown(x, figure.x.unit)}<br>{figure.y.label}: "
+            f"{shown(y, figure.y.unit)}" + (f"<br>{series.texts[i]}" if series.texts else "")
+            for i, (x, y) in enumerate(zip(series.x, series.y, strict=True))
+        ]
+        mode = {"line": "lines+markers", "dashed": "lines", "dots": "markers"}[series.style]
+        data.append(
+            {"type": "scatter", "mode": mode, "name": _text(series.name),
+             "legendgroup": series.name,
+             "x": list(series.x), "y": list(series.y), "text": texts,
+             "hovertemplate": "%{text}<extra>" + _text(series.name) + "</extra>",
+             "line": {"color": color, "dash": _DASHES[series.style], "width": 2},
+             "marker": {"color": color, "symbol": _SYMBOLS[number % len(_SYMBOLS)],
+                        "size": 10 if series.style == "dots" else 6}}
+        )  # fmt: skip
+    xs = [x for s in figure.series for x in s.x]
+    ys = [y for s in figure.series for y in (*s.y, *(s.low or ()), *(s.high or ()))]
+    x_marks = sorted((m for m in figure.marks if m.axis == "x"), key=lambda m: m.value)
+    y_marks = [m for m in figure.marks if m.axis == "y"]
+    x_range = _range(figure.x, xs + [m.value for m in x_marks], 0.02, False)
+    y_range = _range(figure.y, ys + [m.value for m in y_marks], 0.04)
+    top = 0.09 * min(len(x_marks), 4) + 0.03 if x_marks else 0.0
+    y_range = [y_range[0], y_range[1] + (y_range[1] - y_range[0]) * top / (1 - top)]
+    data += _mark_traces(figure, x_marks, y_marks, x_range, y_range)
+    layout = _layout(figure) | {
+        "xaxis": _axis(figure.x, x_range, min(xs), max(xs)),
+        "yaxis": _axis(figure.y, y_range, min(ys), max(ys)),
+    }
+    return {"data": data, "layout": layout}
+
+
+def _range(axis, values, margin, from_zero=True):
+    low, high = min(values), max(values)
+    if axis.scale == "linear":
+        pad = (high - low or abs(high) or 1) * margin
+        return [0 if from_zero and low >= 0 else low - pad, high + pad]
+    low, high = math.log10(low), math.log10(high)
+    pad = max(high - low, 0.1) * margin
+    return [low - pad, high + pad]
+
+
+def _value(axis, place):
+    return place if axis.scale == "linear" else 10.0**place
+
+
+def _mark_traces(figure, x_marks, y_marks, x_range, y_range):
+    """Marks as traces, so that they follow any scale; each label has a height of its own."""
+    made = []
+    bottom, top = y_range
+    for number, mark in enumerate(x_marks):
+        ink = "@ink" if mark.strong else "@muted"
+        line = {"color": ink, "width": 1.4 if mark.strong else 1,
+                "dash": "solid" if mark.strong else "dot"}  # fmt: skip
+        height = top - (top - bottom) * (0.035 + 0.075 * (number % 4))
+        place = mark.value if figure.x.scale == "linear" else math.log10(mark.value)
+        right = (place - x_range[0]) / (x_range[1] - x_range[0]) > 0.6
+        made.append(
+            {"type": "scatter", "mode": "lines", "x": [mark.value] * 2,
+             "y": [_value(figure.y, bottom), _value(figure.y, top)], "line": line,
+             "hoverinfo": "skip", "showlegend": False}
+        )  # fmt: skip
+        made.append(_label(mark, ink, mark.value, _value(figure.y, height),
+                           "middle left" if right else "middle right"))  # fmt: skip
+    for mark in y_marks:
+        ink = "@ink" if mark.strong else "@muted"
+        ends = [_value(figure.x, place) for place in x_range]
+        made.append(
+            {"type": "scatter", "mode": "lines", "x": ends, "y": [mark.value] * 2,
+             "line": {"color": ink, "width": 1.4}, "hoverinfo": "skip", "showlegend": False}
+        )  # fmt: skip
+        made.append(_label(mark, ink, ends[0], mark.value, "top right"))
+    return made
+
+
+def _label(mark, ink, x, y, position):
+    return {"type": "scatter", "mode": "text", "x": [x], "y": [y],
+            "text": [f"\u00a0{_text(mark.label)}\u00a0"],
+            "textposition": position, "textfont": {"color": ink, "size": 12},
+            "hoverinfo": "skip", "showlegend": False, "cliponaxis": False}  # fmt: skip
+
+
+def _axis(axis, span, low, high):
+    made = {"title": {"text": axis.label, "standoff": 8}, "range": span, "gridcolor": "@grid",
+            "zeroline": False, "linecolor": "@muted", "automargin": True}  # fmt: skip
+    if axis.scale != "linear":
+        values, texts = ticks(axis, low * 0.999, high * 1.001, 7)
+        made |= {"type": "log", "tickvals": values, "ticktext": texts}
+    elif axis.unit:
+        values = _round_values(*span)
+        made |= {
+            "tickvals": values,
+            "ticktext": [shown(v, axis.unit) if v else "0" for v in values],
+        }
+    elif span[1] - span[0] <= 12 and all(float(v).is_integer() for v in (low, high)):
+        made["dtick"] = 1
+    return made
+
+
+def _round_values(low, high, most=6):
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(f * power for f in (1, 2, 5, 10) if f * power >= rough)
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _bars(figure):
+    data, names = [], list(dict.fromkeys(name for s in figure.series for name in s.x))
+    for number, series in enumerate(figure.series):
+        texts = [shown(y, figure.y.unit) for y in series.y]
+        trace = {
+            "type": "bar", "orientation": "h", "name": _text(series.name), "x": list(series.y),
+            "y": [_wrapped(name) for name in series.x], "text": texts, "textposition": "outside",
+            "cliponaxis": False,
+            "hovertemplate": "%{y}: %{text}<extra>" + _text(series.name) + "</extra>",
+            "marker": {"color": _color(series, number)},
+        }  # fmt: skip
+        if series.low is not None and series.high is not None:
+            # Told by pointing: whiskers would cross the numbers at the ends of the bars.
+            unit = figure.y.unit
+            trace["customdata"] = [
+                f"{shown(low, unit)} – {shown(high, unit)}"
+                for low, high in zip(series.low, series.high, strict=True)
+            ]
+            trace["hovertemplate"] = (
+                "%{y}: %{text}, quartiles %{customdata}<extra>" + _text(series.name) + "</extra>"
+            )
+        data.append(trace)
+    most = max(max(s.y) for s in figure.series) or 1.0
+    span = [0, most * 1.22]
+    layout = _layout(figure) | {
+        "barmode": "group", "bargap": 0.25,
+        "xaxis": _axis(figure.y, span, 0, most),
+        "yaxis": {"autorange": "reversed", "categoryorder": "array", "automargin": True,
+                  "categoryarray": [_wrapped(name) for name in names], "ticks": ""},
+        "height": max(260, 130 + 30 * len(names) * max(1, len(figure.series))),
+    }  # fmt: skip
+    for mark in figure.marks:
+        if mark.axis == "y":
+            ends = [_wrapped(names[0]), _wrapped(names[-1])]
+            data.append(
+                {"type": "scatter", "mode": "lines", "x": [mark.value] * 2, "y": ends,
+                 "line": {"color": "@ink", "width": 1.4}, "name": mark.label, "hoverinfo": "skip"}
+            )  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def _text(name):
+    # plotly takes some tags for formatting; names are names.
+    return str(name).replace("<", "&lt;")
+
+
+def _wrapped(name):
+    return "<br>".join(map(_text, textwrap.wrap(str(name), _WRAP))) or _text(name)

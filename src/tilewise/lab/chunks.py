@@ -1,0 +1,285 @@
+"""Time of a pass over the number of rows that are packed and scored at a time."""
+
+import zlib
+from dataclasses import replace
+
+from tilewise.kernels._rows import Rows
+from tilewise.plan import machine, plan
+
+from . import _traffic
+from ._data import blobs, repeated
+from ._run import Case
+from .figures import Axis, Figure, Mark, Series, Table, shown, spread
+
+__all__ = ["bytes_per_row", "figures", "measure", "resized", "sizes", "table"]
+
+_SKLEARN_CHUNK = 256  # the constant of its K-Means, sklearn/cluster/_k_means_common.pyx
+# Scores of the BLAS engine are chunk x clusters numbers: no longer chunk than this is swept.
+_MOST_BYTES = 2**29
+_SHARD_MULTIPLE = 384
+
+
+def resized(base, chunk_rows):
+    """The plan with another chunk; a shard that is shorter is stretched to hold it.
+
+    Labels do not depend on either. Shards are stretched here and nowhere else: in a fit they
+    are part of the order of additions.
+
+    Parameters
+    ----------
+    base : Plan
+    chunk_rows : int
+
+    Returns
+    -------
+    Plan
+
+    Examples
+    --------
+    >>> import tilewise
+    >>> from tilewise.lab.chunks import resized
+    >>> resized(tilewise.plan(100_000, 8, 4), 50_000).chunk_rows
+    50000
+    """
+    shard = max(base.shard_rows, -(-chunk_rows // _SHARD_MULTIPLE) * _SHARD_MULTIPLE)
+    count = max(1, -(-base.n_samples // shard))
+    return replace(
+        base, chunk_rows=chunk_rows, shard_rows=shard, n_shards=count,
+        slots=max(1, min(base.slots, count)),
+        reasons=base.reasons | {"chunk_rows": f"{chunk_rows} rows, from the sweep."},
+    )  # fmt: skip
+
+
+def bytes_per_row(n, d, k, dtype, engine, threads=1):
+    """Bytes of workspace that a row of a chunk takes, by the plan's own account."""
+    short, long = (
+        plan(n, d, k, dtype, engine=engine, n_threads=threads, chunk_size=rows)
+        for rows in (_SHARD_MULTIPLE, 2 * _SHARD_MULTIPLE)
+    )
+    rows = long.chunk_rows - short.chunk_rows
+    if rows <= 0:  # the data are too few for two chunks
+        return short.workspace_bytes_per_thread / short.chunk_rows
+    return (long.workspace_bytes_per_thread - short.workspace_bytes_per_thread) / rows
+
+
+def sizes(base, row_bytes, quick=False):
+    """Chunk sizes of a sweep: from one tile, by powers of two, to the whole array."""
+    last = min(base.n_samples, int(_MOST_BYTES / row_bytes))
+    found, rows = set(), base.tile_rows
+    while rows < last:
+        found.add(rows)
+        rows *= 4 if quick else 2
+    found |= {max(last, base.tile_rows), base.chunk_rows, _SKLEARN_CHUNK}
+    return sorted(rows for rows in found if base.tile_rows <= rows <= max(last, base.tile_rows))
+
+
+def measure(run):
+    """Sweep chunk sizes in one or both engines."""
+    p = run.parameters
+    n, d, k, dtype = p["rows"], p["features"], p["clusters"], p["dtype"]
+    X, centers = blobs(n, d, k, dtype)
+    rows = Rows(X)
+    engines = ("fused", "blas") if p["engines"] == "both" else (p["engines"],)
+    cases, facts = [], {}
+    for engine in engines:
+        base = plan(n, d, k, dtype, n_threads=p["threads"], engine=engine)
+        row_bytes = bytes_per_row(n, d, k, dtype, engine, p["threads"])
+        facts[engine] = {
+            "auto": base.chunk_rows, "tile_rows": base.tile_rows, "row_bytes": row_bytes,
+            "plan": base.to_dict(),
+        }  # fmt: skip
+        cases += [_case(rows, centers, resized(base, c)) for c in sizes(base, row_bytes, run.quick)]
+    run.facts |= {"engines": facts, "sklearn_chunk": _SKLEARN_CHUNK}
+    here = machine()
+    for case in cases:
+        run.predicted += _traffic.predicted(case.plan, here, case.series, case.case)
+    extra = p["simulate"] or p["cachegrind"]
+    if p["cachegrind"]:
+        _need_valgrind()
+    if extra:
+        run.measure("roofs", _traffic.roof_cases(p["threads"], run.quick), 0.1)
+    run.measure("chunk sizes", cases, 0.5 if extra else 1.0)
+    if p["simulate"]:
+        _traffic.add_simulated(run, cases)
+    if p["cachegrind"]:
+        _traffic.add_cachegrind(run, cases)
+
+
+def _need_valgrind():
+    from . import cachegrind
+
+    problem = cachegrind.available()
+    if problem:
+        raise ValueError(f"--cachegrind: {problem}")
+
+
+class _case(Case):
+    """A pass with one chunk size."""
+
+    def __init__(self, rows, centers, sized):
+        self.plan = sized
+        work, call = repeated(rows, centers, sized)
+        super().__init__(
+            sized.engine, {"chunk_rows": sized.chunk_rows}, call,
+            more=lambda: {"labels_crc32": zlib.crc32(work.labels)},
+        )  # fmt: skip
+
+
+def _by_engine(result):
+    found = {}
+    for entry in result["measurements"]:
+        if "chunk_rows" in entry["case"]:
+            found.setdefault(entry["series"], []).append(entry)
+    return {
+        engine: sorted(entries, key=lambda e: e["case"]["chunk_rows"])
+        for engine, entries in found.items()
+    }
+
+
+def verdict(result, engine):
+    """How far the plan's own chunk is from the best one found; None where one is missing.
+
+    Returns
+    -------
+    dict
+        ``auto`` and ``best`` (rows), ``behind`` (share of time; 0.05 is 5 %), ``apart``
+        (whether the quartiles of the two do not overlap).
+    """
+    entries = _by_engine(result).get(engine, [])
+    auto_rows = result["facts"].get("engines", {}).get(engine, {}).get("auto")
+    auto = next((e for e in entries if e["case"]["chunk_rows"] == auto_rows), None)
+    if auto is None:
+        return None
+    best = min(entries, key=lambda e: e["median"])
+    return {
+        "auto": auto_rows, "best": best["case"]["chunk_rows"],
+        "behind": auto["median"] / best["median"] - 1, "apart": auto["low"] > best["high"],
+    }  # fmt: skip
+
+
+def table(result):
+    """Seconds of each chunk size, by engine."""
+    facts = result["facts"].get("engines", {})
+    rows = []
+    for engine, entries in _by_engine(result).items():
+        best = min(e["median"] for e in entries)
+        for e in entries:
+            c = e["case"]["chunk_rows"]
+            notes = [
+                name
+                for name, rows_of in (
+                    ("auto", facts.get(engine, {}).get("auto")),
+                    ("scikit-learn", _SKLEARN_CHUNK),
+                )
+                if c == rows_of
+            ]
+            notes += ["best"] if e["median"] == best else []
+            rows.append(
+                [engine, shown(c, "rows"), shown(e["median"], "s"),
+                 spread(e),
+                 f"{e['median'] / best:.2f}×", ", ".join(notes)]
+            )  # fmt: skip
+    return Table(["engine", "chunk rows", "pass", "quartiles", "to best", ""], rows)
+
+
+def figures(result):
+    """The curve over chunk sizes; bytes between levels where there are any."""
+    by_engine = _by_engine(result)
+    if not by_engine:
+        return []
+    return [_time_figure(result, by_engine), *_traffic.bytes_figures(result)]
+
+
+def _time_figure(result, by_engine):
+    p, facts = result["parameters"], result["facts"].get("engines", {})
+    series = [
+        Series(
+            f"{engine} engine", [e["case"]["chunk_rows"] for e in entries],
+            [e["median"] for e in entries], [e["low"] for e in entries],
+            [e["high"] for e in entries], color=number,
+        )
+        for number, (engine, entries) in enumerate(by_engine.items())
+    ]  # fmt: skip
+    for by, values in (("formulas", result["predicted"]), ("simulated", result["simulated"])):
+        series += _expected(result, by, values, list(by_engine))
+    low = min(min(s.x) for s in series)
+    high = max(max(s.x) for s in series)
+    marks = [Mark("x", _SKLEARN_CHUNK, "scikit-learn 256")]
+    main = "fused" if "fused" in by_engine else next(iter(by_engine))
+    for engine in by_engine:
+        if engine in facts:
+            marks.append(Mark("x", facts[engine]["auto"], f"auto {engine}", engine == main))
+    marks += _level_marks(result, facts.get(main, {}).get("row_bytes"))
+    marks = [m for m in marks if low <= m.value <= high]
+    return Figure(
+        "chunks",
+        f"Chunk size: {p['rows']:,} × {p['features']}, {p['clusters']} centres, {p['dtype']}",
+        Axis("rows per chunk", "log2", "rows"), Axis("time of one pass", "log10", "s"),
+        series, marks, _words(result, by_engine, main),
+    )  # fmt: skip
+
+
+def _expected(result, by, values, engines):
+    """Time that bytes and arithmetic should take on the roofs of this machine, by engine."""
+    p, made = result["parameters"], []
+    values = [v for v in values if v["case"].get("by") in ("formulas", "simulator")]
+    operations = 2 * p["rows"] * p["features"] * p["clusters"]
+    found = _traffic.seconds(result, values, operations)
+    for number, engine in enumerate(engines):
+        points = sorted((rows, time) for (name, rows), time in found.items() if name == engine)
+        if points:
+            xs, ys = zip(*points, strict=True)
+            style = "dashed" if by == "formulas" else "dots"
+            made.append(Series(f"{engine}, expected ({by})", xs, ys, style=style, color=number))
+    return made
+
+
+def _level_marks(result, row_bytes):
+    if not row_bytes:
+        return []
+    told = {name: fact["value"] for name, fact in result["machine"]["facts"].items()}
+    levels = (("L1", told["l1d_bytes"]), ("L2", told["l2_bytes"]), ("L3", told["l3_bytes"]))
+    return [Mark("x", size / row_bytes, f"{name} full") for name, size in levels if size]
+
+
+def _words(result, by_engine, main):
+    p = result["parameters"]
+    entries = by_engine[main]
+    worst = max(entries, key=lambda e: e["median"])
+    best = min(entries, key=lambda e: e["median"])
+    words = [
+        f"One pass of the {main} engine took {shown(best['median'], 's')} with the best chunk "
+        f"({best['case']['chunk_rows']:,} rows) and {shown(worst['median'], 's')} with the worst "
+        f"({worst['case']['chunk_rows']:,} rows), {worst['median'] / best['median']:.1f} times as "
+        "long, for the same labels.",
+    ]
+    for engine in by_engine:
+        found = verdict(result, engine)
+        if found is None:
+            continue
+        far = (
+            "which is the best that was found"
+            if found["auto"] == found["best"]
+            else f"{100 * found['behind']:.1f} % slower than the best, {found['best']:,} rows"
+            + ("" if found["apart"] else ", a difference within the spread")
+        )
+        words.append(f"The plan's own choice for {engine} is {found['auto']:,} rows, {far}.")
+    words.append(
+        "On the left the centres are fetched anew for every few rows; on the right the packed "
+        "rows no longer fit the caches. “L1 full” and its like are where the packed rows of one "
+        f"chunk of the {main} engine, and what is kept per row, are as large as the cache."
+    )
+    if _traffic.roofs_of(result)[0] is not None:
+        words.append(
+            "“Expected” is the slowest of the arithmetic at the measured multiply-add peak and of "
+            "each level's bytes at its measured bandwidth: a floor, for packing, comparing and "
+            "certifying are not in it, and nothing waits for anything else."
+        )
+    crcs = {
+        e["more"]["labels_crc32"]
+        for found in by_engine.values() for e in found if "more" in e
+    }  # fmt: skip
+    count = sum(map(len, by_engine.values()))
+    if len(crcs) == 1 and count > 1:
+        words.append(f"All {count} cases gave the same labels for all {p['rows']:,} rows.")
+    return words

@@ -1,0 +1,242 @@
+"""The experiments of ``tilewise bench``: one row each, and how one is run."""
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import chunks, dtypes, materialise, mountain, peers, roofline, threads
+from ._machine import describe
+from ._run import Run
+from .figures import Figure, Table
+from .schema import SCHEMA_VERSION
+
+__all__ = ["EXPERIMENTS", "Experiment", "Parameter", "perform"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Something that an experiment may be told.
+
+    Attributes
+    ----------
+    name : str
+        As in the result; the option is ``--name`` with dashes.
+    default, quick : object
+        At full and at smoke size.
+    kind : {"count", "flag", "choice", "shapes", "path"}
+    help : str
+    choices : tuple of str
+    """
+
+    name: str
+    default: Any
+    quick: Any
+    kind: str
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+    title : str
+        What it answers.
+    about : str
+        A paragraph for ``--help``.
+    parameters : tuple of Parameter
+    measure : callable
+        Takes a `Run`; adds to its measurements, predictions and facts.
+    table, figures : callable
+        Take a result, whole or cut short, from here or elsewhere.
+    seconds : float
+        Budget by default.
+    """
+
+    name: str
+    title: str
+    about: str
+    parameters: tuple[Parameter, ...]
+    measure: Callable[[Run], None]
+    table: Callable[[dict[str, Any]], Table]
+    figures: Callable[[dict[str, Any]], list[Figure]]
+    seconds: float = 30.0
+
+
+def _shape(rows, features, clusters, quick_rows, dtype=True, threads=None):
+    """The parameters that most experiments share."""
+    told = [
+        Parameter("rows", rows, quick_rows, "count", "Rows of the data."),
+        Parameter("features", features, min(features, 16), "count", "Features of a row."),
+        Parameter("clusters", clusters, min(clusters, 32), "count", "Centres."),
+    ]
+    if dtype:
+        told.append(
+            Parameter("dtype", "float32", "float32", "choice", "Type of the data.",
+                      ("float32", "float64"))
+        )  # fmt: skip
+    if threads is not None:
+        told.append(Parameter("threads", threads, threads, "count", "Threads."))
+    return tuple(told)
+
+
+EXPERIMENTS = {
+    row.name: row
+    for row in (
+        Experiment(
+            "chunks",
+            "How many rows at a time?",
+            "Assign all rows to their nearest centres, again and again, with chunks from one "
+            "register tile to the whole array, in both engines. Too short a chunk fetches the "
+            "centres too often; too long a one falls out of the caches. Labels stay the same.",
+            (
+                *_shape(60_000, 64, 256, 6_000, threads=1),
+                Parameter("engines", "both", "both", "choice", "Engines to sweep.",
+                          ("both", "fused", "blas")),
+                Parameter("simulate", False, False, "flag",
+                          "Add what a simulator of this machine's caches counts."),
+                Parameter("cachegrind", False, False, "flag",
+                          "Add what valgrind counts, running the real kernels; takes minutes."),
+            ),
+            chunks.measure, chunks.table, chunks.figures,
+        ),
+        Experiment(
+            "dtypes",
+            "What does a shorter number buy, and what does it cost?",
+            "float32 against float64: seconds, bytes read, and labels that differ, near the "
+            "origin and far from it, for tilewise and for plain float32 arithmetic.",
+            _shape(60_000, 64, 256, 4_000, dtype=False, threads=1),
+            dtypes.measure, dtypes.table, dtypes.figures,
+        ),
+        Experiment(
+            "threads",
+            "How many threads, and what happens with too many?",
+            "One to twice as many threads as CPUs; then several jobs at once, each with all "
+            "threads (joblib x OpenMP x BLAS), left alone and tamed with threadpoolctl.",
+            _shape(100_000, 64, 256, 8_000),
+            threads.measure, threads.table, threads.figures, 40.0,
+        ),
+        Experiment(
+            "materialise",
+            "What does the matrix of distances cost?",
+            "The label of the nearest centre from the whole rows x centres matrix, from a chunk "
+            "of it at a time, and without it: seconds and peak memory, each in a process of its "
+            "own.",
+            _shape(200_000, 32, 256, 10_000, threads=1),
+            materialise.measure, materialise.table, materialise.figures,
+        ),
+        Experiment(
+            "mountain",
+            "How far away is memory?",
+            "Bandwidth over working set and stride, and the time of a read that waits for the "
+            "one before. Cache sizes can be read off, and are compared with what the system "
+            "claims.",
+            (
+                Parameter("largest_mib", 256, 16, "count", "Largest working set, in MiB."),
+            ),
+            mountain.measure, mountain.table, mountain.figures, 45.0,
+        ),
+        Experiment(
+            "roofline",
+            "Which roof binds: arithmetic or a bandwidth?",
+            "The multiply-add peak and the bandwidth of each level, measured, and one dot per "
+            "chunk size and shape.",
+            (
+                Parameter("shapes", "200000x16x16,60000x64x256,20000x256x1024,60000x784x10",
+                          "6000x16x16,3000x64x64", "shapes",
+                          "Rows x features x clusters of each dot, with commas between."),
+                Parameter("dtype", "float32", "float32", "choice", "Type of the data.",
+                          ("float32", "float64")),
+                Parameter("threads", 1, 1, "count", "Threads."),
+            ),
+            roofline.measure, roofline.table, roofline.figures, 40.0,
+        ),
+        Experiment(
+            "peers",
+            "How do others do?",
+            "What `make bench` runs, where a checkout of tilewise is at hand: one iteration of "
+            "Lloyd's from equal centres, by every library that is installed.",
+            (
+                Parameter("suites", "lloyd", "lloyd", "text", "Suites of benchmarks/run.py."),
+                Parameter("checkout", None, None, "path",
+                          "Folder of the checkout.  [default: the current one or above]"),
+            ),
+            peers.measure, peers.table, peers.figures, 600.0,
+        ),
+    )
+}  # fmt: skip
+
+
+def perform(
+    name: str,
+    parameters: dict[str, Any] | None = None,
+    *,
+    seconds: float | None = None,
+    quick: bool = False,
+    watch: Callable[[str, int, int, float | None], None] | None = None,
+) -> dict[str, Any]:
+    """Run an experiment.
+
+    Parameters
+    ----------
+    name : str
+        One of `EXPERIMENTS`.
+    parameters : dict, optional
+        What differs from the defaults.
+    seconds : float, optional
+        Budget of the measurements; each case gets one sample whatever it is.
+    quick : bool, default=False
+        Smoke size, for tests: the figures mean little.
+    watch : callable, optional
+        Called with the phase, samples done, samples planned and the seconds left or None.
+
+    Returns
+    -------
+    dict
+        Safe for JSON; follows `result_schema`. ``interrupted`` is true where Ctrl-C ended it,
+        and what had been measured until then is in it.
+
+    Raises
+    ------
+    ValueError
+        If the experiment or a parameter is not known, or a value is out of range.
+
+    Examples
+    --------
+    >>> from tilewise.lab.experiments import perform
+    >>> small = {"rows": 500, "features": 4, "clusters": 3, "engines": "fused"}
+    >>> result = perform("chunks", small, seconds=0.1, quick=True)
+    >>> result["experiment"], result["interrupted"]
+    ('chunks', False)
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(f"{name!r} is not one of {', '.join(EXPERIMENTS)}")
+    experiment = EXPERIMENTS[name]
+    known = {p.name: p.quick if quick else p.default for p in experiment.parameters}
+    for given in parameters or {}:
+        if given not in known:
+            raise ValueError(f"{name} has no parameter {given!r}, only {', '.join(known)}")
+    known |= {key: value for key, value in (parameters or {}).items() if value is not None}
+    budget = seconds if seconds is not None else (1.0 if quick else experiment.seconds)
+    result = {
+        "format": "tilewise-lab", "schema_version": SCHEMA_VERSION, "experiment": name,
+        "started": _now(),
+    } | describe()  # fmt: skip
+    run = Run(known, budget, quick, watch)
+    try:
+        experiment.measure(run)
+    except KeyboardInterrupt:
+        run.interrupted = True
+    return result | {
+        "finished": _now(), "interrupted": run.interrupted, "quick": quick, "seconds": budget,
+        "parameters": run.parameters, "measurements": run.measurements,
+        "predicted": run.predicted, "simulated": run.simulated, "facts": run.facts,
+    }  # fmt: skip
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

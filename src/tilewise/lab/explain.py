@@ -1,0 +1,269 @@
+"""A plan explained: what lives where, what moves, which roof binds, what a change would do.
+
+`explain` puts together what `plan`, `traffic` and `roofs` say; ``tilewise explain`` shows it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tilewise.lab.roofs import Roofs
+from tilewise.lab.traffic import Buffer, Traffic, ledger, spread, traffic
+from tilewise.plan import Machine, Plan, plan
+from tilewise.plan import machine as this_machine
+from tilewise.plan._facts import format_bytes
+
+__all__ = ["Change", "Explanation", "explain"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one changed choice would do.
+
+    Attributes
+    ----------
+    what : str
+    plan : Plan or None
+        None where the change is not possible or changes nothing.
+    note : str
+        Why, in that case.
+    flows : dict of str to float
+        Bytes of each flow relative to the plan's own, by the flow's name ("L2-memory").
+    seconds : float or None
+        Best possible time of a pass.
+    bound : str
+    """
+
+    what: str
+    plan: Plan | None
+    note: str = ""
+    flows: dict[str, float] | None = None
+    seconds: float | None = None
+    bound: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The change as JSON-safe values."""
+        return {
+            "what": self.what, "note": self.note, "flows": self.flows, "seconds": self.seconds,
+            "bound": self.bound,
+            "chunk_rows": None if self.plan is None else self.plan.chunk_rows,
+            "n_threads": None if self.plan is None else self.plan.n_threads,
+            "dtype": None if self.plan is None else self.plan.dtype,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A plan with its consequences.
+
+    Attributes
+    ----------
+    machine : Machine
+    plan : Plan
+    ledger : tuple of Buffer
+    traffic : Traffic
+    spread : tuple of (float, float)
+        See `tilewise.lab.traffic.spread`: one pair for each flow.
+    roofs : Roofs
+    times : dict of str to float
+        Seconds that a pass takes at least: "arithmetic", and by the level that delivers: "L1",
+        "L2", ...
+    bound : str
+        The key of the largest of them.
+    seconds : float
+        That one: no pass is faster, and a real one is slower, since nothing overlaps perfectly.
+    changes : tuple of Change
+    """
+
+    machine: Machine
+    plan: Plan
+    ledger: tuple[Buffer, ...]
+    traffic: Traffic
+    spread: tuple[tuple[float, float], ...]
+    roofs: Roofs
+    times: dict[str, float]
+    bound: str
+    seconds: float
+    changes: tuple[Change, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON-safe values."""
+        moved = self.traffic.to_dict()
+        for flow, (least, most) in zip(moved["flows"][1:], self.spread, strict=True):
+            flow["least"], flow["most"] = least, most
+        return {
+            "machine": self.machine.to_dict(),
+            "plan": self.plan.to_dict(),
+            "ledger": [buffer.to_dict() for buffer in self.ledger],
+            "traffic": moved,
+            "roofs": self.roofs.to_dict(),
+            "times": self.times,
+            "bound": self.bound,
+            "seconds": self.seconds,
+            "changes": [change.to_dict() for change in self.changes],
+            "sentences": self.sentences(),
+        }
+
+    def sentences(self) -> list[str]:
+        """Everything in words, one sentence or two per point."""
+        said = self.plan.sentences()
+        said += [_buffer_sentence(buffer) for buffer in self.ledger]
+        for flow, (least, most) in zip(self.traffic.flows, self.spread, strict=True):
+            sure = (
+                "" if most <= 1.1 * least
+                else f" Between {_shown(least)} and {_shown(most)}: something just fits, or just "
+                "does not."
+            )  # fmt: skip
+            said.append(
+                f"{flow.inner} takes {_shown(flow.bytes_in)} from {flow.outer} in a pass and gives "
+                f"{_shown(flow.bytes_out)} back, mostly {_largest(flow)}: "
+                f"{self.traffic.intensity(flow):.3g} operations per byte.{sure}"
+            )
+        p = self.plan
+        gflop = 2 * self.traffic.multiply_adds / 1e9
+        padding = self.traffic.executed / max(1, self.traffic.multiply_adds)
+        said.append(
+            f"A pass is {gflop:.3g} billion operations"
+            + (f" ({100 * (padding - 1):.0f} % more with tiles filled up)" if padding > 1.005 else "")
+            + f"; at {self.roofs.compute_gflops:.3g} GFLOP/s on {p.n_threads} "
+            f"thread{'s' if p.n_threads > 1 else ''} that is {_time(self.times['arithmetic'])}."
+        )
+        said.append(
+            f"{_roof(self.bound)} binds: a pass takes at least {_time(self.seconds)}. Roofs: "
+            f"{self.roofs.source}."
+        )
+        said += [_change_sentence(change, self.seconds) for change in self.changes]
+        return said
+
+
+def explain(
+    n_samples: int, n_features: int, n_clusters: int, dtype: Any = "float32", *,
+    n_threads: int | None = None, chunk_size: int | str = "auto", engine: str = "auto",
+    machine: Machine | None = None, roofs: Roofs | None = None, update: bool = False,
+) -> Explanation:  # fmt: skip
+    """Explain the plan of a pass over dense rows, on this machine or another one.
+
+    Parameters
+    ----------
+    n_samples, n_features, n_clusters, dtype, n_threads, chunk_size, engine
+        As `tilewise.plan` takes them; n_samples and n_features from 1 on.
+    machine : Machine, optional
+        Facts to plan for; this machine by default.
+    roofs : Roofs, optional
+        What the machine reaches; assumed from its instruction set by default.
+    update : bool, default=False
+        Whether the pass also sums the rows of each cluster, as in the first pass of a fit.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    ValueError
+        If a shape or a choice is out of range.
+
+    Examples
+    --------
+    >>> from tilewise.lab.explain import explain
+    >>> told = explain(100_000, 64, 256, n_threads=1)
+    >>> told.bound in told.times and told.seconds == max(told.times.values())
+    True
+    >>> told.sentences()[0].startswith("Engine: ")
+    True
+    """
+    here = this_machine() if machine is None else machine
+    for name, value in (("n_samples", n_samples), ("n_features", n_features)):
+        if value == 0:
+            raise ValueError(f"{name}=0 leaves nothing to explain: give at least 1.")
+    choices = {"n_threads": n_threads, "chunk_size": chunk_size, "engine": engine, "machine": here}
+    own = plan(n_samples, n_features, n_clusters, dtype, **choices)
+    if roofs is None:
+        roofs = Roofs.defaults(here, own.n_threads, own.score_dtype)
+    moved = traffic(own, here, update=update)
+    fitting = roofs.scaled(own.n_threads)
+    times = _times(moved, fitting)
+    bound = max(times, key=times.__getitem__)
+    shape = (n_samples, n_features, n_clusters)
+    return Explanation(
+        here, own, ledger(own, here, update=update), moved,
+        tuple(spread(own, here, update=update)), fitting, times, bound, times[bound],
+        tuple(_changes(shape, dtype, own, choices, moved, roofs, update)),
+    )  # fmt: skip
+
+
+def _times(moved: Traffic, roofs: Roofs) -> dict[str, float]:
+    times = {"arithmetic": 2 * moved.executed / roofs.compute_gflops / 1e9}
+    for flow in (moved.registers, *moved.flows):
+        times[flow.outer] = flow.bytes / roofs.bandwidth(flow.outer) / 1e9
+    return times
+
+
+def _changes(shape, dtype, own, choices, moved, roofs, update):
+    other = "float64" if np.dtype(dtype) == np.float32 else "float32"
+    half = own.chunk_rows // 2 // own.tile_rows * own.tile_rows
+    tried = [
+        ("half the chunk", dtype, {"chunk_size": half} if half else None),
+        ("twice the chunk", dtype, {"chunk_size": 2 * own.chunk_rows}),
+        (f"{other} data", other, {}),
+        ("twice the threads", dtype, {"n_threads": 2 * own.n_threads}),
+    ]
+    for what, of, changed in tried:
+        if changed is None:
+            yield Change(what, None, f"a chunk has at least one tile of {own.tile_rows} rows")
+            continue
+        new = plan(*shape, of, **(choices | changed))
+        if new == own:
+            why = "there are not more shards" if "n_threads" in changed else "a chunk ends with its shard"
+            yield Change(what, None, f"nothing: {why}")
+            continue
+        then = traffic(new, choices["machine"], update=update)
+        times = _times(then, roofs.scaled(new.n_threads))
+        bound = max(times, key=times.__getitem__)
+        flows = {
+            f"{before.inner}-{before.outer}": after.bytes / before.bytes
+            for before, after in zip(moved.flows, then.flows, strict=True)
+            if before.bytes
+        }
+        yield Change(what, new, "", flows, times[bound], bound)
+
+
+def _buffer_sentence(buffer: Buffer) -> str:
+    many = 100 * buffer.share
+    share = f"{many:.0f} %" if many >= 10 else f"{many:.2g} %"
+    return (
+        f"{buffer.name[0].upper()}{buffer.name[1:]}: {format_bytes(buffer.bytes)}, {share} of "
+        f"{buffer.home} ({format_bytes(buffer.home_bytes)}); {buffer.what}."
+    )
+
+
+def _change_sentence(change: Change, seconds: float) -> str:
+    what = f"{change.what[0].upper()}{change.what[1:]}"
+    if change.plan is None:
+        return f"{what}: {change.note}."
+    moved = ", ".join(f"{name} × {factor:.2f}" for name, factor in change.flows.items())
+    return (
+        f"{what}: bytes moved {moved}; at least {_time(change.seconds)} "
+        f"({_roof(change.bound).lower()} binds), × {change.seconds / seconds:.2f}."
+    )
+
+
+def _roof(bound: str) -> str:
+    return "Arithmetic" if bound == "arithmetic" else f"The bandwidth of {bound}"
+
+
+def _largest(flow) -> str:
+    names = sorted(flow.by_buffer, key=lambda name: -sum(flow.by_buffer[name]))
+    return " and ".join(names[:2])
+
+
+def _shown(size: float) -> str:
+    return format_bytes(round(size))
+
+
+def _time(seconds: float) -> str:
+    for factor, unit in ((1, "s"), (1e3, "ms")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"

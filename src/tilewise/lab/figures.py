@@ -1,0 +1,191 @@
+"""What a figure is, however it is drawn: series over two axes, marks, and words beside it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tilewise.plan._facts import format_bytes
+
+__all__ = ["COLORS", "Axis", "Figure", "Mark", "Series", "Table", "shown", "spread", "ticks"]
+
+#: Okabe and Ito's colours ("Color universal design", 2008), told apart by every kind of colour
+#: vision, without the yellow, which is too light for lines; on light and dark grounds alike.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A label, a scale and what the numbers are.
+
+    Attributes
+    ----------
+    label : str
+    scale : {"linear", "log2", "log10"}, default="linear"
+    unit : {"", "bytes", "s", "rows"}, default=""
+        How numbers are written: sizes as KiB and MiB, times as ms and µs.
+    """
+
+    label: str
+    scale: str = "linear"
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points under one name; `x` holds numbers, or names where the figure has bars."""
+
+    name: str
+    x: Sequence[Any]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    style: str = "line"  # or "dashed", "dots"
+    color: int | None = None
+    texts: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A line across the figure at a value of one axis; `sloped` is y = slope × x instead."""
+
+    axis: str  # "x", "y" or "slope"
+    value: float
+    label: str
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure with the words that explain it.
+
+    Attributes
+    ----------
+    key : str
+        Name for files and anchors.
+    title : str
+    x, y : Axis
+    series : list of Series
+    marks : list of Mark
+    words : list of str
+        Paragraphs in plain words, with the numbers of this run.
+    kind : {"lines", "bars"}, default="lines"
+    """
+
+    key: str
+    title: str
+    x: Axis
+    y: Axis
+    series: list[Series]
+    marks: list[Mark] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    kind: str = "lines"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figure as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings, and sentences below them."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+def shown(value: float | None, unit: str = "", digits: int = 3) -> str:
+    """Write a number as people read it.
+
+    Examples
+    --------
+    >>> from tilewise.lab.figures import shown
+    >>> shown(0.00123, "s"), shown(49152, "bytes"), shown(1234567, "rows"), shown(None)
+    ('1.23 ms', '48 KiB', '1,234,567', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if unit == "bytes":
+        if value >= 1024:
+            power = min(4, int(math.log2(value) // 10))
+            return (
+                f"{_short(value / 1024**power, digits)} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+            )
+        return format_bytes(round(value))
+    if unit == "s":
+        for size, name in ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")):
+            if abs(value) >= size * 0.9995 or name == "ns":
+                return f"{_short(value / size, digits)} {name}"
+    if unit == "rows":
+        return f"{round(value):,}"
+    text = _short(value, digits)
+    return f"{text} {unit}" if unit else text
+
+
+def spread(entry: dict[str, Any]) -> str:
+    """The quartiles of a measurement, with their unit once where it is the same.
+
+    Examples
+    --------
+    >>> from tilewise.lab.figures import spread
+    >>> spread({"low": 0.001, "high": 0.0012, "unit": "s"})
+    '1 – 1.2 ms'
+    """
+    low, high = (shown(entry[end], entry["unit"]) for end in ("low", "high"))
+    number, _, unit = low.rpartition(" ")
+    return f"{number if high.endswith(' ' + unit) else low} – {high}"
+
+
+def _short(value: float, digits: int) -> str:
+    if value == 0:
+        return "0"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    if abs(value) < 1e-4:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{digits}g}"
+
+
+def ticks(axis: Axis, low: float, high: float, most: int = 8) -> tuple[list[float], list[str]]:
+    """Places and texts of ticks on a logarithmic axis: round numbers, not too many.
+
+    Parameters
+    ----------
+    axis : Axis
+        With a logarithmic scale.
+    low, high : float
+        Ends of the axis, above zero.
+    most : int, default=8
+
+    Returns
+    -------
+    values : list of float
+    texts : list of str
+
+    Examples
+    --------
+    >>> from tilewise.lab.figures import Axis, ticks
+    >>> ticks(Axis("working set", "log2", "bytes"), 4096, 65536)
+    ([4096.0, 8192.0, 16384.0, 32768.0, 65536.0], ['4 KiB', '8 KiB', '16 KiB', '32 KiB', '64 KiB'])
+    """
+    if axis.scale == "log2":
+        first, last = math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9)
+        step = max(1, -(-(last - first + 1) // most))
+        values = [2.0**p for p in range(first, last + 1, step)]
+    else:
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        for factors in (
+            (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8),
+            (1, 2, 3, 4, 6, 8),
+            (1, 2, 5),
+            (1, 3),
+            (1,),
+        ):
+            values = [f * 10.0**p for p in range(first, last + 1) for f in factors]
+            values = [v for v in values if low * 0.999 <= v <= high * 1.001]
+            if len(values) <= most:
+                break
+        else:
+            values = values[:: -(-len(values) // most)]
+    return values, [shown(value, axis.unit) for value in values]

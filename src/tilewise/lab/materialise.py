@@ -1,0 +1,135 @@
+"""Nearest centres from the whole matrix of distances, from chunks of it, and without it."""
+
+import json
+import subprocess
+import sys
+
+from tilewise.plan import plan
+
+from ._run import Case
+from .figures import Axis, Figure, Series, Table, shown, spread
+
+__all__ = ["METHODS", "figures", "measure", "table"]
+
+#: What is compared.
+METHODS = {
+    "whole": "the rows × centres matrix, then the least of each row (numpy)",
+    "chunked": "the same a chunk of rows at a time (numpy)",
+    "fused": "scores compared in registers and forgotten (tilewise)",
+}
+_TIMEOUT = 600
+
+
+def measure(run):
+    """Run every method at a few sizes, each in a fresh process."""
+    p = run.parameters
+    cases = []
+    for share in (1,) if run.quick else (4, 2, 1):
+        rows = max(1, p["rows"] // share)
+        for method in METHODS:
+            job = {"method": method, "rows": rows, "features": p["features"],
+                   "clusters": p["clusters"], "dtype": p["dtype"], "threads": p["threads"],
+                   "chunk_rows": _chunk(p)}  # fmt: skip
+            cases.append(_child(method, job))
+    run.facts |= {"chunk_rows": _chunk(p), "methods": METHODS}
+    run.measure("one process after another", cases)
+    for case in cases:
+        if case.peaks:
+            run.measurements.append(_peak(case))
+
+
+def _chunk(p):
+    return plan(p["rows"], p["features"], p["clusters"], p["dtype"], engine="blas").chunk_rows
+
+
+class _child(Case):
+    """A method at a size, timed by the process that runs it."""
+
+    def __init__(self, method, job):
+        self.job, self.peaks = job, []
+        super().__init__(method, {"rows": job["rows"]}, self._start, warm=False)
+
+    def _start(self):
+        done = subprocess.run(
+            [sys.executable, "-m", "tilewise.lab._materialise", json.dumps(self.job)],
+            capture_output=True, text=True, timeout=_TIMEOUT, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RuntimeError(f"{self.job['method']} at {self.job['rows']} rows failed: {last}")
+        told = json.loads(done.stdout)
+        if told["peak_bytes"] is not None:
+            self.peaks.append(told["peak_bytes"])
+        return told["seconds"]
+
+
+def _peak(case):
+    from ._run import summary
+
+    return {"series": case.series, "case": case.case | {"what": "peak"}, "unit": "bytes",
+            "repeats": 1, "samples": case.peaks} | summary(case.peaks)  # fmt: skip
+
+
+def _rows(result, unit):
+    return [e for e in result["measurements"] if e["unit"] == unit]
+
+
+def table(result):
+    """Seconds and peak memory of each method at each size."""
+    peaks = {(e["series"], e["case"]["rows"]): e["median"] for e in _rows(result, "bytes")}
+    rows = [
+        [e["series"], shown(e["case"]["rows"], "rows"), shown(e["median"], "s"),
+         spread(e),
+         shown(peaks.get((e["series"], e["case"]["rows"])), "bytes")]
+        for e in _rows(result, "s")
+    ]  # fmt: skip
+    return Table(["method", "rows", "time", "quartiles", "peak beside the data"], rows)
+
+
+def figures(result):
+    """Time and peak memory over the number of rows."""
+    made = []
+    for unit, key, title, label in (
+        ("bytes", "materialise-memory", "Peak memory beside the data", "peak memory"),
+        ("s", "materialise-time", "Time to label all rows", "time"),
+    ):
+        entries = _rows(result, unit)
+        series = []
+        for number, method in enumerate(METHODS):
+            own = sorted(
+                (e for e in entries if e["series"] == method), key=lambda e: e["case"]["rows"]
+            )
+            if own:
+                series.append(
+                    Series(method, [e["case"]["rows"] for e in own], [e["median"] for e in own],
+                           [e["low"] for e in own], [e["high"] for e in own], color=number)
+                )  # fmt: skip
+        if series:
+            words = _words(result, {s.name: (s.x[-1], s.y[-1]) for s in series}, unit)
+            made.append(
+                Figure(key, title, Axis("rows", "log2", "rows"),
+                       Axis(label, "log2" if unit == "bytes" else "log10", unit),
+                       series, words=words)
+            )  # fmt: skip
+    return made
+
+
+def _words(result, last, unit):
+    p = result["parameters"]
+    rows = max(x for x, _ in last.values())
+    whole = rows * p["clusters"] * (4 if p["dtype"] == "float32" else 8)
+    told = ", ".join(f"{name} {shown(y, unit)}" for name, (x, y) in last.items() if x == rows)
+    words = [f"With {rows:,} rows and {p['clusters']} centres: {told}."]
+    if unit == "bytes":
+        words.append(
+            f"The matrix alone has {shown(whole, 'bytes')}, and grows with the rows; the fused "
+            "way keeps a label per row and a workspace per thread. Peaks are what the process "
+            "held more than before the call."
+        )
+    else:
+        words.append(
+            "The whole matrix is written to memory and read back, whatever the arithmetic costs; "
+            f"a chunk of {result['facts'].get('chunk_rows')} rows of it stays in a cache; fused "
+            "scores never leave the registers."
+        )
+    return words

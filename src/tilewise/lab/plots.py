@@ -1,0 +1,180 @@
+"""Figures as PNG or SVG, drawn with matplotlib (extra ``lab``)."""
+
+from typing import BinaryIO
+
+from .figures import COLORS, Figure, shown, ticks
+
+__all__ = ["write"]
+
+_INCHES = (8.0, 4.9)
+_STYLES = {"line": "-", "dashed": "--", "dots": "None"}
+_MARKERS = "osD^vP"
+
+
+def write(figure: Figure, stream: BinaryIO, kind: str = "png") -> None:
+    """Draw a figure.
+
+    Parameters
+    ----------
+    figure : Figure
+    stream : binary stream
+        Where to write.
+    kind : {"png", "svg"}, default="png"
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without matplotlib.
+    """
+    import matplotlib as mpl
+
+    # Text stays text in an SVG, and equal figures give equal files.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tilewise", "font.size": 10}):
+        canvas = _drawn(figure)
+        meta = {"Date": None} if kind == "svg" else None
+        canvas.savefig(stream, format=kind, dpi=150, metadata=meta)
+
+
+def _drawn(figure):
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=_INCHES, layout="constrained")
+    axes = canvas.add_subplot()
+    axes.set_title(figure.title, loc="left", fontsize=11.5, fontweight="bold", pad=12)
+    (_bars if figure.kind == "bars" else _lines)(axes, figure)
+    across = figure.kind == "bars"
+    axes.grid(True, axis="x" if across else "y", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    if len(figure.series) > 1:
+        # Below the axes, so that it never covers a point.
+        canvas.legend(
+            *axes.get_legend_handles_labels(), loc="outside lower center",
+            ncols=min(3, len(figure.series)), frameon=False, fontsize=9,
+        )  # fmt: skip
+    return canvas
+
+
+def _color(series, number):
+    return COLORS[(number if series.color is None else series.color) % len(COLORS)]
+
+
+def _lines(axes, figure):
+    for number, series in enumerate(figure.series):
+        color = _color(series, number)
+        marker = _MARKERS[number % len(_MARKERS)] if series.style != "dashed" else ""
+        dots = series.style == "dots"
+        axes.plot(
+            series.x, series.y, linestyle=_STYLES[series.style], color=color, label=series.name,
+            marker="" if series.style == "line" and 1 < len(series.x) < 4 else marker,
+            markersize=7 if dots else 4, linewidth=1.3 if series.style == "dashed" else 1.8,
+            zorder=4 if dots else 3, markeredgecolor="white", markeredgewidth=0.6 if dots else 0,
+        )  # fmt: skip
+        if series.low is not None and series.high is not None:
+            axes.fill_between(series.x, series.low, series.high, color=color, alpha=0.18, lw=0)
+    for axis, name in ((figure.x, "x"), (figure.y, "y")):
+        _scale(axes, axis, name)
+    axes.set_xlabel(figure.x.label)
+    axes.set_ylabel(figure.y.label)
+    _marks(axes, figure)
+
+
+def _scale(axes, axis, name):
+    place = axes.xaxis if name == "x" else axes.yaxis
+    if axis.scale == "linear":
+        if name == "y":
+            axes.set_ylim(bottom=0)
+        if axis.unit:
+            place.set_major_formatter(lambda value, position: shown(value, axis.unit))
+        elif all(float(x).is_integer() for line in axes.lines for x in line.get_xdata()):
+            if name == "x":
+                place.get_major_locator().set_params(integer=True)
+        return
+    (axes.set_xscale if name == "x" else axes.set_yscale)(
+        "log", base=2 if axis.scale == "log2" else 10
+    )
+    low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
+    values, texts = ticks(axis, low, high)
+    place.set_ticks(values, texts)
+    place.set_ticks([], minor=True)
+
+
+def _marks(axes, figure):
+    # Labels stand along their lines at the top, where the figure is given room for them; those
+    # that come close to the one before stand lower.
+    xs = sorted((m for m in figure.marks if m.axis == "x"), key=lambda m: m.value)
+    low, high = axes.get_xlim()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    last, level = -1.0, 0
+    if xs:
+        _headroom(axes, figure)
+    for mark in xs:
+        if not low <= mark.value <= high:
+            continue
+        at = to_axes.transform((mark.value, axes.get_ylim()[0]))[0]
+        level = level + 1 if at - last < 0.16 else 0
+        last = at
+        color = "#222222" if mark.strong else "#777777"
+        axes.axvline(mark.value, color=color, linewidth=1.2 if mark.strong else 0.9,
+                     linestyle="-" if mark.strong else ":", zorder=2)  # fmt: skip
+        right = at > 0.82
+        axes.annotate(
+            mark.label, (at, 0.99 - 0.055 * (level % 4)), xycoords="axes fraction",
+            xytext=(-4 if right else 4, 0), textcoords="offset points", fontsize=8.5,
+            color=color, ha="right" if right else "left", va="top",
+            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85},
+            zorder=5,
+        )  # fmt: skip
+    for mark in figure.marks:
+        if mark.axis == "y":
+            color = "#222222" if mark.strong else "#777777"
+            axes.axhline(mark.value, color=color, linewidth=1.2, zorder=2)
+            axes.annotate(
+                mark.label, (0.01, mark.value), xycoords=("axes fraction", "data"),
+                xytext=(0, 4), textcoords="offset points", fontsize=8.5, color=color,
+            )  # fmt: skip
+
+
+def _headroom(axes, figure):
+    low, high = axes.get_ylim()
+    if figure.y.scale == "linear":
+        axes.set_ylim(low, low + (high - low) * 1.28)
+    else:
+        axes.set_ylim(low, high * (high / low) ** 0.28)
+        values, texts = ticks(figure.y, low, high)
+        axes.yaxis.set_ticks(values, texts)
+        axes.yaxis.set_ticks([], minor=True)
+
+
+def _bars(axes, figure):
+    names = list(dict.fromkeys(name for series in figure.series for name in series.x))
+    count = len(figure.series)
+    height = 0.8 / count
+    for number, series in enumerate(figure.series):
+        places = [names.index(name) + (number - (count - 1) / 2) * height for name in series.x]
+        errors = None
+        if series.low is not None and series.high is not None:
+            errors = [
+                [max(0.0, y - low) for y, low in zip(series.y, series.low, strict=True)],
+                [max(0.0, high - y) for y, high in zip(series.y, series.high, strict=True)],
+            ]
+        axes.barh(places, series.y, height * 0.92, xerr=errors, label=series.name,
+                  color=_color(series, number), ecolor="#444444", capsize=2)  # fmt: skip
+        for place, y, far in zip(places, series.y, series.high or series.y, strict=True):
+            axes.annotate(
+                shown(y, figure.y.unit), (max(y, far), place), xytext=(4, 0),
+                textcoords="offset points", va="center", fontsize=8.5,
+            )  # fmt: skip
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.1)
+    axes.set_xlabel(figure.y.label)
+    if figure.y.unit:
+        axes.xaxis.set_major_formatter(lambda value, position: shown(value, figure.y.unit))
+    axes.tick_params(axis="y", length=0)
+    for mark in figure.marks:
+        if mark.axis == "y":
+            axes.axvline(mark.value, color="#222222", linewidth=1.2, zorder=4)
+            axes.annotate(mark.label, (mark.value, 1.0), xycoords=("data", "axes fraction"),
+                          xytext=(3, 2), textcoords="offset points", fontsize=8.5)  # fmt: skip

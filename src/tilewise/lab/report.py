@@ -1,0 +1,212 @@
+"""One page from any number of results: interactive, self-contained, for every width."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from typing import Any
+
+from tilewise._version import __version__
+
+from ._machine import machine_key, machine_name
+from .charts import chart
+from .experiments import EXPERIMENTS
+from .figures import Figure, shown
+
+__all__ = ["compare", "html"]
+
+_FACTS = (
+    ("cpu_model", "Processor", ""), ("n_cpus", "CPUs that may be used", ""),
+    ("isa", "Instruction set", ""), ("l1d_bytes", "L1 data cache", "bytes"),
+    ("l2_bytes", "L2 cache of a core", "bytes"), ("l3_bytes", "L3 cache", "bytes"),
+    ("memory_bytes", "Memory", "bytes"), ("hypervisor", "Virtual machine", ""),
+)  # fmt: skip
+
+
+def html(results: Sequence[dict[str, Any]], title: str = "What memory and caches cost") -> str:
+    """Make the page.
+
+    Parameters
+    ----------
+    results : sequence of dict
+        As `perform` returns them or `schema.read` reads them; one or more.
+    title : str
+
+    Returns
+    -------
+    str
+        HTML that needs no network: scripts and styles are in it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without jinja2 or plotly (extra ``lab``).
+    ValueError
+        If there is no result, or one of an experiment that this version does not know.
+    """
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    if not results:
+        raise ValueError("no result to report on")
+    for result in results:
+        if result["experiment"] not in EXPERIMENTS:
+            raise ValueError(
+                f"{result['experiment']!r} is not an experiment of tilewise {__version__}"
+            )
+    machines = list(dict.fromkeys(map(machine_key, results)))
+    letters = {key: chr(ord("A") + i % 26) for i, key in enumerate(machines)}
+    charts: list[dict[str, Any]] = []
+    page = {
+        "title": title,
+        "version": __version__,
+        "machines": [_machine(results, key, letters[key]) for key in machines],
+        "sections": [
+            _section(experiment, own, letters, charts)
+            for name, experiment in EXPERIMENTS.items()
+            if (own := [r for r in results if r["experiment"] == name])
+        ],
+        "many_machines": len(machines) > 1,
+    }
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    here = resources.files(__package__)
+    parts = {
+        name: (here / f"report.{ending}").read_text(encoding="utf-8")
+        for name, ending in (("template", "html.j2"), ("css", "css"), ("script", "js"))
+    }
+    # What is inside a script must not end it: results may come from strangers.
+    data = json.dumps(charts).replace("<", "\\u003c")
+    return environment.from_string(parts["template"]).render(
+        page, css=parts["css"], script=parts["script"], charts_json=data, plotly=get_plotlyjs()
+    )
+
+
+def _machine(results, key, letter):
+    own = [r for r in results if machine_key(r) == key]
+    facts = own[0]["machine"]["facts"]
+    rows = []
+    for name, label, unit in _FACTS:
+        if name in facts:
+            value = facts[name]["value"]
+            text = {True: "yes", False: "no"}.get(value) if isinstance(value, bool) else None
+            if text is None:
+                text = shown(value, unit) if unit else str(value)
+            rows.append((label, text, facts[name]["source"]))
+    loads = [r["machine"].get("load_before") for r in own]
+    return {
+        "letter": letter, "name": machine_name(own[0]), "facts": rows,
+        "versions": ", ".join(f"{k} {v}" for k, v in own[0]["versions"].items() if v),
+        "load": max((load for load in loads if load is not None), default=None),
+        "cpus": facts["n_cpus"]["value"], "system": own[0]["machine"]["system"],
+    }  # fmt: skip
+
+
+def _section(experiment, results, letters, charts):
+    runs = []
+    for result in results:
+        letter = letters[machine_key(result)]
+        try:
+            told, figures = experiment.table(result), experiment.figures(result)
+        except (LookupError, TypeError, ArithmeticError, AttributeError) as error:
+            raise ValueError(
+                f"the result of {experiment.name} of {result['started']} lacks what its figures "
+                f"are made of ({type(error).__name__}: {error})"
+            ) from error
+        runs.append(
+            {
+                "letter": letter,
+                "started": result["started"].replace("T", " ").replace("+00:00", " UTC"),
+                "parameters": ", ".join(
+                    f"{name.replace('_', ' ')} {value:,}"
+                    if isinstance(value, int) and not isinstance(value, bool)
+                    else f"{name.replace('_', ' ')} {value}"
+                    for name, value in result["parameters"].items()
+                    if value is not None and value is not False
+                ),
+                "interrupted": result["interrupted"], "quick": result["quick"],
+                "samples": sum(len(e["samples"]) for e in result["measurements"]),
+                "figures": [_placed(f, charts) for f in figures],
+                "table": told,
+            }
+        )  # fmt: skip
+    compared = [_placed(f, charts) for f in compare(experiment, results, letters)]
+    return {"name": experiment.name, "title": experiment.title, "about": experiment.about,
+            "runs": runs, "compared": compared}  # fmt: skip
+
+
+def _placed(figure, charts):
+    identity = f"chart-{len(charts) + 1}"
+    charts.append({"id": identity} | chart(figure))
+    return {"id": identity, "title": figure.title, "words": figure.words}
+
+
+def compare(experiment, results, letters) -> list[Figure]:
+    """Figures that show the runs of several machines together.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    results : sequence of dict
+        Of this experiment. Of each machine the last one counts.
+    letters : dict
+        What to call each `machine_key`.
+
+    Returns
+    -------
+    list of Figure
+        Empty where there is only one machine, or nothing to lay side by side.
+    """
+    last = {machine_key(result): result for result in results}
+    if len(last) < 2:
+        return []
+    by_letter = {letters[key]: result for key, result in last.items()}
+    figures = {
+        letter: {f.key: f for f in experiment.figures(result)}
+        for letter, result in by_letter.items()
+    }
+    shared = [k for k in next(iter(figures.values())) if all(k in f for f in figures.values())]
+    return [_compared(key, {letter: f[key] for letter, f in figures.items()}, by_letter)
+            for key in shared]  # fmt: skip
+
+
+def _compared(key, figures, results):
+    first_letter = next(iter(figures))
+    first = figures[first_letter]
+    series = [
+        replace(s, name=f"{letter}: {s.name}", low=None, high=None, color=None)
+        for letter, figure in figures.items()
+        for s in figure.series
+    ]
+    words = [f"{letter} is {machine_name(result)}." for letter, result in results.items()]
+    parameters = [result["parameters"] for result in results.values()]
+    if any(p != parameters[0] for p in parameters):
+        words.append(
+            "The runs were not asked for the same: compare shapes of the curves, not heights."
+        )
+    for letter, figure in figures.items():
+        if letter != first_letter:
+            words += _ratios(first_letter, first, letter, figure)
+    return replace(first, key=f"{key}-compared", title=f"{first.title}: machines together",
+                   series=series, marks=[], words=words)  # fmt: skip
+
+
+def _ratios(first_letter, first, letter, other):
+    told = []
+    for mine in first.series:
+        theirs = next((s for s in other.series if s.name == mine.name), None)
+        if theirs is None or mine.style == "dashed":
+            continue
+        found = dict(zip(theirs.x, theirs.y, strict=True))
+        ratios = [found[x] / y for x, y in zip(mine.x, mine.y, strict=True)
+                  if x in found and y > 0 and found[x] > 0]  # fmt: skip
+        if ratios:
+            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+            told.append(
+                f"{mine.name}: {letter} is at {mean:.2f} times {first_letter} (geometric mean of "
+                f"{len(ratios)} shared point{'s' if len(ratios) > 1 else ''}, "
+                f"{min(ratios):.2f} to {max(ratios):.2f})."
+            )
+    return told

@@ -1,0 +1,163 @@
+"""The roofline of this machine, and one dot per chunk size and shape.
+
+After Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for
+multicore architectures", Communications of the ACM 52 (2009).
+"""
+
+import re
+
+from tilewise.kernels._rows import Rows
+from tilewise.plan import machine, plan
+
+from . import _traffic
+from ._data import blobs, repeated
+from ._run import Case
+from .chunks import resized
+from .figures import Axis, Figure, Mark, Series, Table, shown
+
+__all__ = ["figures", "measure", "parse_shapes", "table"]
+
+_SHAPE = re.compile(r"([1-9][0-9]*)[x×]([1-9][0-9]*)[x×]([1-9][0-9]*)")
+
+
+def parse_shapes(text):
+    """Read ``60000x64x256,…`` as a list of (rows, features, clusters).
+
+    Raises
+    ------
+    ValueError
+        If a part has another form.
+
+    Examples
+    --------
+    >>> from tilewise.lab.roofline import parse_shapes
+    >>> parse_shapes("1000x16x8,500x4x2")
+    [(1000, 16, 8), (500, 4, 2)]
+    """
+    found = []
+    for part in text.split(","):
+        match = _SHAPE.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(f"{part.strip()!r} is not a shape such as 60000x64x256")
+        found.append(tuple(map(int, match.groups())))
+    return found
+
+
+def measure(run):
+    """Peaks first, then passes."""
+    p = run.parameters
+    here = machine()
+    threads, dtype = p["threads"], p["dtype"]
+    run.measure("peaks", _traffic.roof_cases(threads, run.quick), 0.3)
+    cases = []
+    for n, d, k in parse_shapes(p["shapes"]):
+        X, centers = blobs(n, d, k, dtype)
+        base = plan(n, d, k, dtype, n_threads=threads)
+        for size in sorted({base.tile_rows, base.chunk_rows, min(n, 8 * base.chunk_rows)}):
+            sized = resized(base, size)
+            case = {"shape": f"{n}x{d}x{k}", "chunk_rows": size, "auto": size == base.chunk_rows,
+                    "flops": 2 * n * d * k,
+                    "memory_bytes": _traffic.memory_bytes(sized, here)}  # fmt: skip
+            cases.append(Case("pass", case, repeated(Rows(X), centers, sized)[1]))
+    run.measure("passes", cases, 0.7)
+
+
+def _dots(result):
+    for e in result["measurements"]:
+        if e["series"] == "pass":
+            c = e["case"]
+            yield e, c, c["flops"] / c["memory_bytes"], c["flops"] / e["median"] / 1e9
+
+
+def _binding(intensity, peak, levels):
+    memory = levels.get("memory")
+    if peak is None or memory is None:
+        return None, None
+    roof = min(peak, memory * intensity)
+    return roof, "arithmetic" if roof == peak else "memory"
+
+
+def table(result):
+    """Roofs, then each dot with the share of its roof."""
+    peak, levels = _traffic.roofs_of(result)
+    rows = []
+    if peak is not None:
+        rows.append(["multiply-adds, float32", "", "", f"{shown(peak)} GFLOP/s", ""])
+    rows += [[f"{name} bandwidth", "", "", f"{shown(rate)} GB/s", ""]
+             for name, rate in levels.items()]  # fmt: skip
+    for _, c, intensity, rate in _dots(result):
+        roof, which = _binding(intensity, peak, levels)
+        rows.append(
+            [c["shape"], shown(c["chunk_rows"], "rows") + (" auto" if c["auto"] else ""),
+             shown(intensity), f"{shown(rate)} GFLOP/s",
+             f"{100 * rate / roof:.0f} % ({which})" if roof else ""]
+        )  # fmt: skip
+    return Table(["shape", "chunk rows", "FLOP per byte", "measured", "of its roof"], rows)
+
+
+def figures(result):
+    """The roofs as lines, a dot per chunk size, a colour per shape."""
+    peak, levels = _traffic.roofs_of(result)
+    dots = list(_dots(result))
+    if peak is None or not levels:
+        return []
+    slowest = min(levels.values())
+    ridge = peak / slowest
+    low = min([0.25, *(0.5 * x for _, _, x, _ in dots)])
+    high = max([4 * ridge, *(2 * x for _, _, x, _ in dots)])
+    series = [
+        Series(f"{name}: {shown(rate)} GB/s", *_roof(low, high, rate, peak),
+               style="line" if name == "memory" else "dashed", color=6)
+        for name, rate in levels.items()
+    ]  # fmt: skip
+    for number, shape in enumerate(dict.fromkeys(c["shape"] for _, c, _, _ in dots)):
+        own = [dot for dot in dots if dot[1]["shape"] == shape]
+        series.append(
+            Series(shape, [x for _, _, x, _ in own], [y for _, _, _, y in own], style="dots",
+                   color=number, texts=[_text(c) for _, c, _, _ in own])
+        )  # fmt: skip
+    return [
+        Figure(
+            "roofline", "Roofline", Axis("floating-point operations per byte of memory", "log10"),
+            Axis("GFLOP/s", "log10"), series,
+            [Mark("y", peak, f"multiply-add peak {shown(peak)} GFLOP/s", True)],
+            _words(result, peak, levels, dots),
+        )
+    ]  # fmt: skip
+
+
+def _text(c):
+    return f"{c['chunk_rows']:,} rows per chunk" + (" (the plan's own)" if c["auto"] else "")
+
+
+def _roof(low, high, rate, peak):
+    ridge = min(max(peak / rate, low), high)
+    xs = sorted({low, ridge, high})
+    return xs, [min(peak, rate * x) for x in xs]
+
+
+def _words(result, peak, levels, dots):
+    ridge = peak / levels["memory"] if "memory" in levels else None
+    words = [
+        f"{result['parameters']['threads']} thread(s) of this machine reach {shown(peak)} GFLOP/s "
+        "in multiply-adds of registers; that is the flat roof. A sloped roof is what a bandwidth "
+        "allows: bytes per second times operations per byte."
+    ]
+    if ridge:
+        words.append(
+            f"Memory delivers {shown(levels['memory'])} GB/s, so work with fewer than "
+            f"{shown(ridge)} operations per byte waits for memory, and with more for arithmetic. "
+            "Operations are 2 × rows × features × centres, bytes are those that the model of "
+            "traffic expects between memory and the last private cache."
+        )
+    best = max((d for d in dots if d[1]["auto"]), key=lambda d: d[3], default=None)
+    if best is not None:
+        _, c, intensity, rate = best
+        roof, which = _binding(intensity, peak, levels)
+        share = f", {100 * rate / roof:.0f} % of the roof ({which})" if roof else ""
+        words.append(
+            f"The fastest of the plan's own choices, {c['shape']}, does {shown(rate)} GFLOP/s at "
+            f"{shown(intensity)} operations per byte{share}. What is missing goes into packing, "
+            "comparing scores, and certifying labels."
+        )
+    return words

@@ -1,0 +1,161 @@
+"""Roofs: how fast a machine can multiply and how fast each level can deliver.
+
+After Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for
+multicore architectures", Communications of the ACM 52 (2009).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tilewise.plan import Machine
+from tilewise.plan import machine as this_machine
+from tilewise.plan.plan import TILES
+
+__all__ = ["Roofs"]
+
+# Where nothing was measured. Two multiply-adds and two loads of a vector per cycle are what
+# cores with AVX2 and newer do since 2013 (one multiplication and one addition without FMA); an
+# L2 delivers about half a line per cycle in the long run; L3 and memory are what one core of a
+# common server reaches. Good for orders of magnitude.
+_GHZ = 3.0
+_L2_BYTES_PER_CYCLE = 32
+_L3_BYTES_PER_CYCLE = 8
+_MEMORY_GBS = 10.0
+
+
+@dataclass(frozen=True)
+class Roofs:
+    """What all threads together can reach at most.
+
+    Attributes
+    ----------
+    compute_gflops : float
+        Billions of floating-point operations per second in the type of the scores, a
+        multiply-add counting as two.
+    bandwidth_gbs : dict of str to float
+        Billions of bytes per second that each level delivers inwards: "L1", "L2", perhaps
+        "L3", "memory".
+    threads : int
+        How many threads that is for.
+    source : str
+        Measured, recorded or assumed, and how.
+
+    Examples
+    --------
+    >>> import tilewise
+    >>> from tilewise.lab.roofs import Roofs
+    >>> roofs = Roofs.defaults(tilewise.machine(), threads=2)
+    >>> roofs.compute_gflops > 0 and roofs.bandwidth("L2") > roofs.bandwidth("memory")
+    True
+    """
+
+    compute_gflops: float
+    bandwidth_gbs: dict[str, float]
+    threads: int
+    source: str
+
+    @classmethod
+    def defaults(cls, machine: Machine, threads: int = 1, score_dtype: str = "float32") -> "Roofs":
+        """Roofs from the instruction set alone, for orders of magnitude."""
+        vector = TILES[machine.isa.value][0]
+        lanes = vector // (8 if score_dtype == "float64" else 4)
+        per_cycle = 2 if machine.isa.value == "sse2" else 4
+        return cls(
+            per_cycle * lanes * _GHZ * threads,
+            {
+                "L1": 2 * vector * _GHZ * threads,
+                "L2": _L2_BYTES_PER_CYCLE * _GHZ * threads,
+                "L3": _L3_BYTES_PER_CYCLE * _GHZ * threads,
+                "memory": _MEMORY_GBS * threads,
+            },
+            threads,
+            f"assumed, not measured: {_GHZ:g} GHz, {per_cycle // 2} multiply-adds"
+            f" and two loads of {vector} bytes per cycle, {_L2_BYTES_PER_CYCLE} bytes per cycle"
+            f" from L2, {_L3_BYTES_PER_CYCLE} from L3, {_MEMORY_GBS:g} GB/s from memory, each thread",
+        )
+
+    @classmethod
+    def measure(cls, threads: int = 1, score_dtype: str = "float32") -> "Roofs":
+        """Measure this machine, in about two seconds."""
+        from tilewise.kernels import _probe
+
+        here = this_machine()
+        found = {}
+        for level, size in (
+            ("L1", here.l1d_bytes.value // 2),
+            ("L2", here.l2_bytes.value // 2),
+            ("memory", max(64 * 2**20, 8 * here.l2_bytes.value)),
+        ):
+            found[level] = _read_gbs(size // here.cpus_per_core.value, threads, here.isa.value)
+        compute = _probe.fma_gflops(score_dtype, threads, here.isa.value, 2_000_000)
+        return cls(compute, found, threads, "measured now, best of several")
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "Roofs":
+        """Roofs from what `to_dict` returned, or from a result of ``tilewise bench roofline``.
+
+        Raises
+        ------
+        ValueError
+            If the record is neither.
+        """
+        try:
+            if "measurements" not in record:
+                bandwidth = {str(k): float(v) for k, v in record["bandwidth_gbs"].items()}
+                found = cls(float(record["compute_gflops"]), bandwidth, int(record["threads"]),
+                            str(record["source"]))  # fmt: skip
+            else:
+                peak, bandwidth = 0.0, {}
+                for entry in record["measurements"]:
+                    if entry["series"] == "peak":
+                        peak = max(entry["samples"])
+                    elif entry["series"] == "bandwidth":
+                        bandwidth[entry["case"]["level"]] = max(entry["samples"])
+                found = cls(peak, bandwidth, int(record["parameters"]["threads"]),
+                            "recorded by tilewise bench roofline")  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"not a record of roofs ({type(error).__name__}: {error})") from error
+        rates = [found.compute_gflops, *found.bandwidth_gbs.values()]
+        if "memory" not in found.bandwidth_gbs or min(rates) <= 0 or found.threads < 1:
+            raise ValueError("not a record of roofs (a rate is missing or not above 0)")
+        return found
+
+    def bandwidth(self, level: str) -> float:
+        """Billions of bytes per second out of a level; of the next one outwards if unknown."""
+        for name in ("L1", "L2", "L3", "memory")[("L1", "L2", "L3", "memory").index(level) :]:
+            if name in self.bandwidth_gbs:
+                return self.bandwidth_gbs[name]
+        raise ValueError(f"no bandwidth is known from {level} on")
+
+    def scaled(self, threads: int) -> "Roofs":
+        """The same for another number of threads.
+
+        Cores multiply and read their own caches side by side; what they share, L3 and memory,
+        is taken to deliver no more to more threads, and proportionally less to fewer.
+        """
+        if threads == self.threads:
+            return self
+        factor = threads / self.threads
+        rates = {
+            level: rate * (min(1.0, factor) if level in ("L3", "memory") else factor)
+            for level, rate in self.bandwidth_gbs.items()
+        }
+        note = f"{self.source}; scaled from {self.threads} to {threads} threads"
+        return Roofs(self.compute_gflops * factor, rates, threads, note)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The roofs as JSON-safe values."""
+        return asdict(self)
+
+
+def _read_gbs(size: int, threads: int, isa: str) -> float:
+    """Billions of bytes per second of reading `size` bytes per thread again and again."""
+    import numpy as np
+
+    from tilewise.kernels import _mountain
+
+    words = np.ones(max(1, size // 64) * 8 * threads)
+    passes = max(1, (64 << 20) // words.nbytes)
+    times = [_mountain.read_seconds(words, 1, passes, isa, threads) for _ in range(5)]
+    return words.nbytes * passes / min(times) / 1e9

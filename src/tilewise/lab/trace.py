@@ -1,0 +1,461 @@
+"""The addresses that a pass touches, in the order in which the kernels touch them.
+
+`Trace` follows `kernels/_assign.pyx`, `_score.pyx`, `c/tw_pack.h` and `c/tw_tile.h` loop by loop,
+with the sizes of a `Plan`, for one thread and a pass that scores every row. It yields arrays in
+the form that `kernels._cachesim` takes: accesses to whole ranges of cache lines.
+
+What is left out, because it depends on the values of the data: the second look at rows that
+rounding leaves open, bounds, weights. Left out because it is small and stays in L1 or registers:
+the stack, code, and one report per shard. The inside of the matrix product of the engine "blas"
+belongs to the BLAS library: the trace has its operands read once and its result written once for
+each chunk, which is the least that any BLAS moves.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tilewise.lab.shape import Shape
+from tilewise.plan import Plan
+
+__all__ = ["BUFFERS", "Trace"]
+
+#: What accesses are attributed to.
+BUFFERS = (
+    "X",
+    "packed rows",
+    "centres",
+    "running bests",
+    "partial scores",
+    "scores",
+    "certificate",
+    "row lists",
+    "labels",
+    "origin",
+    "sums",
+)
+_CODE = {name: 4 * i for i, name in enumerate(BUFFERS)}
+_READ, _WRITE, _PREFETCH = 0, 1, 2
+_PAGE = 4096
+# Rows whose row-by-row accesses are written out at a time.
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Accesses of one thread that runs a plan over all rows.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of dense rows that are read where they stand.
+    update : bool, default=False
+        Whether every row is also added to the sums of its cluster, as in the first pass of a
+        fit. Its cluster is drawn at random, evenly: the worst case for the sums.
+    prefetch : bool, default=True
+        Whether the early fetches of the next chunk's rows into L2 take place.
+    steps : bool, default=False
+        Write out every step of the depth instead of one segment (a vector's width) at a time.
+        Which lines are touched is the same; only their order within a segment differs. Ten
+        times as many accesses.
+
+    Examples
+    --------
+    >>> import tilewise
+    >>> from tilewise.lab.trace import Trace
+    >>> trace = Trace(tilewise.plan(1000, 16, 8, n_threads=1))
+    >>> ops = next(trace.chunk(0, 100))
+    >>> ops.shape[1]
+    5
+    """
+
+    plan: Plan
+    update: bool = False
+    prefetch: bool = True
+    steps: bool = False
+    shape: Shape = field(init=False)
+    at: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "shape", Shape.of(self.plan))
+        object.__setattr__(self, "at", self._lay_out())
+
+    def _lay_out(self) -> dict[str, int]:
+        """Addresses: one allocation after another, the workspace divided as `_assign` divides it."""
+        z, at, free = self.shape, {}, _PAGE
+
+        def take(name, size, line=64):
+            nonlocal free
+            at[name] = free
+            free += -(-size // line) * line
+
+        def page():
+            # Large blocks of memory start at a page, behind the allocator's own words.
+            nonlocal free
+            free = -(-free // _PAGE) * _PAGE + 64
+
+        for name, size in (
+            ("X", z.n * z.d * z.data_item),
+            ("labels", 4 * z.n),
+            ("packed", z.n_panels * z.panel_bytes if z.layout != "blas" else z.k * z.d * z.item),
+            ("half norms", z.k * z.item),
+            ("origin", z.d * z.origin_item),
+            ("shift", 8 * z.d),
+            ("slot sums", z.slots * z.k * z.sums_row_bytes if self.update else 0),
+            ("slot weights", 8 * z.slots * z.k),
+            ("slot members", 8 * z.slots * z.k),
+            ("touched", z.slots * z.k),
+            ("sums", z.k * z.sums_row_bytes if self.update else 0),
+        ):
+            page()
+            take(name, size)
+        page()
+        rows = z.padded(z.chunk_rows)
+        long = z.layout == "centres-in-lanes"
+        for name, size in (
+            ("ids", 8 * rows),
+            ("pointers", 8 * rows),
+            ("ahead", 8 * rows if long else 0),
+            ("rows", rows * -(-z.d // z.lanes) * z.lanes * z.item),
+            ("norms", rows * z.item),
+            ("band", rows * z.item),
+            ("best", rows * z.state_row_bytes),
+            ("second", rows * z.state_row_bytes),
+            ("ordinal", rows * z.state_row_bytes),
+            ("label", 4 * rows),
+            ("lowest", rows * z.item),
+            ("following", rows * z.item),
+            ("upper", 4 * rows),
+            ("lower", 4 * rows),
+            ("scratch", self._scratch_bytes(rows)),
+        ):
+            take(name, size)
+        return at
+
+    def _scratch_bytes(self, rows):
+        z = self.shape
+        if z.layout == "blas":
+            return rows * z.k * z.item
+        return z.panels_per_block * z.tile_rows * z.width * z.item if z.split else 0
+
+    # ------------------------------------------------------------ the walk
+
+    def shard(self, index: int) -> Iterator[np.ndarray]:
+        """Accesses of one shard, chunk after chunk, as int64 arrays (m, 5)."""
+        for first, count in self.shape.chunks(index):
+            yield from self.chunk(first, count)
+
+    def chunk(self, first: int, count: int) -> Iterator[np.ndarray]:
+        """Accesses of the chunk of `count` rows from row `first` on."""
+        z, at = self.shape, self.at
+        yield _one("row lists", _WRITE, at["ids"], 8 * count)
+        yield _rows(
+            _step("row lists", _READ, at["ids"], 64, 64),
+            _step("row lists", _WRITE, at["pointers"], 64, 64),
+            count=-(-count // 8),
+        )
+        yield from self._pack(first, count)
+        if z.layout == "blas":
+            yield from self._product(count)
+        elif z.layout == "rows-in-lanes":
+            yield from self._clear_state(count)
+            yield from self._score_lanes(count)
+        else:
+            if self._fetches_ahead(first, count):
+                yield _one("row lists", _WRITE, at["ahead"], 8 * z.padded(z.chunk_rows))
+            yield from self._clear_state(count)
+            yield from self._score_panels(first, count)
+        yield from self._certify(count)
+        yield _one("certificate", _READ, at["label"], 4 * count)
+        yield from self._note_labels(first, count)
+
+    def _fetches_ahead(self, first, count):
+        return self.prefetch and first + count < self.shape.n
+
+    def _pack(self, first, count):
+        z, at = self.shape, self.at
+        row_bytes, origin_bytes = z.d * z.data_item, z.d * z.origin_item
+        if z.layout == "rows-in-lanes" and 2 * z.d >= z.lanes:
+            group = z.lanes * z.d
+            for start, groups in _pieces(-(-count // z.lanes), _BLOCK_ROWS):
+                g = np.arange(start, start + groups)
+                panel, inside = g * z.lanes // z.tile_rows, g * z.lanes % z.tile_rows
+                rows = np.minimum(z.lanes, count - g * z.lanes)
+                to = at["rows"] + panel * (z.tile_rows * z.d * z.item) + inside * z.item
+                yield _stack(
+                    ("row lists", _READ, at["pointers"] + 8 * z.lanes * g, 8 * rows),
+                    ("X", _READ, at["X"] + first * row_bytes + g * group * z.data_item,
+                     rows * row_bytes),
+                    ("origin", _READ, at["origin"], origin_bytes),
+                    ("packed rows", _WRITE, to, z.vector_bytes, z.d, z.tile_rows * z.item),
+                    ("certificate", _WRITE, at["norms"] + g * z.vector_bytes, z.vector_bytes),
+                )  # fmt: skip
+            return
+        if z.layout == "rows-in-lanes":
+            size, pieces, apart = z.item, z.d, z.tile_rows * z.item
+        elif z.layout == "blas":
+            size, pieces, apart = z.packed_row_bytes, 1, 0
+        else:
+            size = z.vector_bytes
+            pieces, apart = -(-z.d // z.lanes), z.tile_rows * z.vector_bytes
+        for start, rows in _pieces(count, _BLOCK_ROWS):
+            r = np.arange(start, start + rows)
+            tile, inside = r // z.tile_rows, r % z.tile_rows
+            if z.layout == "blas":
+                to = at["rows"] + r * z.packed_row_bytes
+            else:
+                to = at["rows"] + tile * (z.tile_rows * z.packed_row_bytes)
+                to = to + inside * (z.item if z.layout == "rows-in-lanes" else z.vector_bytes)
+            yield _stack(
+                ("row lists", _READ, at["pointers"] + 8 * r, 8),
+                ("X", _READ, at["X"] + (first + r) * row_bytes, row_bytes),
+                ("origin", _READ, at["origin"], origin_bytes),
+                ("packed rows", _WRITE, to, size, pieces, apart),
+                ("certificate", _WRITE, at["norms"] + z.item * r, z.item),
+            )
+
+    def _clear_state(self, count):
+        z, at = self.shape, self.at
+        size = z.padded(count) * z.state_row_bytes
+        lines = -(-size // 64)
+        yield _rows(
+            _step("running bests", _WRITE, at["best"], 64, 64),
+            _step("running bests", _WRITE, at["second"], 64, 64),
+            count=lines,
+        )
+        yield _one("running bests", _WRITE, at["ordinal"], size)
+
+    def _score_panels(self, first, count):
+        """Blocks of panels, tiles of rows, blocks of the depth, panels: as in `tw_tile.h`."""
+        z = self.shape
+        n_tiles = z.padded(count) // z.tile_rows
+        for start in range(0, z.n_panels, z.panels_per_block):
+            panels = min(z.panels_per_block, z.n_panels - start)
+            ahead = start == 0 and self._fetches_ahead(first, count)
+            ops, steps, is_ahead = self._tile_pattern(start, panels, first + count, ahead)
+            each = max(1, 2_000_000 // (5 * len(ops)))
+            for t, tiles in _pieces(n_tiles, each):
+                block = np.repeat(ops[None], tiles, axis=0)
+                block[:, :, 0] += np.arange(t, t + tiles)[:, None] * steps
+                if ahead:
+                    self._stop_at_last_row(block, is_ahead)
+                yield block.reshape(-1, 5)
+
+    def _stop_at_last_row(self, block, is_ahead):
+        """Fetches behind the last row of X fetch the last row instead."""
+        z = self.shape
+        row = z.d * z.data_item
+        end = self.at["X"] + z.n * row
+        address, count = block[:, is_ahead, 0], block[:, is_ahead, 2]
+        inside = (address - self.at["X"]) % row
+        left = (end - (address - inside)) // row
+        block[:, is_ahead, 0] = np.where(left < 1, end - row + inside, address)
+        block[:, is_ahead, 2] = np.clip(left, 1, count)
+
+    def _tile_pattern(self, start, panels, next_row, ahead):
+        """Accesses of tile 0, what each address grows by per tile, and which are early fetches."""
+        z, at = self.shape, self.at
+        ops, steps, is_ahead = [], [], []
+        tile_bytes = z.tile_rows * z.packed_row_bytes
+        segment = z.lanes * z.tile_rows * z.item
+        width_bytes = z.width * z.item
+        row_bytes = z.d * z.data_item
+
+        def add(name, kind, address, size, step=0, count=1, stride=0, early=False):
+            ops.append((address, size, count, stride, _CODE[name] + kind))
+            steps.append(step)
+            is_ahead.append(early)
+
+        for begin in range(0, z.d, z.depth_block):
+            end = min(begin + z.depth_block, z.d)
+            for p in range(panels):
+                panel = at["packed"] + (start + p) * z.panel_bytes
+                if begin == 0:
+                    add("centres", _READ, panel, width_bytes)
+                for l in range(begin, end, z.lanes):
+                    n = min(z.lanes, end - l)
+                    if ahead and p == 0 and n == z.lanes:
+                        add("row lists", _READ, at["ahead"], 8 * z.tile_rows, 8 * z.tile_rows)
+                        for byte in range(l * z.data_item, (l + n) * z.data_item, 64):
+                            add("X", _PREFETCH, at["X"] + next_row * row_bytes + byte, 1,
+                                z.tile_rows * row_bytes, z.tile_rows, row_bytes, early=True)  # fmt: skip
+                    x = at["rows"] + l // z.lanes * segment
+                    c = panel + (1 + l) * width_bytes
+                    rows_apart = (z.tile_rows - 1) * z.vector_bytes
+                    if self.steps:
+                        for i in range(n):
+                            add("centres", _READ, c + i * width_bytes, width_bytes)
+                            add("packed rows", _READ, x + i * z.item, rows_apart + z.item, tile_bytes)
+                    else:
+                        add("packed rows", _READ, x, rows_apart + n * z.item, tile_bytes)
+                        add("centres", _READ, c, n * width_bytes)
+                partial = at["scratch"] + p * z.tile_rows * width_bytes
+                if begin:
+                    add("partial scores", _READ, partial, z.tile_rows * width_bytes)
+                if end < z.d:
+                    add("partial scores", _WRITE, partial, z.tile_rows * width_bytes)
+                    continue
+                for name in ("best", "second", "ordinal"):
+                    size = z.tile_rows * z.vector_bytes
+                    add("running bests", _WRITE, at[name], size, size)
+        return (
+            np.array(ops, dtype=np.int64),
+            np.array(steps, dtype=np.int64),
+            np.flatnonzero(is_ahead),
+        )
+
+    def _score_lanes(self, count):
+        z, at = self.shape, self.at
+        row_panel = z.tile_rows * z.item
+        group_row = z.width * z.item
+        ops, steps = [], []
+
+        def add(name, kind, address, size, step=0):
+            ops.append((address, size, 1, 0, _CODE[name] + kind))
+            steps.append(step)
+
+        for name in ("best", "second", "ordinal"):
+            add("running bests", _READ, at[name], row_panel, row_panel)
+        for g in range(z.n_panels):
+            group = at["packed"] + g * z.panel_bytes
+            if self.steps:
+                add("centres", _READ, group, group_row)
+                for l in range(z.d):
+                    add("packed rows", _READ, at["rows"] + l * row_panel, row_panel, row_panel * z.d)
+                    add("centres", _READ, group + (1 + l) * group_row, group_row)
+            else:
+                add("centres", _READ, group, z.panel_bytes)
+                add("packed rows", _READ, at["rows"], row_panel * z.d, row_panel * z.d)
+        for name in ("best", "second", "ordinal"):
+            add("running bests", _WRITE, at[name], row_panel, row_panel)
+        ops, steps = np.array(ops, dtype=np.int64), np.array(steps, dtype=np.int64)
+        for t, tiles in _pieces(z.padded(count) // z.tile_rows, max(1, 400_000 // len(ops))):
+            block = np.repeat(ops[None], tiles, axis=0)
+            block[:, :, 0] += np.arange(t, t + tiles)[:, None] * steps
+            yield block.reshape(-1, 5)
+
+    def _product(self, count):
+        z, at = self.shape, self.at
+        yield _one("centres", _READ, at["packed"], z.k * z.d * z.item)
+        row = z.k * z.item
+        for start, rows in _pieces(count, _BLOCK_ROWS):
+            r = np.arange(start, start + rows)
+            yield _stack(
+                ("packed rows", _READ, at["rows"] + r * z.packed_row_bytes, z.packed_row_bytes),
+                ("scores", _WRITE, at["scratch"] + r * row, row),
+            )
+        for start, rows in _pieces(count, _BLOCK_ROWS):
+            r = np.arange(start, start + rows)
+            state = r * z.state_row_bytes
+            yield _stack(
+                ("scores", _READ, at["scratch"] + r * row, row),
+                ("centres", _READ, at["half norms"], row),
+                ("running bests", _WRITE, at["best"] + state, z.state_row_bytes),
+                ("running bests", _WRITE, at["second"] + state, z.state_row_bytes),
+                ("running bests", _WRITE, at["ordinal"] + state, z.state_row_bytes),
+            )
+
+    def _certify(self, count):
+        z, at = self.shape, self.at
+        per_line = 64 // z.item
+        yield _rows(
+            _step("certificate", _READ, at["norms"], 64, 64),
+            _step("certificate", _WRITE, at["band"], 64, 64),
+            count=-(-count // per_line),
+        )
+        # Rows whose accesses are written together: those of one line of labels.
+        rows = 16 if z.layout == "rows-in-lanes" else 1
+        state = rows * z.state_row_bytes
+        steps = [
+            _step("running bests", _READ, at[name], state, state)
+            for name in ("best", "second", "ordinal")
+        ]
+        steps.append(_step("certificate", _READ, at["band"], rows * z.item, rows * z.item))
+        steps.append(_step("certificate", _WRITE, at["label"], 4 * rows, 4 * rows))
+        if z.layout != "rows-in-lanes":
+            for name in ("lowest", "following"):
+                steps.append(_step("certificate", _WRITE, at[name], z.item, z.item))
+        yield _rows(*steps, count=-(-count // rows))
+
+    def _note_labels(self, first, count):
+        z, at = self.shape, self.at
+        if not self.update:
+            yield _rows(
+                _step("row lists", _READ, at["ids"], 128, 128),
+                _step("certificate", _READ, at["label"], 64, 64),
+                _step("labels", _WRITE, at["labels"] + 4 * first, 64, 64),
+                count=-(-count // 16),
+            )
+            return
+        slot = first // z.shard_rows % z.slots
+        labels = self._clusters(first, count)
+        row_bytes = z.d * z.data_item
+        for start, rows in _pieces(count, _BLOCK_ROWS):
+            r = np.arange(start, start + rows)
+            to = slot * z.k + labels[start : start + rows]
+            yield _stack(
+                ("row lists", _READ, at["ids"] + 8 * r, 8),
+                ("certificate", _READ, at["label"] + 4 * r, 4),
+                ("labels", _WRITE, at["labels"] + 4 * (first + r), 4),
+                ("row lists", _READ, at["pointers"] + 8 * r, 8),
+                ("sums", _WRITE, at["touched"] + to, 1),
+                ("sums", _WRITE, at["slot weights"] + 8 * to, 8),
+                ("sums", _WRITE, at["slot members"] + 8 * to, 8),
+                ("X", _READ, at["X"] + (first + r) * row_bytes, row_bytes),
+                ("origin", _READ, at["shift"], 8 * z.d),
+                ("sums", _WRITE, at["slot sums"] + to * z.sums_row_bytes, 8 * z.d),
+            )
+
+    def _clusters(self, first, count):
+        """Clusters of some rows, the same whenever they are asked for."""
+        return np.random.default_rng(first).integers(self.shape.k, size=count)
+
+    def merge(self, first: int, shards: int) -> Iterator[np.ndarray]:
+        """Accesses of merging the sums of `shards` shards, from shard `first` on."""
+        z, at = self.shape, self.at
+        row = z.sums_row_bytes
+        met = np.zeros((z.k, shards), dtype=bool)
+        for s in range(shards):
+            for start, count in z.chunks(first + s):
+                met[self._clusters(start, count), s] = True
+        # Cluster by cluster, and shard by shard within each.
+        j, s = np.nonzero(met)
+        to = s * z.k + j
+        yield _stack(
+            ("sums", _WRITE, at["touched"] + to, 1),
+            ("sums", _WRITE, at["slot weights"] + 8 * to, 8),
+            ("sums", _WRITE, at["slot members"] + 8 * to, 8),
+            ("sums", _WRITE, at["sums"] + j * row, row),
+            ("sums", _WRITE, at["slot sums"] + to * row, row),
+        )
+
+
+def _pieces(count, step):
+    for start in range(0, count, step):
+        yield start, min(step, count - start)
+
+
+def _one(name, kind, address, size):
+    return np.array([[address, size, 1, 0, _CODE[name] + kind]], dtype=np.int64)
+
+
+def _step(name, kind, address, size, step):
+    return name, kind, address, size, step
+
+
+def _rows(*steps, count):
+    """Accesses that take turns, each further on by its step every time."""
+    i = np.arange(count)
+    return _stack(*((name, kind, at + i * step, size) for name, kind, at, size, step in steps))
+
+
+def _stack(*accesses):
+    """Accesses (name, kind, address, bytes[, count, stride]) in turns; arrays go row by row."""
+    rows = max(np.size(value) for access in accesses for value in access[2:])
+    out = np.empty((rows, len(accesses), 5), dtype=np.int64)
+    for i, (name, kind, address, size, *more) in enumerate(accesses):
+        count, stride = more or (1, 0)
+        out[:, i, 0], out[:, i, 1], out[:, i, 2], out[:, i, 3] = address, size, count, stride
+        out[:, i, 4] = _CODE[name] + kind
+    return out.reshape(-1, 5)

@@ -1,0 +1,318 @@
+"""What a pass keeps where and moves between the levels of the memory hierarchy, by formulas.
+
+`ledger` lists the buffers of a run with the cache level that each is meant for. `traffic` says
+how many bytes one pass over all rows moves between neighbouring levels. Nothing is measured or
+simulated: sizes of buffers come from the plan, how often each is fetched from its reuse distance
+(`reuse`), summed over the stages of a chunk (`stages`). In words, with Z the size of a level:
+
+- X enters every level once. At L2 a second time, if the next chunk's rows, fetched early during
+  the first block of panels, are gone before they are packed.
+- Packed rows are written once per chunk and read once per block of panels: chunk x depth bytes
+  for each block, unless chunk and block fit Z together.
+- Centres: a block of panels that fits Z beside one tile of rows enters once per chunk, and only
+  once per pass where all centres and a chunk with the next one's rows fit; a block that does not
+  fit enters for every tile of rows: bytes of the centres x rows / rows of a tile.
+- Running bests go in and out once per block of panels, three vectors for each row.
+- Dirty lines leave once for every time that they were fetched and written.
+
+Valid for a pass that scores every row (the first of a fit; any without bounds), for dense rows
+that are read where they stand, for caches that replace the least recently used line, and away
+from the point where a buffer just fits: there sets fill unevenly and the formulas jump where a
+cache slides. docs/cache-simulation.md compares them with a simulation.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tilewise.lab.flows import Flow
+from tilewise.lab.reuse import evaluate
+from tilewise.lab.shape import Shape
+from tilewise.lab.simulate import CacheConfig
+from tilewise.lab.stages import chunk_stages
+from tilewise.lab.sums import sums_traffic
+from tilewise.plan import Machine, Plan
+
+__all__ = ["Buffer", "Traffic", "ledger", "spread", "traffic"]
+
+# How far from a cache's size a reuse distance must be for the formulas to be sure of it.
+_UNSURE = 0.2
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One buffer of a run and the level that it is meant for.
+
+    Attributes
+    ----------
+    name : str
+    bytes : int
+    home : str
+        "L1", "L2", "L3" or "memory".
+    home_bytes : int
+        Size of that level for one thread.
+    what : str
+        What it holds.
+    """
+
+    name: str
+    bytes: int
+    home: str
+    home_bytes: int
+    what: str
+
+    @property
+    def share(self) -> float:
+        """The part of its home that the buffer takes."""
+        return self.bytes / self.home_bytes if self.home_bytes else math.inf
+
+    def to_dict(self) -> dict[str, Any]:
+        """The buffer as JSON-safe values."""
+        return {
+            "name": self.name, "bytes": self.bytes, "home": self.home,
+            "home_bytes": self.home_bytes, "share": self.share, "what": self.what,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Predicted work and traffic of one pass over all rows, all threads together.
+
+    Attributes
+    ----------
+    flows : tuple of Flow
+        Bytes between each level and the next one outwards, innermost first.
+    registers : Flow
+        Bytes that the tile's loop loads from L1 into registers.
+    multiply_adds : int
+        rows x depth x centres: what the answer asks for.
+    executed : int
+        The same with tiles and panels filled up.
+    """
+
+    flows: tuple[Flow, ...]
+    registers: Flow
+    multiply_adds: int
+    executed: int
+
+    def intensity(self, flow: Flow) -> float:
+        """Floating-point operations (two for a multiply-add) per byte that a flow moves."""
+        return 2 * self.multiply_adds / flow.bytes if flow.bytes else math.inf
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prediction as JSON-safe values."""
+        return {
+            "multiply_adds": self.multiply_adds,
+            "executed": self.executed,
+            "flows": [
+                flow.to_dict() | {"intensity": self.intensity(flow)}
+                for flow in (self.registers, *self.flows)
+            ],
+        }
+
+
+def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffer, ...]:
+    """Every buffer of a run with the level that it is meant for.
+
+    Parameters
+    ----------
+    plan : Plan
+    machine : Machine
+        The machine that the plan is for.
+    update : bool, default=False
+        Whether the pass also sums the rows of each cluster.
+
+    Returns
+    -------
+    tuple of Buffer
+
+    Raises
+    ------
+    ValueError
+        For CSR rows.
+
+    Examples
+    --------
+    >>> import tilewise
+    >>> from tilewise.lab.traffic import ledger
+    >>> here = tilewise.machine()
+    >>> [b.name for b in ledger(tilewise.plan(1000, 64, 16, n_threads=1), here)][:2]
+    ['tile of rows', 'panel of centres']
+    """
+    z = Shape.of(plan)
+    config = CacheConfig.from_machine(machine)
+    sizes = {level.name: config.bytes(i) for i, level in enumerate(config.levels)}
+    sizes["memory"] = machine.memory_bytes.value
+    depth = min(z.depth_block, z.d)
+    padded = z.padded(z.chunk_rows)
+    found = []
+
+    def add(name, size, home, what):
+        found.append(Buffer(name, int(size), home, sizes[home], what))
+
+    def smallest(size):
+        return next((level for level in sizes if size <= sizes[level]), "memory")
+
+    if z.layout == "blas":
+        add("packed chunk", padded * z.packed_row_bytes, "L2", f"{z.chunk_rows} rows, moved to the origin")
+        add("scores", padded * z.k * z.item, "L2", f"{z.chunk_rows} rows x {z.k} centres")
+        add("running bests", 3 * padded * z.state_row_bytes, "L2", "best, second best and index, per lane")
+        centres = z.k * (z.d + 1) * z.item
+    else:
+        segment = f"{depth} of {z.d} features" if depth < z.d else f"all {z.d} features"
+        add("tile of rows", z.tile_rows * depth * z.item, "L1", f"{z.tile_rows} rows x {segment}")
+        panel = z.width * (depth + (depth == z.d)) * z.item
+        add("panel of centres", panel, "L1", f"{z.width} centres x {segment}")
+        if z.split:
+            scratch = z.panels_per_block * z.tile_rows * z.width * z.item
+            add("partial scores", scratch, "L1", f"tile x {z.panels_per_block} panels, between blocks of the depth")
+        add("packed chunk", padded * z.packed_row_bytes, "L2", f"{z.chunk_rows} rows, moved to the origin")
+        state = "per lane" if z.layout == "centres-in-lanes" else "per row"
+        add("running bests", 3 * padded * z.state_row_bytes, "L2", f"best, second best and index, {state}")
+        if z.layout == "centres-in-lanes":
+            block = z.panels_per_block * z.panel_bytes
+            add("block of panels", block, "L2", f"{z.panels_per_block} of {z.n_panels} panels, for all tiles of a chunk")
+        centres = z.n_panels * z.panel_bytes
+    # Norms, bands, labels and bounds of a chunk, and where its rows stand.
+    add("row data of a chunk", padded * (4 * z.item + 12 + 24), "L2", "numbers, norms, bands, labels, bounds")
+    add("all centres", centres, smallest(centres), f"{z.k} centres in panels, shared by all threads")
+    if update:
+        sums = z.k * z.sums_row_bytes
+        add("sums of a shard", sums, smallest(sums), "float64, one set for each shard in flight")
+    add("chunk of X", z.chunk_rows * z.d * z.data_item, "L2", "read once when it is packed")
+    add("X", z.n * z.d * z.data_item, "memory", "read in place, never copied")
+    add("labels and bounds", z.n * plan.row_bytes, "memory", f"{plan.row_bytes} bytes per row while fitting")
+    return tuple(found)
+
+
+def traffic(
+    plan: Plan, machine: Machine | None = None, *, update: bool = False,
+    config: CacheConfig | None = None, prefetch: bool = True,
+) -> Traffic:  # fmt: skip
+    """Predict what one pass that scores every row moves between the levels.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of dense rows. The threads of the plan share the rows; each has caches of its own.
+    machine : Machine, optional
+        Whose caches; this machine by default.
+    update : bool, default=False
+        Whether the pass also sums the rows of each cluster, every row to one at random.
+    config : CacheConfig, optional
+        Caches, instead of the machine's.
+    prefetch : bool, default=True
+        Whether the next chunk's rows are fetched early into L2.
+
+    Returns
+    -------
+    Traffic
+
+    Raises
+    ------
+    ValueError
+        For CSR rows, whose accesses follow their stored entries.
+
+    Examples
+    --------
+    >>> import tilewise
+    >>> from tilewise.lab.traffic import traffic
+    >>> moved = traffic(tilewise.plan(100_000, 64, 256, n_threads=1))
+    >>> moved.multiply_adds == 100_000 * 64 * 256
+    True
+    >>> moved.flows[-1].by_buffer["X"][0] >= 100_000 * 64 * 4  # the data come from memory
+    True
+    """
+    z = Shape.of(plan)
+    config = CacheConfig.from_machine(machine) if config is None else config
+    flows = _flows(z, plan, config, 1.0, update, prefetch)
+    padded = sum(times * z.padded(rows) for rows, times in _chunks(z))
+    executed = padded * z.d * z.n_panels * z.width
+    if z.layout == "blas":
+        # The product's own tiles are the library's: one load of each operand per multiply-add
+        # of a vector is what it must avoid; what it does is not known here.
+        loads = {"scores": (float(2 * z.n * z.k * z.item), 0.0)}
+        executed = z.n * z.d * z.k
+    else:
+        steps = executed / (z.tile_rows * z.width)
+        loads = {"packed rows": (steps * z.tile_rows * z.item, 0.0),
+                 "centres": (steps * z.width * z.item, 0.0)}  # fmt: skip
+    return Traffic(flows, Flow("registers", "L1", loads), z.n * z.d * z.k, executed)
+
+
+def spread(
+    plan: Plan, machine: Machine | None = None, *, update: bool = False,
+    config: CacheConfig | None = None, prefetch: bool = True,
+) -> list[tuple[float, float]]:  # fmt: skip
+    """How far each flow of `traffic` moves if the caches were a fifth smaller or larger.
+
+    Where both ends are close the prediction is safe; where they are not, some buffer just fits
+    or just does not fit, and what a real cache does depends on how evenly its sets fill.
+
+    Parameters
+    ----------
+    plan, machine, update, config, prefetch
+        As for `traffic`.
+
+    Returns
+    -------
+    list of (float, float)
+        Least and most bytes of each flow.
+
+    Examples
+    --------
+    >>> import tilewise
+    >>> from tilewise.lab.traffic import spread, traffic
+    >>> plan = tilewise.plan(100_000, 64, 256, n_threads=1)
+    >>> least, most = spread(plan)[-1]
+    >>> least <= traffic(plan).flows[-1].bytes <= most
+    True
+    """
+    z = Shape.of(plan)
+    config = CacheConfig.from_machine(machine) if config is None else config
+    tried = [
+        _flows(z, plan, config, factor, update, prefetch)
+        for factor in (1 - _UNSURE, 1.0, 1 + _UNSURE)
+    ]
+    moved = [[flow.bytes for flow in flows] for flows in zip(*tried, strict=True)]
+    return [(min(bytes_), max(bytes_)) for bytes_ in moved]
+
+
+def _flows(z, plan, config, factor, update, prefetch):
+    sizes = [factor * config.bytes(i) for i in range(len(config.levels))]
+    names = [level.name for level in config.levels] + ["memory"]
+    totals: list[dict[str, list[float]]] = [{} for _ in sizes]
+    threads = min(plan.n_threads, plan.n_shards)
+    runs = _chunks(z)
+    for at, (rows, times) in enumerate(runs):
+        ahead = prefetch and z.n > rows
+        cycles = [chunk_stages(z, rows, i, prefetch=ahead, update=update) for i in range(3)]
+        for total, moved in zip(totals, evaluate(cycles, sizes), strict=True):
+            for name, bytes_ in moved.items():
+                entry = total.setdefault(name, [0.0, 0.0])
+                # What stays in the caches is brought in once by each thread.
+                first = threads if at == 0 else 0
+                entry[0] += times * bytes_.inward + first * bytes_.cold_in
+                entry[1] += times * bytes_.outward + first * bytes_.cold_out
+        if update and at == 0:
+            for total, moved in zip(totals, sums_traffic(z, cycles[0], rows, sizes), strict=True):
+                total["sums"] = list(moved)
+    return tuple(
+        Flow(names[i], names[i + 1],
+             {name: tuple(moved) for name, moved in total.items() if moved[0] or moved[1]})
+        for i, total in enumerate(totals)
+    )  # fmt: skip
+
+
+def _chunks(z: Shape) -> list[tuple[int, int]]:
+    """Lengths of chunks, and how many there are of each; the commonest first."""
+    counts: dict[int, int] = {}
+    full, rest = divmod(z.n, z.shard_rows)
+    for rows, times in ((z.shard_rows, full), (rest, 1)):
+        if rows and times:
+            whole, short = divmod(rows, z.chunk_rows)
+            if whole:
+                counts[z.chunk_rows] = counts.get(z.chunk_rows, 0) + whole * times
+            if short:
+                counts[short] = counts.get(short, 0) + times
+    return sorted(counts.items(), key=lambda item: -item[0] * item[1])

@@ -1,0 +1,96 @@
+"""``tilewise tune``: what it measures, shows, keeps and forgets."""
+
+import json
+
+import pytest
+
+import tilewise
+from tilewise.cli._errors import ExitCode
+from tilewise.lab import tune
+from tilewise.plan import tuning
+
+ENTRY = tuning.Entry(
+    "float32", "centres-in-lanes", "float32", 2000, 64, 64, 1, 96, 1, 384, 2, 0.12, "2026-01-02"
+)
+SMALL = ("--shape", "2000x64x64", "--quick", "--threads", 1)
+
+
+@pytest.fixture
+def record(folder, monkeypatch):
+    path = folder / "tuning.json"
+    monkeypatch.setenv("TILEWISE_TUNING", str(path))
+    return path
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """Let the measurement find what the test says."""
+
+    def finds(entry):
+        def measured(shape, dtype, **options):
+            return {"shape": list(shape), "dtype": dtype, "accepted": entry is not None,
+                    "candidates": [{"chunk_rows": 384}], "gain": 0.12, "entry": entry}  # fmt: skip
+
+        monkeypatch.setattr(tune, "tune", measured)
+
+    return finds
+
+
+def test_a_gain_is_stored_and_used(invoke, record, found):
+    found(ENTRY)
+    done = invoke("tune", *SMALL)
+    assert done.exit_code == 0, done.stderr
+    assert "96 rows per chunk, 1 panels: 12 % faster than the plan's 384" in done.stdout
+    assert f"written {record}" in done.stdout
+    assert str(record) in tilewise.plan(2000, 64, 64).reasons["chunk_rows"]
+    shown = invoke("tune", "--show").stdout
+    assert "2000x64x64 float32" in shown
+    assert json.loads(invoke("tune", "--show", "--json").stdout)["entries"] == [ENTRY.to_dict()]
+    assert "1 entries" in invoke("tune", "--forget").stdout
+    assert not record.exists()
+    assert "nothing measured" in invoke("tune", "--show").stdout
+
+
+def test_no_gain_stores_nothing(invoke, record, found):
+    found(None)
+    done = invoke("tune", *SMALL)
+    assert "the plan's 384 rows stay" in done.stdout
+    assert not record.exists()
+
+
+def test_it_really_measures(invoke, record):
+    done = invoke("tune", *SMALL, "--seconds", 0.3, "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["path"] == str(record)
+    assert len(told["found"][0]["candidates"]) >= 3
+    assert "2000x64x64 float32" in done.stderr
+
+
+def test_an_interrupt_keeps_the_shapes_that_were_done(invoke, record, monkeypatch):
+    def measured(shape, dtype, **options):
+        if shape[0] == 9:
+            raise KeyboardInterrupt
+        return {"shape": list(shape), "dtype": dtype, "accepted": True, "gain": 0.12,
+                "candidates": [{"chunk_rows": 384}], "entry": ENTRY}  # fmt: skip
+
+    monkeypatch.setattr(tune, "tune", measured)
+    done = invoke("tune", *SMALL, "--shape", "9x9x9")
+    assert done.exit_code == ExitCode.INTERRUPTED
+    assert "interrupted" in done.stderr
+    assert tuning.read(record)[0]["entries"] == [ENTRY]
+
+
+def test_wrong_usage(fails, record, monkeypatch):
+    assert "'1x2' is not a shape" in fails(ExitCode.USAGE, "tune", "--shape", "1x2")
+    assert "exclude" in fails(ExitCode.USAGE, "tune", "--show", "--forget")
+    monkeypatch.setenv("TILEWISE_TUNING", "off")
+    assert "TILEWISE_TUNING is off" in fails(ExitCode.USAGE, "tune")
+
+
+@pytest.mark.parametrize("option", [(), ("--show",), ("--forget",)])
+def test_a_file_that_is_no_record_is_left_alone(fails, record, option):
+    record.write_text('{"mine": 1}')
+    said = fails(ExitCode.BAD_DATA, "tune", *option, *(() if option else SMALL))
+    assert "tuning.json: not a tuning record" in said
+    assert record.read_text() == '{"mine": 1}'

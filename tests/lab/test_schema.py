@@ -1,0 +1,90 @@
+"""What a result must look like, and what is said of a file that does not."""
+
+import copy
+import json
+
+import pytest
+
+from tilewise.lab import schema
+
+
+@pytest.fixture
+def result(result_of):
+    return copy.deepcopy(result_of("dtypes"))
+
+
+def broken(result):
+    """Ways to spoil a result: what was done, and what the message must name."""
+
+    def changed(*path, value=None, drop=False):
+        spoilt = copy.deepcopy(result)
+        at = spoilt
+        for step in path[:-1]:
+            at = at[step]
+        if drop:
+            del at[path[-1]]
+        else:
+            at[path[-1]] = value
+        return spoilt
+
+    return [
+        (changed("format", value="other"), "format"),
+        (changed("schema_version", value=2), "schema_version"),
+        (changed("machine", drop=True), "machine"),
+        (changed("machine", "facts", "isa", drop=True), "isa"),
+        (changed("machine", "facts", "isa", value="avx2"), "machine.facts.isa"),
+        (changed("quick", value=1), "quick"),
+        (changed("seconds", value=-1), "seconds"),
+        (changed("versions", "numpy", value=2), "versions.numpy"),
+        (changed("measurements", 0, "samples", value=[]), "measurements[0].samples"),
+        (changed("measurements", 0, "samples", value=["1"]), "measurements[0].samples[0]"),
+        (changed("measurements", 0, "repeats", value=True), "measurements[0].repeats"),
+        (changed("measurements", 0, "repeats", value=1.5), "measurements[0].repeats"),
+        (changed("measurements", 0, "hostname", value="x"), "hostname"),
+        (changed("extra", value=1), "extra"),
+        ([], "object"),
+    ]
+
+
+def test_a_result_is_valid(result):
+    schema.validate(json.loads(json.dumps(result)))
+
+
+def test_each_defect_is_named(result):
+    for spoilt, place in broken(result):
+        with pytest.raises(ValueError, match=r".*") as caught:
+            schema.validate(spoilt)
+        assert place in str(caught.value)
+
+
+def test_a_full_validator_agrees(result):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(schema.result_schema())
+    full = jsonschema.Draft202012Validator(schema.result_schema())
+    assert full.is_valid(json.loads(json.dumps(result)))
+    for spoilt, place in broken(result):
+        assert not full.is_valid(spoilt), place
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not JSON"),
+        (b"{\n1", "line 2"),
+        (b"\xff\xfe", "UTF-8"),
+        (b"[" * 100_000, "nested"),
+        (b"{}", "'format' is missing"),
+        (b"null", "object expected"),
+    ],
+)
+def test_files_that_are_no_results(tmp_path, content, said):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        schema.read(path)
+
+
+def test_a_file_is_read_back(tmp_path, result):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(result), encoding="utf-8")
+    assert schema.read(path) == json.loads(json.dumps(result))
