@@ -18,8 +18,8 @@ SOURCES := $(shell find src tools meson.build meson.options pyproject.toml READM
 ROOM_TESTS := $(wildcard tests/kernels tests/engine tests/algorithms tests/metrics)
 KERNEL_TESTS ?= $(if $(ROOM_TESTS),$(ROOM_TESTS),tests)
 
-.PHONY: help venv demo test test-native test-aarch64 bench lint format docs debug-test sanitize
-.PHONY: sanitize-native wheel clean
+.PHONY: help venv demo test test-docs test-native test-aarch64 bench lint format docs debug-test
+.PHONY: sanitize sanitize-native wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -148,6 +148,9 @@ docs: .venv-docs/installed ## the documentation, in docs/_build/html
 	.venv-docs/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
+test-docs: docs ## every page, lesson and gallery program, and the site in a browser
+	.venv-docs/bin/pytest --timeout=$(TEST_TIMEOUT) tests/docs $(ARGS)
+
 debug-test: .venv-debug/installed ## the kernel tests on a build that checks every index
 	.venv-debug/bin/pytest --timeout=$(TEST_TIMEOUT) \
 		-W error::pytest.PytestUnraisableExceptionWarning $(KERNEL_TESTS) $(ARGS)
@@ -166,6 +169,6 @@ wheel: .venv-wheel/created ## an sdist and a wheel of the last commit, in dist/
 	.venv-wheel/bin/python -m build --outdir dist .
 
 clean: ## remove environments, builds and what the targets wrote
-	rm -rf .venv .venv-* build build-* builddir dist demo-output docs/_build docs/_lab docs/auto_examples
+	rm -rf .venv .venv-* build build-* builddir dist demo-output docs/_build docs/_generated docs/auto_gallery docs/sg_execution_times.rst
 	rm -rf .pytest_cache .ruff_cache .hypothesis benchmarks/results/local
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,20 +1,24 @@
 """How the documentation is built: `make docs`, or sphinx-build -W -b html docs docs/_build/html."""
 
-import importlib.util
-import json
+import os
 import pathlib
 import re
+import sys
+import warnings
 
 import click
 
-import tilewise
-from tilewise.cli._app import app as command_line
-from tilewise.lab import plots
-from tilewise.lab._machine import machine_name
-from tilewise.lab.experiments import EXPERIMENTS, perform
-
 HERE = pathlib.Path(__file__).parent
-BENCHMARKS = HERE.parent / "benchmarks"
+sys.path.insert(0, str(HERE / "_ext"))
+
+import cover  # noqa: E402
+import lab_figures  # noqa: E402
+import results  # noqa: E402
+import rooms  # noqa: E402
+from running_pages import STYLE  # noqa: E402
+
+import tilewise  # noqa: E402
+from tilewise.cli._app import app as command_line  # noqa: E402
 
 project = "tilewise"
 author = "The tilewise developers"
@@ -24,49 +28,72 @@ version = release = tilewise.__version__
 extensions = [
     "myst_parser",
     "numpydoc",
+    "running_pages",
     "sphinx.ext.autodoc",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_lab"]
+exclude_patterns = ["_build", "_ext", "_generated", "gallery", "**/*.ipynb", "auto_gallery/*.py"]
 myst_heading_anchors = 3
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 # Primes in formulas are primes.
 smartquotes = False
+# A function among the settings of the gallery cannot be kept between builds.
+suppress_warnings = ["config.cache"]
+
+# Pages of which every Python block runs, with its results behind it.
+running_pages = ["ladder", "course/[0-9]-*"]
 
 numpydoc_show_class_members = False
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+
+
+def gallery_style(gallery_conf, name):
+    """Give every program of the gallery the same style, and no window."""
+    import matplotlib
+
+    matplotlib.rcParams.update(STYLE)
+
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "abort_on_example_error": True,
+    "capture_repr": (),
+    "download_all_examples": False,
+    "min_reported_time": 3600,
+    "nested_sections": False,
+    "remove_config_comments": True,
+    "reset_modules": ("matplotlib", gallery_style),
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "tilewise"
 html_static_path = ["_static"]
 html_css_files = ["tilewise.css"]
 html_show_sourcelink = False
-html_sidebars = {"**": []}
+html_favicon = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}
+html_sidebars = {"index": [], "contributing": [], "tour": []}
 html_theme_options = {
+    "logo": {
+        "text": "tilewise",
+        "image_light": "_static/favicon.svg",
+        "image_dark": "_static/favicon.svg",
+    },
+    "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
-    "header_links_before_dropdown": 3,
+    "header_links_before_dropdown": 6,
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
-    "show_prev_next": False,
+    "show_toc_level": 1,
     "navigation_with_keys": False,
 }
-
-
-def benchmark_tables():
-    """Return the tables of the newest committed benchmark, or None where there is none."""
-    found = [(json.loads(path.read_text(encoding="utf-8")), path)
-             for path in sorted((BENCHMARKS / "results").glob("*.json"))]  # fmt: skip
-    if not found:
-        return None
-    result, path = max(found, key=lambda pair: pair[0]["started"])
-    spec = importlib.util.spec_from_file_location("report", BENCHMARKS / "report.py")
-    report = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(report)
-    tables = [table for suite in report.TITLES if (table := report.suite_table(result, suite))]
-    # The tables bring headings of the third level; they stand below one of the first.
-    body = "\n".join(tables).replace("\n### ", "\n## ").removeprefix("#")
-    return f"From `benchmarks/results/{path.name}`:\n\n```text\n{report.head(result)}```\n\n{body}"
 
 
 def commands(group=command_line, path=()):
@@ -87,32 +114,6 @@ def help_of(path):
     return f"```text\n{command.get_help(context)}\n```"
 
 
-# Seconds to measure each experiment for, and what it is told: examples, not benchmarks.
-LAB = {
-    "chunks": (8, {"engines": "fused", "simulate": True}),
-    "dtypes": (3, {}),
-    "threads": (5, {"rows": 40_000}),
-    "materialise": (8, {"rows": 60_000}),
-    "mountain": (8, {"largest_mib": 64}),
-    "roofline": (6, {}),
-}
-
-
-def lab_figures(name):
-    """Run an experiment on the machine that builds this; return its figures and their words."""
-    seconds, parameters = LAB[name]
-    result = perform(name, parameters, seconds=seconds)
-    folder = HERE / "_lab"
-    folder.mkdir(exist_ok=True)
-    parts = []
-    for figure in EXPERIMENTS[name].figures(result):
-        path = folder / f"{figure.key}.svg"
-        with path.open("wb") as stream:
-            plots.write(figure, stream, "svg")
-        parts += [f"![{figure.title}](_lab/{path.name})", *figure.words]
-    return "\n\n".join(parts) + f"\n\nMeasured on {machine_name(result)}."
-
-
 def fill_in(app, docname, source):
     """Replace what stands between markers by what the code says today."""
 
@@ -120,16 +121,42 @@ def fill_in(app, docname, source):
         pattern = rf"(<!-- {marker}:start -->\n).*?(<!-- {marker}:end -->)"
         source[0] = re.sub(pattern, lambda found: f"\n{text}\n", source[0], flags=re.DOTALL)
 
-    if docname == "benchmarks" and (tables := benchmark_tables()):
+    for name in re.findall(r"<!-- page (\S+) -->", source[0]):
+        if not (HERE / f"{name}.md").exists():  # a page that this version does not have
+            text = re.sub(rf"<!-- page {name} -->.*?<!-- end -->", "", source[0], flags=re.DOTALL)
+            source[0] = text.replace(f"\n{name}\n", "\n")
+    if docname == "benchmarks" and (tables := results.page_of()):
         between("figures", tables)
+    if docname == "tour":
+        for room in rooms.rooms():
+            between(f"files {room}", rooms.files_of(room))
+            for path in (rooms.SOURCE / room).glob("**/*.[ph]*"):
+                app.env.note_dependency(str(path))
     if docname == "command-line":
         for path in commands():
             between(" ".join(("help", *path)), help_of(path))
     if docname == "lab":
-        for name in LAB:
-            between(f"lab {name}", lab_figures(name))
+        for name in lab_figures.LAB:
+            between(f"lab {name}", lab_figures.figures_of(name, HERE / "_generated"))
+
+
+def draw(app):
+    """Draw the pictures that are not a page's own, if what they are drawn from is newer."""
+    generated = HERE / "_generated"
+    generated.mkdir(exist_ok=True)
+    for name, drawing, sources in (
+        ("cover.png", cover.draw_cover, [cover.__file__]),
+        ("iterations.png", results.chart, [results.__file__, *results.paths()]),
+    ):
+        newest = max(os.path.getmtime(source) for source in sources)
+        path = generated / name
+        if not path.exists() or path.stat().st_mtime < newest:
+            drawing(path)
 
 
 def setup(app):
     """Connect the above."""
+    # Sphinx cannot keep functions among its settings between builds, and says so.
+    warnings.filterwarnings("ignore", message=".*cannot cache unpickleable.*")
+    app.connect("builder-inited", draw)
     app.connect("source-read", fill_in)

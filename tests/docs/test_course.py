@@ -1,0 +1,137 @@
+"""The course: lessons have their parts, and the notebooks made of them run as they are."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+
+import notebooks  # noqa: E402
+
+COURSE = ROOT / "docs" / "course"
+LESSONS = sorted(COURSE.glob(notebooks.LESSONS))
+each_lesson = pytest.mark.parametrize("page", LESSONS, ids=lambda page: page.stem)
+
+# What a fresh interpreter does with a notebook: its cells in order, as Jupyter would.
+RUN = """
+import json, sys
+import matplotlib
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+cells = json.load(open(sys.argv[1], encoding="utf-8"))["cells"]
+names = {"__name__": "notebook"}
+for cell in cells:
+    if cell["cell_type"] == "code":
+        exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+print("figures:", len(plt.get_fignums()))
+"""
+
+
+def exercises_of(page):
+    """Return the numbers of the exercises of a lesson."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"^\*\*(\d)\.\*\* ", text.partition("## Exercises")[2], re.MULTILINE)
+
+
+def test_there_are_six_lessons_and_the_index_names_them():
+    assert [page.name[0] for page in LESSONS] == list("123456")
+    index = (COURSE / "index.md").read_text(encoding="utf-8")
+    for page in LESSONS:
+        assert f"]({page.name})" in index
+        assert f"\n{page.stem}\n" in index
+
+
+@each_lesson
+def test_a_lesson_asks_predicts_runs_and_reveals(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"# {page.name[0]}. ")
+    assert "**The question.**" in text.partition("## ")[0]
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings == ["Predict", "Run", "Reveal", "Exercises"]
+    exercises = exercises_of(page)
+    assert exercises == list("123")[: len(exercises)]
+    assert len(exercises) >= 2
+    tail = text.partition("## Exercises")[2]
+    assert tail.count("<details><summary>Solution</summary>") == len(exercises)
+    assert tail.count("</details>") == len(exercises)
+
+
+def test_the_teacher_has_a_word_on_every_exercise():
+    page = (COURSE / "teacher.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| (\d)\.(\d) ", page, re.MULTILINE)
+    assert told == [(page.name[0], number) for page in LESSONS for number in exercises_of(page)]
+
+
+@each_lesson
+def test_a_notebook_has_the_blocks_of_its_page(page):
+    text = page.read_text(encoding="utf-8")
+    book = notebooks.notebook(text)
+    cells = book["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code == [block.strip("\n") for block in notebooks.FENCE.findall(text)]
+    prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    for cell in prose:
+        assert cell.count("<details") == cell.count("</details>"), cell
+        assert not re.search(r"\]\((?!https?:)", cell), "a link that leads nowhere"
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    # Whatever code stands below the heading of the exercises is a solution, and nothing else is.
+    place = text.index("## Exercises")
+    behind = len(notebooks.FENCE.findall(text[place:]))
+    hidden = [
+        "solution" in cell["metadata"].get("tags", [])
+        for cell in cells
+        if cell["cell_type"] == "code"
+    ]
+    assert hidden == [False] * (len(code) - behind) + [True] * behind
+
+
+def test_prose_around_hidden_code_stays_hidden():
+    text = (
+        "Ask.\n\n<details><summary>Solution</summary>\n\nFirst.\n\n```python\na = 1\n```\n\n"
+        "Then [there](page.md).\n\n```python\nb = 2\n```\n\n</details>\n\nAfter.\n"
+    )
+    assert notebooks.cells_of(text) == [
+        ("markdown", "Ask.\n\n<details><summary>Solution</summary>\n\nFirst.\n\n</details>", False),
+        ("code", "a = 1", True),
+        (
+            "markdown",
+            "<details><summary>Solution, continued</summary>\n\nThen there.\n\n</details>",
+            False,
+        ),
+        ("code", "b = 2", True),
+        ("markdown", "After.", False),
+    ]
+
+
+@each_lesson
+def test_a_notebook_is_valid(page):
+    nbformat = pytest.importorskip("nbformat")
+    book = notebooks.notebook(page.read_text(encoding="utf-8"))
+    nbformat.validate(nbformat.from_dict(book))
+
+
+@pytest.mark.slow
+@each_lesson
+def test_a_notebook_runs_from_start_to_end(page, tmp_path):
+    pytest.importorskip("matplotlib")
+    (path,) = notebooks.write_notebooks([page], tmp_path)
+    assert json.loads(path.read_text(encoding="utf-8"))["nbformat"] == 4
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, path.name],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(re.search(r"figures: (\d+)", done.stdout)[1]) >= 1
+
+
+def test_the_program_writes_all_notebooks(tmp_path):
+    program = ROOT / "docs" / "_ext" / "notebooks.py"
+    subprocess.run([sys.executable, program, COURSE, tmp_path], check=True, timeout=60)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == [page.stem for page in LESSONS]
