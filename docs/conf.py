@@ -122,9 +122,11 @@ def fill_in(app, docname, source):
         source[0] = re.sub(pattern, lambda found: f"\n{text}\n", source[0], flags=re.DOTALL)
 
     for name in re.findall(r"<!-- page (\S+) -->", source[0]):
+        app.env.note_reread()  # whether a page is there may change
         if not (HERE / f"{name}.md").exists():  # a page that this version does not have
             text = re.sub(rf"<!-- page {name} -->.*?<!-- end -->", "", source[0], flags=re.DOTALL)
             source[0] = text.replace(f"\n{name}\n", "\n")
+    source[0] = re.sub(r"^<!-- (page \S+|end) -->\n", "", source[0], flags=re.MULTILINE)
     if docname == "benchmarks" and (tables := results.page_of()):
         between("figures", tables)
     if docname == "tour":

@@ -18,7 +18,8 @@ import resource, sys
 import numpy as np
 from tilewise import KMeans, MiniBatchKMeans
 
-kind, path, limit, room, out = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+kind, path, out = sys.argv[1], sys.argv[2], sys.argv[5]
+limit, room = int(sys.argv[3]), int(sys.argv[4])
 how = {"memory_limit": limit, "random_state": 0, "n_threads": 2, "init_size": 2000}
 model = {
     "KMeans": KMeans(16, max_iter=3, tol=0, **how),

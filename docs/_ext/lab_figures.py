@@ -8,12 +8,12 @@ __all__ = ["LAB", "figures_of"]
 
 # Seconds to measure each experiment for, and what it is told: examples, not benchmarks.
 LAB = {
-    "chunks": (8, {"engines": "fused", "simulate": True}),
+    "chunks": (6, {"engines": "fused", "simulate": True}),
     "dtypes": (3, {}),
     "threads": (5, {"rows": 40_000}),
-    "materialise": (8, {"rows": 60_000}),
-    "mountain": (8, {"largest_mib": 64}),
-    "roofline": (6, {}),
+    "materialise": (5, {"rows": 60_000}),
+    "mountain": (6, {"largest_mib": 64}),
+    "roofline": (4, {}),
 }
 
 

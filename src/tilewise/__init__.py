@@ -7,8 +7,8 @@ A map of the house; each room may use those below it:
     tilewise.cluster      KMeans, MiniBatchKMeans, k_means, kmeans_plusplus: scikit-learn's contract
     tilewise.metrics      distances, nearest rows, rows within a radius: scikit-learn's contract
     tilewise.algorithms   the loops: Lloyd, mini-batches, seeding
-    tilewise.sources      rows that lie somewhere else than in memory
     tilewise.engine       one pass over the rows
+    tilewise.sources      rows that lie somewhere else than in memory
     tilewise.plan         facts about the machine, and every size that a run uses
     tilewise.kernels      compiled loops
 

@@ -135,9 +135,10 @@ def test_without_a_seed_too(tmp_path, monkeypatch):
         lambda *args, **how: starts.append(seeding(*args, **how)) or starts[-1],
     )  # fmt: skip
     interrupted_fit(monkeypatch, model, ArraySource(X), 2)
-    before = np.random.get_state()[1].copy()
+    everybodys = np.random.mtrand._rand
+    before = everybodys.get_state()[1].copy()
     model.fit(ArraySource(X))
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(everybodys.get_state()[1], before)
     # The second run starts where the generator of the interrupted fit stood.
     assert len(starts) == 2
 

@@ -140,7 +140,7 @@ def test_memory_maps_are_streamed_with_a_limit_only(saved):
 
 
 def test_limits_that_cannot_be_kept_say_what_the_least_is(saved):
-    X, folder = saved
+    X, _folder = saved
     source = ArraySource(X)
     with pytest.raises(ValueError, match=r"12000 rows x 9 columns in 8 clusters need .* KiB \("):
         KMeans(8, memory_limit=1000).fit(source)
@@ -151,7 +151,8 @@ def test_limits_that_cannot_be_kept_say_what_the_least_is(saved):
     whole = plan(12_000, 9, 8)
     least = plan_stream(whole).least_bytes
     tight = plan_stream(whole, memory_limit=least)
-    assert tight.total_bytes <= least and not tight.bounds
+    assert tight.total_bytes <= least
+    assert not tight.bounds
     with pytest.raises(ValueError, match="cannot be kept"):
         plan_stream(whole, memory_limit=least - 1)
 
@@ -247,7 +248,7 @@ def test_sources_that_go_wrong_in_the_second_pass(saved, how, said):
 
 
 def test_callbacks_verbose_and_the_plan(saved, capsys):
-    X, folder = saved
+    _X, folder = saved
     model = KMeans(3, random_state=0, max_iter=3, verbose=1).fit(folder / "X.npy")
     told = capsys.readouterr().out
     assert "Buffers: 2 of" in told

@@ -103,9 +103,11 @@ def test_results_depend_on_the_seed_alone(tmp_path, how, weighted):
 @pytest.mark.parametrize("init", ["k-means++", "random", "array", "callable"])
 def test_quality_and_starts(init):
     X = clouds(30_000, 5, clouds=8)
-    given = {
-        "array": X[:8], "callable": lambda X, k, random_state: X[random_state.permutation(len(X))[:k]],
-    }.get(init, init)  # fmt: skip
+
+    def some(X, k, random_state):
+        return X[random_state.permutation(len(X))[:k]]
+
+    given = {"array": X[:8], "callable": some}.get(init, init)
     model = MiniBatchKMeans(8, init=given, random_state=0, max_iter=4, tol=1e-4)
     in_memory = model.fit(X).inertia_
     streamed = model.fit(ArraySource(X))

@@ -68,7 +68,7 @@ def test_wrong_outputs(fitted, out, said):
 
 
 def test_results_larger_than_the_limit(fitted, tmp_path):
-    X, model = fitted
+    X, _model = fitted
     wide = KMeans(40, random_state=0, max_iter=1, memory_limit=700_000, n_threads=1).fit(X)
     with pytest.raises(ValueError, match="give out="):
         wide.transform(ArraySource(X))
@@ -141,5 +141,6 @@ def test_a_full_disk(tmp_path, what):
     assert "File too large" in message
     assert ("'state'" if what == "checkpoint" else "'out.npy'") in message
     if what != "checkpoint":
-        assert "row " in message and "unchanged" in message
+        assert "row " in message
+        assert "unchanged" in message
     assert files == "['X.npy', 'out.npy']"

@@ -11,6 +11,7 @@ import shlex
 import pytest
 
 import tilewise
+from tilewise import sources
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -129,6 +130,12 @@ def test_every_public_name_is_in_the_reference():
     public = set(tilewise.__all__) - {"__version__"}
     documented = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", pages, re.MULTILINE))
     assert documented == public
+
+
+def test_every_name_of_the_sources_is_in_the_reference():
+    page = (ROOT / "docs/api/sources.rst").read_text(encoding="utf-8")
+    documented = re.findall(r"^\.\. auto\w+:: tilewise\.sources\.(\w+)$", page, re.MULTILINE)
+    assert set(documented) == set(sources.__all__) - {"READERS"}
 
 
 def test_the_exit_codes_of_the_page_are_those_of_the_program():

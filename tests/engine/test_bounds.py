@@ -40,7 +40,8 @@ def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
         X = (X * size).astype(dtype)
         rows = Rows(X)
         weights = rng.uniform(0, 3, n) * (rng.uniform(size=n) < 0.9) if weighted else None
-        plan = hostile.plan_for(rows, k, isa, name, score, n_threads=1 + seed % 3, products=products)
+        sizes = {"n_threads": 1 + seed % 3, "products": products}
+        plan = hostile.plan_for(rows, k, isa, name, score, **sizes)
         shift = X.mean(axis=0, dtype=np.float64)
         common = {"update": True, "weights": weights, "shift": shift}
         skipping = Pass(rows, k, plan, bounds=True, **common)

@@ -221,3 +221,21 @@ def test_centers_that_are_not_finite_break_nothing():
             labels = engine.assign(rows, centers, plan)
             assert ((labels >= 0) & (labels < 20)).all()
             assert np.array_equal(labels[:3], [0, 1, 2])
+
+
+def test_passes_turn_to_plain_scores_where_parts_leave_too_much_open():
+    rng = np.random.RandomState(0)
+    center = rng.standard_normal(64)
+    # Centres closer than what the parts leave out, not than what plain scores round.
+    centers = center + 3e-4 * rng.standard_normal((80, 64))
+    X = (centers[rng.randint(80, size=1200)] + 1e-4 * rng.standard_normal((1200, 64))).astype("f4")
+    X[:40] += 10 * rng.standard_normal((40, 64)).astype("f4")
+    centers[0] += 10
+    rows, expected = engine.Rows(X), wanted(X, centers)
+    for isa, products in hostile.SPLITS:
+        run = engine.Pass(rows, 80, hostile.plan_for(rows, 80, isa, products=products))
+        for _ in range(2):
+            run.run(centers)
+            assert np.array_equal(run.labels, expected)
+            assert run.undecided > 800
+            assert run._products == 0

@@ -17,7 +17,7 @@ from neighbor_cases import (
     squared_of,
 )
 
-from tilewise.engine import Rows, argkmin, argmin
+from tilewise.engine import Rows, argkmin, argmin, neighbors
 from tilewise.plan import plan_neighbors
 
 
@@ -192,3 +192,26 @@ def test_memory_does_not_grow_with_the_rows():
     sizes = functools.partial(plan_neighbors, n_features=32, k=10, n_threads=2)
     least = sizes(20_000, 200_000).workspace_bytes
     assert sizes(2_000_000, 200_000_000).workspace_bytes <= 1.1 * least < 40 * 2**20
+
+
+@pytest.mark.parametrize("k", [1, 12])
+def test_later_rows_whose_parts_leave_out_more(k):
+    """The bound that the first block sets must not hold for those after it."""
+    rng = np.random.RandomState(k)
+    d = 40
+    whole = rng.randint(-9, 10, (60, d)).astype(np.float32)
+    # All of what three parts hold, and no more, but with a second part of half a unit.
+    hard = (1 + 2.0**-8 - 2.0**-16) * 2.0 ** rng.randint(-3, 3, (100, d)).astype(np.float32)
+    hard = (hard * rng.choice([-1, 1], hard.shape)).astype(np.float32)
+    Y = np.concatenate([whole, -whole, hard, -hard])
+    # Rows between two others, nearly.
+    X = (Y[rng.randint(len(Y), size=150)] + Y[rng.randint(120, len(Y), size=150)]) / 2
+    X = hostile._nudged(X.astype(np.float32), rng)
+    rows_x, rows_y = Rows(X), Rows(Y)
+    for isa, products in hostile.SPLITS:
+        plan = plan_for(rows_x, rows_y, k, isa, products=products, block_rows=60)
+        search = neighbors._Search(rows_x, rows_y, k, plan)
+        search.group(0, 32)
+        # The most that any number leaves out, not what the first block did.
+        assert search.kernel.shares[0] > 2.0**-8
+        compare(argkmin(rows_x, rows_y, k, plan=plan), wanted(X, Y, k), f"{isa} {products} k={k}")

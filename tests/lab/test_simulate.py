@@ -5,9 +5,9 @@ import pytest
 from cache_reference import ReferenceCaches
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tilewise.kernels._cachesim import Caches
 
 import tilewise
-from tilewise.kernels._cachesim import Caches
 from tilewise.lab.simulate import CacheConfig, simulate, simulate_chunks
 from tilewise.lab.trace import BUFFERS, Trace
 
@@ -180,7 +180,7 @@ def test_impossible_accesses(row, message):
 
 
 def test_a_size_that_is_no_whole_number_of_sets():
-    with pytest.raises(ValueError, match="L2 of 1000 bytes .* multiple of 512"):
+    with pytest.raises(ValueError, match=r"L2 of 1000 bytes .* multiple of 512"):
         CacheConfig.of([(1024, 8), (1000, 8)])
 
 
@@ -222,9 +222,9 @@ def test_one_level_misses_less_than_the_one_inside_it(shape, update):
     result = simulate(sized(*shape), SMALL, update=update, prefetch=False)
     for name, moved in result.flows[1].by_buffer.items():
         assert moved[0] <= result.flows[0].by_buffer[name][0]
-    for flow in result.flows:
-        for name, (moved_in, moved_out) in flow.by_buffer.items():
-            assert moved_out <= moved_in, name  # what leaves has come in
+    # What leaves the first level has come in. Further out a line may pass by on its way to memory.
+    for name, (moved_in, moved_out) in result.flows[0].by_buffer.items():
+        assert moved_out <= moved_in, name
 
 
 @pytest.mark.parametrize("shape", SHAPES)

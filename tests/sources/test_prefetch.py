@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from source_data import rows_of
 
-from tilewise.sources import Prefetch, SourceError, aligned_empty, as_source
+from tilewise.sources import Prefetch, SourceError, _prefetch, aligned_empty, as_source
 
 
 class Array:
@@ -191,6 +191,38 @@ def test_leaving_early_and_again():
             for _first, _rows in parts:
                 break
     assert parts.rows_read == 1000
+
+
+def test_large_parts_are_read_in_steps(monkeypatch):
+    monkeypatch.setattr(_prefetch, "_STEP_BYTES", 100)
+    source = Array(rows_of(1000, 7))
+    asked = []
+    inner = source.read
+    source.read = lambda first, out: asked.append((first, len(out))) or inner(first, out)
+    with Prefetch(source, [(5, 8), (990, 20)]) as parts:
+        found = {first: rows.copy() for first, rows in parts}
+    assert found[5].tobytes() == source.X[5:13].tobytes()
+    assert found[990].tobytes() == source.X[990:].tobytes()
+    assert asked == [(5, 3), (8, 3), (11, 2), (990, 3), (993, 3), (996, 3), (999, 3)]
+    assert parts.rows_read == 18
+
+
+def test_leaving_does_not_wait_for_a_large_part(monkeypatch):
+    monkeypatch.setattr(_prefetch, "_STEP_BYTES", 8 * 7 * 4)
+    source = Array(rows_of(100_000, 7))
+    first_read, steps = threading.Event(), []
+    inner = source.read
+
+    def slow(first, out):
+        first_read.set()
+        steps.append(first)
+        time.sleep(0.05)
+        return inner(first, out)
+
+    source.read = slow
+    with Prefetch(source, rows=100_000):
+        assert first_read.wait(30)
+    assert len(steps) < 1000  # of 12500
 
 
 def test_an_error_in_the_consumer_ends_the_reader():

@@ -202,9 +202,7 @@ def minibatch(
         if batch is None:
             break
         size = batch.rows.n_rows
-        inertia = (
-            _step(batch, state, moved, size, random_state, reassignment_ratio, verbose) / size
-        )
+        inertia = _step(batch, state, moved, size, random_state, reassignment_ratio, verbose) / size
         shift = squared_moves(state.centers, moved) if tol > 0.0 else 0.0
         state.centers, moved = moved, state.centers
         stop = on_iteration is not None and on_iteration(i, state.centers, batch.labels)

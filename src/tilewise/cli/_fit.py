@@ -181,9 +181,10 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
     DATA is a .npy file (read in place, never copied into memory), a .npz archive, a .csv or
     .tsv text, or a .parquet table; or .h5 (FILE::DATASET), .zarr or a directory of .npy or
     .parquet files. Those last, and .npy and .parquet with --memory-limit or where they are larger
-    than half of the free memory, are read in parts, in every iteration. Three files are written, all or none: the label of each
-    row (.npy, int32), the cluster centres (.npy) and a model for `tilewise predict` (.npz,
-    arrays and JSON).
+    than half of the free memory, are read in parts, in every iteration.
+
+    Three files are written, all or none: the label of each row (.npy, int32), the cluster centres
+    (.npy) and a model for `tilewise predict` (.npz, arrays and JSON).
 
     Errors name the cell at fault. In text files, rows are numbered like lines, from 1; indexes
     count from 0. STEM below is the name of DATA without its ending.
@@ -223,7 +224,11 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
     model = Model(
         centers=estimator.cluster_centers_,
         tilewise_version=__version__,
-        params={name: value for name, value in params.items() if name not in (*HOW, *WHERE)},
+        params={
+            name: value
+            for name, value in params.items()
+            if name not in (*HOW, *WHERE) and (name, value) != ("init_size", None)
+        },
         n_samples=len(table.values),
         feature_names=table.names,
         columns=request.columns,
@@ -240,8 +245,15 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
         )
 
     if not quiet:
-        _tell(table, model, clock.seconds, paths, as_json, getattr(estimator, "n_steps_", None),
-              _sentences(estimator))
+        _tell(
+            table,
+            model,
+            clock.seconds,
+            paths,
+            as_json,
+            getattr(estimator, "n_steps_", None),
+            _sentences(estimator),
+        )
     if as_json:
         click.echo(
             to_json(

@@ -122,6 +122,7 @@ class IterationCallback:
             description=f"run {run.task_id + 1} of {run.parent.max_subtasks}" if several else "fit",
             step="",
             remaining="",
+            rate="",
         )
 
     def on_fit_task_end(self, estimator, context):

@@ -161,4 +161,3 @@ def _available():
     except (OSError, ValueError):
         pass
     return None
-

@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from tilewise import algorithms, engine
 from tilewise.cluster import _streaming, _validation
-from tilewise.cluster._files import Output
 from tilewise.cluster._callbacks import CallbackSupportMixin
+from tilewise.cluster._files import Output
 from tilewise.cluster._pickling import VersionedPickles
 
 

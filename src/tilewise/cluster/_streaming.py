@@ -151,8 +151,8 @@ def _buffer_rows(source, estimator, n_clusters, result_bytes, out):
             "of a .npy file"
         )
     chunk_plan = plan(
-        _SOME_ROWS if n_rows is None else n_rows, source.n_features, n_clusters, source.dtype, n_threads=estimator.n_threads,
-        chunk_size=estimator.chunk_size, engine=estimator.engine,
+        _SOME_ROWS if n_rows is None else n_rows, source.n_features, n_clusters, source.dtype,
+        n_threads=estimator.n_threads, chunk_size=estimator.chunk_size, engine=estimator.engine,
     )  # fmt: skip
     found = plan_stream(
         chunk_plan, memory_limit=limit, init_rows=0, bounds=False, row_bytes=held,

@@ -18,9 +18,10 @@ from tilewise.engine.streampass import open_pass, open_seeding, stream_stats
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "KERNELS", "BatchPass", "Draws", "Pass", "ReadBatches", "Rows", "Stats", "StreamReport", "StreamRows",
-    "argkmin", "argkmin_blocks", "argmin", "assign", "assign_inertia", "batch_bytes", "column_stats", "count_rows",
-    "distances", "fill_matrix", "inertia", "open_pass", "open_seeding", "own_distances",
+    "KERNELS", "BatchPass", "Draws", "Pass", "ReadBatches", "Rows", "Stats", "StreamReport",
+    "StreamRows", "argkmin", "argkmin_blocks", "argmin", "assign", "assign_inertia", "batch_bytes",
+    "column_stats", "count_rows", "distances", "fill_matrix", "inertia", "open_pass",
+    "open_seeding", "own_distances",
     "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite", "squared_moves",
     "stream_stats",
 ]  # fmt: skip

@@ -96,9 +96,9 @@ def fill_matrix(
         Sizes; results do not depend on it.
     x_first, y_first : int, default=0
     canonical : bool, default=True
-        Whether float64 "euclidean" and "sqeuclidean" are the canonical distance, bit by bit.
-        If not, those of long rows may come from norms and products, within the bound of
-        docs/matrices.md.
+        Whether float64 "euclidean" and "sqeuclidean" are the canonical distance, bit by bit,
+        and "cosine" comes from direct differences. If not, those of long rows may come from
+        norms and products, within the bound of docs/matrices.md.
 
     Returns
     -------
@@ -194,6 +194,7 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
     of a matrix, and its two halves, get the same bits.
     """
     squares = kernel in ("euclidean", "sqeuclidean") or (kernel == "minkowski" and p == 2)
+    squares = squares or kernel == "cosine"
     dtype = _pairs.arithmetic(rows_x, rows_y, out.dtype, kernel, p, weights).name
     if (
         not squares
@@ -204,6 +205,8 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
     ):
         return None
     some_x, some_y = _some(rows_x), _some(rows_y)
+    if kernel == "cosine":
+        some_x, some_y = _of_length_one(some_x), _of_length_one(some_y)
     with np.errstate(all="ignore"):
         means = [some.mean(axis=0, dtype=np.float64) for some in (some_x, some_y)]
         origin = ((means[0] + means[1]) * 0.5).astype(dtype)
@@ -221,3 +224,12 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
 
 def _some(rows):
     return rows.take(np.arange(_LOOK) * (rows.n_rows - 1) // (_LOOK - 1))
+
+
+def _of_length_one(some):
+    norms = fill_matrix(
+        Rows(some, np.float64), Rows(np.zeros((1, some.shape[1]))), np.empty((_LOOK, 1)),
+        kernel="euclidean",
+    )  # fmt: skip
+    norms[norms == 0] = 1
+    return some / norms

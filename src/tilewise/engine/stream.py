@@ -61,7 +61,7 @@ class StreamReport:
 
     @property
     def bound_by(self) -> str:
-        """"reading" or "computing": which of the two kept the other waiting."""
+        """ "reading" or "computing": which of the two kept the other waiting."""
         return "reading" if self.seconds_reading > self.seconds_computing else "computing"
 
     def to_dict(self) -> dict:

@@ -134,7 +134,9 @@ class ReadBatches:
 
     def _batch(self, size):
         if size not in self._batches:
-            self._batches = {size: _ReadBatch(self._source, size, self._k, self._weights, self._plan)}
+            self._batches = {
+                size: _ReadBatch(self._source, size, self._k, self._weights, self._plan)
+            }
         return self._batches[size]
 
     def _open(self):

@@ -68,9 +68,7 @@ class StreamPass(Pass):
         upper, lower = self._bounds
         wanted, pieces, left_out = [], 0, 0
         for first, last in rows.pieces():
-            if _stream.settled(
-                first, last, self.labels, upper, lower, moves, isa=self.plan.isa
-            ):
+            if _stream.settled(first, last, self.labels, upper, lower, moves, isa=self.plan.isa):
                 pieces += 1
                 left_out += last - first
             else:

@@ -118,16 +118,16 @@ cdef void _touch(caches_t* c, int level, uint64_t line, uint64_t marks, bint pre
 
 cdef void _run(caches_t* c, const int64_t* op, Py_ssize_t n, int shift) noexcept nogil:
     """op is (n, 5)."""
-    cdef Py_ssize_t i
-    cdef int64_t j, start
+    cdef Py_ssize_t _i
+    cdef int64_t _j, start
     cdef uint64_t line, last, marks
     cdef int level, kind
-    for i in range(n):
+    for _i in range(n):
         kind = op[4] & 3
         marks = <uint64_t>(op[4] >> 2) << 1 | (kind == 1)
         level = 1 if kind == PREFETCH and c.n_levels > 1 else 0
         start = op[0]
-        for j in range(op[2]):
+        for _j in range(op[2]):
             line = <uint64_t>start >> shift
             last = <uint64_t>(start + op[1] - 1) >> shift
             while line <= last:

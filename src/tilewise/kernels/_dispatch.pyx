@@ -18,14 +18,16 @@ cdef extern from *:
     extern const tw_split_kernels tw_split_sse2, tw_split_avx2, tw_split_avx512;
     /* AMX has tiles for products alone; all else is AVX-512. */
     static const tw_tile_kernels *const tw_tiles[] = {&tw_tile_sse2, &tw_tile_avx2, &tw_tile_avx512, &tw_tile_avx512};
-    static const tw_exact_kernels *const tw_exacts[] = {&tw_exact_sse2, &tw_exact_avx2, &tw_exact_avx512, &tw_exact_avx512};
+    static const tw_exact_kernels *const tw_exacts[] = {&tw_exact_sse2, &tw_exact_avx2, &tw_exact_avx512,
+                                                        &tw_exact_avx512};
     static const tw_pair_kernels *const tw_pairs[] = {&tw_pair_sse2, &tw_pair_avx2, &tw_pair_avx512, &tw_pair_avx512};
     #ifdef TW_HAS_AMX
     extern const tw_split_kernels tw_split_amx;
     #else
     #define tw_split_amx tw_split_avx512
     #endif
-    static const tw_split_kernels *const tw_splits[] = {&tw_split_sse2, &tw_split_avx2, &tw_split_avx512, &tw_split_amx};
+    static const tw_split_kernels *const tw_splits[] = {&tw_split_sse2, &tw_split_avx2, &tw_split_avx512,
+                                                        &tw_split_amx};
     #else
     #define TW_IS_X86 0
     extern const tw_tile_kernels TW_JOIN(tw_tile, TW_BASELINE);

@@ -365,6 +365,11 @@ cdef class Search:
         """Whether some canonical distance was not finite where no scores were computed."""
         return any(self.p.reports[8 * i + OVERFLOWED] for i in range(self.threads))
 
+    @property
+    def shares(self):
+        """What parts of a row of Y leave out at most, as shares of its norm; -1: not known yet."""
+        return self.p.second_share, self.p.rest_share
+
     def place(self, const double[::1] origin):
         """Fix origin, scale and error bound; False if no bound holds or a value is not finite.
 

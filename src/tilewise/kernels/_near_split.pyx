@@ -1,7 +1,6 @@
 """Rows of X and Y in parts of bfloat16, for the search of neighbours: docs/exact-neighbors.md."""
 
 from libc.math cimport sqrt
-from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t, uint16_t
 
 from tilewise.kernels._candidates cimport near_pass

@@ -58,7 +58,7 @@ _MOST_PRODUCTS = 16
 # 64 + d / 64 units, stays within 1.2e-5, and always below 1e-6 sqrt(d).
 FLOAT_DEPTH = 2**13
 # Squared distances below this share of |x|^2 + |y|^2 are measured directly in float64.
-DOUBLE_SHARE = 0.25
+DOUBLE_SHARE = 0.5
 
 
 cdef struct pair_pass:

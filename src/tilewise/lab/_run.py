@@ -133,13 +133,13 @@ class Run:
             turn += 1
             if not known:
                 known, one_round = True, time.perf_counter() - begin
-                rounds += self._affordable(one_round, deadline) if not self.quick else 0
+                rounds += 0 if self.quick else self._affordable(one_round, deadline, least=0)
                 total = rounds * len(cases)
         self._tell(phase, total, total, 0.0)
 
-    def _affordable(self, one_round, deadline):
+    def _affordable(self, one_round, deadline, least=1):
         left = deadline - time.perf_counter()
-        return max(1, min(2 if self.quick else _MOST_ROUNDS, int(left / max(one_round, 1e-9))))
+        return max(least, min(2 if self.quick else _MOST_ROUNDS, int(left / max(one_round, 1e-9))))
 
     def _tell(self, phase, done, total, left):
         if self.watch is not None:

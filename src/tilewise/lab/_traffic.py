@@ -132,6 +132,7 @@ def add_cachegrind(run, cases):
     step = max(1, -(-len(fitting) // _CACHEGRIND_SIZES))
     chosen = fitting[::step][: 1 if run.quick else None]
     names = [level.name for level in levels]
+    data_item = 4 if p["dtype"] == "float32" else 8
     for done, case in enumerate(chosen):
         run._tell("valgrind", done, len(chosen), None)
         try:
@@ -143,7 +144,10 @@ def add_cachegrind(run, cases):
             # What was measured is kept; the words say what is missing.
             run.facts["cachegrind_problem"] = str(error)
             return
-        flows = (f"{names[0]}-{names[1]}", told.d1_misses), (f"{names[1]}-memory", told.ll_misses)
+        flows = [(f"{names[0]}-{names[1]}", told.d1_misses)]
+        # Rows that lie in the last level before the pass begins say nothing of memory.
+        if rows * p["features"] * data_item > 2 * sizes[1][0]:
+            flows.append((f"{names[1]}-memory", told.ll_misses))
         for flow, misses in flows:
             run.simulated.append(
                 {"series": "fused", "case": case.case | {"flow": flow, "by": "cachegrind"},
@@ -213,7 +217,8 @@ def _words(result, engine):
         words.append(
             "valgrind cannot run AVX-512, so its kernels are those for AVX2, with tiles of other "
             f"sizes, on {_CACHEGRIND_ROWS:,} rows at most, scaled up; it counts lines that "
-            "are brought in, not those that are written back."
+            "are brought in, not those that are written back, and so few rows tell of the first "
+            "level alone: all of them fit into the second."
         )
     if result["facts"].get("cachegrind_problem"):
         words.append(f"valgrind failed: {result['facts']['cachegrind_problem']}.")

@@ -91,7 +91,8 @@ def available() -> str | None:
     from tilewise.kernels._dispatch import available_isas
 
     if not set(ISAS) & set(available_isas()):
-        return f"the kernels of this build ({', '.join(available_isas())}) are not known to run in valgrind"
+        built = ", ".join(available_isas())
+        return f"the kernels of this build ({built}) are not known to run in valgrind"
     return None
 
 
@@ -141,8 +142,11 @@ def run(
                 f"{name}={(size, ways, line)}: cachegrind needs a power of two of sets, "
                 f"this makes {size / (ways * line):g}"
             )
-    capped = {"isa": Fact(isa, "capped for valgrind"), "l1d_bytes": Fact(d1[0], "given to cachegrind"),
-              "l2_bytes": Fact(ll[0], "given to cachegrind")}  # fmt: skip
+    capped = {
+        "isa": Fact(isa, "capped for valgrind"),
+        "l1d_bytes": Fact(d1[0], "given to cachegrind"),
+        "l2_bytes": Fact(ll[0], "given to cachegrind"),
+    }
     sizes = plan(
         n_samples, n_features, n_clusters, dtype, n_threads=1, chunk_size=chunk_size,
         engine=engine, machine=replace(this_machine(), **capped),

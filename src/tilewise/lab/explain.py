@@ -125,7 +125,11 @@ class Explanation:
         padding = self.traffic.executed / max(1, self.traffic.multiply_adds)
         said.append(
             f"A pass is {gflop:.3g} billion operations"
-            + (f" ({100 * (padding - 1):.0f} % more with tiles filled up)" if padding > 1.005 else "")
+            + (
+                f" ({100 * (padding - 1):.0f} % more with tiles filled up)"
+                if padding > 1.005
+                else ""
+            )
             + f"; at {self.roofs.compute_gflops:.3g} GFLOP/s on {p.n_threads} "
             f"thread{'s' if p.n_threads > 1 else ''} that is {_time(self.times['arithmetic'])}."
         )
@@ -177,7 +181,9 @@ def explain(
     for name, value in (("n_samples", n_samples), ("n_features", n_features)):
         if value == 0:
             raise ValueError(f"{name}=0 leaves nothing to explain: give at least 1.")
-    choices = {"n_threads": n_threads, "chunk_size": chunk_size, "engine": engine, "machine": here}
+    choices = {
+        "n_threads": n_threads, "chunk_size": chunk_size, "engine": engine, "machine": machine,
+    }  # fmt: skip
     own = plan(n_samples, n_features, n_clusters, dtype, **choices)
     if roofs is None:
         roofs = Roofs.defaults(here, own.n_threads, own.score_dtype)
@@ -189,7 +195,7 @@ def explain(
     return Explanation(
         here, own, ledger(own, here, update=update), moved,
         tuple(spread(own, here, update=update)), fitting, times, bound, times[bound],
-        tuple(_changes(shape, dtype, own, choices, moved, roofs, update)),
+        tuple(_changes(shape, dtype, own, here, choices, moved, roofs, update)),
     )  # fmt: skip
 
 
@@ -200,7 +206,7 @@ def _times(moved: Traffic, roofs: Roofs) -> dict[str, float]:
     return times
 
 
-def _changes(shape, dtype, own, choices, moved, roofs, update):
+def _changes(shape, dtype, own, here, choices, moved, roofs, update):
     other = "float64" if np.dtype(dtype) == np.float32 else "float32"
     half = own.chunk_rows // 2 // own.tile_rows * own.tile_rows
     tried = [
@@ -211,14 +217,16 @@ def _changes(shape, dtype, own, choices, moved, roofs, update):
     ]
     for what, of, changed in tried:
         if changed is None:
-            yield Change(what, None, f"a chunk has at least one tile of {own.tile_rows} rows")
+            yield Change(
+                what, None, f"impossible, a chunk has at least a tile of {own.tile_rows} rows"
+            )
             continue
         new = plan(*shape, of, **(choices | changed))
         if new == own:
-            why = "there are not more shards" if "n_threads" in changed else "a chunk ends with its shard"
-            yield Change(what, None, f"nothing: {why}")
+            reason = new.reasons["n_threads" if "n_threads" in changed else "chunk_rows"]
+            yield Change(what, None, f"changes nothing, {reason.rstrip('.')}")
             continue
-        then = traffic(new, choices["machine"], update=update)
+        then = traffic(new, here, update=update)
         times = _times(then, roofs.scaled(new.n_threads))
         bound = max(times, key=times.__getitem__)
         flows = {

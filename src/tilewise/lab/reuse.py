@@ -94,9 +94,7 @@ class _Line:
     dirty: np.ndarray = field(default_factory=lambda: np.zeros(len(_POSITIONS), dtype=bool))
 
 
-def evaluate(
-    cycles: Sequence[Sequence[Stage]], sizes: Sequence[float]
-) -> list[dict[str, _Moved]]:
+def evaluate(cycles: Sequence[Sequence[Stage]], sizes: Sequence[float]) -> list[dict[str, _Moved]]:
     """Bytes that cross the outer border of each cache in the last of some equal cycles.
 
     Parameters

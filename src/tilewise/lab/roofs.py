@@ -72,7 +72,8 @@ class Roofs:
             threads,
             f"assumed, not measured: {_GHZ:g} GHz, {per_cycle // 2} multiply-adds"
             f" and two loads of {vector} bytes per cycle, {_L2_BYTES_PER_CYCLE} bytes per cycle"
-            f" from L2, {_L3_BYTES_PER_CYCLE} from L3, {_MEMORY_GBS:g} GB/s from memory, each thread",
+            f" from L2, {_L3_BYTES_PER_CYCLE} from L3, {_MEMORY_GBS:g} GB/s from memory, each"
+            " thread",
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The loop nest of a plan in numbers: what `traffic` puts into formulas and `trace` walks through."""
+"""The loop nest of a plan in numbers: for the formulas of `traffic` and the walk of `trace`."""
 
 from dataclasses import dataclass
 

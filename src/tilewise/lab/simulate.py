@@ -263,7 +263,9 @@ def simulate(
     if max_rows is not None:
         some = max(2, max_rows // z.shard_rows)
     elif n_shards > 2:
-        first = sum(_lines(ops) for first, count in z.chunks(0)[:1] for ops in trace.chunk(first, count))
+        first = sum(
+            _lines(ops) for first, count in z.chunks(0)[:1] for ops in trace.chunk(first, count)
+        )
         each = first * (z.shard_rows / z.chunks(0)[0][1])
         some = max(2, int(_MOST_ACCESSES / each))
     some = min(some, n_shards)

@@ -32,52 +32,54 @@ def chunk_stages(z: Shape, rows: int, chunk: int, *, prefetch: bool, update: boo
     state = padded * z.state_row_bytes
     lanes = z.layout == "rows-in-lanes"
 
-    def lists(name, write=False):
+    def _lists(name, write=False):
         size = 8 * (padded if name == "ahead" else rows)
         return Visit((name,), "row lists", size, write)
 
-    def data(which=chunk, **how):
+    def _data(which=chunk, **how):
         return Visit(("X", which, "chunk"), "X", x, **how)
 
-    def kept(name, size, write=False, **how):
+    def _kept(name, size, write=False, **how):
         return Visit((name,), "certificate", size, write, **how)
 
-    def bests(*names, write):
+    def _bests(*names, write):
         return [Visit((name,), "running bests", state, write) for name in names]
 
     origin = Visit(("origin",), "origin", z.d * z.origin_item, turns=rows)
     norms = padded * z.item
     stages = [
-        [lists("ids", True)],
-        [lists("ids"), lists("pointers", True)],
-        [lists("pointers"), data(), Visit(("packed",), "packed rows", packed, True),
-         kept("norms", norms, True), origin],
+        [_lists("ids", True)],
+        [_lists("ids"), _lists("pointers", True)],
+        [_lists("pointers"), _data(), Visit(("packed",), "packed rows", packed, True),
+         _kept("norms", norms, True), origin],
     ]  # fmt: skip
     if ahead:
-        stages.append([lists("ahead", True)])
+        stages.append([_lists("ahead", True)])
     if z.layout != "blas":
-        stages.append(bests("best", "second", write=True))
-        stages.append(bests("ordinal", write=True))
+        stages.append(_bests("best", "second", write=True))
+        stages.append(_bests("ordinal", write=True))
     stages = [Stage(tuple(visits)) for visits in stages]
     if z.layout == "blas":
         stages += _product(z, padded, packed, state)
     elif lanes:
         stages.append(_all_groups(z, padded, packed, state))
     else:
-        stages += _blocks(z, padded, packed, state, lists("ahead"), data(chunk + 1, prefetch=True), ahead)
-    certify = [*bests("best", "second", "ordinal", write=False), kept("band", norms),
-               kept("label", 4 * rows, True)]  # fmt: skip
+        stages += _blocks(
+            z, padded, packed, state, _lists("ahead"), _data(chunk + 1, prefetch=True), ahead
+        )
+    certify = [*_bests("best", "second", "ordinal", write=False), _kept("band", norms),
+               _kept("label", 4 * rows, True)]  # fmt: skip
     if not lanes:
-        certify += [kept("lowest", norms, True), kept("following", norms, True)]
-    note = [lists("ids"), kept("label", 4 * rows),
+        certify += [_kept("lowest", norms, True), _kept("following", norms, True)]
+    note = [_lists("ids"), _kept("label", 4 * rows),
             Visit(("labels", chunk, "chunk"), "labels", 4 * rows, True)]  # fmt: skip
     if update:
         shift = Visit(("shift",), "origin", 8 * z.d, turns=rows)
-        note += [lists("pointers"), data(), shift]
+        note += [_lists("pointers"), _data(), shift]
     for visits in (
-        [kept("norms", norms), kept("band", norms, True)],
+        [_kept("norms", norms), _kept("band", norms, True)],
         certify,
-        [kept("label", 4 * rows)],
+        [_kept("label", 4 * rows)],
         note,
     ):
         stages.append(Stage(tuple(visits)))
@@ -117,7 +119,14 @@ def _blocks(z, padded, packed, state, ahead_list, next_rows, ahead):
         for name in ("best", "second", "ordinal"):
             more = (panels - 1) * state
             visits.append(
-                Visit((name,), "running bests", state, True, again=(more, inner, inner), again_written=more)
+                Visit(
+                    (name,),
+                    "running bests",
+                    state,
+                    True,
+                    again=(more, inner, inner),
+                    again_written=more,
+                )
             )
         if z.split:
             # Written and read once per block of the depth; a walk through all panels in between.
@@ -162,7 +171,9 @@ def _product(z, padded, packed, state):
     scores = padded * z.k * z.item
     row = z.k * z.item
     turn = 2 * row + 3 * z.state_row_bytes
-    half = Visit(("half norms",), "centres", row, turns=padded, again=((padded - 1) * row, turn, turn))
+    half = Visit(
+        ("half norms",), "centres", row, turns=padded, again=((padded - 1) * row, turn, turn)
+    )
     bests = [Visit((name,), "running bests", state, True) for name in ("best", "second", "ordinal")]
     return [
         Stage((Visit(("centres", 0), "centres", z.k * z.d * z.item, turns=1),)),

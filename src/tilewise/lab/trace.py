@@ -46,7 +46,7 @@ _BLOCK_ROWS = 4096
 class Trace:
     """Accesses of one thread that runs a plan over all rows.
 
-    Parameters
+    Attributes
     ----------
     plan : Plan
         Of dense rows that are read where they stand.
@@ -82,7 +82,7 @@ class Trace:
         object.__setattr__(self, "at", self._lay_out())
 
     def _lay_out(self) -> dict[str, int]:
-        """Addresses: one allocation after another, the workspace divided as `_assign` divides it."""
+        """Addresses: one allocation after another, the workspace as `_assign` divides it."""
         z, at, free = self.shape, {}, _PAGE
 
         def take(name, size, line=64):
@@ -151,9 +151,8 @@ class Trace:
         z, at = self.shape, self.at
         yield _one("row lists", _WRITE, at["ids"], 8 * count)
         yield _rows(
-            _step("row lists", _READ, at["ids"], 64, 64),
-            _step("row lists", _WRITE, at["pointers"], 64, 64),
-            count=-(-count // 8),
+            ("row lists", _READ, at["ids"], 8 * count, 64),
+            ("row lists", _WRITE, at["pointers"], 8 * count, 64),
         )
         yield from self._pack(first, count)
         if z.layout == "blas":
@@ -218,11 +217,9 @@ class Trace:
     def _clear_state(self, count):
         z, at = self.shape, self.at
         size = z.padded(count) * z.state_row_bytes
-        lines = -(-size // 64)
         yield _rows(
-            _step("running bests", _WRITE, at["best"], 64, 64),
-            _step("running bests", _WRITE, at["second"], 64, 64),
-            count=lines,
+            ("running bests", _WRITE, at["best"], size, 64),
+            ("running bests", _WRITE, at["second"], size, 64),
         )
         yield _one("running bests", _WRITE, at["ordinal"], size)
 
@@ -273,20 +270,27 @@ class Trace:
                 panel = at["packed"] + (start + p) * z.panel_bytes
                 if begin == 0:
                     add("centres", _READ, panel, width_bytes)
-                for l in range(begin, end, z.lanes):
-                    n = min(z.lanes, end - l)
+                for depth in range(begin, end, z.lanes):
+                    n = min(z.lanes, end - depth)
                     if ahead and p == 0 and n == z.lanes:
                         add("row lists", _READ, at["ahead"], 8 * z.tile_rows, 8 * z.tile_rows)
-                        for byte in range(l * z.data_item, (l + n) * z.data_item, 64):
-                            add("X", _PREFETCH, at["X"] + next_row * row_bytes + byte, 1,
-                                z.tile_rows * row_bytes, z.tile_rows, row_bytes, early=True)  # fmt: skip
-                    x = at["rows"] + l // z.lanes * segment
-                    c = panel + (1 + l) * width_bytes
+                        for byte in range(depth * z.data_item, (depth + n) * z.data_item, 64):
+                            x = at["X"] + next_row * row_bytes + byte
+                            step = z.tile_rows * row_bytes
+                            add("X", _PREFETCH, x, 1, step, z.tile_rows, row_bytes, early=True)
+                    x = at["rows"] + depth // z.lanes * segment
+                    c = panel + (1 + depth) * width_bytes
                     rows_apart = (z.tile_rows - 1) * z.vector_bytes
                     if self.steps:
                         for i in range(n):
                             add("centres", _READ, c + i * width_bytes, width_bytes)
-                            add("packed rows", _READ, x + i * z.item, rows_apart + z.item, tile_bytes)
+                            add(
+                                "packed rows",
+                                _READ,
+                                x + i * z.item,
+                                rows_apart + z.item,
+                                tile_bytes,
+                            )
                     else:
                         add("packed rows", _READ, x, rows_apart + n * z.item, tile_bytes)
                         add("centres", _READ, c, n * width_bytes)
@@ -321,9 +325,10 @@ class Trace:
             group = at["packed"] + g * z.panel_bytes
             if self.steps:
                 add("centres", _READ, group, group_row)
-                for l in range(z.d):
-                    add("packed rows", _READ, at["rows"] + l * row_panel, row_panel, row_panel * z.d)
-                    add("centres", _READ, group + (1 + l) * group_row, group_row)
+                for depth in range(z.d):
+                    x = at["rows"] + depth * row_panel
+                    add("packed rows", _READ, x, row_panel, row_panel * z.d)
+                    add("centres", _READ, group + (1 + depth) * group_row, group_row)
             else:
                 add("centres", _READ, group, z.panel_bytes)
                 add("packed rows", _READ, at["rows"], row_panel * z.d, row_panel * z.d)
@@ -358,34 +363,32 @@ class Trace:
 
     def _certify(self, count):
         z, at = self.shape, self.at
-        per_line = 64 // z.item
+        item, state = count * z.item, count * z.state_row_bytes
         yield _rows(
-            _step("certificate", _READ, at["norms"], 64, 64),
-            _step("certificate", _WRITE, at["band"], 64, 64),
-            count=-(-count // per_line),
+            ("certificate", _READ, at["norms"], item, 64),
+            ("certificate", _WRITE, at["band"], item, 64),
         )
-        # Rows whose accesses are written together: those of one line of labels.
+        # Rows whose accesses are written together: those of one line of labels, or one.
         rows = 16 if z.layout == "rows-in-lanes" else 1
-        state = rows * z.state_row_bytes
-        steps = [
-            _step("running bests", _READ, at[name], state, state)
-            for name in ("best", "second", "ordinal")
-        ]
-        steps.append(_step("certificate", _READ, at["band"], rows * z.item, rows * z.item))
-        steps.append(_step("certificate", _WRITE, at["label"], 4 * rows, 4 * rows))
+        each = rows * z.state_row_bytes
+        accesses = [
+            *(("running bests", _READ, at[name], state, each)
+              for name in ("best", "second", "ordinal")),
+            ("certificate", _READ, at["band"], item, rows * z.item),
+            ("certificate", _WRITE, at["label"], 4 * count, 4 * rows),
+        ]  # fmt: skip
         if z.layout != "rows-in-lanes":
             for name in ("lowest", "following"):
-                steps.append(_step("certificate", _WRITE, at[name], z.item, z.item))
-        yield _rows(*steps, count=-(-count // rows))
+                accesses.append(("certificate", _WRITE, at[name], item, z.item))
+        yield _rows(*accesses)
 
     def _note_labels(self, first, count):
         z, at = self.shape, self.at
         if not self.update:
             yield _rows(
-                _step("row lists", _READ, at["ids"], 128, 128),
-                _step("certificate", _READ, at["label"], 64, 64),
-                _step("labels", _WRITE, at["labels"] + 4 * first, 64, 64),
-                count=-(-count // 16),
+                ("row lists", _READ, at["ids"], 8 * count, 128),
+                ("certificate", _READ, at["label"], 4 * count, 64),
+                ("labels", _WRITE, at["labels"] + 4 * first, 4 * count, 64),
             )
             return
         slot = first // z.shard_rows % z.slots
@@ -440,14 +443,13 @@ def _one(name, kind, address, size):
     return np.array([[address, size, 1, 0, _CODE[name] + kind]], dtype=np.int64)
 
 
-def _step(name, kind, address, size, step):
-    return name, kind, address, size, step
-
-
-def _rows(*steps, count):
-    """Accesses that take turns, each further on by its step every time."""
-    i = np.arange(count)
-    return _stack(*((name, kind, at + i * step, size) for name, kind, at, size, step in steps))
+def _rows(*accesses):
+    """Walks (name, kind, address, bytes in all, bytes at a time) that take turns."""
+    i = np.arange(max(-(-total // step) for *_, total, step in accesses))
+    return _stack(
+        *((name, kind, at + i * step, np.clip(total - i * step, 1, step))
+          for name, kind, at, total, step in accesses)
+    )  # fmt: skip
 
 
 def _stack(*accesses):

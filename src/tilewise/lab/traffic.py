@@ -147,41 +147,86 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
     padded = z.padded(z.chunk_rows)
     found = []
 
-    def add(name, size, home, what):
+    def _add(name, size, home, what):
         found.append(Buffer(name, int(size), home, sizes[home], what))
 
-    def smallest(size):
+    def _smallest(size):
         return next((level for level in sizes if size <= sizes[level]), "memory")
 
     if z.layout == "blas":
-        add("packed chunk", padded * z.packed_row_bytes, "L2", f"{z.chunk_rows} rows, moved to the origin")
-        add("scores", padded * z.k * z.item, "L2", f"{z.chunk_rows} rows x {z.k} centres")
-        add("running bests", 3 * padded * z.state_row_bytes, "L2", "best, second best and index, per lane")
+        _add(
+            "packed chunk",
+            padded * z.packed_row_bytes,
+            "L2",
+            f"{z.chunk_rows} rows, moved to the origin",
+        )
+        _add("scores", padded * z.k * z.item, "L2", f"{z.chunk_rows} rows x {z.k} centres")
+        _add(
+            "running bests",
+            3 * padded * z.state_row_bytes,
+            "L2",
+            "best, second best and index, per lane",
+        )
         centres = z.k * (z.d + 1) * z.item
     else:
         segment = f"{depth} of {z.d} features" if depth < z.d else f"all {z.d} features"
-        add("tile of rows", z.tile_rows * depth * z.item, "L1", f"{z.tile_rows} rows x {segment}")
+        _add("tile of rows", z.tile_rows * depth * z.item, "L1", f"{z.tile_rows} rows x {segment}")
         panel = z.width * (depth + (depth == z.d)) * z.item
-        add("panel of centres", panel, "L1", f"{z.width} centres x {segment}")
+        _add("panel of centres", panel, "L1", f"{z.width} centres x {segment}")
         if z.split:
             scratch = z.panels_per_block * z.tile_rows * z.width * z.item
-            add("partial scores", scratch, "L1", f"tile x {z.panels_per_block} panels, between blocks of the depth")
-        add("packed chunk", padded * z.packed_row_bytes, "L2", f"{z.chunk_rows} rows, moved to the origin")
+            _add(
+                "partial scores",
+                scratch,
+                "L1",
+                f"tile x {z.panels_per_block} panels, between blocks of the depth",
+            )
+        _add(
+            "packed chunk",
+            padded * z.packed_row_bytes,
+            "L2",
+            f"{z.chunk_rows} rows, moved to the origin",
+        )
         state = "per lane" if z.layout == "centres-in-lanes" else "per row"
-        add("running bests", 3 * padded * z.state_row_bytes, "L2", f"best, second best and index, {state}")
+        _add(
+            "running bests",
+            3 * padded * z.state_row_bytes,
+            "L2",
+            f"best, second best and index, {state}",
+        )
         if z.layout == "centres-in-lanes":
             block = z.panels_per_block * z.panel_bytes
-            add("block of panels", block, "L2", f"{z.panels_per_block} of {z.n_panels} panels, for all tiles of a chunk")
+            _add(
+                "block of panels",
+                block,
+                "L2",
+                f"{z.panels_per_block} of {z.n_panels} panels, for all tiles of a chunk",
+            )
         centres = z.n_panels * z.panel_bytes
     # Norms, bands, labels and bounds of a chunk, and where its rows stand.
-    add("row data of a chunk", padded * (4 * z.item + 12 + 24), "L2", "numbers, norms, bands, labels, bounds")
-    add("all centres", centres, smallest(centres), f"{z.k} centres in panels, shared by all threads")
+    _add(
+        "row data of a chunk",
+        padded * (4 * z.item + 12 + 24),
+        "L2",
+        "numbers, norms, bands, labels, bounds",
+    )
+    _add(
+        "all centres",
+        centres,
+        _smallest(centres),
+        f"{z.k} centres in panels, shared by all threads",
+    )
     if update:
         sums = z.k * z.sums_row_bytes
-        add("sums of a shard", sums, smallest(sums), "float64, one set for each shard in flight")
-    add("chunk of X", z.chunk_rows * z.d * z.data_item, "L2", "read once when it is packed")
-    add("X", z.n * z.d * z.data_item, "memory", "read in place, never copied")
-    add("labels and bounds", z.n * plan.row_bytes, "memory", f"{plan.row_bytes} bytes per row while fitting")
+        _add("sums of a shard", sums, _smallest(sums), "float64, one set for each shard in flight")
+    _add("chunk of X", z.chunk_rows * z.d * z.data_item, "L2", "read once when it is packed")
+    _add("X", z.n * z.d * z.data_item, "memory", "read in place, never copied")
+    _add(
+        "labels and bounds",
+        z.n * plan.row_bytes,
+        "memory",
+        f"{plan.row_bytes} bytes per row while fitting",
+    )
     return tuple(found)
 
 
@@ -283,9 +328,14 @@ def _flows(z, plan, config, factor, update, prefetch):
     names = [level.name for level in config.levels] + ["memory"]
     totals: list[dict[str, list[float]]] = [{} for _ in sizes]
     threads = min(plan.n_threads, plan.n_shards)
-    runs = _chunks(z)
-    for at, (rows, times) in enumerate(runs):
-        ahead = prefetch and z.n > rows
+    # Behind the last chunk there is nothing to fetch early.
+    runs = [(rows, times, prefetch) for rows, times in _chunks(z)]
+    if prefetch:
+        last = (z.n - 1) % z.shard_rows % z.chunk_rows + 1
+        runs = [(rows, times - (rows == last), True) for rows, times, _ in runs]
+        runs.append((last, 1, False))
+        runs = [run for run in runs if run[1]]
+    for at, (rows, times, ahead) in enumerate(runs):
         cycles = [chunk_stages(z, rows, i, prefetch=ahead, update=update) for i in range(3)]
         for total, moved in zip(totals, evaluate(cycles, sizes), strict=True):
             for name, bytes_ in moved.items():
@@ -299,7 +349,8 @@ def _flows(z, plan, config, factor, update, prefetch):
                 total["sums"] = list(moved)
     return tuple(
         Flow(names[i], names[i + 1],
-             {name: tuple(moved) for name, moved in total.items() if moved[0] or moved[1]})
+             {name: (float(moved[0]), float(moved[1]))
+              for name, moved in total.items() if moved[0] or moved[1]})
         for i, total in enumerate(totals)
     )  # fmt: skip
 

@@ -250,8 +250,10 @@ def euclidean_distances(
     Notes
     -----
     scikit-learn expands the square, ``x·x - 2 x·y + y·y``, which loses all digits of a short
-    distance between long rows. Here differences are squared and summed, so norms would be of
-    no use; they are accepted because callers written for scikit-learn pass them.
+    distance between long rows. Here differences are squared and summed; only for long rows,
+    and only where nothing cancels, the square is expanded around a point between them.
+    Norms of the rows themselves would be of no use; they are accepted because callers
+    written for scikit-learn pass them.
 
     Examples
     --------

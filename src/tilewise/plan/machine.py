@@ -259,8 +259,9 @@ def machine() -> Machine:
     Notes
     -----
     ``TILEWISE_L1D_BYTES``, ``TILEWISE_L2_BYTES`` and ``TILEWISE_L3_BYTES`` take a whole number
-    of bytes, optionally with K, M, G, KiB, MiB or GiB; ``TILEWISE_ISA`` takes avx512, avx2,
-    sse2, neon or generic, of which the build has some.
+    of bytes, optionally with K, M, G, KiB, MiB or GiB; ``TILEWISE_ISA`` takes amx, avx512,
+    avx2, sse2, neon or generic, of which the build has some. amx is avx512 with scores from parts
+    of bfloat16 where they pay.
 
     Examples
     --------

@@ -11,8 +11,8 @@ from tilewise.plan import tuning
 from tilewise.plan._reasons import Reasoned
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
-from tilewise.plan.split import SPLIT_ROWS, split_for
 from tilewise.plan.shards import shard_rows as shard_rows_for
+from tilewise.plan.split import SPLIT_ROWS, split_for
 from tilewise.plan.threads import n_threads as threads_for
 
 __all__ = ["ENGINES", "Plan", "plan"]

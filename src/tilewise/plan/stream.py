@@ -215,6 +215,7 @@ def plan_stream(
     fixed = kept * n + centers + moments + extra_bytes
 
     def total(buffers: int, bounded: bool) -> int:
+        """Bytes with so many in buffers, with or without bounds."""
         # Beside each buffered row: its label before the pass, and its distance.
         held = buffers + -(-buffers // _BUFFERS // stored) * 12
         return fixed + held + max(seeding, 8 * n if bounded else 0)

@@ -8,9 +8,9 @@ here, and every failure is a `SourceError` that names file, shard and row. NaN a
 who computes with the rows looks for them, and asks `locate` where they were.
 
 Beside `out`, a source holds at most `held_bytes`: a staging buffer, a decoded chunk or one record
-batch. This room knows NumPy alone; it stands below `algorithms`, beside `engine`, and imports
-neither. Libraries that read files are imported by the rows of the table that need them, when they
-are used: recognising an object imports nothing.
+batch. This room knows NumPy alone; it stands below `engine`, beside `kernels`, and imports no
+other room. Libraries that read files are imported by the rows of the table that need them, when
+they are used: recognising an object imports nothing.
 """
 
 from tilewise.sources._batches import BatchSource

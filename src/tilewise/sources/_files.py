@@ -66,6 +66,7 @@ class PositionalFile:
 
     def _opened(self):
         if self._file is None:
+            self.check_unchanged()
             try:
                 self._file = open(self.path, "rb", buffering=0)
             except OSError as error:
@@ -79,7 +80,6 @@ class PositionalFile:
                     os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 except OSError:
                     pass  # advice only, and pipes take none
-            self.check_unchanged()
         return self._file
 
 

@@ -212,4 +212,7 @@ def open_dataset(dataset, options):
         files = Shards([ParquetSource(path, asked) for path in found.files], found.name)
     except SourceError:
         return found  # columns that stand in the names of folders, or differ from file to file
-    return files if files.n_rows == found.n_rows else found
+    if files.n_rows != found.n_rows:
+        return found
+    found.close()
+    return files

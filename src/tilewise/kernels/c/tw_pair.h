@@ -84,6 +84,9 @@ typedef struct tw_pair_kernels {
     void (*fill_f8)(const tw_pair_job *job);
     /* Rows (count, depth) become rows of length one; is_zero is (count). */
     void (*normalize_f8)(int count, int depth, double *rows, ptrdiff_t step, char *is_zero);
+    /* Whole vectors; what takes the roots of distances, for its tests. */
+    void (*roots_f4)(int count, const float *squares, float *out);
+    void (*roots_f8)(int count, const double *squares, double *out);
 } tw_pair_kernels;
 
 #endif

@@ -230,7 +230,7 @@ static void finish_f4(const tw_pair_job *job, const float *x, float *restrict ro
     for (int start = 0; start < job->n_columns; start += LANES_F4) {
         const tw_f4 sum = *(const tw_f4 *)(row + start);
         const uint32_t within = tw_not_above_f4(splat_f4(low), sum) & tw_not_above_f4(sum, splat_f4(HIGHEST_SUM));
-        if (root) *(tw_f4 *)(row + start) = root_f4(sum);
+        if (root) *(tw_f4 *)(row + start) = root_f4(sum, start / LANES_F4);
         if (__builtin_expect(within != ALL_LANES_F4, 0)) mend_f4(job, x, start, within, row);
     }
 }
@@ -245,7 +245,7 @@ static void finish_products_f4(const tw_pair_job *job, const float *x, float *re
         const tw_f4 sum = fma_f4(minus_two, *(const tw_f4 *)(row + start), both);
         const uint32_t within = tw_not_above_f4(tw_max_f4(trusted * both, low), sum) &
                                 tw_not_above_f4(both, splat_f4(HIGHEST_SUM));
-        *(tw_f4 *)(row + start) = root ? root_f4(sum) : sum;
+        *(tw_f4 *)(row + start) = root ? root_f4(sum, start / LANES_F4) : sum;
         if (__builtin_expect(within != ALL_LANES_F4, 0)) mend_f4(job, x, start, within, row);
     }
 }

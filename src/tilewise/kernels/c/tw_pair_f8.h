@@ -63,11 +63,10 @@ TW_INLINE int takes_root(const int kind) {
     return kind == TW_SQUARES || kind == TW_WEIGHTED_SQUARES || kind == TW_KNOWN_SQUARES;
 }
 
-/* out is (rows, lanes), out_step apart. Level: sums in registers, the panel in L1. `known`, if
- * not 0, is the depth: short rows are unrolled, and sums that stay empty cost nothing. */
-TW_INLINE void tile_f8(const int kind, const int rows, const int known, const tw_pair_job *job,
-                       const double *x, const double *panel, double *out, ptrdiff_t out_step) {
-    const int depth = known ? known : job->depth;
+/* out is (rows, lanes), out_step apart. Level: sums in registers, the panel in L1. */
+TW_INLINE void tile_f8(const int kind, const int rows, const tw_pair_job *job,
+                       const double *x, const double *panel, int turn, double *out, ptrdiff_t out_step) {
+    const int depth = job->depth;
     const ptrdiff_t row_step = job->row_step;
     const double *weights = job->weights;
     const double power = job->power;
@@ -102,13 +101,54 @@ TW_INLINE void tile_f8(const int kind, const int rows, const int known, const tw
         if (kind == TW_BRAYCURTIS) all /= meet_f8(kind, second[r]);
         if (kind == TW_KNOWN_SQUARES) all = all / meet_f8(kind, second[r]) * splat_f8(depth);
         /* Here, and not in `finish`, so that it runs beside the sums of the next tile. */
-        if (takes_root(kind) && job->finish == TW_ROOT) all = root_f8(all);
+        if (takes_root(kind) && job->finish == TW_ROOT) all = root_f8(all, turn + r);
         *(tw_f8 *)(out + r * out_step) = all;
     }
 }
 
+/* Sums of up to eight terms that are not below zero, in the promised order: those that are not
+ * there would add a zero, which changes nothing. */
+TW_INLINE tw_f8 meet_short_f8(const int depth, const tw_f8 a[8]) {
+    tw_f8 part[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        if (i < depth) part[i] = i + 4 < depth ? a[i] + a[i + 4] : a[i];
+    const tw_f8 even = depth > 2 ? part[0] + part[2] : part[0];
+    if (depth < 2) return even;
+    return even + (depth > 3 ? part[1] + part[3] : part[1]);
+}
+
+/* The same as tile_f8 for short rows of squares or gaps. */
+TW_INLINE void short_f8(const int kind, const int rows, const int depth, const tw_pair_job *job, const double *x,
+                        const double *panel, double *out, ptrdiff_t out_step) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        tw_f8 term[8];
+#pragma GCC unroll 8
+        for (int l = 0; l < depth; l++) {
+            const tw_f8 gap = splat_f8(x[r * job->row_step + l]) - *(const tw_f8 *)(panel + l * LANES_F8);
+            term[l] = kind == TW_SQUARES ? gap * gap : abs_f8(gap);
+        }
+        tw_f8 all = meet_short_f8(depth, term);
+        if (kind == TW_SQUARES && job->finish == TW_ROOT) all = root_f8(all, r);
+        *(tw_f8 *)(out + r * out_step) = all;
+    }
+}
+
+TW_INLINE void cover_short_f8(const int kind, const int depth, const tw_pair_job *job, const double *x, int count) {
+    const int vectors = (job->n_columns + LANES_F8 - 1) / LANES_F8;
+    const ptrdiff_t panel_step = (ptrdiff_t)depth * LANES_F8, step = (ptrdiff_t)vectors * LANES_F8;
+    for (int v = 0; v < vectors; v++) {
+        const double *panel = (const double *)job->panels + v * panel_step;
+        double *out = (double *)job->scratch + v * LANES_F8;
+        int r = 0;
+        for (; r + 3 <= count; r += 3) short_f8(kind, 3, depth, job, x + r * job->row_step, panel, out + r * step, step);
+        for (; r < count; r++) short_f8(kind, 1, depth, job, x + r * job->row_step, panel, out + r * step, step);
+    }
+}
+
 /* scratch is (count, whole vectors): panels outside (L2), so that each meets all rows from L1. */
-TW_INLINE void cover_f8(const int kind, const int known, const tw_pair_job *job, const double *x, int count) {
+TW_INLINE void cover_f8(const int kind, const tw_pair_job *job, const double *x, int count) {
     const int vectors = (job->n_columns + LANES_F8 - 1) / LANES_F8;
     const int rows = kind == TW_BRAYCURTIS || kind == TW_KNOWN_SQUARES || kind == TW_POWERS ? 1 : TW_PAIR_ROWS_F8;
     const ptrdiff_t panel_step = (ptrdiff_t)job->depth * LANES_F8, step = (ptrdiff_t)vectors * LANES_F8;
@@ -117,24 +157,28 @@ TW_INLINE void cover_f8(const int kind, const int known, const tw_pair_job *job,
         double *out = (double *)job->scratch + v * LANES_F8;
         int r = 0;
         for (; r + rows <= count; r += rows)
-            tile_f8(kind, rows, known, job, x + r * job->row_step, panel, out + r * step, step);
-        for (; r < count; r++) tile_f8(kind, 1, known, job, x + r * job->row_step, panel, out + r * step, step);
+            tile_f8(kind, rows, job, x + r * job->row_step, panel, v + r, out + r * step, step);
+        for (; r < count; r++) tile_f8(kind, 1, job, x + r * job->row_step, panel, v + r, out + r * step, step);
     }
 }
 
 #define COVER_KIND(KIND)                                                                        \
     static void cover_##KIND##_f8(const tw_pair_job *job, const double *x, int count) {         \
-        cover_f8(KIND, 0, job, x, count);                                                       \
+        cover_f8(KIND, job, x, count);                                                          \
     }
 /* The metrics whose short rows run as fast as memory takes the results. */
 #define COVER_SHORT(KIND)                                                                       \
     static void cover_##KIND##_f8(const tw_pair_job *job, const double *x, int count) {         \
         switch (job->depth) {                                                                   \
-            case 1: cover_f8(KIND, 1, job, x, count); break;                                    \
-            case 2: cover_f8(KIND, 2, job, x, count); break;                                    \
-            case 3: cover_f8(KIND, 3, job, x, count); break;                                    \
-            case 4: cover_f8(KIND, 4, job, x, count); break;                                    \
-            default: cover_f8(KIND, 0, job, x, count);                                          \
+            case 1: cover_short_f8(KIND, 1, job, x, count); break;                              \
+            case 2: cover_short_f8(KIND, 2, job, x, count); break;                              \
+            case 3: cover_short_f8(KIND, 3, job, x, count); break;                              \
+            case 4: cover_short_f8(KIND, 4, job, x, count); break;                              \
+            case 5: cover_short_f8(KIND, 5, job, x, count); break;                              \
+            case 6: cover_short_f8(KIND, 6, job, x, count); break;                              \
+            case 7: cover_short_f8(KIND, 7, job, x, count); break;                              \
+            case 8: cover_short_f8(KIND, 8, job, x, count); break;                              \
+            default: cover_f8(KIND, job, x, count);                                             \
         }                                                                                       \
     }
 COVER_SHORT(TW_SQUARES)

@@ -150,18 +150,25 @@ static void measure_four_f8(const double *x, const double *const y[4], int depth
     }
 }
 
+/* The value of one squared distance. */
+TW_INLINE double finished_f8(const int finish, double square) {
+    if (finish == TW_ROOT) return __builtin_sqrt(square);
+    if (finish == TW_HALF_TO_TWO) return square * 0.5 < 2 ? square * 0.5 : 2;
+    return square;
+}
+
 TW_INLINE void measure_f8(const tw_pair_job *job, const double *x, const int *columns, int count, double *row) {
     const double *y[4];
     double out[4];
     for (int i = 0; i < 4; i++)
         y[i] = (const double *)job->others + columns[i < count ? i : 0] * job->other_step;
     measure_four_f8(x, y, job->depth, out);
-    for (int i = 0; i < count; i++) row[columns[i]] = job->finish == TW_ROOT ? __builtin_sqrt(out[i]) : out[i];
+    for (int i = 0; i < count; i++) row[columns[i]] = finished_f8(job->finish, out[i]);
 }
 
 /* x is the row, row (n_columns) its products, which become results. */
 static void finish_products_f8(const tw_pair_job *job, const double *x, double *restrict row) {
-    const int root = job->finish == TW_ROOT;
+    const int finish = job->finish;
     const double *norms = job->norms;
     const tw_f8 norm = splat_f8(norm_f8(x, job->origin, job->depth));
     const tw_f8 trusted = splat_f8(job->trusted), minus_two = splat_f8(-2), low = splat_f8(LOWEST_SQUARES_F8);
@@ -171,7 +178,9 @@ static void finish_products_f8(const tw_pair_job *job, const double *x, double *
         const tw_f8 sum = fma_f8(minus_two, *(const tw_f8 *)(row + start), both);
         const uint32_t within = tw_not_above_f8(tw_max_f8(trusted * both, low), sum) &
                                 tw_not_above_f8(both, splat_f8(HIGHEST_SUM_F8));
-        *(tw_f8 *)(row + start) = root ? root_f8(sum) : sum;
+        *(tw_f8 *)(row + start) = finish == TW_ROOT          ? root_f8(sum, start / LANES_F8)
+                                  : finish == TW_HALF_TO_TWO ? tw_min_f8(sum * splat_f8(0.5), splat_f8(2))
+                                                             : sum;
         if (__builtin_expect(within == ALL_LANES_F8, 1)) continue;
         for (int i = 0; i < LANES_F8 && start + i < job->n_columns; i++)
             if (!(within >> i & 1)) waiting[n++] = start + i;
