@@ -10,7 +10,7 @@ from typing import Any
 
 from tilewise.plan import Machine
 from tilewise.plan import machine as this_machine
-from tilewise.plan.plan import TILES
+from tilewise.plan.layout import TILES
 
 __all__ = ["Roofs"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tilewise.plan import Plan
-from tilewise.plan.plan import TILES
+from tilewise.plan.layout import TILES
 
 __all__ = ["Shape"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tilewise.plan._reasons import Reasoned
+from tilewise.plan._reasons import Reasoned, sized, sourced
+from tilewise.plan.layout import TILES
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
-from tilewise.plan.plan import TILES, _fact, _size
 from tilewise.plan.split import SPLIT_ROWS, split_for
 from tilewise.plan.threads import n_threads as threads_for
 
@@ -230,7 +230,7 @@ def plan_neighbors(
     rows = max(1, -(-min(rows, max(n, 1)) // tile_rows)) * tile_rows
     chunks = max(1, -(-n // rows))
     why["chunk_rows"] = (
-        f"{rows} rows of X ({_size(rows * row_bytes)} of L2, {_fact(here.l2_bytes)}), "
+        f"{rows} rows of X ({sized(rows * row_bytes)} of L2, {sourced(here.l2_bytes)}), "
         f"{chunks} chunk{'s' if chunks > 1 else ''}."
     )
 
@@ -243,7 +243,7 @@ def plan_neighbors(
     block = max(1, -(-min(block, max(m, 1)) // width)) * width
     blocks = max(1, -(-m // block))
     why["block_rows"] = f"{block} rows of Y, {blocks} block{'s' if blocks > 1 else ''}" + (
-        "." if direct else f": {_size(block * (row_bytes + item))} packed, for all threads."
+        "." if direct else f": {sized(block * (row_bytes + item))} packed, for all threads."
     )
 
     splits = 1
@@ -270,7 +270,7 @@ def plan_neighbors(
     group_rows = group_chunks * rows
     why["group_rows"] = (
         f"{group_rows} rows of X at a time, with {per_row} bytes of candidates each "
-        f"({_size(group_rows * per_row)})."
+        f"({sized(group_rows * per_row)})."
     )
 
     depth_block = _DEPTH_BLOCK if d > _LONG_ROW else max(d, 1)
@@ -283,7 +283,7 @@ def plan_neighbors(
         thread += (d + 1) * width * item
     thread += panels_per_block * tile_rows * width * item + max(64, width) * (8 + d * data_item)
     total = threads * thread + group_rows * per_row + (0 if direct else block * (row_bytes + item))
-    why["memory"] = f"{_size(total)} beside data and result, {_size(thread)} of it per thread."
+    why["memory"] = f"{sized(total)} beside data and result, {sized(thread)} of it per thread."
     return NeighborPlan(
         n_x=n, n_y=m, n_features=d, k=int(k), dtype=data, score_dtype=scores, isa=here.isa.value,
         direct=bool(direct), n_threads=threads, chunk_rows=rows, group_rows=group_rows,

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from tilewise.plan._reasons import Reasoned
+from tilewise.plan._reasons import Reasoned, sized, sourced
+from tilewise.plan.layout import TILES
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
-from tilewise.plan.plan import TILES, _fact, _size
 from tilewise.plan.threads import n_threads as threads_for
 
 __all__ = ["PairPlan", "plan_pairs"]
@@ -192,8 +192,8 @@ def plan_pairs(
     blocks = max(1, -(-n_columns // column_block))
     column_block = -(-max(1, -(-n_columns // blocks)) // _COLUMNS_MULTIPLE) * _COLUMNS_MULTIPLE
     why["column_block"] = (
-        f"{column_block} rows, {_size(column_block * n_features * item)} packed: within a share "
-        f"of L2, {_fact(here.l2_bytes)}; a row of results stays in L1."
+        f"{column_block} rows, {sized(column_block * n_features * item)} packed: within a share "
+        f"of L2, {sourced(here.l2_bytes)}; a row of results stays in L1."
     )
 
     threads = available.value
@@ -215,9 +215,9 @@ def plan_pairs(
     limit = _STREAM_CACHES * (l2 + here.l3_share_bytes.value) * threads
     streaming = not turned and n_columns * out_item >= 512 and out_bytes > limit and not fresh
     why["streaming"] = (
-        f"past the caches: {_size(out_bytes)} of results, more than {_size(limit)}."
+        f"past the caches: {sized(out_bytes)} of results, more than {sized(limit)}."
         if streaming
-        else f"as usual: {_size(out_bytes)} of results{' in fresh memory' if fresh else ''}."
+        else f"as usual: {sized(out_bytes)} of results{' in fresh memory' if fresh else ''}."
     )
     group = _LONG_GROUP if turned or (n_features >= _LONG_ROW and item == 4) else _GROUP
     step = -(-n_features // 8) * 8
@@ -226,7 +226,7 @@ def plan_pairs(
         workspace += group * (step + 8) * 4 + column_block * 4
     if not direct:
         workspace += (min(row_block, _FETCH_ROWS) + column_block) * (step * item + 1)
-    why["memory"] = f"{_size(workspace)} per thread beside the data and the result."
+    why["memory"] = f"{sized(workspace)} per thread beside the data and the result."
     return PairPlan(
         n_x=n_x, n_y=n_y, n_features=n_features, dtype=kind, isa=here.isa.value,
         n_threads=threads, turned=turned, row_block=row_block, column_block=column_block,

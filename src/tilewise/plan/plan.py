@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tilewise.plan import tuning
-from tilewise.plan._reasons import Reasoned
+from tilewise.plan._reasons import Reasoned, sized, sourced
+from tilewise.plan.layout import TILES, csr_vectors, layout_for
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.shards import shard_rows as shard_rows_for
@@ -19,20 +20,6 @@ __all__ = ["ENGINES", "Plan", "plan"]
 
 ENGINES = ("auto", "fused", "blas")
 
-# Shapes of the register tile, as the kernels are compiled: bytes of a vector, rows, vectors
-# of centres, vectors of rows and centres per group where rows lie in the lanes.
-TILES = {
-    "amx": (64, 12, 2, 4, 4),
-    "avx512": (64, 12, 2, 4, 4),
-    "avx2": (32, 6, 2, 2, 4),
-    "sse2": (16, 6, 2, 2, 4),
-    "neon": (16, 12, 2, 4, 4),
-    "generic": (16, 6, 2, 2, 4),
-}
-
-# Rows up to this long are scored with rows in the lanes of a vector (measured: below it the
-# reduction across lanes at the end of a row costs more than packing rows as columns).
-ROWS_IN_LANES_DEPTH = 24
 # Share of L2 that packed rows and their running bests may take; panels, data and whatever
 # else streams through needs the rest.
 _L2_CHUNK_SHARE = 0.6
@@ -50,15 +37,10 @@ _PANELS_PER_BLOCK = 2
 # Measured on patches: 64 costs 1 % of speed against 256 and leaves a third of the doubts.
 _DEPTH_BLOCK = 64
 _LONG_ROW = 96
-# CSR rows with up to this share of stored entries are scored entry by entry (measured: from 60
-# x 20 to 10,000 x 100 both ways take equally long at a share of 0.3 to 0.5).
-SPARSE_DENSITY = 0.3
 # As the kernels have it: entries per running score, entries per chunk, rows of a second look.
 _ENTRIES_BLOCK = 64
 _ENTRIES = 65536
 _AGAIN = 32
-# Share of L2 for the centres that the entries of a chunk meet.
-_L2_PANEL_SHARE = 0.75
 # Sums of shards that wait to be merged, per thread.
 _SUMS_BYTES = 8 * 2**20
 # What a tuning record can speak of.
@@ -287,16 +269,7 @@ def _plan(
     why: dict[str, str] = {}
 
     chosen = "blas" if engine == "blas" else "fused"
-    layout = (
-        "blas"
-        if chosen == "blas"
-        else "csr"
-        if density is not None and density <= _most_density(d)
-        else "rows-in-lanes"
-        if d <= ROWS_IN_LANES_DEPTH
-        else "centres-in-lanes"
-    )
-    why["engine"] = _engine_reason(chosen, layout, d, density)
+    layout, why["engine"] = layout_for(chosen, d, density)
     why["scores"] = (
         f"{scores} in vectors of {lanes}; rows that rounding could decide are settled in "
         "float64, so labels do not depend on it."
@@ -324,7 +297,7 @@ def _plan(
     width = d
     if layout == "csr":
         width = max(1, math.ceil(density * d))
-        panel_columns = lanes * _csr_vectors(k, d, lanes, item, here.l2_bytes.value)
+        panel_columns = lanes * csr_vectors(k, d, lanes, item, here.l2_bytes.value)
         why["tile"] = f"one row x {panel_columns} centres, entry by entry."
 
     # L1
@@ -334,10 +307,10 @@ def _plan(
     if split.products:
         depth_block = min(d, split.depth_block)
     in_l1 = depth_block * (tile_rows + panel_columns) * item
-    l1 = _fact(here.l1d_bytes)
+    l1 = sourced(here.l1d_bytes)
     which = f"{depth_block} of {d}" if depth_block < d else f"all {d}"
     why["depth_block"] = (
-        f"{which} features at a time: tile and panel take {_size(in_l1)} of L1, {l1}."
+        f"{which} features at a time: tile and panel take {sized(in_l1)} of L1, {l1}."
     )
 
     # L2
@@ -352,8 +325,8 @@ def _plan(
         panel_bytes = panel_columns * (4 + split.row_bytes(d))
     blocks = -(-n_panels // panels_per_block)
     why["panels_per_block"] = (
-        f"{panels_per_block} of {n_panels} panels ({_size(panels_per_block * panel_bytes)} of L2, "
-        f"{_fact(here.l2_bytes)}), {blocks} block{'s' if blocks > 1 else ''} per chunk."
+        f"{panels_per_block} of {n_panels} panels ({sized(panels_per_block * panel_bytes)} of L2, "
+        f"{sourced(here.l2_bytes)}), {blocks} block{'s' if blocks > 1 else ''} per chunk."
     )
     state = 3 * (item if layout == "rows-in-lanes" else vector_bytes)
     row_in_l2 = d * item + state + (k * item if layout == "blas" else 0)
@@ -428,8 +401,8 @@ def _plan(
         # The numbers of sparse centres with their columns, up to an eighth of each.
         shared += k * (d // 8) * 12
     why["memory"] = (
-        f"{_size(workspace)} per thread, {_size(shared)} for centres and sums, 12 bytes per row: "
-        f"{_size(workspace * threads + shared + 12 * n)} beside the data."
+        f"{sized(workspace)} per thread, {sized(shared)} for centres and sums, 12 bytes per row: "
+        f"{sized(workspace * threads + shared + 12 * n)} beside the data."
     )
     return Plan(
         n_samples=n, n_features=d, n_clusters=k, dtype=data_type, score_dtype=scores,
@@ -455,33 +428,6 @@ def _shape(n_samples: int, n_features: int, n_clusters: int) -> tuple[int, int, 
     return values[0], values[1], values[2]
 
 
-def _most_density(d: int) -> float:
-    # Short rows in the lanes are faster however few entries are stored, unless none is.
-    return SPARSE_DENSITY if d > ROWS_IN_LANES_DEPTH else 0.0
-
-
-def _csr_vectors(k: int, d: int, lanes: int, item: int, l2: int) -> int:
-    """Vectors of centres side by side: one, two or four, if all their columns stay in L2."""
-    wanted = 1 if k <= lanes else 2 if k <= 2 * lanes else 4
-    while wanted > 1 and d * wanted * lanes * item > l2 * _L2_PANEL_SHARE:
-        wanted //= 2
-    return wanted
-
-
-def _engine_reason(engine: str, layout: str, d: int, density: float | None) -> str:
-    if engine == "blas":
-        return "blas: one matrix product per chunk, then its best and second best."
-    if layout == "rows-in-lanes":
-        limit = ROWS_IN_LANES_DEPTH
-        return f"fused, rows in the lanes: {d} features (up to {limit}) are a short row."
-    if layout == "csr":
-        return (
-            f"fused, stored entries only: {100 * density:.3g} % of {d} features are stored, at "
-            f"most {100 * SPARSE_DENSITY:.0f} %; centres in the lanes."
-        )
-    return "fused, centres in the lanes: scores are consumed in registers and never stored."
-
-
 def _chunk(
     chunk_size: int | str,
     tile_rows: int,
@@ -495,8 +441,8 @@ def _chunk(
         rows = max(tile_rows, min(most, budget // row_bytes // tile_rows * tile_rows))
         rows = min(rows, -(-shard_rows // tile_rows) * tile_rows)
         return rows, (
-            f"{rows} rows of {row_bytes} bytes ({_size(rows * row_bytes)}): packed rows and "
-            f"running bests in L2, {_fact(here.l2_bytes)}."
+            f"{rows} rows of {row_bytes} bytes ({sized(rows * row_bytes)}): packed rows and "
+            f"running bests in L2, {sourced(here.l2_bytes)}."
         )
     if (
         not isinstance(chunk_size, numbers.Integral)
@@ -521,19 +467,3 @@ def _threads(fact: Fact, asked: bool, n: int, d: int, k: int, n_shards: int) -> 
             f"{n_shards}: no more than there are shards ({fact.value} from {fact.source}).",
         )
     return fact.value, f"{fact.value} ({fact.source})."
-
-
-def _size(value: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return (
-                f"{value:.0f} {unit}"
-                if unit == "B" or math.isclose(value, round(value))
-                else f"{value:.1f} {unit}"
-            )
-        value /= 1024
-    raise AssertionError
-
-
-def _fact(fact: Fact) -> str:
-    return f"{_size(fact.value)} from {fact.source}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tilewise.plan._reasons import Reasoned
-from tilewise.plan.plan import Plan, _size
+from tilewise.plan._reasons import Reasoned, sized
+from tilewise.plan.plan import Plan
 from tilewise.plan.shards import exact_shard_rows
 
 __all__ = ["StreamPlan", "parse_bytes", "plan_stream", "sample_rows"]
@@ -230,10 +230,10 @@ def plan_stream(
         "batches and the source itself": extra_bytes,
     }  # fmt: skip
     if memory_limit is not None and memory_limit < least:
-        made = ", ".join(f"{_size(size)} for {what}" for what, size in parts.items() if size)
+        made = ", ".join(f"{sized(size)} for {what}" for what, size in parts.items() if size)
         raise ValueError(
-            f"memory_limit={_size(memory_limit)} cannot be kept: these {n} rows x {d} columns in "
-            f"{k} clusters need {_size(least)} ({made})."
+            f"memory_limit={sized(memory_limit)} cannot be kept: these {n} rows x {d} columns in "
+            f"{k} clusters need {sized(least)} ({made})."
         )
     limit = math.inf if memory_limit is None else memory_limit
     # Bounds go before buffers get so small that reading suffers.
@@ -250,34 +250,34 @@ def plan_stream(
     buffers = _BUFFERS * rows * stored
     n_parts = max(1, -(-n // rows))
 
-    limit_said = "none given" if memory_limit is None else f"{_size(memory_limit)} to allocate"
-    why["limit"] = f"{limit_said}; the least for this run is {_size(least)}."
+    limit_said = "none given" if memory_limit is None else f"{sized(memory_limit)} to allocate"
+    why["limit"] = f"{limit_said}; the least for this run is {sized(least)}."
     why["buffers"] = (
-        f"{_BUFFERS} of {rows} rows, {_size(buffers)}: one is read while the other is computed; "
+        f"{_BUFFERS} of {rows} rows, {sized(buffers)}: one is read while the other is computed; "
         f"{n_parts} part{'s' if n_parts > 1 else ''} a pass, in pieces of {piece} rows."
     )
     row_total = kept + (8 if bounded else 0)
-    why["rows"] = f"{row_total} bytes each are kept while iterating, {_size(row_total * n)}."
+    why["rows"] = f"{row_total} bytes each are kept while iterating, {sized(row_total * n)}."
     if not bounds:
         why["bounds"] = "none: one pass only, or too little work."
     elif bounded:
         why["bounds"] = "8 bytes per row, so that pieces of settled rows need not be read."
     else:
         why["bounds"] = (
-            f"dropped, {_size(8 * n)} more would not fit: every row is read and scored in every "
+            f"dropped, {sized(8 * n)} more would not fit: every row is read and scored in every "
             "pass; the result is the same."
         )
-    why["centres"] = f"{_size(centers)} with the workspace of {plan.n_threads} threads."
+    why["centres"] = f"{sized(centers)} with the workspace of {plan.n_threads} threads."
     if seeded_from_all:
         most = (3 if sequential else 2) * k
         why["start"] = (
-            f"k-means++ over all rows, {_size(seeding)}: up to {most} passes over the data for "
+            f"k-means++ over all rows, {sized(seeding)}: up to {most} passes over the data for "
             f"each run, fewer where settled pieces are skipped."
         )
     else:
-        why["start"] = f"from {sample} rows, {_size(seeding)}, gathered while columns are measured."
+        why["start"] = f"from {sample} rows, {sized(seeding)}, gathered while columns are measured."
     most = total(buffers, bounded)
-    why["memory"] = f"{_size(most)} at most beside what the process holds already."
+    why["memory"] = f"{sized(most)} at most beside what the process holds already."
     why["passes"] = passes or (
         f"one to measure the columns, {'the start, ' if seeded_from_all else ''}one per iteration "
         f"(at most {max_iter}), one for labels and inertia"
