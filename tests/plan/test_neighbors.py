@@ -61,3 +61,12 @@ def test_sizes_out_of_range(bad):
     sizes = {"n_x": 10, "n_y": 10, "n_features": 3, **bad}
     with pytest.raises(ValueError, match=next(iter(bad))):
         plan_neighbors(**sizes)
+
+
+@pytest.mark.parametrize("products", [0, 3, 6])
+def test_products_are_told_as_a_sentence(products):
+    p = plan_neighbors(20_000, 2000, 64, k=10, products=products)
+    assert p.products == products
+    told = [s for s in p.sentences() if s.startswith("Products: ")]
+    assert told == [f"Products: {text}" for name, text in p.reasons.items() if name == "products"]
+    assert len(told) == (products > 0)

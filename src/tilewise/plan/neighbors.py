@@ -48,6 +48,7 @@ _PAIR_WORK = 16
 
 _TITLES = {
     "scores": "Scores",
+    "products": "Products",
     "n_threads": "Threads",
     "chunk_rows": "Rows of X per task",
     "block_rows": "Rows of Y packed at a time",
