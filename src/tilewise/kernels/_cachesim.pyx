@@ -218,10 +218,6 @@ cdef class Caches:
                     level.entries[e] = EMPTY
                     _evict(&self.c, i, entry)
 
-    def clear_counts(self):
-        """Count from zero; what the caches hold stays."""
-        self._counts[...] = 0
-
     def counts(self):
         """Accesses, misses, write-backs and prefetched lines, int64 (levels, buffers, 4)."""
         return self._counts.copy()

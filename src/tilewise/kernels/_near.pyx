@@ -9,7 +9,6 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint16_t
-from libc.string cimport memcpy
 
 from tilewise.kernels._assign import aligned_empty
 from tilewise.kernels._candidates cimport (
@@ -27,7 +26,6 @@ from tilewise.kernels._candidates cimport (
     scan_within,
     settle_tile,
     slot,
-    sort_pairs,
     take_within,
 )
 from tilewise.kernels._centers cimport choose_scale, distance_error, score_error
@@ -42,59 +40,15 @@ from tilewise.kernels._dispatch cimport (
     tw_near,
     tw_split_parts,
 )
-from tilewise.kernels._near_split cimport pack_split_rows, place_split, raise_shares, split_panel
+from tilewise.kernels._near_pack cimport extent, pack_panel, pack_rows
+from tilewise.kernels._near_split cimport place_split, raise_shares
 from tilewise.kernels._pass cimport score_t
-from tilewise.kernels._rows cimport Rows, all_rows, address, tw_fetch_rows
+from tilewise.kernels._rows cimport Rows, all_rows, address
 
 cdef enum:
     ALIGNMENT = 64
 
 # ---------------------------------------------------------------- one chunk against one block
-
-
-cdef void _pack_rows(const near_pass* p, int n, const void** pointers, score_t* packed,
-                     score_t* norms) noexcept nogil:
-    cdef ptrdiff_t segment_step = <ptrdiff_t>p.tile.tile_rows * p.lanes
-    cdef ptrdiff_t tile_step = (p.depth + p.lanes - 1) // p.lanes * segment_step
-    cdef int tile_rows = p.tile.tile_rows, lanes = p.lanes
-    if score_t is float:
-        if p.x.is_double:
-            p.tile.pack_f8f4(n, p.depth, <const double* const*>pointers, <const double*>p.origin, p.scale,
-                             packed, lanes, segment_step, tile_rows, tile_step, norms)
-        else:
-            p.tile.pack_f4f4(n, p.depth, <const float* const*>pointers, <const float*>p.origin,
-                             <float>p.scale, packed, lanes, segment_step, tile_rows, tile_step, norms)
-    else:
-        if p.x.is_double:
-            p.tile.pack_f8f8(n, p.depth, <const double* const*>pointers, <const double*>p.origin, p.scale,
-                             packed, lanes, segment_step, tile_rows, tile_step, norms)
-        else:
-            p.tile.pack_f4f8(n, p.depth, <const float* const*>pointers, <const double*>p.origin, p.scale,
-                             packed, lanes, segment_step, tile_rows, tile_step, norms)
-
-
-cdef void _pack_panel(const near_pass* p, int64_t panel, char* ws) noexcept nogil:
-    cdef const void** rows = <const void**>(ws + p.y_pointers_at)
-    cdef int64_t first = panel * p.width
-    cdef int count = p.width if p.y_count - first > p.width else <int>(p.y_count - first)
-    cdef ptrdiff_t at = 0 if p.products else panel * (p.depth + 1) * p.width
-    cdef float* plain = <float*>(ws + p.plain_at) if p.products else <float*>p.panels
-    tw_fetch_rows(p.y, NULL, p.y_first + first, count, rows, ws + p.y_staging_at, p.step)
-    if p.score_double:
-        if p.x.is_double:
-            p.tile.pack_panel_f8f8(count, p.depth, <const double* const*>rows, <const double*>p.origin,
-                                   p.scale, <double*>p.panels + at, p.width)
-        else:
-            p.tile.pack_panel_f4f8(count, p.depth, <const float* const*>rows, <const double*>p.origin,
-                                   p.scale, <double*>p.panels + at, p.width)
-    elif p.x.is_double:
-        p.tile.pack_panel_f8f4(count, p.depth, <const double* const*>rows, <const double*>p.origin,
-                               p.scale, plain + at, p.width)
-    else:
-        p.tile.pack_panel_f4f4(count, p.depth, <const float* const*>rows, <const float*>p.origin,
-                               <float>p.scale, plain + at, p.width)
-    if p.products:
-        split_panel(p, panel, count, plain)
 
 
 cdef void _begin_chunk(const near_pass* p, int64_t chunk) noexcept nogil:
@@ -134,10 +88,7 @@ cdef void _score_chunk(const near_pass* p, int64_t chunk, int split, int thread,
     cdef double above, below
     if last > p.y_first + p.y_count:
         last = p.y_first + p.y_count
-    if p.products:
-        pack_split_rows(p, count, pointers, packed, &near, ws)
-    else:
-        _pack_rows(p, count, pointers, packed, norms)
+    pack_rows(p, count, pointers, packed, &near, ws)
     tiles = (count + p.tile_rows - 1) // p.tile_rows
     for r in range(tiles * p.tile_rows):
         # Where no bound holds nothing is scored: such a row is compared with all of Y instead.
@@ -216,15 +167,6 @@ cdef void _run_task(const near_pass* p, int64_t task, int thread) noexcept nogil
         _score_chunk[float](p, chunk, split, thread, 0)
 
 # ---------------------------------------------------------------- the border to Python
-
-
-cdef double _extent(const near_pass* p, int64_t first, int count, const double* origin,
-                    const float* narrow, char* ws) noexcept nogil:
-    cdef const void** rows = <const void**>(ws + p.y_pointers_at)
-    tw_fetch_rows(p.y, NULL, first, count, rows, ws + p.y_staging_at, p.step)
-    if p.y.is_double:
-        return p.tile.extent_f8(<const double* const*>rows, count, p.depth, origin)
-    return p.tile.extent_f4(<const float* const*>rows, count, p.depth, narrow)
 
 
 cdef class Search:
@@ -390,8 +332,8 @@ cdef class Search:
             return True
         threads = enter_loop(self.threads if m * p.depth > 2**18 else 1)
         for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
-            extents[b] = _extent(p, b * BATCH, BATCH if m - b * BATCH > BATCH else <int>(m - b * BATCH), &wide[0],
-                                 &narrow[0], p.workspace + threadid() * p.workspace_bytes)
+            extents[b] = extent(p, b * BATCH, BATCH if m - b * BATCH > BATCH else <int>(m - b * BATCH), &wide[0],
+                                &narrow[0], p.workspace + threadid() * p.workspace_bytes)
         leave_loop()
         for b in range(blocks):
             largest = max(largest, extents[b])
@@ -475,7 +417,7 @@ cdef class Search:
         threads = enter_loop(self.threads)
         if not p.direct and self.packed_first != first:
             for panel in prange(panels, nogil=True, schedule="static", num_threads=threads):
-                _pack_panel(p, panel, p.workspace + threadid() * p.workspace_bytes)
+                pack_panel(p, panel, p.workspace + threadid() * p.workspace_bytes)
             self.packed_first = first
             if p.products and not raise_shares(p, panels):
                 leave_loop()
@@ -517,21 +459,3 @@ cdef class Search:
 
 cdef ptrdiff_t _place(ptrdiff_t start, ptrdiff_t size) noexcept nogil:
     return (start + size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-
-
-def sort_rows(const int64_t[::1] offsets, double[::1] distances, int64_t[::1] indices):
-    """Sort distances and indices of each row, offsets[i] .. offsets[i + 1], by (distance, index)."""
-    cdef int64_t i, n = offsets.shape[0] - 1, count, most = 0
-    for i in range(n):
-        most = max(most, offsets[i + 1] - offsets[i])
-    cdef double[::1] d = np.empty(max(1, 2 * most))
-    cdef int64_t[::1] j = np.empty(max(1, 2 * most), dtype=np.int64)
-    with nogil:
-        for i in range(n):
-            count = offsets[i + 1] - offsets[i]
-            if count > 1:
-                memcpy(&d[0], &distances[offsets[i]], count * sizeof(double))
-                memcpy(&j[0], &indices[offsets[i]], count * sizeof(int64_t))
-                sort_pairs(&d[0], &j[0], count)
-                memcpy(&distances[offsets[i]], &d[0], count * sizeof(double))
-                memcpy(&indices[offsets[i]], &j[0], count * sizeof(int64_t))

@@ -195,8 +195,3 @@ def as_source(X, *, n_features=None, dtype=None, streamed=False, columns=None):
             source=source.name,
         )
     return source
-
-
-def is_source(X):
-    """Return whether an object offers the `RowSource` protocol."""
-    return _is_source(X)
