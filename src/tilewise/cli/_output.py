@@ -8,6 +8,7 @@ import signal
 import threading
 from pathlib import Path
 
+from .._files import beside
 from ._errors import CannotWrite, reason
 
 
@@ -103,23 +104,10 @@ class Outputs:
                     os.unlink(temporary)
 
 
-_BINARY = getattr(os, "O_BINARY", 0)
-
-
 def _write_beside(path, write):
-    # Not tempfile: its files are readable by their owner only, and would stay so.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    return temporary
+    with beside(path) as stream:
+        write(stream)
+    return stream.name
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tilewise import algorithms
+from tilewise._files import replacing
 from tilewise._version import __version__
-from tilewise.cluster._files import replacing
 
 # Of a data set in memory, bytes that are digested at a time.
 _DIGESTED = 2**24

@@ -1,54 +1,11 @@
-"""Files that are there whole or not at all."""
+"""Where results of streamed rows go: an array, or a file that is there whole or not at all."""
 
 import os
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-
-@contextmanager
-def replacing(path, what="the file"):
-    """Open a temporary file beside `path`, and put it in its place when all is written.
-
-    A file of that name that was there before stays until then, and stays if anything fails; the
-    temporary file does not.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; the message names `path` and `what` was being written.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        if not isinstance(error, FileExistsError):
-            with suppress(OSError):
-                part.unlink()
-        if isinstance(error, OSError) and not isinstance(error, ConnectionError):
-            said = error.strerror or str(error)
-            kept = "; the file that was there before is unchanged" if path.exists() else ""
-            raise type(error)(
-                error.errno, f"{what} could not be written: {said}{kept}", str(path)
-            ) from error
-        raise
-
-
-def _sync_folder(folder):
-    # So that the new name survives a power cut; not every system lets folders be opened.
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+from tilewise._files import replacing
 
 
 class Output:

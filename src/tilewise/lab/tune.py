@@ -1,7 +1,6 @@
 """Measure a few sizes around the plan's own, and keep what is faster every time."""
 
 import datetime
-import os
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tilewise._files import replacing
 from tilewise.engine import Pass
 from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan, machine, plan, tuning
@@ -264,9 +264,5 @@ def _write(path, records):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     # Moved into place whole: plans of other processes may be reading it.
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(tuning.to_text(records), encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path, "the tuning record") as file:
+        file.write(tuning.to_text(records).encode())
