@@ -11,6 +11,17 @@ from ._version import __version__
 _DISTRIBUTIONS = ("numpy", "scipy", "scikit-learn", "threadpoolctl", "joblib")
 
 
+def package_versions() -> dict[str, str | None]:
+    """Return the versions of tilewise and of what runs it; None for what is not installed."""
+    packages: dict[str, str | None] = {"tilewise": __version__}
+    for name in _DISTRIBUTIONS:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            packages[name] = None
+    return packages
+
+
 def versions() -> dict[str, Any]:
     """Return versions, machine facts and thread pools as plain values, safe for JSON."""
     import threadpoolctl
@@ -19,15 +30,9 @@ def versions() -> dict[str, Any]:
     from .plan.machine import machine
     from .plan.threads import n_threads
 
-    packages: dict[str, str | None] = {"tilewise": __version__}
-    for name in _DISTRIBUTIONS:
-        try:
-            packages[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            packages[name] = None
     built_with = getattr(_dispatch, "cython_version", None)
     return {
-        "packages": packages,
+        "packages": package_versions(),
         "python": {
             "version": platform.python_version(),
             "implementation": platform.python_implementation(),

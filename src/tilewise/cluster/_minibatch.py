@@ -420,6 +420,15 @@ class MiniBatchKMeans(BaseKMeans):
     def _best_start(self, X, rows, init, random_state, weights):
         """The best of several starts, in float64, by the inertia on rows drawn beforehand."""
         valid = random_state.randint(0, rows.n_rows, self._init_size).astype(np.int64, copy=False)
+        judged_weights = None if weights is None else weights[valid]
+        return self._best_of(X, init, random_state, weights, rows.picked(valid), judged_weights)
+
+    def _best_of(self, X, init, random_state, weights, judged, judged_weights):
+        """The best of ``n_init`` starts from `X` by the inertia of the rows `judged`.
+
+        Neither these nor their weights are looked at where there is a single start and nothing
+        to print.
+        """
         best = least = None
         for i in range(self._n_init):
             if self.verbose:
@@ -427,13 +436,8 @@ class MiniBatchKMeans(BaseKMeans):
             centers = self._first_centers(X, init, random_state, weights)
             if self._n_init == 1 and not self.verbose:
                 return centers
-            sample = rows.picked(valid)
-            _, inertia = engine.assign_inertia(
-                sample,
-                centers,
-                None if weights is None else weights[valid],
-                self._plan(sample, self.n_clusters),
-            )
+            plan = self._plan(judged, self.n_clusters)
+            _, inertia = engine.assign_inertia(judged, centers, judged_weights, plan)
             if self.verbose:
                 print(f"Inertia for init {i + 1}/{self._n_init}: {inertia}")
             if best is None or inertia < least:

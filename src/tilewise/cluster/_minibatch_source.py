@@ -174,24 +174,8 @@ def _start(estimator, rows, init, random_state, weights):
         raise ValueError(
             f"none of the {size} rows of the sample has a weight: give a larger init_size"
         )
-    best = least = None
-    for i in range(estimator._n_init):
-        if estimator.verbose:
-            print(f"Init {i + 1}/{estimator._n_init} with method {init}")
-        centers = estimator._first_centers(X, init, random_state, chosen)
-        if not several:
-            return centers
-        _, inertia = engine.assign_inertia(
-            judged,
-            centers,
-            None if weights is None else weights[valid],
-            estimator._plan(judged, estimator.n_clusters),
-        )
-        if estimator.verbose:
-            print(f"Inertia for init {i + 1}/{estimator._n_init}: {inertia}")
-        if best is None or inertia < least:
-            best, least = centers, inertia
-    return best
+    judged_weights = None if weights is None else weights[valid]
+    return estimator._best_of(X, init, random_state, chosen, judged, judged_weights)
 
 
 def _state(estimator, run):

@@ -7,6 +7,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 from tilewise.kernels._dispatch cimport exact_kernels, tw_exact_kernels, usable_threads
+from tilewise.kernels._moments cimport BLOCK, merge_moments
 from tilewise.kernels._rows cimport (
     Rows,
     address,
@@ -19,9 +20,6 @@ from tilewise.kernels._rows cimport (
 )
 
 cdef enum:
-    # Rows fetched, and for moments merged, at a time. Part of the order of additions of the
-    # moments, hence fixed: 128 rows of 784 doubles fit an L2 of 1 MiB.
-    BLOCK = 128
     # CSR rows at a time; between two uses their buffers hold zeros.
     SPARSE_BLOCK = 4
     # Stored entries that are unpacked at a time, unless one row has more.
@@ -265,8 +263,7 @@ cdef void _moments_shard(const exact_pass* p, int64_t shard, int thread, double*
                          double* largest, double* block) noexcept nogil:
     cdef const void* pointers[BLOCK]
     cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, seen = 0
-    cdef int count, l, d = p.rows.depth
-    cdef double gap, whole, share
+    cdef int count, d = p.rows.depth
     cdef double* block_mean = block + <ptrdiff_t>thread * 3 * p.step
     cdef double* block_squares = block_mean + p.step
     cdef double* block_largest = block_squares + p.step
@@ -279,14 +276,7 @@ cdef void _moments_shard(const exact_pass* p, int64_t shard, int thread, double*
             p.exact.moments_f8(<const double* const*>pointers, count, d, block_mean, block_squares, block_largest)
         else:
             p.exact.moments_f4(<const float* const*>pointers, count, d, block_mean, block_squares, block_largest)
-        whole = <double>(seen + count)
-        share = count / whole
-        for l in range(d):
-            gap = block_mean[l] - mean[l]
-            mean[l] += gap * share
-            squares[l] += block_squares[l] + gap * gap * (seen * share)
-            if block_largest[l] > largest[l]:
-                largest[l] = block_largest[l]
+        merge_moments(seen, count, d, block_mean, block_squares, block_largest, mean, squares, largest)
         seen += count
         first += count
 

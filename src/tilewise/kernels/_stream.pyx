@@ -21,11 +21,10 @@ from tilewise.kernels._dispatch cimport (
     tw_tile_kernels,
     usable_threads,
 )
+from tilewise.kernels._moments cimport BLOCK, merge_moments
 from tilewise.kernels._rows cimport Rows, check_window, tw_fetch_rows, tw_rows
 
 cdef enum:
-    # Rows whose moments are taken together: as _exact has it, and part of the order.
-    BLOCK = 128
     # Rows whose bounds are tried at a time.
     TRIED = 4096
 
@@ -297,9 +296,9 @@ cdef class PartMoments:
             for b in range(n_blocks):
                 start = at + b * BLOCK
                 shard = start // self.shard_rows
-                self._merge(start - shard * self.shard_rows, min(<int64_t>BLOCK, last - start), rows.c.depth,
-                            &block[b, 0, 0], &block[b, 1, 0], &block[b, 2, 0],
-                            &view[0, shard, 0], &view[1, shard, 0], &view[2, shard, 0])
+                merge_moments(start - shard * self.shard_rows, min(<int64_t>BLOCK, last - start), rows.c.depth,
+                              &block[b, 0, 0], &block[b, 1, 0], &block[b, 2, 0],
+                              &view[0, shard, 0], &view[1, shard, 0], &view[2, shard, 0])
             at += n_blocks * BLOCK
 
     cdef void _block(self, const tw_rows* rows, int64_t first, int64_t last, double* mean, double* squares,
@@ -311,17 +310,3 @@ cdef class PartMoments:
             self.exact.moments_f8(<const double* const*>pointers, count, rows.depth, mean, squares, largest)
         else:
             self.exact.moments_f4(<const float* const*>pointers, count, rows.depth, mean, squares, largest)
-
-    cdef void _merge(self, int64_t seen, int64_t count, int d, const double* block_mean,
-                     const double* block_squares, const double* block_largest, double* mean, double* squares,
-                     double* largest) noexcept nogil:
-        # The same operations as in a pass over rows in memory, in the same order.
-        cdef double whole = <double>(seen + count), gap
-        cdef double share = count / whole
-        cdef int l
-        for l in range(d):
-            gap = block_mean[l] - mean[l]
-            mean[l] += gap * share
-            squares[l] += block_squares[l] + gap * gap * (seen * share)
-            if block_largest[l] > largest[l]:
-                largest[l] = block_largest[l]

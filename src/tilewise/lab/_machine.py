@@ -1,16 +1,15 @@
 """What a result says of the machine that it was measured on, and of the software."""
 
-import importlib.metadata
 import os
 import platform
 from typing import Any
 
 from tilewise._version import __version__
+from tilewise._versions import package_versions
 from tilewise.plan import machine, n_threads
 
 __all__ = ["describe", "machine_key", "machine_name"]
 
-_PACKAGES = ("numpy", "scipy", "scikit-learn", "threadpoolctl", "joblib")
 _SETTINGS = ("TILEWISE_", "OMP_", "OPENBLAS_", "MKL_", "BLIS_", "GOMP_", "KMP_", "VECLIB_")
 # Neither the sentence of a user's folder nor the name of a host belongs into a file for others.
 _PRIVATE = ("TILEWISE_TUNING",)
@@ -28,7 +27,7 @@ def describe() -> dict[str, Any]:
             "load_before": load,
         },
         "versions": {"tilewise": __version__, "python": platform.python_version()}
-        | {name: _version(name) for name in _PACKAGES},
+        | package_versions(),
         "settings": {
             name: value
             for name, value in sorted(os.environ.items())
@@ -57,10 +56,3 @@ def machine_name(result: dict[str, Any]) -> str:
     facts = {name: fact["value"] for name, fact in result["machine"]["facts"].items()}
     cpus = f"{facts['n_cpus']} CPU{'s' if facts['n_cpus'] != 1 else ''}"
     return f"{facts['cpu_model']}, {cpus}, {facts['isa']}"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
