@@ -142,7 +142,7 @@ def test_memory_maps_are_streamed_with_a_limit_only(saved):
 def test_limits_that_cannot_be_kept_say_what_the_least_is(saved):
     X, _folder = saved
     source = ArraySource(X)
-    with pytest.raises(ValueError, match=r"12000 rows x 9 columns in 8 clusters need .* KiB \("):
+    with pytest.raises(ValueError, match=r"12000 rows x 9 columns in 8 clusters need .* [KM]iB \("):
         KMeans(8, memory_limit=1000).fit(source)
     assert source.read_rows == 0
     for wrong in ("much", "0", "-1GB", "1 XB"):

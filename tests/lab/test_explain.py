@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tilewise import Machine, machine
 from tilewise.lab.explain import explain
 from tilewise.lab.roofs import Roofs
 
@@ -68,6 +69,37 @@ def test_bandwidth_binds_where_it_is_low(recorded):
     assert by_arithmetic.seconds == 2 * by_arithmetic.traffic.executed / 1e9
 
 
+def on_amx(recorded):
+    facts = recorded("guest_2cpu").to_dict() | {"isa": {"value": "amx", "source": "a test"}}
+    return Machine.from_dict(facts)
+
+
+def test_products_have_a_roof_of_their_own(recorded):
+    machine = on_amx(recorded)
+    result = told(machine, "embedding")
+    assert result.plan.products == 3
+    # 1024 operations per cycle, thread and core against 64 in vectors of sixteen.
+    assert result.roofs.product_gflops == 16 * result.roofs.compute_gflops
+    rate = result.roofs.product_gflops
+    assert result.times["arithmetic"] == 2 * result.traffic.executed / rate / 1e9
+    said = " ".join(result.sentences())
+    assert "32 rows x all 64 features, 2 parts" in said
+    assert "3 times over in products of bfloat16 parts on AMX" in said
+    assert "on AMX 512 of bfloat16 numbers" in said
+    plain = told(machine, "pixels")
+    assert plain.plan.products == 0
+    assert plain.times["arithmetic"] == 2 * plain.traffic.executed / 1e9 / (
+        plain.roofs.compute_gflops
+    )
+
+
+def test_roofs_without_a_rate_of_products(recorded):
+    roofs = Roofs(100.0, {"L1": 50.0, "memory": 20.0}, 2, "a test")
+    with pytest.raises(ValueError, match="no rate of products of bfloat16 on AMX"):
+        told(on_amx(recorded), "embedding", roofs=roofs)
+    assert told(on_amx(recorded), "pixels", roofs=roofs).roofs == roofs
+
+
 def test_changes(recorded):
     result = told(recorded("guest_2cpu"), "embedding")
     changes = {change.what: change for change in result.changes}
@@ -116,6 +148,9 @@ def test_measured_roofs_are_rates():
     assert set(roofs.bandwidth_gbs) == {"L1", "L2", "memory"}
     assert min(roofs.compute_gflops, *roofs.bandwidth_gbs.values()) > 0
     assert roofs.bandwidth("L3") == roofs.bandwidth("memory")
+    on_amx = machine().isa.value == "amx"
+    assert (roofs.product_gflops is not None) == on_amx
+    assert not on_amx or roofs.product_gflops > roofs.compute_gflops
     assert Roofs.from_dict(json.loads(json.dumps(roofs.to_dict()))) == roofs
 
 
@@ -127,6 +162,9 @@ def test_scaling():
     assert (less.compute_gflops, less.bandwidth("memory")) == (50.0, 10.0)
     assert "scaled from 2 to 4 threads" in more.source
     assert roofs.scaled(2) is roofs
+    assert more.product_gflops is None
+    faster = Roofs(100.0, {"memory": 20.0}, 2, "a test", 900.0)
+    assert faster.scaled(1).product_gflops == 450.0
 
 
 def test_a_result_of_the_roofline_experiment():
@@ -134,6 +172,7 @@ def test_a_result_of_the_roofline_experiment():
         "parameters": {"threads": 2},
         "measurements": [
             {"series": "peak", "case": {}, "samples": [90.0, 100.0]},
+            {"series": "peak", "case": {"what": "products"}, "samples": [800.0, 900.0]},
             {"series": "bandwidth", "case": {"level": "L2"}, "samples": [40.0]},
             {"series": "bandwidth", "case": {"level": "memory"}, "samples": [9.0, 10.0]},
             {"series": "pass", "case": {}, "samples": [1.0]},
@@ -141,6 +180,7 @@ def test_a_result_of_the_roofline_experiment():
     }
     roofs = Roofs.from_dict(record)
     assert (roofs.compute_gflops, roofs.bandwidth_gbs) == (100.0, {"L2": 40.0, "memory": 10.0})
+    assert roofs.product_gflops == 900.0
 
 
 @pytest.mark.parametrize(

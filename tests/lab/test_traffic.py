@@ -19,13 +19,13 @@ def sized(n, d, k, dtype="float32", **choices):
     return tilewise.plan(n, d, k, dtype, n_threads=1, machine=wide(), **choices)
 
 
-def wide():
+def wide(isa="avx512"):
     """A machine whose facts do not depend on where the tests run."""
     facts = tilewise.machine().to_dict() | {
         "l1d_bytes": {"value": 48 << 10, "source": "test"},
         "l2_bytes": {"value": 2 << 20, "source": "test"},
         "cpus_per_core": {"value": 1, "source": "test"},
-        "isa": {"value": "avx512", "source": "test"},
+        "isa": {"value": isa, "source": "test"},
         "hypervisor": {"value": True, "source": "test"},
         "memory_bytes": {"value": 1 << 34, "source": "test"},
         "l3_bytes": {"value": 0, "source": "test"},
@@ -58,6 +58,48 @@ def test_predicted_is_simulated_within_five_per_cent(case, update):
         assert (ours.inner, ours.outer) == (theirs.inner, theirs.outer)
         assert ours.bytes_in == pytest.approx(theirs.bytes_in, rel=0.05), ours
         assert ours.bytes == pytest.approx(theirs.bytes, rel=0.05), ours
+
+
+# The same where scores are products of parts of bfloat16 on AMX.
+SPLIT = [
+    (20_000, 64, 256, "float32", 3),
+    (20_000, 64, 256, "float64", 3),
+    (6_000, 256, 1024, "float32", 3),
+    (3_000, 768, 512, "float32", 3),
+    (6_000, 128, 512, "float32", 6),
+]
+
+
+@pytest.mark.parametrize("case", SPLIT)
+@pytest.mark.parametrize("update", [False, True])
+def test_predicted_is_simulated_within_five_per_cent_on_amx(case, update):
+    n, d, k, dtype, products = case
+    plan = tilewise.plan(
+        n, d, k, dtype, n_threads=1, machine=wide("amx"), products=products, chunk_size="auto"
+    )
+    assert plan.products == products
+    predicted = traffic(plan, config=SERVER, update=update)
+    simulated = simulate(plan, SERVER, update=update)
+    for ours, theirs in zip(predicted.flows, simulated.flows, strict=True):
+        assert ours.bytes_in == pytest.approx(theirs.bytes_in, rel=0.05), ours
+        assert ours.bytes == pytest.approx(theirs.bytes, rel=0.05), ours
+
+
+def test_products_are_counted():
+    """Each multiply-add once for every product, steps and panels filled up; loads of tiles."""
+    plan = tilewise.plan(640, 40, 100, n_threads=1, machine=wide("amx"), products=3)
+    moved = traffic(plan, config=SERVER)
+    assert moved.multiply_adds == 640 * 40 * 100
+    assert moved.executed == 3 * 640 * 64 * 128
+    groups, panels, steps = 20, 4, 2
+    # Two parts of 32 rows and of 32 centres, 32 numbers of two bytes each, are loaded once.
+    assert moved.registers.by_buffer["packed rows"][0] == groups * panels * steps * 2 * 2048
+    assert moved.registers.by_buffer["centres"][0] == groups * panels * steps * 2 * 2048
+    six = traffic(
+        tilewise.plan(640, 40, 100, n_threads=1, machine=wide("amx"), products=6), config=SERVER
+    )
+    assert six.executed == 2 * moved.executed
+    assert six.registers.by_buffer["centres"][0] == groups * panels * steps * 4 * 2048
 
 
 @settings(max_examples=15, deadline=None)
@@ -115,6 +157,20 @@ def test_a_ledger_counts_what_the_kernel_allocates():
     assert workspace == pytest.approx(plan.workspace_bytes_per_thread, rel=0.05)
     assert found["all centres"].share == pytest.approx(256 * 65 * 4 / (2 << 20))
     assert found["sums of a shard"].bytes == 256 * 64 * 8
+
+
+def test_a_ledger_of_parts_counts_what_the_kernel_allocates():
+    plan = tilewise.plan(100_000, 256, 300, n_threads=1, machine=wide("amx"), products=3)
+    found = {buffer.name: buffer for buffer in ledger(plan, wide("amx"))}
+    assert found["packed chunk"].bytes == plan.chunk_rows * 256 * 4
+    assert found["tile of rows"].bytes == 32 * 256 * 4
+    assert found["scores"].bytes == plan.panels_per_block * 32 * 32 * 4
+    assert found["all centres"].bytes == 10 * 32 * (4 + 256 * 4)
+    assert found["plain centres"].bytes == 10 * 32 * 257 * 4
+    names = ("packed chunk", "running bests", "row data of a chunk", "scores")
+    workspace = sum(found[name].bytes for name in names)
+    # Besides, some rows of a second look.
+    assert workspace == pytest.approx(plan.workspace_bytes_per_thread, rel=0.1)
 
 
 def test_csr_rows_are_refused():

@@ -109,7 +109,7 @@ def lloyd(
     resume : LloydState, optional
         Go on from there; `centers` is not used then.
     keep : callable, optional
-        Called as ``keep(state)`` after each iteration.
+        Called as ``keep(state)`` after each iteration; its arrays are used again in later ones.
 
     Returns
     -------
@@ -138,12 +138,13 @@ def lloyd(
         i, centers, ended = resume.n_iter, resume.centers, resume.ended
         run.restore(resume.assigned, resume.sums, resume.weight_sums, resume.members)
     centers = np.ascontiguousarray(centers, dtype=np.float64)
+    first = i
     while i < max_iter and not ended:
         if on_iteration_begin is not None:
             on_iteration_begin(i)
         changed = run.run(centers)
         # Centres that nobody else has seen make room for the next ones.
-        spare = centers if i > 0 and on_iteration is None else None
+        spare = centers if i > first and on_iteration is None else None
         centers, moved = run.average(spare) or _fill_empty(run, weights, shift)
         if verbose:
             print(f"Iteration {i}, {run.said(centers)}.")

@@ -187,10 +187,14 @@ def _show(told):
 
 
 def _ledger(told):
-    table = Table(box=SIMPLE, pad_edge=False, title="What lives where", title_justify="left")
+    table = Table(
+        box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title="What lives where",
+        title_justify="left",
+    )  # fmt: skip
     for name, justify in (("buffer", "left"), ("bytes", "right"), ("level", "left"),
                           ("of it", "right"), ("what", "left")):  # fmt: skip
-        table.add_column(name, justify=justify, overflow="fold")
+        # Whole words and numbers: only the last column is wrapped.
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "what")
     for buffer in told.ledger:
         cells = (
             buffer.name, format_bytes(buffer.bytes), buffer.home, f"{100 * buffer.share:.3g} %",

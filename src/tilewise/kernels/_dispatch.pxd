@@ -222,6 +222,7 @@ cdef extern from "c/tw_split.h" nogil:
                        float*, const void* const*, int) noexcept nogil
         int (*select)(const uint16_t*, int, int, int, int, int, const uint16_t*, int, int32_t, const tw_near*,
                       float*) noexcept nogil
+        void (*multiply_tiles)(long) noexcept nogil
 
 
 cdef const tw_tile_kernels* tile_kernels(str isa) except NULL

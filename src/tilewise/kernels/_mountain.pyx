@@ -19,7 +19,9 @@ cdef extern from *:
     #define TW_MOUNTAIN_JOIN(a, b) TW_MOUNTAIN_JOIN2(a, b)
     #if defined(__x86_64__) || defined(__i386__)
     extern const tw_read_kernels tw_read_sse2, tw_read_avx2, tw_read_avx512;
-    static const tw_read_kernels *const tw_readers[] = {&tw_read_sse2, &tw_read_avx2, &tw_read_avx512};
+    /* AMX reads as AVX-512 does. */
+    static const tw_read_kernels *const tw_readers[] = {&tw_read_sse2, &tw_read_avx2, &tw_read_avx512,
+                                                        &tw_read_avx512};
     #else
     extern const tw_read_kernels TW_MOUNTAIN_JOIN(tw_read, TW_BASELINE);
     static const tw_read_kernels *const tw_readers[] = {&TW_MOUNTAIN_JOIN(tw_read, TW_BASELINE)};

@@ -34,7 +34,7 @@ cdef extern from *:
     void tw_probe_plain(double* to, Py_ssize_t n, double value) noexcept nogil
     void tw_probe_streamed(double* to, Py_ssize_t n, double value) noexcept nogil
 
-from tilewise.kernels._dispatch cimport tile_kernels, tw_tile_kernels
+from tilewise.kernels._dispatch cimport split_kernels, tile_kernels, tw_split_kernels, tw_tile_kernels
 
 
 def fma_gflops(dtype="float32", int threads=1, str isa=None, long repeats=20_000_000):
@@ -59,6 +59,26 @@ def fma_gflops(dtype="float32", int threads=1, str isa=None, long repeats=20_000
                 sink += table.multiply_adds_f4(repeats)
         best = min(best, time.perf_counter() - start)
     return 12 * 2 * lanes * repeats * threads / best / 1e9
+
+
+def product_gflops(int threads=1, str isa=None, long repeats=2_000_000):
+    """The same of products of bfloat16 tiles on AMX; None where the instruction set has none.
+
+    A repeat is four products of 16 x 32 by 32 x 16 numbers.
+    """
+    from tilewise.kernels._dispatch import isa as default_isa
+
+    cdef const tw_split_kernels* table = split_kernels(isa or default_isa())
+    cdef int _t
+    if table.multiply_tiles == NULL:
+        return None
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        for _t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+            table.multiply_tiles(repeats)
+        best = min(best, time.perf_counter() - start)
+    return 4 * 2 * 16 * 32 * 16 * repeats * threads / best / 1e9
 
 
 def stream_gbs(int threads=1, Py_ssize_t size=256 * 2**20):

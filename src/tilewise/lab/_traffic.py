@@ -12,8 +12,8 @@ from .simulate import CacheConfig, simulate
 from .traffic import traffic
 
 __all__ = [
-    "add_cachegrind", "add_simulated", "bytes_figures", "memory_bytes", "predicted", "roof_cases",
-    "roofs_of", "seconds",
+    "add_cachegrind", "add_simulated", "bytes_figures", "memory_bytes", "peak_of", "predicted",
+    "roof_cases", "roofs_of", "seconds",
 ]  # fmt: skip
 
 # Rows that are walked through, at least two shards: bytes per row hardly change after the first.
@@ -47,11 +47,18 @@ def roof_cases(threads, quick):
     here = this_machine()
     isa, l2 = here.isa.value, here.l2_bytes.value
     repeats = 300_000 if quick else 3_000_000
-    # Scores are float32 whatever the rows are, so that is the peak that counts.
+    # Scores are float32 whatever the rows are, so that is the peak that counts, or that of
+    # products of bfloat16 where they are made of such.
     cases = [
         Case("peak", {"what": "multiply-adds", "dtype": "float32", "threads": threads},
              lambda: _probe.fma_gflops("float32", threads, isa, repeats), "GFLOP/s"),
     ]  # fmt: skip
+    if _probe.product_gflops(1, isa, 1) is not None:
+        few = max(1, repeats // 10)
+        cases.append(
+            Case("peak", {"what": "products", "dtype": "bfloat16", "threads": threads},
+                 lambda: _probe.product_gflops(threads, isa, few), "GFLOP/s")
+        )  # fmt: skip
     largest = (16 << 20) if quick else max(_MEMORY_BYTES, 8 * l2)
     levels = {"L1": here.l1d_bytes.value // 2, "L2": l2 // 2}
     if len(CacheConfig.from_machine(here).levels) > 2:
@@ -69,26 +76,52 @@ def roofs_of(result):
     """The multiply-add peak (GFLOP/s) and the bandwidth of each level (GB/s), as measured."""
     peak, levels = None, {}
     for e in result["measurements"]:
-        if e["series"] == "peak":
+        if e["series"] == "peak" and e["case"].get("what") != "products":
             peak = max(e["samples"])
         elif e["series"] == "bandwidth" and "level" in e["case"]:
             levels[e["case"]["level"]] = max(e["samples"])
     return peak, levels
 
 
-def seconds(result, values, operations):
+def peak_of(result, products):
+    """The peak (GFLOP/s) for scores of so many products of parts, 0 for plain scores.
+
+    An operation of a score is as many of bfloat16 numbers as there are products. None where
+    the rate was not measured.
+    """
+    if not products:
+        return roofs_of(result)[0]
+    rates = [
+        max(e["samples"]) for e in result["measurements"]
+        if e["series"] == "peak" and e["case"].get("what") == "products"
+    ]  # fmt: skip
+    return max(rates) / products if rates else None
+
+
+def seconds(result, values, operations, products=None):
     """What a pass should take: the slowest of its arithmetic and of each level's bytes.
+
+    Parameters
+    ----------
+    result : dict
+    values : list of dict
+        Bytes of flows.
+    operations : float
+        Of one pass.
+    products : dict of str to int, optional
+        By series, products of parts that make a score; 0, plain scores, where it has none.
 
     Returns
     -------
     dict
         By series and number of rows per chunk; empty where no roof was measured.
     """
-    peak, levels = roofs_of(result)
-    if peak is None:
-        return {}
+    levels = roofs_of(result)[1]
     found = {}
     for value in values:
+        peak = peak_of(result, (products or {}).get(value["series"], 0))
+        if peak is None:
+            continue
         place = (value["series"], value["case"].get("chunk_rows"))
         rate = levels.get(value["case"]["flow"].partition("-")[2])
         if rate:
@@ -215,8 +248,8 @@ def _words(result, engine):
     )
     if _has(result, "cachegrind"):
         words.append(
-            "valgrind cannot run AVX-512, so its kernels are those for AVX2, with tiles of other "
-            f"sizes, on {_CACHEGRIND_ROWS:,} rows at most, scaled up; it counts lines that "
+            "valgrind cannot run AVX-512 or AMX, so its kernels are those for AVX2, with tiles of "
+            f"other sizes, on {_CACHEGRIND_ROWS:,} rows at most, scaled up; it counts lines that "
             "are brought in, not those that are written back, and so few rows tell of the first "
             "level alone: all of them fit into the second."
         )

@@ -224,7 +224,9 @@ def _expected(result, by, values, engines):
     p, made = result["parameters"], []
     values = [v for v in values if v["case"].get("by") in ("formulas", "simulator")]
     operations = 2 * p["rows"] * p["features"] * p["clusters"]
-    found = _traffic.seconds(result, values, operations)
+    plans = {name: fact["plan"] for name, fact in result["facts"]["engines"].items()}
+    products = {name: plan.get("products", 0) for name, plan in plans.items()}
+    found = _traffic.seconds(result, values, operations, products)
     for number, engine in enumerate(engines):
         points = sorted((rows, time) for (name, rows), time in found.items() if name == engine)
         if points:
@@ -271,7 +273,8 @@ def _words(result, by_engine, main):
     )
     if _traffic.roofs_of(result)[0] is not None:
         words.append(
-            "“Expected” is the slowest of the arithmetic at the measured multiply-add peak and of "
+            "“Expected” is the slowest of the arithmetic at the measured peak (of multiply-adds, "
+            "or of bfloat16 products on AMX where scores are made of them) and of "
             "each level's bytes at its measured bandwidth: a floor, for packing, comparing and "
             "certifying are not in it, and nothing waits for anything else."
         )

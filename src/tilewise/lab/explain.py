@@ -122,15 +122,19 @@ class Explanation:
             )
         p = self.plan
         gflop = 2 * self.traffic.multiply_adds / 1e9
-        padding = self.traffic.executed / max(1, self.traffic.multiply_adds)
+        times = max(1, p.products)
+        padding = self.traffic.executed / times / max(1, self.traffic.multiply_adds)
+        made = (
+            f", {p.products} times over in products of bfloat16 parts on AMX" if p.products else ""
+        )
         said.append(
-            f"A pass is {gflop:.3g} billion operations"
+            f"A pass is {gflop:.3g} billion operations{made}"
             + (
                 f" ({100 * (padding - 1):.0f} % more with tiles filled up)"
                 if padding > 1.005
                 else ""
             )
-            + f"; at {self.roofs.compute_gflops:.3g} GFLOP/s on {p.n_threads} "
+            + f"; at {self.roofs.arithmetic(p.products):.3g} GFLOP/s on {p.n_threads} "
             f"thread{'s' if p.n_threads > 1 else ''} that is {_time(self.times['arithmetic'])}."
         )
         said.append(
@@ -189,7 +193,7 @@ def explain(
         roofs = Roofs.defaults(here, own.n_threads, own.score_dtype)
     moved = traffic(own, here, update=update)
     fitting = roofs.scaled(own.n_threads)
-    times = _times(moved, fitting)
+    times = _times(own, moved, fitting)
     bound = max(times, key=times.__getitem__)
     shape = (n_samples, n_features, n_clusters)
     return Explanation(
@@ -199,8 +203,8 @@ def explain(
     )  # fmt: skip
 
 
-def _times(moved: Traffic, roofs: Roofs) -> dict[str, float]:
-    times = {"arithmetic": 2 * moved.executed / roofs.compute_gflops / 1e9}
+def _times(of: Plan, moved: Traffic, roofs: Roofs) -> dict[str, float]:
+    times = {"arithmetic": 2 * moved.executed / roofs.arithmetic(of.products) / 1e9}
     for flow in (moved.registers, *moved.flows):
         times[flow.outer] = flow.bytes / roofs.bandwidth(flow.outer) / 1e9
     return times
@@ -227,7 +231,7 @@ def _changes(shape, dtype, own, here, choices, moved, roofs, update):
             yield Change(what, None, f"changes nothing, {reason.rstrip('.')}")
             continue
         then = traffic(new, here, update=update)
-        times = _times(then, roofs.scaled(new.n_threads))
+        times = _times(new, then, roofs.scaled(new.n_threads))
         bound = max(times, key=times.__getitem__)
         flows = {
             f"{before.inner}-{before.outer}": after.bytes / before.bytes
@@ -253,12 +257,13 @@ def _change_sentence(change: Change, seconds: float) -> str:
     moved = ", ".join(f"{name} × {factor:.2f}" for name, factor in change.flows.items())
     return (
         f"{what}: bytes moved {moved}; at least {_time(change.seconds)} "
-        f"({_roof(change.bound).lower()} binds), × {change.seconds / seconds:.2f}."
+        f"({_roof(change.bound, within=True)} binds), × {change.seconds / seconds:.2f}."
     )
 
 
-def _roof(bound: str) -> str:
-    return "Arithmetic" if bound == "arithmetic" else f"The bandwidth of {bound}"
+def _roof(bound: str, within: bool = False) -> str:
+    words = "Arithmetic" if bound == "arithmetic" else f"The bandwidth of {bound}"
+    return words[0].lower() + words[1:] if within else words
 
 
 def _largest(flow) -> str:

@@ -56,7 +56,7 @@ def measure(run):
         for size in sorted({base.tile_rows, base.chunk_rows, min(n, 8 * base.chunk_rows)}):
             sized = resized(base, size)
             case = {"shape": f"{n}x{d}x{k}", "chunk_rows": size, "auto": size == base.chunk_rows,
-                    "flops": 2 * n * d * k,
+                    "flops": 2 * n * d * k, "products": sized.products,
                     "memory_bytes": _traffic.memory_bytes(sized, here)}  # fmt: skip
             cases.append(Case("pass", case, repeated(Rows(X), centers, sized)[1]))
     run.measure("passes", cases, 0.7)
@@ -83,10 +83,15 @@ def table(result):
     rows = []
     if peak is not None:
         rows.append(["multiply-adds, float32", "", "", f"{shown(peak)} GFLOP/s", ""])
+    for products in _products(result):
+        split = _traffic.peak_of(result, products)
+        if split is not None:
+            rows.append([f"scores of {products} products on AMX", "", "",
+                         f"{shown(split)} GFLOP/s", ""])  # fmt: skip
     rows += [[f"{name} bandwidth", "", "", f"{shown(rate)} GB/s", ""]
              for name, rate in levels.items()]  # fmt: skip
     for _, c, intensity, rate in _dots(result):
-        roof, which = _binding(intensity, peak, levels)
+        roof, which = _binding(intensity, _peak(result, c), levels)
         rows.append(
             [c["shape"], shown(c["chunk_rows"], "rows") + (" auto" if c["auto"] else ""),
              shown(intensity), f"{shown(rate)} GFLOP/s",
@@ -101,6 +106,14 @@ def figures(result):
     dots = list(_dots(result))
     if peak is None or not levels:
         return []
+    marks = [Mark("y", peak, f"multiply-add peak {shown(peak)} GFLOP/s", True)]
+    for products in _products(result):
+        split = _traffic.peak_of(result, products)
+        if split is not None:
+            marks.append(
+                Mark("y", split, f"{products} products each on AMX {shown(split)} GFLOP/s", True)
+            )
+            peak = max(peak, split)
     slowest = min(levels.values())
     ridge = peak / slowest
     low = min([0.25, *(0.5 * x for _, _, x, _ in dots)])
@@ -120,10 +133,18 @@ def figures(result):
         Figure(
             "roofline", "Roofline", Axis("floating-point operations per byte of memory", "log10"),
             Axis("GFLOP/s", "log10"), series,
-            [Mark("y", peak, f"multiply-add peak {shown(peak)} GFLOP/s", True)],
-            _words(result, peak, levels, dots),
+            marks, _words(result, peak, levels, dots),
         )
     ]  # fmt: skip
+
+
+def _products(result):
+    """Numbers of products of which passes made their scores."""
+    return sorted({c.get("products", 0) for _, c, _, _ in _dots(result)} - {0})
+
+
+def _peak(result, case):
+    return _traffic.peak_of(result, case.get("products", 0))
 
 
 def _text(c):
@@ -136,11 +157,21 @@ def _roof(low, high, rate, peak):
     return xs, [min(peak, rate * x) for x in xs]
 
 
+def _of(result):
+    products = _products(result)
+    if not products or _traffic.peak_of(result, products[0]) is None:
+        return "in multiply-adds of registers"
+    return (
+        f"in scores of {products[0]} products of bfloat16 parts each on AMX, and "
+        f"{shown(_traffic.roofs_of(result)[0])} GFLOP/s in multiply-adds of vectors"
+    )
+
+
 def _words(result, peak, levels, dots):
     ridge = peak / levels["memory"] if "memory" in levels else None
     words = [
         f"{result['parameters']['threads']} thread(s) of this machine reach {shown(peak)} GFLOP/s "
-        "in multiply-adds of registers; that is the flat roof. A sloped roof is what a bandwidth "
+        f"{_of(result)}; that is the flat roof. A sloped roof is what a bandwidth "
         "allows: bytes per second times operations per byte."
     ]
     if ridge:
@@ -153,7 +184,7 @@ def _words(result, peak, levels, dots):
     best = max((d for d in dots if d[1]["auto"]), key=lambda d: d[3], default=None)
     if best is not None:
         _, c, intensity, rate = best
-        roof, which = _binding(intensity, peak, levels)
+        roof, which = _binding(intensity, _peak(result, c), levels)
         share = f", {100 * rate / roof:.0f} % of the roof ({which})" if roof else ""
         words.append(
             f"The fastest of the plan's own choices, {c['shape']}, does {shown(rate)} GFLOP/s at "

@@ -19,6 +19,10 @@ __all__ = ["Roofs"]
 # L2 delivers about half a line per cycle in the long run; L3 and memory are what one core of a
 # common server reaches. Good for orders of magnitude.
 _GHZ = 3.0
+# Of bfloat16 on AMX, per core: a product of 16 x 32 by 32 x 16 numbers, 8192 multiply-adds, every
+# 16 cycles (Intel 64 and IA-32 Architectures Optimization Reference Manual, on Intel AMX).
+_PRODUCTS_PER_CYCLE = 512
+_AMX_ASSUMED = f" (on AMX {_PRODUCTS_PER_CYCLE} of bfloat16 numbers)"
 _L2_BYTES_PER_CYCLE = 32
 _L3_BYTES_PER_CYCLE = 8
 _MEMORY_GBS = 10.0
@@ -40,6 +44,8 @@ class Roofs:
         How many threads that is for.
     source : str
         Measured, recorded or assumed, and how.
+    product_gflops : float or None
+        The same as compute_gflops for products of bfloat16 on AMX; None where that is not known.
 
     Examples
     --------
@@ -54,6 +60,7 @@ class Roofs:
     bandwidth_gbs: dict[str, float]
     threads: int
     source: str
+    product_gflops: float | None = None
 
     @classmethod
     def defaults(cls, machine: Machine, threads: int = 1, score_dtype: str = "float32") -> "Roofs":
@@ -61,6 +68,7 @@ class Roofs:
         vector = TILES[machine.isa.value][0]
         lanes = vector // (8 if score_dtype == "float64" else 4)
         per_cycle = 2 if machine.isa.value == "sse2" else 4
+        amx = machine.isa.value == "amx"
         return cls(
             per_cycle * lanes * _GHZ * threads,
             {
@@ -71,9 +79,10 @@ class Roofs:
             },
             threads,
             f"assumed, not measured: {_GHZ:g} GHz, {per_cycle // 2} multiply-adds"
-            f" and two loads of {vector} bytes per cycle, {_L2_BYTES_PER_CYCLE} bytes per cycle"
-            f" from L2, {_L3_BYTES_PER_CYCLE} from L3, {_MEMORY_GBS:g} GB/s from memory, each"
-            " thread",
+            f"{_AMX_ASSUMED if amx else ''} and two loads of {vector} bytes per cycle,"
+            f" {_L2_BYTES_PER_CYCLE} bytes per cycle from L2, {_L3_BYTES_PER_CYCLE} from L3,"
+            f" {_MEMORY_GBS:g} GB/s from memory, each thread",
+            2 * _PRODUCTS_PER_CYCLE * _GHZ * threads if amx else None,
         )
 
     @classmethod
@@ -90,7 +99,8 @@ class Roofs:
         ):
             found[level] = _read_gbs(size // here.cpus_per_core.value, threads, here.isa.value)
         compute = _probe.fma_gflops(score_dtype, threads, here.isa.value, 2_000_000)
-        return cls(compute, found, threads, "measured now, best of several")
+        products = _probe.product_gflops(threads, here.isa.value)
+        return cls(compute, found, threads, "measured now, best of several", products)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Roofs":
@@ -104,23 +114,45 @@ class Roofs:
         try:
             if "measurements" not in record:
                 bandwidth = {str(k): float(v) for k, v in record["bandwidth_gbs"].items()}
+                products = record.get("product_gflops")
                 found = cls(float(record["compute_gflops"]), bandwidth, int(record["threads"]),
-                            str(record["source"]))  # fmt: skip
+                            str(record["source"]),
+                            None if products is None else float(products))  # fmt: skip
             else:
-                peak, bandwidth = 0.0, {}
+                peak, products, bandwidth = 0.0, None, {}
                 for entry in record["measurements"]:
-                    if entry["series"] == "peak":
+                    if entry["series"] == "peak" and entry["case"].get("what") == "products":
+                        products = float(max(entry["samples"]))
+                    elif entry["series"] == "peak":
                         peak = max(entry["samples"])
                     elif entry["series"] == "bandwidth":
                         bandwidth[entry["case"]["level"]] = max(entry["samples"])
                 found = cls(peak, bandwidth, int(record["parameters"]["threads"]),
-                            "recorded by tilewise bench roofline")  # fmt: skip
+                            "recorded by tilewise bench roofline", products)  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"not a record of roofs ({type(error).__name__}: {error})") from error
         rates = [found.compute_gflops, *found.bandwidth_gbs.values()]
+        rates += [] if found.product_gflops is None else [found.product_gflops]
         if "memory" not in found.bandwidth_gbs or min(rates) <= 0 or found.threads < 1:
             raise ValueError("not a record of roofs (a rate is missing or not above 0)")
         return found
+
+    def arithmetic(self, products: int) -> float:
+        """Billions of operations per second of scores in so many products, 0 for plain ones.
+
+        Raises
+        ------
+        ValueError
+            If the rate of products is not known.
+        """
+        if not products:
+            return self.compute_gflops
+        if self.product_gflops is None:
+            raise ValueError(
+                "these roofs have no rate of products of bfloat16 on AMX, of which this plan makes "
+                "its scores: measure them on this machine"
+            )
+        return self.product_gflops
 
     def bandwidth(self, level: str) -> float:
         """Billions of bytes per second out of a level; of the next one outwards if unknown."""
@@ -143,7 +175,8 @@ class Roofs:
             for level, rate in self.bandwidth_gbs.items()
         }
         note = f"{self.source}; scaled from {self.threads} to {threads} threads"
-        return Roofs(self.compute_gflops * factor, rates, threads, note)
+        products = None if self.product_gflops is None else self.product_gflops * factor
+        return Roofs(self.compute_gflops * factor, rates, threads, note, products)
 
     def to_dict(self) -> dict[str, Any]:
         """The roofs as JSON-safe values."""

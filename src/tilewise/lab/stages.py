@@ -4,6 +4,7 @@ Sizes follow `Shape`; the order is that of `_run_chunk` in `kernels/_assign.pyx`
 are those of `trace.BUFFERS`.
 """
 
+from tilewise.lab.products import score_visits
 from tilewise.lab.reuse import Stage, Visit
 from tilewise.lab.shape import Shape
 
@@ -53,8 +54,12 @@ def chunk_stages(z: Shape, rows: int, chunk: int, *, prefetch: bool, update: boo
         [_lists("pointers"), _data(), Visit(("packed",), "packed rows", packed, True),
          _kept("norms", norms, True), origin],
     ]  # fmt: skip
+    if z.products:
+        left = [_kept(name, norms, True) for name in ("seconds", "rests")]
+        stages[-1] += left
+        stages.append([_kept("norms", norms), *left, _kept("drops", norms, True)])
     if ahead:
-        stages.append([_lists("ahead", True)])
+        stages.insert(2 if z.products else 3, [_lists("ahead", True)])
     if z.layout != "blas":
         stages.append(_bests("best", "second", write=True))
         stages.append(_bests("ordinal", write=True))
@@ -76,8 +81,11 @@ def chunk_stages(z: Shape, rows: int, chunk: int, *, prefetch: bool, update: boo
     if update:
         shift = Visit(("shift",), "origin", 8 * z.d, turns=rows)
         note += [_lists("pointers"), _data(), shift]
+    bands = [[_kept("norms", norms), _kept("band", norms, True)]]
+    if z.products:
+        bands.append([_kept("drops", norms), _kept("band", norms, True)])
     for visits in (
-        [_kept("norms", norms), _kept("band", norms, True)],
+        *bands,
         certify,
         [_kept("label", 4 * rows)],
         note,
@@ -89,13 +97,12 @@ def chunk_stages(z: Shape, rows: int, chunk: int, *, prefetch: bool, update: boo
 def _blocks(z, padded, packed, state, ahead_list, next_rows, ahead):
     """Tiles against one block of panels after the other."""
     tiles = padded // z.tile_rows
-    step = z.width * z.item
-    depth = min(z.depth_block, z.d)
+    depth = min(z.depth_block, z.depth)
     tile = z.tile_rows * z.packed_row_bytes
-    piece = z.tile_rows * step if z.split else 0
+    piece = z.scratch_bytes
     # One panel's share of a block of the depth, with the rows' share that meets it.
-    inner = depth * (z.tile_rows * z.item + step) + piece
-    depth_blocks = -(-z.d // z.depth_block)
+    inner = depth * z.number_bytes * (z.tile_rows + z.width) + piece
+    depth_blocks = -(-z.depth // z.depth_block)
     n_blocks = -(-z.n_panels // z.panels_per_block)
 
     def block(b, weight=1.0, between=0.0):
@@ -128,7 +135,9 @@ def _blocks(z, padded, packed, state, ahead_list, next_rows, ahead):
                     again_written=more,
                 )
             )
-        if z.split:
+        if z.products:
+            visits += score_visits(z, panels, tiles, inner)
+        elif piece:
             # Written and read once per block of the depth; a walk through all panels in between.
             times = tiles * depth_blocks - 1
             visits.append(

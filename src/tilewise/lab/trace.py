@@ -1,8 +1,9 @@
 """The addresses that a pass touches, in the order in which the kernels touch them.
 
-`Trace` follows `kernels/_assign.pyx`, `_score.pyx`, `c/tw_pack.h` and `c/tw_tile.h` loop by loop,
-with the sizes of a `Plan`, for one thread and a pass that scores every row. It yields arrays in
-the form that `kernels._cachesim` takes: accesses to whole ranges of cache lines.
+`Trace` follows `kernels/_assign.pyx`, `_score.pyx`, `c/tw_pack.h` and `c/tw_tile.h`, or
+`c/tw_split_pack.h` and `c/tw_split.c` where scores are products of parts (as they run on AMX),
+loop by loop, with the sizes of a `Plan`, for one thread and a pass that scores every row. It
+yields arrays in the form that `kernels._cachesim` takes: accesses to whole ranges of cache lines.
 
 What is left out, because it depends on the values of the data: the second look at rows that
 rounding leaves open, bounds, weights. Left out because it is small and stays in L1 or registers:
@@ -16,30 +17,30 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tilewise.lab._accesses import (
+    BUFFERS,
+    CODE,
+    KIND,
+    PREFETCH,
+    READ,
+    WRITE,
+    one,
+    pieces,
+    rows_in_turns,
+    stack,
+)
+from tilewise.lab.products import SCORES, group_accesses
 from tilewise.lab.shape import Shape
 from tilewise.plan import Plan
+from tilewise.plan.plan import TILES
 
 __all__ = ["BUFFERS", "Trace"]
 
-#: What accesses are attributed to.
-BUFFERS = (
-    "X",
-    "packed rows",
-    "centres",
-    "running bests",
-    "partial scores",
-    "scores",
-    "certificate",
-    "row lists",
-    "labels",
-    "origin",
-    "sums",
-)
-_CODE = {name: 4 * i for i, name in enumerate(BUFFERS)}
-_READ, _WRITE, _PREFETCH = 0, 1, 2
 _PAGE = 4096
 # Rows whose row-by-row accesses are written out at a time.
 _BLOCK_ROWS = 4096
+# As the kernels have it: rows of a second look.
+_LOOK_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,11 @@ class Trace:
         for name, size in (
             ("X", z.n * z.d * z.data_item),
             ("labels", 4 * z.n),
-            ("packed", z.n_panels * z.panel_bytes if z.layout != "blas" else z.k * z.d * z.item),
+            (
+                "packed",
+                z.n_panels * z.plain_panel_bytes if z.layout != "blas" else z.k * z.d * z.item,
+            ),
+            ("split panels", z.n_panels * z.panel_bytes if z.products else 0),
             ("half norms", z.k * z.item),
             ("origin", z.d * z.origin_item),
             ("shift", 8 * z.d),
@@ -117,7 +122,15 @@ class Trace:
             ("ids", 8 * rows),
             ("pointers", 8 * rows),
             ("ahead", 8 * rows if long else 0),
-            ("rows", rows * -(-z.d // z.lanes) * z.lanes * z.item),
+            (
+                "rows",
+                rows
+                * (z.packed_row_bytes if z.products else -(-z.d // z.lanes) * z.lanes * z.item),
+            ),
+            ("seconds", rows * z.item if z.products else 0),
+            ("rests", rows * z.item if z.products else 0),
+            ("drops", rows * z.item if z.products else 0),
+            ("again", self._again_bytes()),
             ("norms", rows * z.item),
             ("band", rows * z.item),
             ("best", rows * z.state_row_bytes),
@@ -137,7 +150,13 @@ class Trace:
         z = self.shape
         if z.layout == "blas":
             return rows * z.k * z.item
-        return z.panels_per_block * z.tile_rows * z.width * z.item if z.split else 0
+        return z.panels_per_block * z.scratch_bytes
+
+    def _again_bytes(self):
+        """Plain rows of the second look."""
+        z = self.shape
+        rows = _LOOK_ROWS + TILES[self.plan.isa][1]
+        return rows * -(-z.d // z.lanes) * z.lanes * z.item if z.products else 0
 
     # ------------------------------------------------------------ the walk
 
@@ -149,24 +168,28 @@ class Trace:
     def chunk(self, first: int, count: int) -> Iterator[np.ndarray]:
         """Accesses of the chunk of `count` rows from row `first` on."""
         z, at = self.shape, self.at
-        yield _one("row lists", _WRITE, at["ids"], 8 * count)
-        yield _rows(
-            ("row lists", _READ, at["ids"], 8 * count, 64),
-            ("row lists", _WRITE, at["pointers"], 8 * count, 64),
+        yield one("row lists", WRITE, at["ids"], 8 * count)
+        yield rows_in_turns(
+            ("row lists", READ, at["ids"], 8 * count, 64),
+            ("row lists", WRITE, at["pointers"], 8 * count, 64),
         )
+        ahead = z.layout == "centres-in-lanes" and self._fetches_ahead(first, count)
+        list_ahead = one("row lists", WRITE, at["ahead"], 8 * z.padded(z.chunk_rows))
+        if ahead and z.products:
+            yield list_ahead
         yield from self._pack(first, count)
+        if ahead and not z.products:
+            yield list_ahead
         if z.layout == "blas":
             yield from self._product(count)
         elif z.layout == "rows-in-lanes":
             yield from self._clear_state(count)
             yield from self._score_lanes(count)
         else:
-            if self._fetches_ahead(first, count):
-                yield _one("row lists", _WRITE, at["ahead"], 8 * z.padded(z.chunk_rows))
             yield from self._clear_state(count)
             yield from self._score_panels(first, count)
         yield from self._certify(count)
-        yield _one("certificate", _READ, at["label"], 4 * count)
+        yield one("certificate", READ, at["label"], 4 * count)
         yield from self._note_labels(first, count)
 
     def _fetches_ahead(self, first, count):
@@ -177,51 +200,62 @@ class Trace:
         row_bytes, origin_bytes = z.d * z.data_item, z.d * z.origin_item
         if z.layout == "rows-in-lanes" and 2 * z.d >= z.lanes:
             group = z.lanes * z.d
-            for start, groups in _pieces(-(-count // z.lanes), _BLOCK_ROWS):
+            for start, groups in pieces(-(-count // z.lanes), _BLOCK_ROWS):
                 g = np.arange(start, start + groups)
                 panel, inside = g * z.lanes // z.tile_rows, g * z.lanes % z.tile_rows
                 rows = np.minimum(z.lanes, count - g * z.lanes)
                 to = at["rows"] + panel * (z.tile_rows * z.d * z.item) + inside * z.item
-                yield _stack(
-                    ("row lists", _READ, at["pointers"] + 8 * z.lanes * g, 8 * rows),
-                    ("X", _READ, at["X"] + first * row_bytes + g * group * z.data_item,
+                yield stack(
+                    ("row lists", READ, at["pointers"] + 8 * z.lanes * g, 8 * rows),
+                    ("X", READ, at["X"] + first * row_bytes + g * group * z.data_item,
                      rows * row_bytes),
-                    ("origin", _READ, at["origin"], origin_bytes),
-                    ("packed rows", _WRITE, to, z.vector_bytes, z.d, z.tile_rows * z.item),
-                    ("certificate", _WRITE, at["norms"] + g * z.vector_bytes, z.vector_bytes),
+                    ("origin", READ, at["origin"], origin_bytes),
+                    ("packed rows", WRITE, to, z.vector_bytes, z.d, z.tile_rows * z.item),
+                    ("certificate", WRITE, at["norms"] + g * z.vector_bytes, z.vector_bytes),
                 )  # fmt: skip
             return
-        if z.layout == "rows-in-lanes":
-            size, pieces, apart = z.item, z.d, z.tile_rows * z.item
+        if z.products:
+            size, apart = 64, z.tile_rows * 64
+            n_pieces = z.packed_row_bytes // 64
+        elif z.layout == "rows-in-lanes":
+            size, n_pieces, apart = z.item, z.d, z.tile_rows * z.item
         elif z.layout == "blas":
-            size, pieces, apart = z.packed_row_bytes, 1, 0
+            size, n_pieces, apart = z.packed_row_bytes, 1, 0
         else:
             size = z.vector_bytes
-            pieces, apart = -(-z.d // z.lanes), z.tile_rows * z.vector_bytes
-        for start, rows in _pieces(count, _BLOCK_ROWS):
+            n_pieces, apart = -(-z.d // z.lanes), z.tile_rows * z.vector_bytes
+        squares = ("norms", "seconds", "rests") if z.products else ("norms",)
+        for start, rows in pieces(count, _BLOCK_ROWS):
             r = np.arange(start, start + rows)
             tile, inside = r // z.tile_rows, r % z.tile_rows
             if z.layout == "blas":
                 to = at["rows"] + r * z.packed_row_bytes
             else:
                 to = at["rows"] + tile * (z.tile_rows * z.packed_row_bytes)
-                to = to + inside * (z.item if z.layout == "rows-in-lanes" else z.vector_bytes)
-            yield _stack(
-                ("row lists", _READ, at["pointers"] + 8 * r, 8),
-                ("X", _READ, at["X"] + (first + r) * row_bytes, row_bytes),
-                ("origin", _READ, at["origin"], origin_bytes),
-                ("packed rows", _WRITE, to, size, pieces, apart),
-                ("certificate", _WRITE, at["norms"] + z.item * r, z.item),
+                to = to + inside * (
+                    z.item if z.layout == "rows-in-lanes" else 64 if z.products else z.vector_bytes
+                )
+            yield stack(
+                ("row lists", READ, at["pointers"] + 8 * r, 8),
+                ("X", READ, at["X"] + (first + r) * row_bytes, row_bytes),
+                ("origin", READ, at["origin"], origin_bytes),
+                ("packed rows", WRITE, to, size, n_pieces, apart),
+                *(("certificate", WRITE, at[name] + z.item * r, z.item) for name in squares),
+            )
+        if z.products:
+            kinds = (*((name, READ) for name in squares), ("drops", WRITE))
+            yield rows_in_turns(
+                *(("certificate", kind, at[name], count * z.item, 64) for name, kind in kinds)
             )
 
     def _clear_state(self, count):
         z, at = self.shape, self.at
         size = z.padded(count) * z.state_row_bytes
-        yield _rows(
-            ("running bests", _WRITE, at["best"], size, 64),
-            ("running bests", _WRITE, at["second"], size, 64),
+        yield rows_in_turns(
+            ("running bests", WRITE, at["best"], size, 64),
+            ("running bests", WRITE, at["second"], size, 64),
         )
-        yield _one("running bests", _WRITE, at["ordinal"], size)
+        yield one("running bests", WRITE, at["ordinal"], size)
 
     def _score_panels(self, first, count):
         """Blocks of panels, tiles of rows, blocks of the depth, panels: as in `tw_tile.h`."""
@@ -230,14 +264,21 @@ class Trace:
         for start in range(0, z.n_panels, z.panels_per_block):
             panels = min(z.panels_per_block, z.n_panels - start)
             ahead = start == 0 and self._fetches_ahead(first, count)
-            ops, steps, is_ahead = self._tile_pattern(start, panels, first + count, ahead)
+            pattern = self._group_pattern if z.products else self._tile_pattern
+            ops, steps, is_ahead, fold = pattern(start, panels, first + count, ahead)
             each = max(1, 2_000_000 // (5 * len(ops)))
-            for t, tiles in _pieces(n_tiles, each):
+            for t, tiles in pieces(n_tiles, each):
                 block = np.repeat(ops[None], tiles, axis=0)
                 block[:, :, 0] += np.arange(t, t + tiles)[:, None] * steps
                 if ahead:
                     self._stop_at_last_row(block, is_ahead)
-                yield block.reshape(-1, 5)
+                block = block.reshape(-1, 5)
+                yield np.delete(block, fold, axis=0) if t == 0 else block
+            if z.products:
+                # What the group after the last one would have folded.
+                last = ops[fold].copy()
+                last[:, 0] += n_tiles * steps[fold]
+                yield last
 
     def _stop_at_last_row(self, block, is_ahead):
         """Fetches behind the last row of X fetch the last row instead."""
@@ -260,7 +301,7 @@ class Trace:
         row_bytes = z.d * z.data_item
 
         def add(name, kind, address, size, step=0, count=1, stride=0, early=False):
-            ops.append((address, size, count, stride, _CODE[name] + kind))
+            ops.append((address, size, count, stride, CODE[name] + kind))
             steps.append(step)
             is_ahead.append(early)
 
@@ -269,45 +310,63 @@ class Trace:
             for p in range(panels):
                 panel = at["packed"] + (start + p) * z.panel_bytes
                 if begin == 0:
-                    add("centres", _READ, panel, width_bytes)
+                    add("centres", READ, panel, width_bytes)
                 for depth in range(begin, end, z.lanes):
                     n = min(z.lanes, end - depth)
                     if ahead and p == 0 and n == z.lanes:
-                        add("row lists", _READ, at["ahead"], 8 * z.tile_rows, 8 * z.tile_rows)
+                        add("row lists", READ, at["ahead"], 8 * z.tile_rows, 8 * z.tile_rows)
                         for byte in range(depth * z.data_item, (depth + n) * z.data_item, 64):
                             x = at["X"] + next_row * row_bytes + byte
                             step = z.tile_rows * row_bytes
-                            add("X", _PREFETCH, x, 1, step, z.tile_rows, row_bytes, early=True)
+                            add("X", PREFETCH, x, 1, step, z.tile_rows, row_bytes, early=True)
                     x = at["rows"] + depth // z.lanes * segment
                     c = panel + (1 + depth) * width_bytes
                     rows_apart = (z.tile_rows - 1) * z.vector_bytes
                     if self.steps:
                         for i in range(n):
-                            add("centres", _READ, c + i * width_bytes, width_bytes)
+                            add("centres", READ, c + i * width_bytes, width_bytes)
                             add(
                                 "packed rows",
-                                _READ,
+                                READ,
                                 x + i * z.item,
                                 rows_apart + z.item,
                                 tile_bytes,
                             )
                     else:
-                        add("packed rows", _READ, x, rows_apart + n * z.item, tile_bytes)
-                        add("centres", _READ, c, n * width_bytes)
+                        add("packed rows", READ, x, rows_apart + n * z.item, tile_bytes)
+                        add("centres", READ, c, n * width_bytes)
                 partial = at["scratch"] + p * z.tile_rows * width_bytes
                 if begin:
-                    add("partial scores", _READ, partial, z.tile_rows * width_bytes)
+                    add("partial scores", READ, partial, z.tile_rows * width_bytes)
                 if end < z.d:
-                    add("partial scores", _WRITE, partial, z.tile_rows * width_bytes)
+                    add("partial scores", WRITE, partial, z.tile_rows * width_bytes)
                     continue
                 for name in ("best", "second", "ordinal"):
                     size = z.tile_rows * z.vector_bytes
-                    add("running bests", _WRITE, at[name], size, size)
+                    add("running bests", WRITE, at[name], size, size)
         return (
             np.array(ops, dtype=np.int64),
             np.array(steps, dtype=np.int64),
             np.flatnonzero(is_ahead),
+            slice(0, 0),
         )
+
+    def _group_pattern(self, start, panels, next_row, ahead):
+        """The same for a group of rows that are split, and what folds the group before it."""
+        ops, steps, is_ahead = [], [], []
+
+        def add(name, kind, address, size, step=0, count=1, stride=0, early=False):
+            ops.append((address, size, count, stride, CODE[name] + KIND[kind]))
+            steps.append(step)
+            is_ahead.append(early)
+
+        z, at = self.shape, self.at
+        fold = group_accesses(z, at, start, panels, next_row if ahead else None, add)
+        ops, steps = np.array(ops, dtype=np.int64), np.array(steps, dtype=np.int64)
+        whole = np.zeros(len(ops), dtype=bool)
+        whole[slice(*fold)] = True
+        folds = whole & np.isin(ops[:, 4] // 4, (CODE[SCORES] // 4, CODE["running bests"] // 4))
+        return ops, steps, np.flatnonzero(is_ahead), np.flatnonzero(folds)
 
     def _score_lanes(self, count):
         z, at = self.shape, self.at
@@ -316,98 +375,103 @@ class Trace:
         ops, steps = [], []
 
         def add(name, kind, address, size, step=0):
-            ops.append((address, size, 1, 0, _CODE[name] + kind))
+            ops.append((address, size, 1, 0, CODE[name] + kind))
             steps.append(step)
 
         for name in ("best", "second", "ordinal"):
-            add("running bests", _READ, at[name], row_panel, row_panel)
+            add("running bests", READ, at[name], row_panel, row_panel)
         for g in range(z.n_panels):
             group = at["packed"] + g * z.panel_bytes
             if self.steps:
-                add("centres", _READ, group, group_row)
+                add("centres", READ, group, group_row)
                 for depth in range(z.d):
                     x = at["rows"] + depth * row_panel
-                    add("packed rows", _READ, x, row_panel, row_panel * z.d)
-                    add("centres", _READ, group + (1 + depth) * group_row, group_row)
+                    add("packed rows", READ, x, row_panel, row_panel * z.d)
+                    add("centres", READ, group + (1 + depth) * group_row, group_row)
             else:
-                add("centres", _READ, group, z.panel_bytes)
-                add("packed rows", _READ, at["rows"], row_panel * z.d, row_panel * z.d)
+                add("centres", READ, group, z.panel_bytes)
+                add("packed rows", READ, at["rows"], row_panel * z.d, row_panel * z.d)
         for name in ("best", "second", "ordinal"):
-            add("running bests", _WRITE, at[name], row_panel, row_panel)
+            add("running bests", WRITE, at[name], row_panel, row_panel)
         ops, steps = np.array(ops, dtype=np.int64), np.array(steps, dtype=np.int64)
-        for t, tiles in _pieces(z.padded(count) // z.tile_rows, max(1, 400_000 // len(ops))):
+        for t, tiles in pieces(z.padded(count) // z.tile_rows, max(1, 400_000 // len(ops))):
             block = np.repeat(ops[None], tiles, axis=0)
             block[:, :, 0] += np.arange(t, t + tiles)[:, None] * steps
             yield block.reshape(-1, 5)
 
     def _product(self, count):
         z, at = self.shape, self.at
-        yield _one("centres", _READ, at["packed"], z.k * z.d * z.item)
+        yield one("centres", READ, at["packed"], z.k * z.d * z.item)
         row = z.k * z.item
-        for start, rows in _pieces(count, _BLOCK_ROWS):
+        for start, rows in pieces(count, _BLOCK_ROWS):
             r = np.arange(start, start + rows)
-            yield _stack(
-                ("packed rows", _READ, at["rows"] + r * z.packed_row_bytes, z.packed_row_bytes),
-                ("scores", _WRITE, at["scratch"] + r * row, row),
+            yield stack(
+                ("packed rows", READ, at["rows"] + r * z.packed_row_bytes, z.packed_row_bytes),
+                ("scores", WRITE, at["scratch"] + r * row, row),
             )
-        for start, rows in _pieces(count, _BLOCK_ROWS):
+        for start, rows in pieces(count, _BLOCK_ROWS):
             r = np.arange(start, start + rows)
             state = r * z.state_row_bytes
-            yield _stack(
-                ("scores", _READ, at["scratch"] + r * row, row),
-                ("centres", _READ, at["half norms"], row),
-                ("running bests", _WRITE, at["best"] + state, z.state_row_bytes),
-                ("running bests", _WRITE, at["second"] + state, z.state_row_bytes),
-                ("running bests", _WRITE, at["ordinal"] + state, z.state_row_bytes),
+            yield stack(
+                ("scores", READ, at["scratch"] + r * row, row),
+                ("centres", READ, at["half norms"], row),
+                ("running bests", WRITE, at["best"] + state, z.state_row_bytes),
+                ("running bests", WRITE, at["second"] + state, z.state_row_bytes),
+                ("running bests", WRITE, at["ordinal"] + state, z.state_row_bytes),
             )
 
     def _certify(self, count):
         z, at = self.shape, self.at
         item, state = count * z.item, count * z.state_row_bytes
-        yield _rows(
-            ("certificate", _READ, at["norms"], item, 64),
-            ("certificate", _WRITE, at["band"], item, 64),
+        yield rows_in_turns(
+            ("certificate", READ, at["norms"], item, 64),
+            ("certificate", WRITE, at["band"], item, 64),
         )
+        if z.products:
+            yield rows_in_turns(
+                ("certificate", READ, at["drops"], item, 64),
+                ("certificate", WRITE, at["band"], item, 64),
+            )
         # Rows whose accesses are written together: those of one line of labels, or one.
         rows = 16 if z.layout == "rows-in-lanes" else 1
         each = rows * z.state_row_bytes
         accesses = [
-            *(("running bests", _READ, at[name], state, each)
+            *(("running bests", READ, at[name], state, each)
               for name in ("best", "second", "ordinal")),
-            ("certificate", _READ, at["band"], item, rows * z.item),
-            ("certificate", _WRITE, at["label"], 4 * count, 4 * rows),
+            ("certificate", READ, at["band"], item, rows * z.item),
+            ("certificate", WRITE, at["label"], 4 * count, 4 * rows),
         ]  # fmt: skip
         if z.layout != "rows-in-lanes":
             for name in ("lowest", "following"):
-                accesses.append(("certificate", _WRITE, at[name], item, z.item))
-        yield _rows(*accesses)
+                accesses.append(("certificate", WRITE, at[name], item, z.item))
+        yield rows_in_turns(*accesses)
 
     def _note_labels(self, first, count):
         z, at = self.shape, self.at
         if not self.update:
-            yield _rows(
-                ("row lists", _READ, at["ids"], 8 * count, 128),
-                ("certificate", _READ, at["label"], 4 * count, 64),
-                ("labels", _WRITE, at["labels"] + 4 * first, 4 * count, 64),
+            yield rows_in_turns(
+                ("row lists", READ, at["ids"], 8 * count, 128),
+                ("certificate", READ, at["label"], 4 * count, 64),
+                ("labels", WRITE, at["labels"] + 4 * first, 4 * count, 64),
             )
             return
         slot = first // z.shard_rows % z.slots
         labels = self._clusters(first, count)
         row_bytes = z.d * z.data_item
-        for start, rows in _pieces(count, _BLOCK_ROWS):
+        for start, rows in pieces(count, _BLOCK_ROWS):
             r = np.arange(start, start + rows)
             to = slot * z.k + labels[start : start + rows]
-            yield _stack(
-                ("row lists", _READ, at["ids"] + 8 * r, 8),
-                ("certificate", _READ, at["label"] + 4 * r, 4),
-                ("labels", _WRITE, at["labels"] + 4 * (first + r), 4),
-                ("row lists", _READ, at["pointers"] + 8 * r, 8),
-                ("sums", _WRITE, at["touched"] + to, 1),
-                ("sums", _WRITE, at["slot weights"] + 8 * to, 8),
-                ("sums", _WRITE, at["slot members"] + 8 * to, 8),
-                ("X", _READ, at["X"] + (first + r) * row_bytes, row_bytes),
-                ("origin", _READ, at["shift"], 8 * z.d),
-                ("sums", _WRITE, at["slot sums"] + to * z.sums_row_bytes, 8 * z.d),
+            yield stack(
+                ("row lists", READ, at["ids"] + 8 * r, 8),
+                ("certificate", READ, at["label"] + 4 * r, 4),
+                ("labels", WRITE, at["labels"] + 4 * (first + r), 4),
+                ("row lists", READ, at["pointers"] + 8 * r, 8),
+                ("sums", WRITE, at["touched"] + to, 1),
+                ("sums", WRITE, at["slot weights"] + 8 * to, 8),
+                ("sums", WRITE, at["slot members"] + 8 * to, 8),
+                ("X", READ, at["X"] + (first + r) * row_bytes, row_bytes),
+                ("origin", READ, at["shift"], 8 * z.d),
+                ("sums", WRITE, at["slot sums"] + to * z.sums_row_bytes, 8 * z.d),
             )
 
     def _clusters(self, first, count):
@@ -425,39 +489,10 @@ class Trace:
         # Cluster by cluster, and shard by shard within each.
         j, s = np.nonzero(met)
         to = s * z.k + j
-        yield _stack(
-            ("sums", _WRITE, at["touched"] + to, 1),
-            ("sums", _WRITE, at["slot weights"] + 8 * to, 8),
-            ("sums", _WRITE, at["slot members"] + 8 * to, 8),
-            ("sums", _WRITE, at["sums"] + j * row, row),
-            ("sums", _WRITE, at["slot sums"] + to * row, row),
+        yield stack(
+            ("sums", WRITE, at["touched"] + to, 1),
+            ("sums", WRITE, at["slot weights"] + 8 * to, 8),
+            ("sums", WRITE, at["slot members"] + 8 * to, 8),
+            ("sums", WRITE, at["sums"] + j * row, row),
+            ("sums", WRITE, at["slot sums"] + to * row, row),
         )
-
-
-def _pieces(count, step):
-    for start in range(0, count, step):
-        yield start, min(step, count - start)
-
-
-def _one(name, kind, address, size):
-    return np.array([[address, size, 1, 0, _CODE[name] + kind]], dtype=np.int64)
-
-
-def _rows(*accesses):
-    """Walks (name, kind, address, bytes in all, bytes at a time) that take turns."""
-    i = np.arange(max(-(-total // step) for *_, total, step in accesses))
-    return _stack(
-        *((name, kind, at + i * step, np.clip(total - i * step, 1, step))
-          for name, kind, at, total, step in accesses)
-    )  # fmt: skip
-
-
-def _stack(*accesses):
-    """Accesses (name, kind, address, bytes[, count, stride]) in turns; arrays go row by row."""
-    rows = max(np.size(value) for access in accesses for value in access[2:])
-    out = np.empty((rows, len(accesses), 5), dtype=np.int64)
-    for i, (name, kind, address, size, *more) in enumerate(accesses):
-        count, stride = more or (1, 0)
-        out[:, i, 0], out[:, i, 1], out[:, i, 2], out[:, i, 3] = address, size, count, stride
-        out[:, i, 4] = _CODE[name] + kind
-    return out.reshape(-1, 5)

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tilewise.lab.flows import Flow
+from tilewise.lab.products import SCORES, panel_loads
 from tilewise.lab.reuse import evaluate
 from tilewise.lab.shape import Shape
 from tilewise.lab.simulate import CacheConfig
@@ -87,7 +88,8 @@ class Traffic:
     multiply_adds : int
         rows x depth x centres: what the answer asks for.
     executed : int
-        The same with tiles and panels filled up.
+        The same with tiles and panels filled up, and for each product where scores are made of
+        products of parts.
     """
 
     flows: tuple[Flow, ...]
@@ -143,7 +145,7 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
     config = CacheConfig.from_machine(machine)
     sizes = {level.name: config.bytes(i) for i, level in enumerate(config.levels)}
     sizes["memory"] = machine.memory_bytes.value
-    depth = min(z.depth_block, z.d)
+    depth, items = min(z.depth_block, z.depth), z.number_bytes
     padded = z.padded(z.chunk_rows)
     found = []
 
@@ -169,17 +171,20 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
         )
         centres = z.k * (z.d + 1) * z.item
     else:
-        segment = f"{depth} of {z.d} features" if depth < z.d else f"all {z.d} features"
-        _add("tile of rows", z.tile_rows * depth * z.item, "L1", f"{z.tile_rows} rows x {segment}")
-        panel = z.width * (depth + (depth == z.d)) * z.item
+        whole = depth >= z.depth
+        segment = f"all {z.d} features" if whole else f"{depth} of {z.d} features"
+        if z.products:
+            segment += f", {z.parts} parts"
+        _add("tile of rows", z.tile_rows * depth * items, "L1", f"{z.tile_rows} rows x {segment}")
+        panel = z.width * (depth * items + whole * z.item)
         _add("panel of centres", panel, "L1", f"{z.width} centres x {segment}")
-        if z.split:
-            scratch = z.panels_per_block * z.tile_rows * z.width * z.item
+        if z.scratch_bytes:
+            what = "until they are folded" if whole else "between blocks of the depth"
             _add(
-                "partial scores",
-                scratch,
+                SCORES if z.products else "partial scores",
+                z.panels_per_block * z.scratch_bytes,
                 "L1",
-                f"tile x {z.panels_per_block} panels, between blocks of the depth",
+                f"tile x {z.panels_per_block} panels, {what}",
             )
         _add(
             "packed chunk",
@@ -206,7 +211,7 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
     # Norms, bands, labels and bounds of a chunk, and where its rows stand.
     _add(
         "row data of a chunk",
-        padded * (4 * z.item + 12 + 24),
+        padded * ((7 if z.products else 4) * z.item + 12 + 24),
         "L2",
         "numbers, norms, bands, labels, bounds",
     )
@@ -214,8 +219,11 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
         "all centres",
         centres,
         _smallest(centres),
-        f"{z.k} centres in panels, shared by all threads",
+        f"{z.k} centres in panels{', split' if z.products else ''}, shared by all threads",
     )
+    if z.products:
+        plain = z.n_panels * z.plain_panel_bytes
+        _add("plain centres", plain, _smallest(plain), "for rows that are scored a second time")
     if update:
         sums = z.k * z.sums_row_bytes
         _add("sums of a shard", sums, _smallest(sums), "float64, one set for each shard in flight")
@@ -272,16 +280,20 @@ def traffic(
     config = CacheConfig.from_machine(machine) if config is None else config
     flows = _flows(z, plan, config, 1.0, update, prefetch)
     padded = sum(times * z.padded(rows) for rows, times in _chunks(z))
-    executed = padded * z.d * z.n_panels * z.width
+    executed = padded * z.depth * z.n_panels * z.width * max(1, z.products)
     if z.layout == "blas":
         # The product's own tiles are the library's: one load of each operand per multiply-add
         # of a vector is what it must avoid; what it does is not known here.
         loads = {"scores": (float(2 * z.n * z.k * z.item), 0.0)}
         executed = z.n * z.d * z.k
     else:
-        steps = executed / (z.tile_rows * z.width)
+        steps = executed / (z.tile_rows * z.width * max(1, z.products))
         loads = {"packed rows": (steps * z.tile_rows * z.item, 0.0),
                  "centres": (steps * z.width * z.item, 0.0)}  # fmt: skip
+        if z.products:
+            of_rows, of_centres = panel_loads(z.products)
+            loads = {"packed rows": (steps * z.tile_rows * 2 * of_rows, 0.0),
+                     "centres": (steps * z.width * 2 * of_centres, 0.0)}  # fmt: skip
     return Traffic(flows, Flow("registers", "L1", loads), z.n * z.d * z.k, executed)
 
 

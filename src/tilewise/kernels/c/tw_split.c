@@ -473,4 +473,22 @@ static int select_near(const uint16_t *tiles, int n_groups, int group, int steps
     return select_products(6, tiles, n_groups, group, steps, step_block, panels, n_panels, first, near, scratch);
 }
 
-const tw_split_kernels TW_JOIN(tw_split, TW_ISA) = {pack_f4, pack_f8, pack_panel, drops, assign, select_near};
+#if defined(TW_AMX)
+/* Four sums that do not wait for each other hide the latency of a product, as in multiply_step. */
+static void multiply_tiles(long repeats) {
+    begin_tiles();
+    for (long i = 0; i < repeats; i++) {
+        MULTIPLY(0, 4, 6);
+        MULTIPLY(1, 4, 7);
+        MULTIPLY(2, 5, 6);
+        MULTIPLY(3, 5, 7);
+    }
+    end_tiles();
+}
+#else
+#define multiply_tiles 0
+#endif
+
+const tw_split_kernels TW_JOIN(tw_split, TW_ISA) = {
+    pack_f4, pack_f8, pack_panel, drops, assign, select_near, multiply_tiles,
+};

@@ -44,6 +44,9 @@ typedef struct tw_split_kernels {
     int (*select)(const uint16_t *tiles, int n_groups, int group, int steps, int step_block,
                   int products, const uint16_t *panels, int n_panels, int32_t first,
                   const tw_near *near, float *scratch);
+    /* Peak of products: four tiles of 16 x 32 by 32 x 16 per repeat, from registers alone; NULL
+     * where there is no AMX. */
+    void (*multiply_tiles)(long repeats);
 } tw_split_kernels;
 
 #endif
