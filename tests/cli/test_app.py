@@ -212,3 +212,10 @@ def test_no_progress_where_there_is_no_terminal(X):
     assert child.returncode == 0
     assert b"3 clusters" in out
     assert err == b""
+
+
+def test_a_group_without_a_command_shows_its_help(invoke):
+    result = invoke("bench")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Commands:" in result.stderr.splitlines()

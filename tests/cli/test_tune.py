@@ -94,3 +94,13 @@ def test_a_file_that_is_no_record_is_left_alone(fails, record, option):
     said = fails(ExitCode.BAD_DATA, "tune", *option, *(() if option else SMALL))
     assert "tuning.json: not a tuning record" in said
     assert record.read_text() == '{"mine": 1}'
+
+
+def test_explain_warns_of_a_record_in_one_line(invoke, monkeypatch, tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text("no record")
+    monkeypatch.setenv("TILEWISE_TUNING", str(path))
+    result = invoke("explain", "--rows", 54321, "--features", 7, "--clusters", 5)
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"tilewise: warning: {path} is ignored")

@@ -173,3 +173,17 @@ def test_arrays_in_memory_are_told_apart(tmp_path, monkeypatch):
     interrupted_fit(monkeypatch, model, X, 1)
     with pytest.raises(ValueError, match=r"data\.values was"):
         model.fit(X + 1)
+
+
+@pytest.mark.parametrize("kind", ["array", "folder", "text"])
+def test_what_is_no_checkpoint_is_left_alone(tmp_path, kind):
+    path = tmp_path / "state.npy"
+    if kind == "array":
+        np.save(path, np.ones((3, 2)))
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("notes")
+    with pytest.raises(ValueError, match="is no checkpoint of tilewise"):
+        KMeans(2, checkpoint=path).fit(clouds(100, 3))
+    assert path.exists()

@@ -1,5 +1,6 @@
 """KMeans over sources: the model of the same rows in memory."""
 
+import re
 import tracemalloc
 import warnings
 
@@ -142,9 +143,16 @@ def test_memory_maps_are_streamed_with_a_limit_only(saved):
 def test_limits_that_cannot_be_kept_say_what_the_least_is(saved):
     X, _folder = saved
     source = ArraySource(X)
-    with pytest.raises(ValueError, match=r"12000 rows x 9 columns in 8 clusters need .* [KM]iB \("):
+    with pytest.raises(
+        ValueError, match=r"12000 rows x 9 columns in 8 clusters need \d+ bytes"
+    ) as raised:
         KMeans(8, memory_limit=1000).fit(source)
     assert source.read_rows == 0
+    # What the message says is enough.
+    least = int(re.search(r"need (\d+) bytes", str(raised.value))[1])
+    KMeans(8, memory_limit=least, max_iter=1, random_state=0).fit(source)
+    with pytest.raises(ValueError, match="cannot be kept"):
+        KMeans(8, memory_limit=least - 1).fit(source)
     for wrong in ("much", "0", "-1GB", "1 XB"):
         with pytest.raises(ValueError, match="is no size"):
             KMeans(8, memory_limit=wrong).fit(source)

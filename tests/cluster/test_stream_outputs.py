@@ -144,3 +144,13 @@ def test_a_full_disk(tmp_path, what):
         assert "row " in message
         assert "unchanged" in message
     assert files == "['X.npy', 'out.npy']"
+
+
+def test_limits_for_rows_whose_number_nobody_knows(fitted):
+    X, model = fitted
+    limited = KMeans(4, random_state=0, max_iter=5, n_threads=1).fit(X)
+    limited.set_params(memory_limit="1MiB")
+    parts = np.array_split(X, 7)
+    np.testing.assert_array_equal(limited.predict(lambda: iter(parts)), model.predict(X))
+    with pytest.raises(ValueError, match="the result has .* give out="):
+        limited.predict(part for _ in range(60) for part in parts)

@@ -215,3 +215,16 @@ def test_later_rows_whose_parts_leave_out_more(k):
         # The most that any number leaves out, not what the first block did.
         assert search.kernel.shares[0] > 2.0**-8
         compare(argkmin(rows_x, rows_y, k, plan=plan), wanted(X, Y, k), f"{isa} {products} k={k}")
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_of_all_sizes_of_float32(seed, k):
+    """Where some values exceed 2**100, others are still told apart."""
+    rng = np.random.default_rng(seed)
+    sizes = [10.0 ** rng.uniform(-37, 37, (count, 1)) for count in (127, 48)]
+    X = rng.normal(size=(127, 128)) * sizes[0]
+    Y = rng.normal(size=(48, 128)) * sizes[1]
+    Y[rng.integers(0, 48)] = 4e36 * rng.uniform(-1, 1, 128)
+    limit = float(np.finfo(np.float32).max)
+    check(*(np.clip(values, -limit, limit).astype(np.float32) for values in (X, Y)), k)

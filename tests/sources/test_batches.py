@@ -212,3 +212,12 @@ def test_where_a_row_lies():
     assert source.locate(3) == "rows from a callable, batch 0, row 3"
     assert source.locate(9) == "rows from a callable, batch 2, row 5"
     assert source.fingerprint()["dtype"] == "<f4"
+
+
+def test_callables_that_raise_when_they_are_called():
+    def batches():
+        raise OSError("no such sensor")
+
+    with pytest.raises(SourceError, match="no such sensor") as raised:
+        as_source(batches)
+    assert isinstance(raised.value.__cause__, OSError)

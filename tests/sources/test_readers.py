@@ -174,3 +174,8 @@ print(sources.__name__)
                 for line in file:
                     if "import" in line and "tilewise." in line:
                         assert "from tilewise.sources" in line, (name, line)
+
+
+def test_lists_of_paths_and_other_things():
+    with pytest.raises(SourceError, match="at 1 is ndarray"):
+        as_source(["x.npy", np.ones((2, 2))])

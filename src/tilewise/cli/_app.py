@@ -39,6 +39,9 @@ class Tool(click.Group):
             return result if isinstance(result, int) else ExitCode.OK
         except (click.Abort, KeyboardInterrupt):
             return _complain("interrupted", ExitCode.INTERRUPTED)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help(), err=True)
+            return ExitCode.USAGE
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx is not None else prog_name
             message = error.format_message().rstrip(".")

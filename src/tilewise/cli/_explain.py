@@ -1,6 +1,7 @@
 """``tilewise explain``: where a run keeps things, what it moves, and which roof binds."""
 
 import json
+import warnings
 
 import click
 from rich.box import SIMPLE
@@ -10,7 +11,15 @@ from rich.text import Text
 
 from ..plan._facts import format_bytes
 from ._errors import BadData, NoInput, WrongUsage, first_line, reason
-from ._options import FILE, chained, debug_option, engine_options, examples, exit_codes
+from ._options import (
+    FILE,
+    chained,
+    debug_option,
+    engine_options,
+    examples,
+    exit_codes,
+    show_warnings,
+)
 from ._output import to_json
 
 shape_options = chained(
@@ -97,7 +106,10 @@ def explain(
 
             sizes = plan(rows, features, clusters, dtype, n_threads=threads)
             roofs = Roofs.measure(sizes.n_threads, sizes.score_dtype)
-        told = explained(rows, features, clusters, dtype, roofs=roofs, **choices)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            told = explained(rows, features, clusters, dtype, roofs=roofs, **choices)
+        show_warnings(caught)
     except ValueError as error:
         raise WrongUsage(first_line(error)) from error
     if as_json:

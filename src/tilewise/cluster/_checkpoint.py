@@ -43,12 +43,15 @@ class Checkpoint:
         Raises ValueError if the file holds something else, and says what differs.
         """
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            loaded = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise ValueError("an array")
+            with loaded as file:
                 found = {name: file[name] for name in file.files}
             identity = json.loads(str(found.pop("identity")))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, EOFError, IsADirectoryError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"checkpoint {self.path} is no checkpoint of tilewise: remove it or name another "
                 "file"

@@ -144,23 +144,28 @@ def _buffer_rows(source, estimator, n_clusters, result_bytes, out):
     limit = parse_bytes(estimator.memory_limit)
     held = result_bytes if out is None else 0
     n_rows = source.n_rows
-    if limit is not None and held * (n_rows or 0) > limit:
-        raise ValueError(
-            f"the result has {held * n_rows} bytes, more than memory_limit="
-            f"{estimator.memory_limit!r}: give out=, an array (a memory map will do) or the path "
-            "of a .npy file"
-        )
+    _check_result(estimator, held * (n_rows or 0))
     chunk_plan = plan(
         _SOME_ROWS if n_rows is None else n_rows, source.n_features, n_clusters, source.dtype,
         n_threads=estimator.n_threads, chunk_size=estimator.chunk_size, engine=estimator.engine,
     )  # fmt: skip
     found = plan_stream(
-        chunk_plan, memory_limit=limit, init_rows=0, bounds=False, row_bytes=held,
+        chunk_plan, memory_limit=limit, init_rows=0, bounds=False,
+        row_bytes=0 if n_rows is None else held,
         extra_bytes=int(getattr(source, "held_bytes", 0)),
     )  # fmt: skip
     # Buffers, and what a part turns into, share the room of the buffers.
     row = 2 * source.n_features * source.dtype.itemsize + result_bytes
     return max(384, found.buffer_bytes // row // 384 * 384)
+
+
+def _check_result(estimator, n_bytes):
+    limit = parse_bytes(estimator.memory_limit)
+    if limit is not None and n_bytes > limit:
+        raise ValueError(
+            f"the result has {n_bytes} bytes, more than memory_limit={estimator.memory_limit!r}: "
+            "give out=, an array (a memory map will do) or the path of a .npy file"
+        )
 
 
 def predict(estimator, source, centers, out):
@@ -188,6 +193,8 @@ def _mapped(estimator, source, centers, out, columns, dtype, function):
 
     def parts():
         for first, values in parts_of(source, size):
+            if out is None:
+                _check_result(estimator, (first + len(values)) * result_bytes)
             view = engine.Rows(values)
             try:
                 yield function(view, estimator._plan(view, len(centers)))

@@ -339,7 +339,9 @@ cdef class Search:
             largest = max(largest, extents[b])
             broken |= extents[b] != extents[b]
         p.scale = 0.0 if broken else choose_scale(largest, p.x.is_double or p.score_double)
-        if p.scale == 0.0:
+        # The bound takes every coordinate of a column for below one, and a scale of float32 does
+        # not bring values from 2**100 on there.
+        if p.scale == 0.0 or not largest * p.scale <= 1.0:
             return False
         unit = 2.0**-53 if p.score_double else 2.0**-24
         chain = p.depth

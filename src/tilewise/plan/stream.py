@@ -233,7 +233,7 @@ def plan_stream(
         made = ", ".join(f"{sized(size)} for {what}" for what, size in parts.items() if size)
         raise ValueError(
             f"memory_limit={sized(memory_limit)} cannot be kept: these {n} rows x {d} columns in "
-            f"{k} clusters need {sized(least)} ({made})."
+            f"{k} clusters need {least} bytes: {made}."
         )
     limit = math.inf if memory_limit is None else memory_limit
     # Bounds go before buffers get so small that reading suffers.

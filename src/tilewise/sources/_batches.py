@@ -66,6 +66,10 @@ class BatchSource(SequentialSource):
                     f"batches: {first_line(error)}",
                     source=self.name,
                 ) from error
+            except SourceError:
+                raise
+            except Exception as error:
+                raise self._failed(error) from error
             if batches is self._returned:
                 raise SourceError(
                     f"{self.name}: returned the same iterator again, which has been read; "

@@ -56,7 +56,15 @@ def _is_path(X):
 
 
 def _is_paths(X):
-    return isinstance(X, (list, tuple)) and len(X) > 0 and all(map(_is_path, X))
+    if not isinstance(X, (list, tuple)) or not X or not _is_path(X[0]):
+        return False
+    for index, member in enumerate(X):
+        if not _is_path(member):
+            raise SourceError(
+                f"a list that begins with a path must hold nothing else; at {index} is "
+                f"{type(member).__name__}: open them one by one, or write arrays to files"
+            )
+    return True
 
 
 def _is_source(X):
