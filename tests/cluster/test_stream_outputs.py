@@ -152,5 +152,5 @@ def test_limits_for_rows_whose_number_nobody_knows(fitted):
     limited.set_params(memory_limit="1MiB")
     parts = np.array_split(X, 7)
     np.testing.assert_array_equal(limited.predict(lambda: iter(parts)), model.predict(X))
-    with pytest.raises(ValueError, match="the result has .* give out="):
+    with pytest.raises(ValueError, match=r"the result has .* give out="):
         limited.predict(part for _ in range(60) for part in parts)

@@ -1,6 +1,8 @@
-"""Float64 distances of long rows from norms and products: within their bound, equal everywhere."""
+"""Distances of long rows from norms and products: within their bound, equal everywhere."""
 
 import dataclasses
+import itertools
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import hostile
@@ -9,7 +11,7 @@ import pytest
 import reference
 
 from tilewise import euclidean_distances, pairwise_distances, pairwise_distances_chunked
-from tilewise.engine import Rows, fill_matrix, plan_matrix
+from tilewise.engine import Rows, fill_matrix, matrix, plan_matrix
 from tilewise.engine.matrix import _origin as looked_for
 from tilewise.kernels import _pairs
 
@@ -199,10 +201,9 @@ def test_cosine(dtype):
     direct = fill_matrix(rows, rows, np.empty((150, 150)), kernel="cosine")
     found = pairwise_distances(X, metric="cosine")
     assert found.dtype == dtype
-    tolerance = 1e-14 if dtype == np.float64 else 2.0**-23
+    tolerance = 1e-14 if dtype == np.float64 else 1e-6 * 70**0.5
     np.testing.assert_allclose(found, direct, rtol=tolerance, atol=0)
-    if dtype == np.float64:
-        assert (found != direct).any()
+    assert (found != direct.astype(dtype)).any()
     assert (found.diagonal() == 0).all()
     assert (np.delete(found[5], 5) == 1).all()
     np.testing.assert_array_equal(found, found.T)
@@ -212,3 +213,133 @@ def test_cosine(dtype):
             plan=dataclasses.replace(plan, **changes, group=5),
         )  # fmt: skip
         np.testing.assert_array_equal(other, found)
+
+
+def exact_cosine(x, y):
+    """1 - cos of two rows to 60 digits."""
+    x, y = [Fraction(float(value)) for value in x], [Fraction(float(value)) for value in y]
+    xx, yy, xy = (
+        sum(a * b for a, b in zip(*pair, strict=True)) for pair in ((x, x), (y, y), (x, y))
+    )
+    sine = 1 - xy**2 / (xx * yy)
+    with localcontext(prec=80):
+        sine = Decimal(sine.numerator) / Decimal(sine.denominator)
+        cosine = (1 - sine).sqrt()
+        return sine / (1 + cosine) if xy > 0 else 1 + cosine
+
+
+def hostile_cosines(d):
+    """Float32 rows, most of them ordinary, and those of them that are not."""
+    rng = np.random.default_rng(d)
+    X = rng.standard_normal((128, d)).astype(np.float32)
+    X[1] = np.rint(50 * X[1])  # three times which is exact
+    X[0], X[2], X[3] = X[1] * np.float32(3), X[1] * -1, X[1]
+    X[3, d // 2] = np.nextafter(X[3, d // 2], np.float32(9))
+    X[4:8] = 0
+    X[4, :2], X[5, :2] = (1 + 2.0**-23, 1), (1, 1 - 2.0**-23)
+    X[6, :2], X[7, :2] = (1, 1e-15), (1, 2e-15)
+    X[9], X[11] = X[8] * np.float32(1e-37), X[10] * np.float32(1e37)
+    for i, size in enumerate(np.geomspace(1e-7, 1, 12)):
+        X[12 + i] = X[24] + size * rng.standard_normal(d)
+    X[25] = 1e-45
+    return X, 26
+
+
+@pytest.mark.parametrize("d", [48, 65, 300])
+def test_float32_cosines_of_all_angles(d):
+    X, special = hostile_cosines(d)
+    rows = Rows(X)
+    out = np.empty((len(X), len(X)), np.float32)
+    assert looked_for(rows, rows, out, "unit_cosine", 2.0, None, False) is not None
+    found = pairwise_distances(X, metric="cosine")
+    for i, j in itertools.product(range(special + 4), repeat=2):
+        exact = exact_cosine(X[i], X[j])
+        error = abs(Decimal(float(found[i, j])) - exact)
+        assert error <= Decimal("1e-6") * Decimal(d).sqrt() * exact, (i, j)
+    assert found[4, 5] > 0
+    assert found[0, 1] == 0
+    np.testing.assert_array_equal(found, found.T)
+    assert found.min() >= 0
+    assert found.max() <= 2
+
+
+def test_float32_cosines_are_the_same_everywhere():
+    X, _ = hostile_cosines(100)
+    X[40] = 0
+    X, Y = X, X[::-1][:90].copy()
+    expected = pairwise_distances(X, Y, metric="cosine")
+    assert (expected[40] == 1).all()
+    for other in (np.asfortranarray(X), X[::-1].copy()[::-1], np.repeat(X, 2, axis=1)[:, ::2]):
+        np.testing.assert_array_equal(pairwise_distances(other, Y, metric="cosine"), expected)
+    np.testing.assert_array_equal(pairwise_distances(Y, X, metric="cosine").T, expected)
+    for n_threads in (2, 3):
+        found = pairwise_distances(X, Y, metric="cosine", n_threads=n_threads)
+        np.testing.assert_array_equal(found, expected)
+    whole = pairwise_distances(X, metric="cosine")
+    np.testing.assert_array_equal(
+        np.concatenate(list(pairwise_distances_chunked(X, metric="cosine", working_memory=0.01))),
+        whole,
+    )
+    plan = plan_matrix(Rows(X), Rows(Y), np.float32, kernel="cosine", n_threads=1)
+    for isa in ISAS:
+        found = fill_matrix(
+            Rows(X), Rows(Y), np.empty_like(expected), kernel="cosine", canonical=False,
+            plan=dataclasses.replace(plan, isa=isa),
+        )  # fmt: skip
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_float32_cosines_in_any_blocks():
+    X, _ = hostile_cosines(130)
+    units, is_zero = np.empty_like(X), np.empty(len(X), np.int8)
+    plan = plan_matrix(Rows(X), Rows(X), np.float32, kernel="cosine", n_threads=1)
+    _pairs.unit_rows(Rows(X), 0, units, is_zero, isa=plan.isa)
+    np.testing.assert_allclose((units.astype(float) ** 2).sum(axis=1), 1, rtol=1e-6)
+    results = [
+        _pairs.fill(
+            Rows(units), first, Rows(units), 0, out, kernel="unit_cosine", isa=isa, n_threads=1,
+            row_block=rows, column_block=columns, fetch_rows=9, group=group, turned=turned,
+            origin=np.zeros(130, np.float32), own_x=Rows(X), own_y=Rows(X),
+        ) or out
+        for isa in ISAS
+        for rows, columns, group, turned in ((99, 99, 12, False), (7, 32, 5, True), (5, 16, 48, 0))
+        for first in (0, 3) for out in [np.empty((len(X) - first, len(X)), np.float32)]
+    ]  # fmt: skip
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0][len(X) - len(other) :])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mirrored_half_is_the_other_one(monkeypatch, metric, dtype):
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((200, 60)).astype(dtype)
+    X[7], X[150], X[30] = X[8] * 2, X[20] + dtype(1e-4), 0
+    monkeypatch.setattr(matrix, "_MIRRORED_ROWS", 10**6)
+    whole = pairwise_distances(X, metric=metric)
+    monkeypatch.setattr(matrix, "_MIRRORED_FEATURES", 48)
+    widths, fill_part = set(), matrix._fill_part
+
+    def watched(*arguments):
+        widths.add(arguments[2].shape[1])
+        fill_part(*arguments)
+
+    monkeypatch.setattr(matrix, "_fill_part", watched)
+    for rows in (64, 50, 33):
+        monkeypatch.setattr(matrix, "_MIRRORED_ROWS", rows)
+        found = pairwise_distances(X, metric=metric, n_threads=2)
+        assert 200 - rows in widths
+        np.testing.assert_array_equal(found, whole)
+
+
+def test_float64_cosines_of_rows_made_once(monkeypatch):
+    """The same bits as from rows that the blocks divide by their lengths."""
+    rng = np.random.default_rng(1)
+    X, Y = rng.standard_normal((90, 50)), rng.standard_normal((70, 50))
+    X[3], Y[5], X[6], Y[7], Y[8] = 0, 0, X[6] * 1e-200, X[7] * 1e200, X[8]
+    found = [pairwise_distances(*rows, metric="cosine") for rows in ((X,), (X, Y))]
+    assert (found[1][3] == 1).all()
+    assert (found[1][:, 5] == 1).all()
+    monkeypatch.setattr(matrix, "_fill_cosines", lambda *_: False)
+    for mine, rows in zip(found, ((X,), (X, Y)), strict=True):
+        np.testing.assert_array_equal(mine, pairwise_distances(*rows, metric="cosine"))

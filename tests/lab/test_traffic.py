@@ -109,7 +109,7 @@ def test_products_are_counted():
     chunk=st.sampled_from(["auto", 96, 192, 500]), config=st.sampled_from([SERVER, LAPTOP]),
 )  # fmt: skip
 def test_simulated_lies_where_the_formulas_say(n, d, k, dtype, engine, chunk, config):
-    """Within the spread of caches a fifth smaller or larger, and 15 % for what sets do besides.
+    """Within the spread of caches a fifth smaller or larger, and 20 % for what sets do besides.
 
     The spread is what the formulas themselves call unsure: a buffer that just fits. Beyond it
     remain sets that fill unevenly, and chunks of several lengths in runs as short as these.
@@ -118,7 +118,7 @@ def test_simulated_lies_where_the_formulas_say(n, d, k, dtype, engine, chunk, co
     plan = sized(n, d, k, dtype, engine=engine, chunk_size=chunk)
     simulated = simulate(plan, config)
     for flow, (least, most) in zip(simulated.flows, spread(plan, config=config), strict=True):
-        assert 0.85 * least <= flow.bytes <= 1.15 * most, (flow, least, most)
+        assert 0.8 * least <= flow.bytes <= 1.2 * most, (flow, least, most)
 
 
 @pytest.mark.parametrize("case", DOCUMENTED)

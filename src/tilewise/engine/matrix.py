@@ -1,5 +1,6 @@
 """Matrices of distances between two sets of rows."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -29,6 +30,15 @@ _LOOK = 64
 # ... which they do if more than this share has to be made from differences after all (measured:
 # one such pair costs a dozen others in float32, four in float64).
 _CANCELLING = {"float32": 0.06, "float64": 0.2}
+
+# Rows of a matrix of rows with themselves of which only what is right of the diagonal is made, from
+# as many features on, and for as few threads (one thread copies the rest).
+_MIRRORED_ROWS = 384
+_MIRRORED_FEATURES = 256
+_MIRRORED_THREADS = 4
+
+# Bytes of rows of length one that are made at a time, of X and of Y.
+_UNIT_BYTES = 16 * 2**20
 
 
 def plan_matrix(
@@ -128,7 +138,9 @@ def fill_matrix(
         )
     if _by_entries(rows_x, rows_y, kernel, weights):
         _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first)
-    else:
+    elif kernel != "cosine" or not _fill_cosines(
+        rows_x, rows_y, out, plan, x_first, y_first, canonical
+    ):
         origin = _origin(rows_x, rows_y, out, kernel, p, weights, canonical)
         _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, origin)
     if kernel == "cosine" and rows_x is rows_y:
@@ -163,13 +175,90 @@ def _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first):
         )  # fmt: skip
 
 
-def _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, origin):
+def _fill_cosines(rows_x, rows_y, out, plan, x_first, y_first, canonical):
+    """Cosine distances of long rows from products of rows of length one, if these serve."""
+    if canonical or rows_x.is_sparse or rows_y.is_sparse:
+        return False
+    kernel = "unit_cosine"
+    dtype = _pairs.arithmetic(rows_x, rows_y, out.dtype, kernel)
+    origin = _origin(rows_x, rows_y, out, kernel, 2.0, None, False)
+    if origin is None:
+        return False
+    step = max(_MIRRORED_ROWS, _UNIT_BYTES // (rows_x.n_features * dtype.itemsize))
+    for j in range(0, out.shape[1], step):
+        for i in range(0, out.shape[0], step):
+            part = out[i : i + step, j : j + step]
+            _fill_units(rows_x, rows_y, part, dtype, plan, x_first + i, y_first + j, origin)
+    return True
+
+
+def _fill_units(rows_x, rows_y, out, dtype, plan, x_first, y_first, origin):
+    n, m = out.shape
+    kernel, own = "unit_cosine", None
+    same = rows_x is rows_y and (x_first, n) == (y_first, m)
+    if dtype == np.float32:
+        own_x = _standing(rows_x, x_first, n)
+        own_y = own_x if same else _standing(rows_y, y_first, m)
+        own = {"own_x": own_x, "own_y": own_y}
+    x, zero_x = _units(rows_x, x_first, n, dtype, plan.isa)
+    y, zero_y = (x, zero_x) if same else _units(rows_y, y_first, m, dtype, plan.isa)
+    sizes = plan_matrix(x, y, out.dtype, kernel=kernel, shape=out.shape, n_threads=plan.n_threads)
+    sizes = dataclasses.replace(sizes, isa=plan.isa)
+    _fill_dense(x, y, out, kernel, 2.0, None, sizes, 0, 0, origin, own)
+    out[zero_x] = 1.0
+    if zero_y.any():
+        out[:, zero_y] = 1.0
+
+
+def _standing(rows, first, count):
+    """Some rows, to be read where they stand; copied if need be."""
+    if rows.is_direct:
+        return Rows(rows.source[first : first + count])
+    return Rows(rows.take(np.arange(first, first + count)))
+
+
+def _units(rows, first, count, dtype, isa):
+    """Some rows divided by their lengths, and which of them are zero."""
+    units = np.empty((count, rows.n_features), dtype=dtype)
+    is_zero = np.zeros(count, dtype=np.int8)
+    step = max(64, _UNINTERRUPTED_OTHERS // 16 // max(1, rows.n_features))
+    # The interpreter looks for Ctrl-C between two calls.
+    for at in range(0, count, step):
+        part = slice(at, at + step)
+        _pairs.unit_rows(rows, first + at, units[part], is_zero[part], isa=isa)
+    return Rows(units), is_zero.astype(bool)
+
+
+def _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, origin, own=None):
+    what = (kernel, p, weights, plan)
+    n, m = out.shape
+    if (
+        rows_x is not rows_y
+        or (x_first, n) != (y_first, m)
+        or origin is None
+        or rows_x.n_features < _MIRRORED_FEATURES
+        or n < 3 * _MIRRORED_ROWS
+        or plan.n_threads > _MIRRORED_THREADS
+    ):
+        _fill_part(rows_x, rows_y, out, *what, x_first, y_first, origin, own)
+        return
+    # Products are the same bits in both orders: the lower triangle is copied.
+    for first in range(0, n, _MIRRORED_ROWS):
+        stop = min(n, first + _MIRRORED_ROWS)
+        _fill_part(
+            rows_x, rows_x, out[first:stop, first:], *what, x_first + first, x_first + first,
+            origin, own,
+        )  # fmt: skip
+        out[stop:, first:stop] = out[first:stop, stop:].T
+
+
+def _fill_part(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, origin, own):
     sizes = {
         "p": p, "weights": weights, "kernel": kernel, "isa": plan.isa,
         "n_threads": plan.n_threads, "row_block": plan.row_block,
         "column_block": plan.column_block, "fetch_rows": plan.fetch_rows,
         "group": plan.group, "turned": plan.turned, "streaming": plan.streaming,
-        "origin": origin,
+        "origin": origin, **(own or {}),
     }  # fmt: skip
     operations = _UNINTERRUPTED.get(kernel, _UNINTERRUPTED_OTHERS) * plan.n_threads
     # The interpreter looks for Ctrl-C between two calls. Whole blocks along the longer side.
@@ -194,7 +283,8 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
     of a matrix, and its two halves, get the same bits.
     """
     squares = kernel in ("euclidean", "sqeuclidean") or (kernel == "minkowski" and p == 2)
-    squares = squares or kernel == "cosine"
+    cosine = kernel in ("cosine", "unit_cosine")
+    squares = squares or cosine
     dtype = _pairs.arithmetic(rows_x, rows_y, out.dtype, kernel, p, weights).name
     if (
         not squares
@@ -205,7 +295,7 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
     ):
         return None
     some_x, some_y = _some(rows_x), _some(rows_y)
-    if kernel == "cosine":
+    if cosine:
         some_x, some_y = _of_length_one(some_x), _of_length_one(some_y)
     with np.errstate(all="ignore"):
         means = [some.mean(axis=0, dtype=np.float64) for some in (some_x, some_y)]
@@ -217,8 +307,11 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
     norms_x = fill_matrix(x, o, np.empty((_LOOK, 1)), kernel="sqeuclidean")
     norms_y = fill_matrix(y, o, np.empty((_LOOK, 1)), kernel="sqeuclidean")
     share = _pairs.trusted_share(rows_x.n_features, kernel != "sqeuclidean", dtype)
+    lowest = 0.0
+    if kernel == "unit_cosine" and dtype == "float32":
+        share, lowest = _pairs.cosine_share(rows_x.n_features)
     # Zeros among them: equal rows are no less work.
-    bad = ~(between > share * (norms_x + norms_y.T))
+    bad = ~(between > np.maximum(share * (norms_x + norms_y.T), lowest))
     return origin if bad.mean() <= _CANCELLING[dtype] else None
 
 

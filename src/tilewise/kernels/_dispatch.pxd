@@ -184,6 +184,11 @@ cdef extern from "c/tw_pair.h" nogil:
         const double* weights
         const void* origin
         double trusted
+        double lowest
+        const float* own_rows
+        ptrdiff_t own_row_step
+        const float* own_others
+        ptrdiff_t own_other_step
         double power
         double divisor
         void* scratch

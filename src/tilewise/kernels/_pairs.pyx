@@ -2,6 +2,7 @@
 
 import numpy as np
 
+cimport cython
 from cython.parallel cimport prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
@@ -42,6 +43,8 @@ _KERNELS = {
     "euclidean": (TW_SQUARES, TW_WEIGHTED_SQUARES, TW_ROOT),
     "dot": (TW_PRODUCTS, None, TW_AS_IT_IS),
     "cosine": (TW_SQUARES, None, TW_HALF_TO_TWO),
+    # of rows that have length one
+    "unit_cosine": (TW_SQUARES, None, TW_HALF_TO_TWO),
     "manhattan": (TW_GAPS, TW_WEIGHTED_GAPS, TW_AS_IT_IS),
     "chebyshev": (TW_LARGEST, TW_WEIGHTED_LARGEST, TW_AS_IT_IS),
     "minkowski": (TW_POWERS, TW_POWERS, TW_POWER_ROOT),
@@ -50,7 +53,7 @@ _KERNELS = {
     "hamming": (TW_UNEQUAL, TW_UNEQUAL, TW_DIVIDED),
     "nan_euclidean": (TW_KNOWN_SQUARES, None, TW_ROOT),
 }
-KERNELS = tuple(_KERNELS)
+KERNELS = tuple(name for name in _KERNELS if name != "unit_cosine")
 
 # Whole exponents up to this one are products, which is faster than a power and as exact.
 _MOST_PRODUCTS = 16
@@ -68,6 +71,8 @@ cdef struct pair_pass:
     tw_rows others          # in the lanes, (n_columns, depth)
     int64_t rows_first
     int64_t others_first
+    tw_rows own_rows        # rows and others before they had length one, from the same first rows
+    tw_rows own_others
     int64_t n_rows
     int64_t n_columns
     int64_t row_block       # rows and columns of one task
@@ -137,6 +142,9 @@ cdef void _block(const pair_pass* p, int64_t task, int thread) noexcept nogil:
     job.n_columns = <int>count
     job.others = _fetch(p, &p.others, p.others_first + column, count, workspace + p.staged_others, zero_others,
                         &job.other_step)
+    if job.own_others != NULL:
+        job.own_others = <const float*>(p.own_others.data + (p.others_first + column) * p.own_others.row_stride)
+        job.own_other_step = p.own_others.row_stride // 4
     job.panels = workspace + p.panels
     job.scratch = workspace + p.scratch
     job.packed = workspace + p.packed
@@ -159,6 +167,9 @@ cdef void _block(const pair_pass* p, int64_t task, int thread) noexcept nogil:
             count = p.fetch_rows
         job.n_rows = <int>count
         job.rows = _fetch(p, &p.rows, p.rows_first + first, count, workspace, zero_rows, &job.row_step)
+        if job.own_rows != NULL:
+            job.own_rows = <const float*>(p.own_rows.data + (p.rows_first + first) * p.own_rows.row_stride)
+            job.own_row_step = p.own_rows.row_stride // 4
         at = column * job.out_step + first if job.turned else first * job.out_step + column
         job.out = <char*>p.job.out + at * p.out_item
         if p.item == 8:
@@ -227,10 +238,49 @@ def product_error(int depth):
     return 2.0**-53 * (1.0 + (of_both + 4.0 * DOUBLE_SHARE ** 0.5) / DOUBLE_SHARE)
 
 
+def cosine_share(int depth):
+    """Smallest squared distances of float32 unit rows that norms and products give well.
+
+    As a share of |x|^2 + |y|^2 around the origin, and as it is. Rounding the rows moves their
+    distance by 2 u, hence its square by 4 u / distance of itself, and something of second order:
+    that may be 10 % of the 1e-6 sqrt(d) allowed, and the rest, as in `trusted_share`, 85 %.
+    """
+    allowed = 1e-6 * np.sqrt(depth)
+    return trusted_share(depth, False) * (0.95 / 0.85), (4.0 * 2.0**-24 / (0.1 * allowed)) ** 2
+
+
+def unit_rows(Rows x, int64_t first, cython.floating[:, ::1] out, char[::1] is_zero, *, str isa):
+    """Write rows x[first], x[first + 1], ... divided by their lengths in float64.
+
+    Rows of zeros stay what they are, and `is_zero` says which these are.
+    """
+    all_rows(x)
+    cdef tw_rows rows = x.c
+    cdef int64_t r, i, l, some, n = out.shape[0]
+    cdef const tw_pair_kernels* kernels = pair_kernels(isa)
+    cdef const void* pointers[64]
+    if first < 0 or first + n > rows.n_rows or out.shape[1] != rows.depth or is_zero.shape[0] != n:
+        raise ValueError("out must have one row for each of x")
+    if n == 0 or rows.depth == 0:
+        return
+    cdef double[:, ::1] staged = np.empty((64, rows.depth))
+    _read_as(&rows, 8, True)
+    with nogil:
+        r = 0
+        while r < n:
+            some = n - r if n - r < 64 else 64
+            tw_fetch_rows(&rows, NULL, first + r, <int>some, pointers, <char*>&staged[0, 0], rows.depth)
+            kernels.normalize_f8(<int>some, rows.depth, &staged[0, 0], rows.depth, &is_zero[r])
+            for i in range(some):
+                for l in range(rows.depth):
+                    out[r + i, l] = <cython.floating>staged[i, l]
+            r += some
+
+
 def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, double p=2.0,
          const double[::1] weights=None, str isa, int n_threads, int64_t row_block, int64_t column_block,
          int fetch_rows, int group, bint turned=False, bint streaming=False,
-         origin=None):
+         origin=None, Rows own_x=None, Rows own_y=None):
     """Write distances of some rows of x to some rows of y.
 
     Parameters
@@ -256,6 +306,9 @@ def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, d
     origin : ndarray of shape (d,), of the type of the arithmetic, optional
         Lets euclidean distances come from norms and products around it, as far as these are
         accurate. The same for all parts of a matrix.
+    own_x, own_y : Rows of float32, read where they stand, for float32 "unit_cosine" only
+        What x and y were before they had length one: pairs that products do not give well are
+        measured from these.
     """
     all_rows(x)
     all_rows(y)
@@ -299,6 +352,19 @@ def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, d
         origin = np.ascontiguousarray(origin, dtype=np.float32 if single else np.float64)
         s.job.origin = address(origin)
         s.job.trusted = trusted_share(s.job.depth, finish == TW_ROOT, origin.dtype)
+    if single and finish == TW_HALF_TO_TWO:
+        if s.job.origin == NULL or own_x is None or own_y is None:
+            raise ValueError("float32 cosines need an origin, and the rows as they were")
+        for own, rows in ((own_x, x), (own_y, y)):
+            if not own.is_direct or own.dtype != np.float32 or (
+                    (own.n_rows, own.n_features) != (rows.n_rows, rows.n_features)):
+                raise ValueError("own_x and own_y must be float32 rows like x and y")
+        s.job.trusted, s.job.lowest = cosine_share(s.job.depth)
+        s.own_rows, s.own_others = (own_y.c, own_x.c) if turned else (own_x.c, own_y.c)
+        s.job.own_rows = <const float*>s.own_rows.data
+        s.job.own_others = <const float*>s.own_others.data
+    else:
+        s.job.own_rows = s.job.own_others = NULL
     if (single and kind == TW_PRODUCTS) or s.job.origin != NULL:
         group = (group + TW_PAIR_TILE - 1) // TW_PAIR_TILE * TW_PAIR_TILE
         s.job.group = group

@@ -103,7 +103,7 @@ class Trace:
                 "packed",
                 z.n_panels * z.plain_panel_bytes if z.layout != "blas" else z.k * z.d * z.item,
             ),
-            ("split panels", z.n_panels * z.panel_bytes if z.products else 0),
+            *((("split panels", z.n_panels * z.panel_bytes),) if z.products else ()),
             ("half norms", z.k * z.item),
             ("origin", z.d * z.origin_item),
             ("shift", 8 * z.d),

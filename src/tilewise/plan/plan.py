@@ -291,6 +291,7 @@ def _plan(
     if split.reason:
         why["products"] = split.reason
     if split.products:
+        why["engine"] = "fused, centres in the lanes: scores are consumed in L1, a block at a time."
         tile_rows, panel_columns = SPLIT_ROWS, vectors * lanes
         why["tile"] = f"{tile_rows} rows x {panel_columns} centres: four tiles of running scores."
     # What a row is to the kernels: its stored entries, with their columns, or all numbers.

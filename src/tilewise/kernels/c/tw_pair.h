@@ -61,6 +61,11 @@ typedef struct tw_pair_job {
     const double *weights;  /* IN (depth), for the kinds that name w */
     const void *origin;     /* IN (depth) or NULL: squares as |x|^2 + |y|^2 - 2 x.y around it */
     double trusted;         /* share of |x|^2 + |y|^2 from which such a square is accurate */
+    double lowest;          /* the same for the square itself: float32 cosines, which have */
+    const float *own_rows;  /* IN rows and others before they had length one */
+    ptrdiff_t own_row_step;
+    const float *own_others; /* IN */
+    ptrdiff_t own_other_step;
     double power;           /* p */
     double divisor;
     void *scratch;          /* TMP, of the type of the arithmetic, one row more for the result */

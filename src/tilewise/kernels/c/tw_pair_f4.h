@@ -202,6 +202,8 @@ static int equal_f4(const float *x, const float *y, int depth) {
     return !unequal;
 }
 
+#include "tw_pair_cosine.h"
+
 /* Sums of squares in here have lost nothing to underflow: below, terms under 2^-126 could
  * weigh; above, a term may have overflowed. Sums of up to 2^22 terms are meant. */
 #define LOWEST_SQUARES 0x1p-80f
@@ -222,6 +224,15 @@ static void mend_f4(const tw_pair_job *job, const float *x, int start, uint32_t 
     }
 }
 
+/* The same for cosines, from rows (count) as they were before they had length one. */
+static void mend_cosines_f4(const tw_pair_job *job, ptrdiff_t at, int start, uint32_t within, float *row) {
+    const int last = job->n_columns - start < LANES_F4 ? job->n_columns - start : LANES_F4;
+    const float *x = job->own_rows + at * job->own_row_step;
+    for (int i = 0; i < last; i++)
+        if (!(within >> i & 1))
+            row[start + i] = (float)cosine_f4(x, job->own_others + (start + i) * job->own_other_step, job->depth);
+}
+
 /* x is the row, row (n_columns) its sums, which become results. */
 static void finish_f4(const tw_pair_job *job, const float *x, float *restrict row) {
     const int kind = job->kind, root = job->finish == TW_ROOT;
@@ -237,16 +248,23 @@ static void finish_f4(const tw_pair_job *job, const float *x, float *restrict ro
 
 /* The same where row holds products: squares are |x|^2 + |y|^2 - 2 x.y where nothing cancels. */
 static void finish_products_f4(const tw_pair_job *job, const float *x, float *restrict row) {
-    const int root = job->finish == TW_ROOT;
+    const int root = job->finish == TW_ROOT, cosine = job->finish == TW_HALF_TO_TWO;
     const tw_f4 norm = splat_f4(norm_f4(x, job->origin, job->depth));
-    const tw_f4 trusted = splat_f4((float)job->trusted), minus_two = splat_f4(-2), low = splat_f4(LOWEST_SQUARES);
+    const tw_f4 trusted = splat_f4((float)job->trusted), minus_two = splat_f4(-2);
+    const tw_f4 low = splat_f4(cosine ? (float)job->lowest : LOWEST_SQUARES);
     for (int start = 0; start < job->n_columns; start += LANES_F4) {
         const tw_f4 both = norm + *(const tw_f4u *)((const float *)job->norms + start);
         const tw_f4 sum = fma_f4(minus_two, *(const tw_f4 *)(row + start), both);
         const uint32_t within = tw_not_above_f4(tw_max_f4(trusted * both, low), sum) &
                                 tw_not_above_f4(both, splat_f4(HIGHEST_SUM));
-        *(tw_f4 *)(row + start) = root ? root_f4(sum, start / LANES_F4) : sum;
-        if (__builtin_expect(within != ALL_LANES_F4, 0)) mend_f4(job, x, start, within, row);
+        *(tw_f4 *)(row + start) = root     ? root_f4(sum, start / LANES_F4)
+                                  : cosine ? tw_min_f4(sum * splat_f4(0.5f), splat_f4(2))
+                                           : sum;
+        if (__builtin_expect(within == ALL_LANES_F4, 1)) continue;
+        if (cosine)
+            mend_cosines_f4(job, (x - (const float *)job->rows) / job->row_step, start, within, row);
+        else
+            mend_f4(job, x, start, within, row);
     }
 }
 
