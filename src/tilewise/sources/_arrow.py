@@ -150,7 +150,7 @@ class Features:
 
 
 class ArrowSource(SequentialSource):
-    """Rows that come in record batches."""
+    """Rows that come in record batches; subclasses have `_batches(start)`, which yields them."""
 
     block = "record batch"
 
@@ -188,9 +188,6 @@ class ArrowSource(SequentialSource):
     def _batch_rows(self):
         width = self.n_features or 1024
         return max(1, min(1 << 16, _BATCH_BYTES // (width * self.dtype.itemsize)))
-
-    def _batches(self, start):
-        raise NotImplementedError
 
     def _blocks(self, start):
         row = start
