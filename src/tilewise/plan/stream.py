@@ -207,18 +207,18 @@ def plan_stream(
     centers = _CENTER_ARRAYS * k * (-(-d // 8) * 8 * 8 + 16)
     centers += plan.workspace_bytes_per_thread * plan.n_threads
     moments = 3 * 8 * d * (-(-n // max(1, exact_shard_rows(n, d))) + 17 * plan.n_threads)
-    # While seeding: the sample and what k-means++ keeps of each of its rows; or of all rows.
-    seeding = sample * (stored + 14 + (32 if weighted else 0))
+    # The sample, kept for further runs, and what k-means++ keeps of each of its rows; or of all.
+    sampled = 0 if seeded_from_all else sample * stored
     if seeded_from_all:
-        seeding = n * (14 + (32 if weighted else 0))
         sample = n
+    seeding = sample * (14 + (32 if weighted else 0))
     fixed = kept * n + centers + moments + extra_bytes
 
     def total(buffers: int, bounded: bool) -> int:
         """Bytes with so many in buffers, with or without bounds."""
         # Beside each buffered row: its label before the pass, and its distance.
         held = buffers + -(-buffers // _BUFFERS // stored) * 12
-        return fixed + held + max(seeding, 8 * n if bounded else 0)
+        return fixed + held + sampled + max(seeding, 8 * n if bounded else 0)
 
     least_buffers = _BUFFERS * _MULTIPLE * stored
     wanted = max(least_buffers, _BUFFER_BYTES if buffer_bytes is None else buffer_bytes)
@@ -226,7 +226,7 @@ def plan_stream(
     least = total(least_buffers, False)
     parts = {
         f"{kept} bytes per row": kept * n, "centres, sums and workspace": centers + moments,
-        "the least buffers": least_buffers, "the start": seeding,
+        "the least buffers": least_buffers, "the start": sampled + seeding,
         "batches and the source itself": extra_bytes,
     }  # fmt: skip
     if memory_limit is not None and memory_limit < least:
@@ -275,7 +275,9 @@ def plan_stream(
             f"each run, fewer where settled pieces are skipped."
         )
     else:
-        why["start"] = f"from {sample} rows, {sized(seeding)}, gathered while columns are measured."
+        why["start"] = (
+            f"from {sample} rows, {sized(sampled + seeding)}, gathered while columns are measured."
+        )
     most = total(buffers, bounded)
     why["memory"] = f"{sized(most)} at most beside what the process holds already."
     why["passes"] = passes or (
