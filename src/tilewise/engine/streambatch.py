@@ -18,6 +18,8 @@ __all__ = ["ReadBatches", "batch_bytes"]
 _BLOCK_BYTES = 2**20
 # Blocks whose rows are mixed; fixed for the same reason.
 _GROUP_BLOCKS = 16
+# Blocks that are read ahead: a group, so that reading goes on while its batches are worked on.
+_AHEAD_BLOCKS = 16
 
 
 class ReadBatches:
@@ -69,6 +71,7 @@ class ReadBatches:
         if n_rows is not None:
             room = min(room, n_rows)
         self._buffer = np.empty((room, source.n_features), dtype=source.dtype)
+        self._rows = Rows(self._buffer)
         self._ids = np.empty(room, dtype=np.int64)
         self._held = 0
         self._order = np.empty(0, dtype=np.int64)
@@ -112,8 +115,7 @@ class ReadBatches:
         chosen = self._order[self._next : self._next + size]
         self._next += size
         batch = self._batch(size)
-        np.take(self._buffer, chosen, axis=0, out=batch.values)
-        np.take(self._ids, chosen, out=batch.ids)
+        batch.places[:] = chosen
         if self._weights is not None:
             np.take(self._weights, batch.ids, out=batch.weights)
         if self._ended and self._next == len(self._order):
@@ -135,7 +137,9 @@ class ReadBatches:
     def _batch(self, size):
         if size not in self._batches:
             self._batches = {
-                size: _ReadBatch(self._source, size, self._k, self._weights, self._plan)
+                size: _ReadBatch(
+                    self._source, self._rows, self._ids, size, self._k, self._weights, self._plan
+                )
             }
         return self._batches[size]
 
@@ -149,7 +153,12 @@ class ReadBatches:
             if self._random_state is not None and self._source.random_access:
                 firsts = firsts[self._random_state.permutation(len(firsts))]
             parts = [(int(at), min(self.block_rows, self._total - int(at))) for at in firsts]
-        self._prefetch = Prefetch(self._source, parts, rows=self.block_rows)
+        self._prefetch = Prefetch(
+            self._source,
+            parts,
+            rows=self.block_rows,
+            n_buffers=_blocks_ahead(self._total, self.block_rows),
+        )
         self._begin = time.perf_counter()
         self._prefetch.__enter__()
         self._parts = iter(self._prefetch)
@@ -207,28 +216,40 @@ class ReadBatches:
 
 
 class _ReadBatch(BatchPass):
-    """A batch in memory that knows where its rows come from."""
+    """A batch of rows of the buffer, which are gathered while they are packed."""
 
-    def __init__(self, source, size, n_clusters, weights, plan):
-        self._source = source
-        self.values = np.empty((size, source.n_features), dtype=source.dtype)
-        self.ids = np.empty(size, dtype=np.int64)
+    def __init__(self, source, rows, ids, size, n_clusters, weights, plan):
+        self._source, self._ids = source, ids
+        self.places = np.zeros(size, dtype=np.int64)
         self.weights = None if weights is None else np.empty(size)
-        super().__init__(Rows(self.values), n_clusters, plan, weights=self.weights)
+        super().__init__(rows, n_clusters, plan, ids=self.places, weights=self.weights)
+
+    @property
+    def ids(self):
+        """Numbers of the rows in the source, (b,) int64."""
+        return self._ids[self.places]
+
+    @property
+    def values(self):
+        """A copy of the rows, (b, d)."""
+        return self.rows.source[self.places]
 
     def step(self, centers, moved, counts):
         try:
             return super().step(centers, moved, counts)
         except ValueError:
-            bad = np.flatnonzero(~np.isfinite(self.values).all(axis=1))
+            ids, values = self.ids, self.values
+            bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
             if bad.size:
-                at = bad[np.argmin(self.ids[bad])]
-                rows = StreamRows(
-                    self._source, int(self.ids[at]) + 1, buffer_rows=384, piece_rows=384
-                )
-                rows.window.show(int(self.ids[at]), self.values[at : at + 1].copy())
+                at = bad[np.argmin(ids[bad])]
+                rows = StreamRows(self._source, int(ids[at]) + 1, buffer_rows=384, piece_rows=384)
+                rows.window.show(int(ids[at]), values[at : at + 1])
                 rows.raise_nonfinite()
             raise
+
+
+def _blocks_ahead(n_rows, block):
+    return _AHEAD_BLOCKS if n_rows is None else max(2, min(_AHEAD_BLOCKS, -(-n_rows // block)))
 
 
 def block_rows(source) -> int:
@@ -242,6 +263,5 @@ def batch_bytes(source, n_rows, batch_size: int, ahead: int = 0) -> int:
     rows = max(_GROUP_BLOCKS * block, batch_size + block, ahead) + batch_size + block
     if n_rows is not None:
         rows = min(rows, n_rows)
-    # A batch, and two buffers of a block.
-    rows += batch_size + 2 * block
-    return rows * (source.n_features * source.dtype.itemsize + 24)
+    rows += _blocks_ahead(n_rows, block) * block
+    return rows * (source.n_features * source.dtype.itemsize + 32)
