@@ -327,6 +327,8 @@ cdef class Search:
         cdef double[::1] extents = np.zeros(max(1, blocks))
         cdef bint broken = False
         self.origin = (narrow, wide)
+        if p.depth == 0:
+            return True
         p.origin = &narrow[0] if not p.x.is_double and not p.score_double else &wide[0]
         if p.direct or m * p.depth == 0:
             return True
