@@ -300,7 +300,7 @@ cdef class Assignment:
         p.depth_block = max(p.lanes, (depth_block + p.lanes - 1) // p.lanes * p.lanes)
         if p.products:
             p.steps = (p.depth + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP
-            p.step_block = max(1, depth_block // TW_SPLIT_STEP)
+            p.step_block = max(1, (depth_block + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP)
             p.depth_block = LOOK_BLOCK
             p.split_step = (2 + <ptrdiff_t>p.steps * TW_SPLIT_STEP * tw_split_parts(p.products)) * width
         p.ld_scores = p.n_panels * width if p.layout == CSR else n_clusters

@@ -234,7 +234,7 @@ cdef class Search:
         p.products = 0 if direct or p.score_double or p.depth == 0 else products
         p.tile_rows = TW_SPLIT_ROWS if p.products else p.tile.tile_rows
         p.steps = (p.depth + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP
-        p.step_block = max(1, depth_block // TW_SPLIT_STEP)
+        p.step_block = max(1, (depth_block + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP)
         p.panel_vectors = 1 if m <= p.lanes and not p.products else p.tile.panel_vectors
         p.width = p.panel_vectors * p.lanes
         p.panels_per_block = max(1, panels_per_block)

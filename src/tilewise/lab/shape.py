@@ -76,7 +76,7 @@ class Shape:
             n_panels = -(-k // width)
             number = 6 if plan.products == 6 else 4
             depth = -(-d // SPLIT_STEP) * SPLIT_STEP
-            depth_block = max(1, plan.depth_block // SPLIT_STEP) * SPLIT_STEP
+            depth_block = -(-plan.depth_block // SPLIT_STEP) * SPLIT_STEP
             packed_row, panel = depth * number, width * (depth * number + item)
             plain_panel = (d + 1) * width * item
         return cls(
