@@ -256,9 +256,8 @@ def test_every_access_lies_in_its_buffer(n, d, k, dtype, engine, update):
         start = trace.at[at]
         assert first[mine].min() == start
         assert start + size <= last[mine].max() <= start + -(-size // 64) * 64
-    end = max(trace.at.values()) + trace._scratch_bytes(trace.shape.padded(plan.chunk_rows))
     assert first.min() >= min(trace.at.values())
-    assert last.max() <= -(-end // 64) * 64
+    assert last.max() <= trace.at["end"]
 
 
 def test_some_shards_stand_for_all():
@@ -285,6 +284,31 @@ def test_a_sweep_of_chunks():
     told = sweep[0].to_dict()
     assert told["simulated"]["levels"][0]["name"] == "L1"
     assert told["predicted"]["flows"][1]["inner"] == "L1"
+
+
+@pytest.mark.parametrize("engine", ["blas", "fused"])
+def test_some_shards_stand_for_all_bytes_that_leave_too(engine):
+    """Buffers that stay in a cache to the end leave once, labels in proportion to the rows."""
+    plan = tilewise.plan(23_040, 8, 64, n_threads=1, engine=engine, chunk_size="auto")
+    caches = CacheConfig.of([(48 << 10, 12), (2 << 20, 16)])
+    whole, some = simulate(plan, caches), simulate(plan, caches, max_rows=4608)
+    assert some.simulated_rows < whole.simulated_rows
+    for all_rows, few in zip(whole.flows, some.flows, strict=True):
+        assert few.bytes_in == pytest.approx(all_rows.bytes_in, rel=0.02)
+        assert few.bytes_out == pytest.approx(all_rows.bytes_out, rel=0.02)
+
+
+def test_a_copy_goes_its_own_way():
+    caches = Caches([4], [2])
+    caches.run(ops((0, 256, 1, 0, WRITE)))
+    other = caches.copy()
+    other.flush()
+    assert totals(other) == [[4, 4, 4]]
+    assert totals(caches) == [[4, 4, 0]]
+    caches.run(ops((0, 256, 1, 0, READ)))
+    assert totals(caches) == [[8, 4, 0]]
+    caches.flush()
+    assert totals(caches) == [[8, 4, 4]]
 
 
 def test_ctrl_c_is_seen_between_blocks(monkeypatch):

@@ -218,6 +218,17 @@ cdef class Caches:
                     level.entries[e] = EMPTY
                     _evict(&self.c, i, entry)
 
+    def copy(self):
+        """Caches in the same state, which go their own way."""
+        cdef int i, n = self.c.n_levels
+        cdef Caches other = Caches(
+            [self.c.levels[i].sets for i in range(n)], [self.c.levels[i].ways for i in range(n)],
+            1 << self.shift, self.c.inclusive, self.n_buffers)
+        for i in range(n):
+            other._keep[i][:] = self._keep[i]
+        other._counts[...] = self._counts
+        return other
+
     def counts(self):
         """Accesses, misses, write-backs and prefetched lines, int64 (levels, buffers, 4)."""
         return self._counts.copy()

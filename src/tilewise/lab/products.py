@@ -6,9 +6,11 @@ folded into the running bests while the next panel is multiplied. Other instruct
 the same products for tests, folding at once; numbers here are those of AMX.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tilewise.lab.reuse import Visit
+import numpy as np
+
+from tilewise.lab.reuse import SAMPLES, Again, Stretch, Visit
 from tilewise.lab.shape import Shape
 from tilewise.plan.split import SPLIT_STEP
 
@@ -124,8 +126,10 @@ def group_accesses(
     return first_fold, last_fold
 
 
-def score_visits(z: Shape, panels: int, tiles: int, inner: float) -> list[Visit]:
-    """Visits of the scratch array in a stage of `tiles` groups against `panels` panels.
+def score_visits(
+    z: Shape, at: int, tiles: int, inner: Sequence[Stretch], walk: Sequence[Stretch]
+) -> list[Visit]:  # fmt: skip
+    """Visits of the scratch array in a stage of `tiles` groups against a block of panels.
 
     A panel's scores are written once per block of the depth and read before the next one, a
     walk through all panels later; written again once they are multiplied; read a last time while
@@ -134,22 +138,37 @@ def score_visits(z: Shape, panels: int, tiles: int, inner: float) -> list[Visit]
     Parameters
     ----------
     z : Shape
-    panels, tiles : int
-    inner : float
-        Bytes of one panel's share of a block of the depth with the rows and scores that meet it.
+    at : int
+        Address of the scratch array.
+    tiles : int
+    inner : sequence of (address, bytes)
+        What is touched from one panel to the next: rows, two parts of panels, scores; where
+        rows are one block of the depth, scores of the panel before, and bests.
+    walk : sequence of (address, bytes)
+        One block of the depth of every panel.
     """
+    panels = len(walk)
     scratch = panels * z.scratch_bytes
     depth = min(z.depth_block, z.depth)
     depth_blocks = -(-z.depth // z.depth_block)
-    turn = (panels * z.width + z.tile_rows) * depth * z.number_bytes + scratch
+    rows, first, second, scores, *others = inner
+    bests = others[1:]
+    # Of two groups, unless there is nothing in between.
+    turn = ((at, scratch), (rows[0], rows[1] * min(2, panels)),
+            *((where, size * min(2, panels)) for where, size in bests),
+            *walk)  # fmt: skip
     times = tiles * depth_blocks - 1
     steps = depth // SPLIT_STEP
     calls = -(-z.tile_rows // _share(z, steps))
-    farthest = inner * min(1.0, calls / (z.products * steps))
+    # Rows of a panel are folded one after the other, from its scores to the last such call.
+    part = (np.arange(SAMPLES) + 0.5) / SAMPLES * min(1.0, calls / (z.products * steps))
+    near = (scores, *((where, size * part) for where, size in (rows, walk[0], *bests)))
+    far = (scores, rows, first, second)
     return [
-        Visit(("scratch",), SCORES, scratch, True, turns=tiles,
-              again=(times * scratch, turn, turn), again_written=times * scratch),
-        Visit(("scratch", "again"), SCORES, 0.0,
-              again=(tiles * (depth_blocks - 1) * scratch, inner, inner)),
-        Visit(("scratch", "folded"), SCORES, 0.0, again=(tiles * scratch, 0.0, farthest)),
+        Visit(("scratch",), SCORES, scratch, True, turns=tiles, at=at,
+              again=Again(times * scratch, turn, times * scratch)),
+        Visit(("scratch", "again"), SCORES, 0.0, at=at,
+              again=Again(tiles * (depth_blocks - 1) * scratch, far)),
+        Visit(("scratch", "folded"), SCORES, 0.0, at=at,
+              again=Again(tiles * scratch, near)),
     ]  # fmt: skip

@@ -15,14 +15,67 @@ Slutz and Traiger, "Evaluation techniques for storage hierarchies", IBM Systems 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Stage", "Visit", "evaluate"]
+__all__ = [
+    "SAMPLES", "Again", "Cache", "Stage", "Stretch", "Visit", "evaluate", "survivors",
+]  # fmt: skip
 
+#: How many places are looked at.
+SAMPLES = 32
 # Positions within a buffer at which the linear distance is looked at.
-_POSITIONS = (np.arange(32) + 0.5) / 32
+_POSITIONS = (np.arange(SAMPLES) + 0.5) / SAMPLES
+
+# Lines within a stretch, or sets of a cache, that stand for it.
+_LINES = (np.arange(16) + 0.5) / 16
+_NOUGHT = np.zeros(SAMPLES)
+
+#: Address of the first byte, None where it may be anywhere, and bytes; numbers or arrays of
+#: `SAMPLES`.
+Stretch = tuple[float | np.ndarray | None, float | np.ndarray]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One level of the caches.
+
+    Attributes
+    ----------
+    size : float
+        Bytes.
+    ways : int
+        Lines of a set; 0 for a cache of one set, which keeps every line as long as it can.
+    line : int
+    """
+
+    size: float
+    ways: int = 0
+    line: int = 64
+
+
+@dataclass(frozen=True)
+class Again:
+    """Bytes that are visited once more within a stage, and what passes by in between.
+
+    Attributes
+    ----------
+    size : float
+        Bytes of all such visits.
+    pieces : tuple of (address, bytes)
+        Stretches of memory that are touched between two visits, their own first, at `SAMPLES`
+        places of the loop nest.
+    written : float
+        How many of the bytes are dirty when they leave.
+    fetched : float
+        Bytes that pass by without touching the first level.
+    """
+
+    size: float
+    pieces: tuple[Stretch, ...]
+    written: float = 0.0
+    fetched: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,12 +94,12 @@ class Visit:
     turns : int
         How often it is walked through from end to end during the stage; 0 for a buffer that
         is walked through once, along with the stage.
-    again : tuple of (float, float, float)
-        More bytes visited within the stage, and from where to where their reuse distances lie.
-    again_written : float
-        How many of them are dirty when they leave.
+    again : Again, optional
+        More visits of its bytes within the stage.
     prefetch : bool
         Does not pass the first level.
+    at : int or None
+        Address; None where it is another one in every chunk.
     """
 
     key: tuple
@@ -54,9 +107,9 @@ class Visit:
     size: float
     write: bool = False
     turns: int = 0
-    again: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    again_written: float = 0.0
+    again: Again | None = None
     prefetch: bool = False
+    at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +123,14 @@ class Stage:
         How many stages of this kind it stands for.
     between : float
         Bytes of further stages of this kind, that lie behind it for all that look back past it.
+    between_at : int or None
+        Their address.
     """
 
     visits: tuple[Visit, ...]
     weight: float = 1.0
     between: float = 0.0
+    between_at: int | None = None
 
 
 @dataclass
@@ -87,22 +143,15 @@ class _Moved:
     cold_out: float = 0.0
 
 
-@dataclass
-class _Line:
-    """What is known of a buffer while the cycle is walked."""
-
-    dirty: np.ndarray = field(default_factory=lambda: np.zeros(len(_POSITIONS), dtype=bool))
-
-
-def evaluate(cycles: Sequence[Sequence[Stage]], sizes: Sequence[float]) -> list[dict[str, _Moved]]:
+def evaluate(cycles: Sequence[Sequence[Stage]], caches: Sequence[Cache]) -> list[dict[str, _Moved]]:
     """Bytes that cross the outer border of each cache in the last of some equal cycles.
 
     Parameters
     ----------
     cycles : sequence of sequence of Stage
-        Three successive chunks: the first two bring the caches into their steady state.
-    sizes : sequence of float
-        Bytes of each level, innermost first.
+        Three successive chunks, alike: the last is looked at, the others do what it does.
+    caches : sequence of Cache
+        Innermost first.
 
     Returns
     -------
@@ -110,49 +159,51 @@ def evaluate(cycles: Sequence[Sequence[Stage]], sizes: Sequence[float]) -> list[
         Per level, for each name the bytes moved.
     """
     stages = [stage for cycle in cycles for stage in cycle]
-    last = len(stages) - len(cycles[-1])
-    middle = last - len(cycles[-2])
-    # Which visits arrive at a level at all, per position.
+    length = len(cycles[-1])
+    last = len(stages) - length
+    middle = last - length
+    # Which share of the visits arrives at a level at all, per position.
     arrives = {
-        (j, v): np.full(len(_POSITIONS), not visit.prefetch)
+        (j, v): np.full(len(_POSITIONS), float(not visit.prefetch))
         for j, stage in enumerate(stages)
         for v, visit in enumerate(stage.visits)
     }
     found = []
-    for level, size in enumerate(sizes):
+    for level, cache in enumerate(caches):
         if level == 1:
             for j, stage in enumerate(stages):
                 for v, visit in enumerate(stage.visits):
                     if visit.prefetch:
-                        arrives[j, v][:] = True
+                        arrives[j, v][:] = 1.0
         moved: dict[str, _Moved] = {}
-        lines: dict[tuple, _Line] = {}
+        dirty: dict[tuple, np.ndarray] = {}
         missed = {}
-        for j, stage in enumerate(stages):
+        for j, stage in enumerate(stages[last:], last):
             for v, visit in enumerate(stage.visits):
-                here = arrives[j, v]
-                hit = _hits(stages, arrives, j, visit, size) & here
-                miss = here & ~hit
-                missed[j, v] = miss
-                if j < middle:
-                    continue
-                line = lines.setdefault(visit.key, _Line())
+                miss = arrives[j, v] * (1 - _hits(stages, arrives, j, visit, cache))
+                for back in range(len(cycles)):
+                    missed[j - back * length, v] = miss
+        for j, stage in enumerate(stages[middle:], middle):
+            for v, visit in enumerate(stage.visits):
+                miss = missed[j, v]
+                before = dirty.get(visit.key, 0.0 * miss)
                 entry = moved.setdefault(visit.name, _Moved())
                 share = visit.size * stage.weight / len(_POSITIONS)
                 if j >= last:
                     entry.inward += share * miss.sum()
-                    entry.outward += share * (miss & line.dirty).sum()
-                    some = stage.weight * _beyond(size, *visit.again[1:])
-                    entry.inward += visit.again[0] * some
-                    entry.outward += visit.again_written * some
-                line.dirty = (line.dirty & ~miss) | visit.write
-        _first_cycle(stages[last:], missed, last, lines, moved)
+                    entry.outward += share * (miss * before).sum()
+                    if visit.again is not None:
+                        some = stage.weight * _lost(cache, visit.again, level)
+                        entry.inward += visit.again.size * some
+                        entry.outward += visit.again.written * some
+                dirty[visit.key] = np.maximum(before * (1 - miss), float(visit.write))
+        _first_cycle(stages[last:], missed, last, dirty, moved)
         found.append(moved)
         arrives = missed
     return found
 
 
-def _first_cycle(stages, missed, last, lines, moved):
+def _first_cycle(stages, missed, last, dirty, moved):
     """What is brought in once, and what leaves when all is over."""
     seen = set()
     for j, stage in enumerate(stages, last):
@@ -162,65 +213,171 @@ def _first_cycle(stages, missed, last, lines, moved):
             seen.add(visit.key)
             entry = moved[visit.name]
             share = visit.size * stage.weight / len(_POSITIONS)
-            dirty = lines[visit.key].dirty
+            left = dirty[visit.key]
             if visit.key[-1] == "chunk":
                 # Bytes of this chunk alone: they leave once, and no later visit shows it.
-                entry.outward += share * dirty.sum()
+                entry.outward += share * left.sum()
                 continue
-            entry.cold_in += share * (~missed[j, v]).sum()
-            entry.cold_out += share * (dirty & ~missed[j, v]).sum()
+            entry.cold_in += share * (1 - missed[j, v]).sum()
+            entry.cold_out += share * (left * (1 - missed[j, v])).sum()
 
 
-def _beyond(size, least, most):
-    """Which part of the distances between two lies above `size`."""
-    if least == most:
-        return float(least > size)
-    return min(1.0, max(0.0, (most - size) / (most - least)))
+def _lost(cache, again, level):
+    """Which part of the visits within a stage misses."""
+    if not again.size:
+        return 0.0
+    pieces = [*again.pieces, (None, again.fetched)] if level and again.fetched else again.pieces
+    return 1 - float(survivors(cache, pieces[0], pieces).mean())
 
 
-def _hits(stages, arrives, j, visit, size):
-    """Where a visit finds its line in a cache of `size` bytes."""
-    hit = np.zeros(len(_POSITIONS), dtype=bool)
-    open_ = ~hit
-    between: dict[tuple, float] = {}
-    extra = 0.0
+def survivors(cache: Cache, own: Stretch, pieces: Sequence[Stretch]) -> np.ndarray:
+    """Which share of some lines a cache still has after stretches of memory passed by.
+
+    A line is still there if no more lines than there are ways, its own included, fell into its
+    set. A stretch of n lines puts n / sets of them into every set, rounded down or up. Which sets
+    have the one more follows from its address. Where that is unknown, stretches begin anywhere,
+    independently of each other: a set has one more with the probability n / sets - floor(n /
+    sets). With stretches of one line each, anywhere, this is the binomial distribution of Smith,
+    "A comparative study of set associative memory mapping algorithms and their use for cache
+    and main memory", IEEE Transactions on Software Engineering 4 (1978), which Hill and Smith
+    use in "Evaluating associativity in CPU caches", IEEE Transactions on Computers 38 (1989).
+
+    Parameters
+    ----------
+    cache : Cache
+    own : (address, bytes)
+        The lines in question.
+    pieces : sequence of (address, bytes)
+        What passes by, `own` included; if its address is unknown, the first is its buffer.
+
+    Returns
+    -------
+    ndarray of shape (SAMPLES,)
+
+    Examples
+    --------
+    Half of a direct-mapped cache passed by, in one piece; then in two.
+
+    >>> from tilewise.lab.reuse import Cache, survivors
+    >>> direct = Cache(4096, ways=1)
+    >>> float(survivors(direct, (0, 64), [(0, 64), (None, 2048)])[0])
+    0.5
+    >>> float(survivors(direct, (0, 64), [(0, 64), (None, 1024), (None, 1024)])[0])
+    0.5625
+    """
+    sizes = np.array([size + _NOUGHT for _, size in pieces])
+    if not cache.ways:
+        return (sizes.sum(axis=0) <= cache.size).astype(float)
+    sets = max(1, round(cache.size / cache.ways / cache.line))
+    # A line more than the size says, where a stretch begins within one.
+    if (np.floor(sizes / (sets * cache.line)).sum(axis=0) > cache.ways).all():
+        return np.zeros(SAMPLES)
+    if (np.ceil(sizes / (sets * cache.line) + 1 / sets).sum(axis=0) <= cache.ways).all():
+        return np.ones(SAMPLES)
+    known = np.array([at is not None for at, _ in pieces])
+    starts = np.array([at + _NOUGHT for at, _ in pieces if at is not None]).reshape(-1, SAMPLES)
+    first, lines = _lines(starts, sizes[known], cache.line)
+    filled = sizes[~known] / (sets * cache.line)
+    whole = np.floor(filled + 1e-9)
+    part = np.clip(filled - whole, 0.0, 1.0)
+    if own[0] is None and len(part):
+        # Of the stretch that holds the line, a set that has one more has more of the lines.
+        chance = part[0] * (whole[0] + 1) / np.maximum(filled[0], 1e-9)
+        part[0] = np.where(whole[0] > 0, chance, 1.0)
+    # How likely at most 0, 1, 2, ... stretches anywhere have one more line in the set.
+    most = np.zeros((SAMPLES, len(part) + 2))
+    most[:, 1] = 1.0
+    for chance in part[:, :, None]:
+        most[:, 2:] = most[:, 2:] * (1 - chance) + most[:, 1:-1] * chance
+        most[:, 1:2] *= 1 - chance
+    most = most.cumsum(axis=1)
+    # Some lines, or sets, of each sample; how many stretches have one more line there.
+    if own[0] is None:
+        looked = np.floor((_LINES + np.arange(SAMPLES)[:, None] / SAMPLES / len(_LINES)) * sets)
+    else:
+        mine, count = _lines(own[0] + _NOUGHT, own[1] + _NOUGHT, cache.line)
+        looked = mine[:, None] + np.floor(_LINES * count[:, None])
+    inside = (looked - first[:, :, None]) % sets < (lines % sets)[:, :, None]
+    free = cache.ways - whole.sum(axis=0) - (lines // sets).sum(axis=0)
+    there = free[:, None] - inside.sum(axis=0)
+    place = np.clip(there + 1, 0, len(part) + 1).astype(np.int64)
+    return most[np.arange(SAMPLES)[:, None], place].mean(axis=1)
+
+
+def _lines(starts, sizes, line):
+    """First line, and number of lines, of stretches."""
+    first = starts // line
+    last = (starts + np.ceil(sizes) - 1) // line
+    return first, np.where(sizes > 0, last - first + 1, 0)
+
+
+def _hits(stages, arrives, j, visit, cache):
+    """Which share of a visit finds its line in a cache."""
+    hit = np.zeros(SAMPLES)
+    if not visit.size:
+        return hit
+    open_ = np.ones(SAMPLES)
+    between: dict[tuple, Stretch] = {}
+    own = visit.at, visit.size / SAMPLES
+    if visit.at is not None:
+        own = visit.at + (_POSITIONS - 0.5 / SAMPLES) * visit.size, visit.size / SAMPLES
     for i in range(j - 1, -1, -1):
         earlier = stages[i]
         for v, other in enumerate(earlier.visits):
             if other.key != visit.key:
                 continue
-            now = open_ & arrives[i, v]
+            now = open_ * arrives[i, v]
             if now.any():
-                distance = extra + _distance(stages[j], earlier, between, visit)
+                pieces = _pieces(j, stages[j], i, earlier, between, visit, arrives)
                 # What is met once per block has met all other blocks since.
-                distance += earlier.between if visit.turns else 0.0
-                hit |= now & (distance <= size)
-                open_ &= ~now
+                if visit.turns and earlier.between:
+                    pieces = [*pieces, (earlier.between_at, earlier.between)]
+                hit += now * survivors(cache, own, pieces)
+                open_ = open_ - now
         if not open_.any():
             break
         for v, other in enumerate(earlier.visits):
-            if arrives[i, v].any():
-                between[other.key] = other.size
-        extra += earlier.between
+            some = arrives[i, v].mean()
+            if some and some * other.size > between.get(other.key, (None, 0.0))[1]:
+                between[other.key] = (other.at if some > 0.99 else None), some * other.size
+        if earlier.between:
+            between["between", i] = earlier.between_at, earlier.between
+    if open_.any() and visit.key[-1] != "chunk":
+        # Visits that mostly end at a nearer level come seldom: all else has passed by.
+        between.pop(visit.key, None)
+        hit += open_ * survivors(cache, own, [(visit.at, visit.size), *between.values()])
     return hit
 
 
-def _distance(later, earlier, between, visit):
-    """Distinct bytes between position t of an earlier stage and position t of a later one."""
+def _pieces(j, later, i, earlier, between, visit, arrives):
+    """Distinct bytes between position t of an earlier stage and position t of a later one.
+
+    Stretch by stretch, that of the visit first.
+    """
     t = _POSITIONS
     # What is walked through in turns was last met in the last turn and is met first in the first.
     behind, before = (0.0 * t, 0.0 * t) if visit.turns else (1 - t, t)
-    distance = np.full(len(t), float(sum(between.values())))
-    parts: dict[tuple, tuple] = {}
-    for stage, part in ((earlier, behind), (later, before)):
-        for other in stage.visits:
-            if other.key in between:
+    seen: dict[tuple, list] = {}
+    for at, stage, part in ((i, earlier, behind), (j, later, before)):
+        for v, other in enumerate(stage.visits):
+            if other.key in between or not other.size or not arrives[at, v].any():
                 continue
-            seen = part if not other.turns else np.minimum(1.0, part * other.turns)
-            if other.key == visit.key and visit.turns:
-                seen = 1.0 + 0.0 * t
-            known = parts.get(other.key, (other.size, 0.0 * t))[1]
-            parts[other.key] = other.size, known + seen
-    for size, seen in parts.values():
-        distance += size * np.minimum(1.0, seen)
-    return distance
+            some = part if not other.turns else np.minimum(1.0, part * other.turns)
+            if other.key == visit.key:
+                some = 1.0 + 0.0 * t
+            parts = seen.setdefault(other.key, [other, 0.0 * t, 0.0 * t])
+            parts[1 + (stage is later)] = some
+    found = [(visit.at, visit.size)]
+    for key, stretch in between.items():
+        if key != visit.key:
+            found.append(stretch)
+    for key, (other, tail, head) in seen.items():
+        if key == visit.key:
+            continue
+        whole = tail + head >= 1
+        tail = np.where(whole, 1.0, tail)
+        for begin, share in ((1 - tail, tail), (0.0, np.where(whole, 0.0, head))):
+            if share.any():
+                at = None if other.at is None else other.at + begin * other.size
+                found.append((at, share * other.size))
+    return found

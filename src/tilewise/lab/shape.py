@@ -45,6 +45,7 @@ class Shape:
     products: int  # of parts of bfloat16; 0 where scores are plain
     number_bytes: int  # of one packed number: all its parts
     depth: int  # features as packed rows have them, filled up
+    look_rows: int  # of the tile of a second look, where scores are split
     plain_panel_bytes: int  # of a panel that is kept for the second look, where scores are split
 
     @classmethod
@@ -88,7 +89,7 @@ class Shape:
             layout=plan.layout, packed_row_bytes=packed_row,
             state_row_bytes=item if in_lanes else vector_bytes, panel_bytes=panel,
             sums_row_bytes=-(-d // 8) * 64, products=plan.products, number_bytes=number,
-            depth=depth, plain_panel_bytes=plain_panel,
+            depth=depth, look_rows=tile_rows, plain_panel_bytes=plain_panel,
         )  # fmt: skip
 
     @property

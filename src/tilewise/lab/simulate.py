@@ -279,12 +279,14 @@ def simulate(
             waiting = (done - 1) % z.slots + 1
             for ops in trace.merge(done - waiting, waiting):
                 _walk(caches, ops)
-        if shard == 0:
-            cold = caches.counts()
+        if shard == 0 and some < n_shards:
+            # What is dirty leaves some time; counted in both, so that it is scaled like the rest.
+            first = caches.copy()
+            first.flush()
+            cold = first.counts()
         if progress is not None:
             progress(done / some)
-    if some == n_shards:
-        caches.flush()
+    caches.flush()
     counts = caches.counts().astype(np.float64)
     walked = min(z.n, some * z.shard_rows)
     if some < n_shards:

@@ -7,10 +7,10 @@ k (1 - q^g) different ones. Data in the order of their clusters move less.
 
 import math
 
-from tilewise.lab.reuse import Stage
+from tilewise.lab.reuse import Visit
 from tilewise.lab.shape import Shape
 
-__all__ = ["sums_traffic"]
+__all__ = ["sums_traffic", "sums_visit"]
 
 
 def _different(k: int, rows: float) -> float:
@@ -42,39 +42,65 @@ def _row_bytes(z: Shape) -> float:
     return z.sums_row_bytes + 17.0
 
 
+def _bytes(z: Shape, met: float) -> float:
+    """Bytes of lines that hold the sums, weights, numbers of rows and marks of some clusters."""
+    missing = 1 - met / z.k
+    lists = 2 * 8 * z.k * (1 - missing**8) + z.k * (1 - missing**64)
+    return met * z.sums_row_bytes + lists
+
+
+def sums_visit(z: Shape, rows: int) -> Visit:
+    """The clusters that a chunk of `rows` rows meets, each visited for the first time in it."""
+    return Visit(("sums",), "sums", _bytes(z, _different(z.k, rows)), True)
+
+
 def sums_traffic(
-    z: Shape, cycle: list[Stage], rows: int, sizes: list[float]
+    z: Shape, rows: int, work: float, sizes: list[float], lost: list[float]
 ) -> list[tuple[float, float]]:
     """Bytes of sums that cross the outer border of each level in one pass, in and out.
+
+    Every shard has sums of its own. When all slots are taken they are merged; those of the last
+    shards are then still near, the others have been pushed out by the rows that came later.
 
     Parameters
     ----------
     z : Shape
-    cycle : list of Stage
-        The stages of a chunk.
     rows : int
-        Rows of that chunk.
+        Rows of a chunk.
+    work : float
+        Bytes that every chunk touches besides its rows and sums.
     sizes : list of float
         Bytes of each level, innermost first.
+    lost : list of float
+        For each level, of the bytes of `sums_visit` those that left between two chunks.
     """
     shards = -(-z.n // z.shard_rows)
     of_shard = min(z.n, z.shard_rows)
+    slots = min(z.slots, shards)
     chunks = max(1, round(of_shard / rows))
-    others = {visit.key: visit.size for stage in cycle for visit in stage.visits}
-    apart = sum(others.values()) + sum(stage.between for stage in cycle)
-    row = _row_bytes(z)
-    all_slots = z.slots * z.k * row
-    new = _different(z.k, of_shard)
+    first = _different(z.k, rows)
+    each = _bytes(z, _different(z.k, of_shard))
+    target = _bytes(z, _different(z.k, slots * of_shard))
+    # All rows of the slots and of what they are merged into.
+    whole = slots * _bytes(z, _different(z.k, of_shard * -(-shards // slots)))
+    whole += _bytes(z, _different(z.k, z.n))
+    groups = [min(slots, shards - begin) for begin in range(0, shards, slots)]
     found = []
-    for size in sizes:
-        first = _different(z.k, rows)
+    for size, apart in zip(sizes, lost, strict=True):
         missed = chunks * (rows - first - _met_again(z.k, rows, _reach(z, size)))
-        if apart + z.k * row > size:
-            missed += chunks * first - new
-        merged = new * shards + _different(z.k, z.slots * of_shard) * math.ceil(shards / z.slots)
-        if apart + all_slots + z.k * row <= size:
-            total = (z.slots + 1) * z.k + missed * shards
+        moved = shards * missed * _row_bytes(z)
+        # The first visits of a chunk, beyond those of the shard.
+        again = max(0.0, chunks - each / _bytes(z, first))
+        moved += shards * again * apart
+        of_rows = each + of_shard * z.d * z.data_item
+        kept = (size - work) / of_rows
+        if kept * of_rows >= max(slots * of_rows + target, (len(groups) > 1) * (whole + of_rows)):
+            moved += whole
         else:
-            total = (new + missed) * shards + merged
-        found.append((total * row, total * row))
+            # What merging brings in pushes out what was still near, in the middle half of it.
+            brought = target + max(0.0, slots - kept) * each
+            kept = max(0.0, kept - brought / 2 / of_rows)
+            moved += shards * each + sum(max(0.0, group - kept) for group in groups) * each
+            moved += len(groups) * target
+        found.append((moved, moved))
     return found

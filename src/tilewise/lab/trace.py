@@ -29,18 +29,15 @@ from tilewise.lab._accesses import (
     rows_in_turns,
     stack,
 )
+from tilewise.lab.addresses import addresses
 from tilewise.lab.products import SCORES, group_accesses
 from tilewise.lab.shape import Shape
 from tilewise.plan import Plan
-from tilewise.plan.plan import TILES
 
 __all__ = ["BUFFERS", "Trace"]
 
-_PAGE = 4096
 # Rows whose row-by-row accesses are written out at a time.
 _BLOCK_ROWS = 4096
-# As the kernels have it: rows of a second look.
-_LOOK_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -80,83 +77,7 @@ class Trace:
 
     def __post_init__(self):
         object.__setattr__(self, "shape", Shape.of(self.plan))
-        object.__setattr__(self, "at", self._lay_out())
-
-    def _lay_out(self) -> dict[str, int]:
-        """Addresses: one allocation after another, the workspace as `_assign` divides it."""
-        z, at, free = self.shape, {}, _PAGE
-
-        def take(name, size, line=64):
-            nonlocal free
-            at[name] = free
-            free += -(-size // line) * line
-
-        def page():
-            # Large blocks of memory start at a page, behind the allocator's own words.
-            nonlocal free
-            free = -(-free // _PAGE) * _PAGE + 64
-
-        for name, size in (
-            ("X", z.n * z.d * z.data_item),
-            ("labels", 4 * z.n),
-            (
-                "packed",
-                z.n_panels * z.plain_panel_bytes if z.layout != "blas" else z.k * z.d * z.item,
-            ),
-            *((("split panels", z.n_panels * z.panel_bytes),) if z.products else ()),
-            ("half norms", z.k * z.item),
-            ("origin", z.d * z.origin_item),
-            ("shift", 8 * z.d),
-            ("slot sums", z.slots * z.k * z.sums_row_bytes if self.update else 0),
-            ("slot weights", 8 * z.slots * z.k),
-            ("slot members", 8 * z.slots * z.k),
-            ("touched", z.slots * z.k),
-            ("sums", z.k * z.sums_row_bytes if self.update else 0),
-        ):
-            page()
-            take(name, size)
-        page()
-        rows = z.padded(z.chunk_rows)
-        long = z.layout == "centres-in-lanes"
-        for name, size in (
-            ("ids", 8 * rows),
-            ("pointers", 8 * rows),
-            ("ahead", 8 * rows if long else 0),
-            (
-                "rows",
-                rows
-                * (z.packed_row_bytes if z.products else -(-z.d // z.lanes) * z.lanes * z.item),
-            ),
-            ("seconds", rows * z.item if z.products else 0),
-            ("rests", rows * z.item if z.products else 0),
-            ("drops", rows * z.item if z.products else 0),
-            ("again", self._again_bytes()),
-            ("norms", rows * z.item),
-            ("band", rows * z.item),
-            ("best", rows * z.state_row_bytes),
-            ("second", rows * z.state_row_bytes),
-            ("ordinal", rows * z.state_row_bytes),
-            ("label", 4 * rows),
-            ("lowest", rows * z.item),
-            ("following", rows * z.item),
-            ("upper", 4 * rows),
-            ("lower", 4 * rows),
-            ("scratch", self._scratch_bytes(rows)),
-        ):
-            take(name, size)
-        return at
-
-    def _scratch_bytes(self, rows):
-        z = self.shape
-        if z.layout == "blas":
-            return rows * z.k * z.item
-        return z.panels_per_block * z.scratch_bytes
-
-    def _again_bytes(self):
-        """Plain rows of the second look."""
-        z = self.shape
-        rows = _LOOK_ROWS + TILES[self.plan.isa][1]
-        return rows * -(-z.d // z.lanes) * z.lanes * z.item if z.products else 0
+        object.__setattr__(self, "at", addresses(self.shape, update=self.update))
 
     # ------------------------------------------------------------ the walk
 

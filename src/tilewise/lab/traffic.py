@@ -25,9 +25,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from tilewise.lab.addresses import addresses
 from tilewise.lab.flows import Flow
 from tilewise.lab.products import SCORES, panel_loads
-from tilewise.lab.reuse import evaluate
+from tilewise.lab.reuse import Cache, evaluate
 from tilewise.lab.shape import Shape
 from tilewise.lab.simulate import CacheConfig
 from tilewise.lab.stages import chunk_stages
@@ -337,9 +338,14 @@ def spread(
 
 def _flows(z, plan, config, factor, update, prefetch):
     sizes = [factor * config.bytes(i) for i in range(len(config.levels))]
+    caches = [
+        Cache(size, level.ways, config.line_bytes)
+        for size, level in zip(sizes, config.levels, strict=True)
+    ]
     names = [level.name for level in config.levels] + ["memory"]
     totals: list[dict[str, list[float]]] = [{} for _ in sizes]
     threads = min(plan.n_threads, plan.n_shards)
+    places = addresses(z, update=update)
     # Behind the last chunk there is nothing to fetch early.
     runs = [(rows, times, prefetch) for rows, times in _chunks(z)]
     if prefetch:
@@ -348,8 +354,10 @@ def _flows(z, plan, config, factor, update, prefetch):
         runs.append((last, 1, False))
         runs = [run for run in runs if run[1]]
     for at, (rows, times, ahead) in enumerate(runs):
-        cycles = [chunk_stages(z, rows, i, prefetch=ahead, update=update) for i in range(3)]
-        for total, moved in zip(totals, evaluate(cycles, sizes), strict=True):
+        cycles = [chunk_stages(z, places, rows, i, prefetch=ahead, update=update) for i in range(3)]
+        levels = evaluate(cycles, caches)
+        lost = [moved.pop("sums").inward if update else 0.0 for moved in levels]
+        for total, moved in zip(totals, levels, strict=True):
             for name, bytes_ in moved.items():
                 entry = total.setdefault(name, [0.0, 0.0])
                 # What stays in the caches is brought in once by each thread.
@@ -357,7 +365,10 @@ def _flows(z, plan, config, factor, update, prefetch):
                 entry[0] += times * bytes_.inward + first * bytes_.cold_in
                 entry[1] += times * bytes_.outward + first * bytes_.cold_out
         if update and at == 0:
-            for total, moved in zip(totals, sums_traffic(z, cycles[0], rows, sizes), strict=True):
+            work = {v.key: v.size for stage in cycles[0] for v in stage.visits}
+            kept = sum(size for key, size in work.items() if key[0] not in ("X", "sums"))
+            of_sums = sums_traffic(z, rows, kept, sizes, lost)
+            for total, moved in zip(totals, of_sums, strict=True):
                 total["sums"] = list(moved)
     return tuple(
         Flow(names[i], names[i + 1],
