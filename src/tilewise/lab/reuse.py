@@ -9,9 +9,10 @@ stage i and again in stage j, has seen in between
 - of what only stage j touches, the part before t: t of it,
 - all of what both touch, and all of what either walks through again and again.
 
-The sum is its reuse distance, linear in t. With least-recently-used replacement the visit hits
-where the distance, the line itself included, is at most the size of the cache (Mattson, Gecsei,
-Slutz and Traiger, "Evaluation techniques for storage hierarchies", IBM Systems Journal 9, 1970).
+The sum is its reuse distance, linear in t. With least-recently-used replacement in one set the
+visit hits where the distance, the line itself included, is at most the size of the cache
+(Mattson, Gecsei, Slutz and Traiger, "Evaluation techniques for storage hierarchies", IBM Systems
+Journal 9, 1970); with several sets, as `survivors` says.
 """
 
 from collections.abc import Sequence

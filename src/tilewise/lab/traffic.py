@@ -16,9 +16,9 @@ simulated: sizes of buffers come from the plan, how often each is fetched from i
 - Dirty lines leave once for every time that they were fetched and written.
 
 Valid for a pass that scores every row (the first of a fit; any without bounds), for dense rows
-that are read where they stand, for caches that replace the least recently used line, and away
-from the point where a buffer just fits: there sets fill unevenly and the formulas jump where a
-cache slides. docs/cache-simulation.md compares them with a simulation.
+that are read where they stand, and for caches that replace the least recently used line. Fitting
+is a matter of sets and ways (`reuse.survivors`): a buffer that just fits loses some of its lines.
+docs/cache-simulation.md compares the formulas with a simulation.
 """
 
 import math
