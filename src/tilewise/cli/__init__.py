@@ -22,6 +22,7 @@ _csv       the reader of delimited text
 _columns   what ``--columns`` selects
 _model     the model file: arrays and JSON, no pickle
 _output    names of output files, atomic writing, JSON
+_streams   standard output and error, whose failures are told
 _progress  what a terminal shows while a fit runs
 _errors    exit codes and the exceptions that carry them
 ========== =====================================================================

@@ -1,5 +1,6 @@
 """The command group, and the one place where errors become a line and an exit code."""
 
+import contextlib
 import sys
 import traceback
 
@@ -7,8 +8,9 @@ import click
 
 from .. import __version__
 from . import _bench, _explain, _fit, _info, _predict, _report, _tune
-from ._errors import CommandError, ExitCode, first_line
+from ._errors import CommandError, ExitCode, ReaderGone, first_line
 from ._options import Settings, debug_option, examples, exit_codes
+from ._streams import told_streams
 
 COMMANDS = (
     _info.info, _explain.explain, _fit.fit, _predict.predict, _bench.bench, _report.report,
@@ -33,21 +35,23 @@ class Tool(click.Group):
 
     def _guarded(self, args, prog_name, settings, extra):
         try:
-            result = super().main(
-                args, prog_name=prog_name, standalone_mode=False, obj=settings, **extra
-            )
+            with told_streams():
+                result = super().main(
+                    args, prog_name=prog_name, standalone_mode=False, obj=settings, **extra
+                )
             return result if isinstance(result, int) else ExitCode.OK
         except (click.Abort, KeyboardInterrupt):
             return _complain("interrupted", ExitCode.INTERRUPTED)
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.ctx.get_help(), err=True)
-            return ExitCode.USAGE
+            return _tell(error.ctx.get_help(), ExitCode.USAGE)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx is not None else prog_name
             message = error.format_message().rstrip(".")
             return _complain(f"{message} (see {path} --help)", ExitCode.USAGE)
         except click.ClickException as error:
             return _complain(error.format_message(), ExitCode.USAGE)
+        except ReaderGone as error:
+            return error.code
         except CommandError as error:
             self._trace(settings)
             return _complain(str(error), error.code)
@@ -66,7 +70,14 @@ class Tool(click.Group):
 
 
 def _complain(message, code):
-    click.echo(f"tilewise: error: {' '.join(message.split())}", err=True)
+    return _tell(f"tilewise: error: {' '.join(message.split())}", code)
+
+
+def _tell(text, code):
+    # Where standard error fails too, the code is all that is left to say it.
+    with contextlib.suppress(CommandError):
+        with told_streams():
+            click.echo(text, err=True)
     return code
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 
 import click
 from rich.box import SIMPLE
@@ -14,7 +13,17 @@ from rich.text import Text
 from ..lab.experiments import EXPERIMENTS, perform
 from ..lab.peers import NotHere
 from ._errors import ExitCode, MissingExtra, NoInput, WrongUsage, first_line
-from ._options import FILE, chained, debug_option, examples, exit_codes, on_terminal
+from ._options import (
+    BUDGET,
+    FILE,
+    chained,
+    debug_option,
+    examples,
+    exit_codes,
+    is_shared,
+    on_terminal,
+    shared_option,
+)
 from ._output import Outputs, to_json
 
 _PLOTS = (".png", ".svg")
@@ -22,7 +31,7 @@ _PLOTS = (".png", ".svg")
 common_options = chained(
     click.option(
         "--seconds",
-        type=click.FloatRange(min=0.1),
+        type=BUDGET,
         metavar="BUDGET",
         help="Time to measure for; each case is measured once whatever it is.",
     ),
@@ -91,6 +100,8 @@ def _option(p):
     told = "" if p.default is None else f"  [default: {p.default}; --quick: {p.quick}]"
     if p.default == p.quick and p.default is not None:
         told = f"  [default: {p.default}]"
+    if is_shared(p.name):
+        return shared_option(p.name, note=told)
     name = f"--{p.name.replace('_', '-')}"
     if p.kind == "flag":
         return click.option(name, p.name, is_flag=True, default=None, help=p.help)
@@ -117,9 +128,10 @@ def _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet):
     except ValueError as error:
         raise WrongUsage(first_line(error)) from error
     figures = experiment.figures(result)
+    # Files first: what was measured must not depend on whether a table can be shown.
+    written = _write(result, figures, json_file, plot, to_stdout)
     if not quiet:
         show(experiment, result, figures, err=to_stdout)
-    written = _write(result, figures, json_file, plot, to_stdout)
     for path in [] if quiet else written:
         click.echo(f"written {path}", err=to_stdout)
     if result["interrupted"]:
@@ -159,9 +171,7 @@ def _write(result, figures, json_file, plot, to_stdout):
     """Write JSON and figures; return the paths."""
     text = json.dumps(json.loads(to_json(result)), indent=1) + "\n"
     writers, paths = {}, {}
-    if to_stdout:
-        sys.stdout.write(text)
-    elif json_file is not None:
+    if not to_stdout and json_file is not None:
         paths["result"] = json_file
         writers["result"] = lambda stream: stream.write(text.encode())
     if plot is not None:
@@ -175,6 +185,8 @@ def _write(result, figures, json_file, plot, to_stdout):
     outputs = Outputs({}, [], True)
     outputs.paths = paths
     outputs.write(writers)
+    if to_stdout:
+        click.echo(text, nl=False)
     return list(paths.values())
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..plan import LimitTooSmall
 from . import _csv
 from ._columns import column_label, position, select
 from ._errors import BadData, MissingExtra, NoInput, WrongUsage, first_line, reason
@@ -310,6 +311,9 @@ def data_errors(table):
     """Tell what is wrong with DATA when the estimator refuses it."""
     try:
         yield
+    except LimitTooSmall as error:
+        message = first_line(error).replace("memory_limit=", "--memory-limit ")
+        raise WrongUsage(f"{table.path}: {message}") from error
     except ValueError as error:
         if any(kind.__name__ == "InvalidParameterError" for kind in type(error).__mro__):
             raise WrongUsage(first_line(error)) from error

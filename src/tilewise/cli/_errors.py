@@ -27,7 +27,7 @@ MEANINGS = {
     ExitCode.MISSING_EXTRA: "an optional package is not installed",
     ExitCode.INTERNAL: "an error inside tilewise (--debug shows where)",
     ExitCode.CANNOT_WRITE: "an output exists already or cannot be written",
-    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); only bench and tune keep what they had",
+    ExitCode.INTERRUPTED: "interrupted; bench, tune and fit --checkpoint keep what they had",
 }
 
 
@@ -55,6 +55,10 @@ class MissingExtra(CommandError):
 
 class CannotWrite(CommandError):
     code = ExitCode.CANNOT_WRITE
+
+
+class ReaderGone(CannotWrite):
+    """Whoever read standard output has closed it, as ``head`` does: nobody is left to be told."""
 
 
 def reason(error):

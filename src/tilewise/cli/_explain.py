@@ -18,25 +18,16 @@ from ._options import (
     engine_options,
     examples,
     exit_codes,
+    shared_option,
     show_warnings,
 )
 from ._output import to_json
 
 shape_options = chained(
-    click.option("--rows", type=click.IntRange(min=1), required=True, metavar="N", help="Rows."),
-    click.option(
-        "--features", type=click.IntRange(min=1), required=True, metavar="D", help="Columns."
-    ),
-    click.option(
-        "--clusters", type=click.IntRange(min=1), required=True, metavar="K", help="Centres."
-    ),
-    click.option(
-        "--dtype",
-        type=click.Choice(["float32", "float64"]),
-        default="float32",
-        show_default=True,
-        help="Type of the data.",
-    ),
+    shared_option("rows", required=True),
+    shared_option("features", required=True),
+    shared_option("clusters", required=True),
+    shared_option("dtype", default="float32", show_default=True),
 )
 
 machine_options = chained(
@@ -180,6 +171,8 @@ def _read(path):
         return json.loads(text)
     except ValueError as error:
         raise BadData(f"{path}: not JSON ({first_line(error)})") from error
+    except RecursionError as error:
+        raise BadData(f"{path}: nested too deeply for a record") from error
 
 
 def _show(told):

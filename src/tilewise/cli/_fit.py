@@ -28,6 +28,7 @@ from ._options import (
     planned,
     report_options,
     request_of,
+    shared_option,
     show_warnings,
     stem,
 )
@@ -40,14 +41,7 @@ DEFAULT = ParameterSource.DEFAULT
 WHERE = ("memory_limit", "checkpoint")
 
 fit_options = chained(
-    click.option(
-        "--clusters",
-        "-k",
-        type=click.IntRange(min=1),
-        metavar="K",
-        required=True,
-        help="Number of clusters.",
-    ),
+    shared_option("clusters", "-k", required=True),
     click.option(
         "--init",
         type=click.Choice(["k-means++", "random"]),

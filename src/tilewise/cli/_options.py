@@ -1,5 +1,6 @@
 """Options that several commands share, and the record of what they say."""
 
+import math
 import sys
 import time
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from ..plan.threads import MAX_THREADS
 from ._data import READERS, Request
 from ._errors import MEANINGS, WrongUsage, first_line
 
@@ -39,6 +41,75 @@ class WholeOrAuto(click.ParamType):
         if not value.isdecimal() or int(value) < 1:
             self.fail(f"{value!r} is neither 'auto' nor a whole number of at least 1", param, ctx)
         return int(value)
+
+
+class Budget(click.FloatRange):
+    """Seconds, from a tenth to a month; ``nan`` is none of them."""
+
+    name = "seconds"
+
+    def __init__(self):
+        super().__init__(min=0.1, max=30 * 86400.0)
+
+    def convert(self, value, param, ctx):
+        if math.isnan(seconds := super().convert(value, param, ctx)):
+            self.fail("nan is no number of seconds", param, ctx)
+        return seconds
+
+
+class Count(click.types.IntParamType):
+    """A whole number of things, from 1 to what an index can be."""
+
+    name = "count"
+
+    def convert(self, value, param, ctx):
+        count = super().convert(value, param, ctx)
+        if not 1 <= count <= 2**62:
+            self.fail(f"{count if count < 2**62 else 'this'} is not from 1 to 2**62", param, ctx)
+        return count
+
+
+BUDGET, COUNT = Budget(), Count()
+
+# What sizes the work: every command that has one of these options has it like this.
+_SHARED = {
+    "rows": {
+        "type": COUNT, "metavar": "N", "help": "Rows of the data.",
+    },
+    "features": {
+        "type": COUNT, "metavar": "D", "help": "Features of a row.",
+    },
+    "clusters": {
+        "type": COUNT, "metavar": "K", "help": "Number of clusters.",
+    },
+    "dtype": {"type": click.Choice(["float32", "float64"]), "help": "Type of the data."},
+    "threads": {
+        "type": click.IntRange(min=1, max=MAX_THREADS), "metavar": "N", "help": "Threads.",
+    },
+}  # fmt: skip
+ALL_THREADS = "  [default: as many as this process may use]"
+
+
+def shared_option(name, *aliases, note="", **more):
+    """Return the decorator for a size that several commands take.
+
+    Parameters
+    ----------
+    name : {"rows", "features", "clusters", "dtype", "threads"}
+    *aliases : str
+        Further names of the option.
+    note : str
+        What this command adds to the help: its default, for one.
+    **more
+        For ``click.option``.
+    """
+    told = _SHARED[name]
+    return click.option(f"--{name}", *aliases, **{**told, "help": told["help"] + note, **more})
+
+
+def is_shared(name):
+    """Whether `shared_option` knows a name."""
+    return name in _SHARED
 
 
 def chained(*decorators):
@@ -75,11 +146,7 @@ input_options = chained(
         metavar="LIST",
         help="Columns to use: names, positions from 0, ranges; like a,b,c or 0,3,8-15.",
     ),
-    click.option(
-        "--dtype",
-        type=click.Choice(["float32", "float64"]),
-        help="Convert the data.  [default: as stored; float64 for text]",
-    ),
+    shared_option("dtype", note=" Others are converted.  [default: as stored; float64 for text]"),
     click.option("--key", help="Which array of a .npz file to read."),
     click.option("--delimiter", metavar="CHAR", help="What separates the cells of a .csv file."),
     click.option(
@@ -97,12 +164,7 @@ engine_options = chained(
         show_default=True,
         help="Rows that are worked on at once.",
     ),
-    click.option(
-        "--threads",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Threads.  [default: as many as this process may use]",
-    ),
+    shared_option("threads", note=ALL_THREADS),
     click.option(
         "--engine",
         type=click.Choice(["auto", "fused", "blas"]),
@@ -204,4 +266,4 @@ def show_warnings(caught):
 
 def on_terminal(as_json, quiet):
     """Return whether progress may be drawn on stderr."""
-    return sys.stderr.isatty() and not as_json and not quiet
+    return sys.stderr is not None and sys.stderr.isatty() and not as_json and not quiet

@@ -63,7 +63,10 @@ class Outputs:
             if real in seen:
                 raise CannotWrite(f"{path}: cannot hold the {purpose}, it is {seen[real]}")
             seen[real] = f"the file for the {purpose}"
-            self._check(path, force)
+            try:
+                self._check(path, force)
+            except OSError as error:  # a name that is too long, for one
+                raise CannotWrite(f"{path}: {reason(error)}") from error
 
     @staticmethod
     def _check(path, force):

@@ -8,8 +8,9 @@ import click
 import numpy as np
 
 from .. import __version__
+from ..plan import parse_bytes
 from ._data import blocks, check_readable, data_errors, read_table
-from ._errors import BadData
+from ._errors import BadData, WrongUsage
 from ._model import read_model
 from ._options import (
     FILE,
@@ -98,6 +99,7 @@ def predict(model, data, ignore_names, labels, as_csv, distances, force, as_json
             request = replace(request, wanted=stored.feature_names)
         table = (read_stream if streamed else read_table)(data, request)
         _check_columns(table, stored, model, ignore_names)
+        _check_limit(table, options["memory_limit"], distances)
     with clock("predict"), spinner("predicting", shown):
         found, messages = _predicted(table, stored, options)
         apart = own_distances(table.values, stored.centers, found) if distances else None
@@ -149,6 +151,18 @@ def _check_columns(table, stored, model, ignore_names):
         f"{table.path}: column {table.names[at]!r} stands where {model} was fitted on "
         f"{known[at]!r}; --ignore-names accepts it"
     )
+
+
+def _check_limit(table, limit, distances):
+    # int32 labels and float64 distances are kept until they are written.
+    n_rows = len(table.values)
+    needed = n_rows * (12 if distances else 4)
+    if limit is not None and needed > parse_bytes(limit):
+        what = "labels and distances" if distances else "labels"
+        raise WrongUsage(
+            f"{table.path}: --memory-limit {limit} cannot be kept: the {what} of {n_rows} rows "
+            f"alone take {needed} bytes; allow more, or predict parts of DATA one by one"
+        )
 
 
 def _predicted(table, stored, options):

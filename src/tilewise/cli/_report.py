@@ -54,6 +54,10 @@ def report(files, output, title, force, quiet):
         page = html(results, title)
     except ValueError as error:
         raise BadData(first_line(error)) from error
+    except (LookupError, TypeError, ArithmeticError, AttributeError) as error:
+        # Files may come from strangers; a schema does not tell all that figures ask for.
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise BadData(f"{', '.join(map(str, files))}: no page can be made ({what})") from error
     outputs.write({"page": lambda stream: stream.write(page.encode())})
     if not quiet:
         click.echo(f"written {output}")

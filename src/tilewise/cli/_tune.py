@@ -4,7 +4,16 @@ import click
 
 from ._bench import progress
 from ._errors import BadData, CannotWrite, ExitCode, WrongUsage, first_line, reason
-from ._options import debug_option, examples, exit_codes, human_line, on_terminal
+from ._options import (
+    ALL_THREADS,
+    BUDGET,
+    debug_option,
+    examples,
+    exit_codes,
+    human_line,
+    on_terminal,
+    shared_option,
+)
 from ._output import to_json
 
 
@@ -28,22 +37,11 @@ from ._output import to_json
     multiple=True,
     help="Rows x features x clusters to tune for; may be repeated.  [default: four shapes]",
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float64"]),
-    default="float32",
-    show_default=True,
-    help="Type of the data.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Threads.  [default: as many as this process may use]",
-)
+@shared_option("dtype", default="float32", show_default=True)
+@shared_option("threads", note=ALL_THREADS)
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0.1),
+    type=BUDGET,
     default=40.0,
     show_default=True,
     metavar="BUDGET",
@@ -77,6 +75,8 @@ def tune(shapes, dtype, threads, seconds, quick, show, forget, as_json, quiet):
         return _measure(path, shapes, dtype, threads, seconds, quick, as_json, quiet)
     except OSError as error:
         raise CannotWrite(f"{path}: {reason(error)}") from error
+    except ValueError as error:  # an environment variable that makes no sense
+        raise WrongUsage(first_line(error)) from error
 
 
 def _read(path):

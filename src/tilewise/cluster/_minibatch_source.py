@@ -10,7 +10,7 @@ from tilewise import algorithms, engine
 from tilewise.cluster import _checkpoint, _streaming, _validation
 from tilewise.cluster._base import is_array_init
 from tilewise.cluster._callbacks import fit_tasks
-from tilewise.plan import parse_bytes
+from tilewise.plan import LimitTooSmall, parse_bytes
 
 
 def fit_source(estimator, X, y, source, sample_weight):
@@ -153,7 +153,7 @@ def _check_limit(estimator, source, size, ahead):
     needed += ahead * (source.n_features * source.dtype.itemsize + 14)
     needed += 16 * 8 * estimator.n_clusters * source.n_features
     if limit is not None and limit < needed:
-        raise ValueError(
+        raise LimitTooSmall(
             f"memory_limit={estimator.memory_limit!r} cannot be kept: batches of {size} of these "
             f"rows, and what the start is chosen from, need {needed} bytes."
         )

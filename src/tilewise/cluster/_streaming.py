@@ -10,7 +10,7 @@ from sklearn.utils.random import sample_without_replacement
 from tilewise import engine
 from tilewise.cluster import _validation
 from tilewise.cluster._files import Output
-from tilewise.plan import parse_bytes, plan, plan_stream, sample_rows
+from tilewise.plan import LimitTooSmall, parse_bytes, plan, plan_stream, sample_rows
 
 #: Constraints of the parameters that only matter for sources.
 STREAM_CONSTRAINTS = {
@@ -20,7 +20,11 @@ STREAM_CONSTRAINTS = {
 
 
 def find_source(X, memory_limit=None):
-    """The source that ``X`` names, or None where ``X`` is data in memory."""
+    """The source that ``X`` names, or None where ``X`` is data in memory.
+
+    The limit is checked either way: a slip in it is not to wait for larger data.
+    """
+    parse_bytes(memory_limit)
     # Plain arrays must not pay for the question.
     if type(X) is np.ndarray or sp.issparse(X):
         return None
@@ -162,7 +166,7 @@ def _buffer_rows(source, estimator, n_clusters, result_bytes, out):
 def _check_result(estimator, n_bytes):
     limit = parse_bytes(estimator.memory_limit)
     if limit is not None and n_bytes > limit:
-        raise ValueError(
+        raise LimitTooSmall(
             f"the result has {n_bytes} bytes, more than memory_limit={estimator.memory_limit!r}: "
             "give out=, an array (a memory map will do) or the path of a .npy file"
         )

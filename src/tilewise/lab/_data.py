@@ -1,10 +1,49 @@
 """The rows that experiments run on: the same for the same sizes, on every machine."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from tilewise.engine import Pass
+from tilewise.plan import machine
+from tilewise.plan._facts import format_bytes
 
-__all__ = ["blobs", "repeated"]
+__all__ = ["blobs", "check_room", "repeated"]
+
+
+def check_room(parameters: Mapping[str, Any]) -> None:
+    """Raise where data of these sizes do not fit into the memory of the machine.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Of an experiment; those without rows, features and clusters pass.
+
+    Raises
+    ------
+    ValueError
+        If rows or centres alone are larger than the memory.
+
+    Examples
+    --------
+    >>> from tilewise.lab._data import check_room
+    >>> check_room({"rows": 10**12, "features": 10**6, "clusters": 2})
+    Traceback (most recent call last):
+    ...
+    ValueError: 1000000000000 rows x 1000000 features do not fit into the ... of memory ...
+    """
+    if not {"rows", "features", "clusters"} <= set(parameters):
+        return
+    room = machine().memory_bytes.value
+    size = np.dtype(parameters.get("dtype", "float64")).itemsize
+    for name, width in (("rows", size), ("clusters", 8)):
+        count, features = parameters[name], parameters["features"]
+        if count * features * width > room:
+            raise ValueError(
+                f"{count} {name} x {features} features do not fit into the {format_bytes(room)} "
+                f"of memory of this machine: choose fewer {name} or features"
+            )
 
 
 def blobs(rows: int, features: int, clusters: int, dtype="float32", offset: float = 0.0):

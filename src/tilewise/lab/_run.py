@@ -109,10 +109,20 @@ class Run:
             self.interrupted = True
             raise
         finally:
-            kept = [_finished(case, entry) for case, entry in zip(cases, entries, strict=True)
-                    if entry["samples"]]  # fmt: skip
+            kept = self._collected(cases, entries)
             self.measurements += kept
         return kept
+
+    def _collected(self, cases, entries):
+        sampled = [(case, entry) for case, entry in zip(cases, entries, strict=True)
+                   if entry["samples"]]  # fmt: skip
+        try:
+            return [_finished(case, entry) for case, entry in sampled]
+        except KeyboardInterrupt:
+            # Here it ends the phase too, but what was measured is measured; further facts go.
+            self.interrupted = True
+            self.measurements += [_finished(case, entry, more=False) for case, entry in sampled]
+            raise
 
     def _rounds(self, phase, cases, entries, deadline, pause):
         known = all(case.warm for case in cases)
@@ -176,10 +186,10 @@ def _sample(case, repeats):
     return seconds if own is None else float(own)
 
 
-def _finished(case, entry):
+def _finished(case, entry, more=True):
     entry = {name: value for name, value in entry.items() if not name.startswith("_")}
     entry |= summary(entry["samples"])
-    if case.more is not None:
+    if more and case.more is not None:
         entry["more"] = case.more()
     return entry
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import chunks, dtypes, materialise, mountain, peers, roofline, threads
+from ._data import check_room
 from ._machine import describe
 from ._run import Run
 from .figures import Figure, Table
@@ -221,6 +222,7 @@ def perform(
         if given not in known:
             raise ValueError(f"{name} has no parameter {given!r}, only {', '.join(known)}")
     known |= {key: value for key, value in (parameters or {}).items() if value is not None}
+    check_room(known)
     budget = seconds if seconds is not None else (1.0 if quick else experiment.seconds)
     result = {
         "format": "tilewise-lab", "schema_version": SCHEMA_VERSION, "experiment": name,

@@ -89,6 +89,9 @@ def _watched(command, run):
                 child.wait(10)
         errors.seek(0)
         told = errors.read().decode(errors="replace").strip().splitlines()
+    if child.returncode == 2:  # what argparse says to a wrong command line
+        last = told[-1] if told else "no message"
+        raise ValueError(f"benchmarks/run.py refuses: {last.rpartition('error: ')[2]}")
     if child.returncode > 0:
         raise RuntimeError(f"benchmarks/run.py failed: {told[-1] if told else 'no message'}")
 

@@ -4,6 +4,7 @@ After Williams, Waterman and Patterson, "Roofline: an insightful visual performa
 multicore architectures", Communications of the ACM 52 (2009).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,6 +20,8 @@ __all__ = ["Roofs"]
 # L2 delivers about half a line per cycle in the long run; L3 and memory are what one core of a
 # common server reaches. Good for orders of magnitude.
 _GHZ = 3.0
+# Above this a record is no record: rates would overflow when they are scaled.
+_MOST_THREADS = 2**20
 # Of bfloat16 on AMX, per core: a product of 16 x 32 by 32 x 16 numbers, 8192 multiply-adds, every
 # 16 cycles (Intel 64 and IA-32 Architectures Optimization Reference Manual, on Intel AMX).
 _PRODUCTS_PER_CYCLE = 512
@@ -129,12 +132,14 @@ class Roofs:
                         bandwidth[entry["case"]["level"]] = max(entry["samples"])
                 found = cls(peak, bandwidth, int(record["parameters"]["threads"]),
                             "recorded by tilewise bench roofline", products)  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a record of roofs ({type(error).__name__}: {error})") from error
         rates = [found.compute_gflops, *found.bandwidth_gbs.values()]
         rates += [] if found.product_gflops is None else [found.product_gflops]
-        if "memory" not in found.bandwidth_gbs or min(rates) <= 0 or found.threads < 1:
+        if "memory" not in found.bandwidth_gbs or not all(0 < rate < math.inf for rate in rates):
             raise ValueError("not a record of roofs (a rate is missing or not above 0)")
+        if not 1 <= found.threads <= _MOST_THREADS:
+            raise ValueError(f"not a record of roofs ({found.threads} threads)")
         return found
 
     def arithmetic(self, products: int) -> float:

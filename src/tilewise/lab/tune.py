@@ -15,7 +15,7 @@ from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan, machine, plan, tuning
 from tilewise.plan.plan import TUNED_LAYOUTS
 
-from ._data import blobs
+from ._data import blobs, check_room
 from ._run import Case, Run
 
 __all__ = ["SHAPES", "candidates", "forget", "repeatable", "save", "tune"]
@@ -134,6 +134,7 @@ def tune(
     n, d, k = shape
     with tuning.ignored():
         base = plan(n, d, k, dtype, n_threads=n_threads)
+    check_room({"rows": n, "features": d, "clusters": k, "dtype": dtype})
     X, centers = blobs(n, d, k, dtype)
     rows = Rows(X)
     run = Run({}, seconds, quick, watch)

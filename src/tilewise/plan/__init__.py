@@ -11,11 +11,11 @@ from tilewise.plan.neighbors import NeighborPlan, plan_neighbors
 from tilewise.plan.pairs import PairPlan, plan_pairs
 from tilewise.plan.plan import Plan, plan
 from tilewise.plan.shards import exact_shard_rows
-from tilewise.plan.stream import StreamPlan, parse_bytes, plan_stream, sample_rows
+from tilewise.plan.stream import LimitTooSmall, StreamPlan, parse_bytes, plan_stream, sample_rows
 from tilewise.plan.threads import n_threads
 
 __all__ = [
-    "Fact", "Machine", "NeighborPlan", "PairPlan", "Plan", "StreamPlan", "detect",
+    "Fact", "LimitTooSmall", "Machine", "NeighborPlan", "PairPlan", "Plan", "StreamPlan", "detect",
     "exact_shard_rows", "machine", "n_threads", "parse_bytes", "plan", "plan_neighbors",
     "plan_pairs", "plan_stream", "sample_rows",
 ]  # fmt: skip

@@ -224,7 +224,8 @@ def _fact(name: str, entry: Mapping[str, Any]) -> Fact:
         value, source = entry["value"], entry["source"]
     except (TypeError, KeyError):
         raise ValueError(f"{name} needs a value and a source, got {entry!r}") from None
-    number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    least = 0 if name == "l3_bytes" else 1
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= least
     if name == "isa":
         right, wanted = value in ISAS, f"one of {', '.join(ISAS)}"
     elif name == "cpu_model":
@@ -235,7 +236,7 @@ def _fact(name: str, entry: Mapping[str, Any]) -> Fact:
         right = value is None or number or (isinstance(value, float) and value > 0)
         wanted = "a positive number or null"
     else:
-        right, wanted = number, "a whole number of at least 0"
+        right, wanted = number, f"a whole number of at least {least}"
     if not right or not isinstance(source, str):
         raise ValueError(f"{name} needs {wanted} and a source, got {value!r} from {source!r}")
     return Fact(value, source)

@@ -11,7 +11,7 @@ from tilewise.plan._reasons import Reasoned, sized
 from tilewise.plan.plan import Plan
 from tilewise.plan.shards import exact_shard_rows
 
-__all__ = ["StreamPlan", "parse_bytes", "plan_stream", "sample_rows"]
+__all__ = ["LimitTooSmall", "StreamPlan", "parse_bytes", "plan_stream", "sample_rows"]
 
 # Two buffers of together so many bytes: large against a seek and the switch of threads, and more
 # gains nothing (the next part is read while one is computed).
@@ -37,6 +37,10 @@ _UNITS = {"": 1, "B": 1} | {
     for base, suffix in ((1000, "B"), (1024, "iB"))
     for power, prefix in enumerate("KMGT", 1)
 }
+
+
+class LimitTooSmall(ValueError):
+    """A memory limit that a run over streamed rows cannot keep; says what the least is."""
 
 
 def parse_bytes(value) -> int | None:
@@ -195,8 +199,9 @@ def plan_stream(
 
     Raises
     ------
-    ValueError
-        If the limit cannot be kept; the message says what the least is and what it consists of.
+    LimitTooSmall
+        If the limit cannot be kept, a ValueError; the message says what the least is and what it
+        consists of.
     """
     n, d, k, dtype = plan.n_samples, plan.n_features, plan.n_clusters, plan.dtype
     stored = max(1, d * np.dtype(dtype).itemsize)
@@ -231,7 +236,7 @@ def plan_stream(
     }  # fmt: skip
     if memory_limit is not None and memory_limit < least:
         made = ", ".join(f"{sized(size)} for {what}" for what, size in parts.items() if size)
-        raise ValueError(
+        raise LimitTooSmall(
             f"memory_limit={sized(memory_limit)} cannot be kept: these {n} rows x {d} columns in "
             f"{k} clusters need {least} bytes: {made}."
         )

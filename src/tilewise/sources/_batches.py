@@ -59,7 +59,9 @@ class BatchSource(SequentialSource):
             batches = self._given
         else:
             try:
-                batches = iter(self._given())
+                returned = self._given()
+                self._check_returned(returned)
+                batches = iter(returned)
             except TypeError as error:
                 raise SourceError(
                     f"{self.name}: called without arguments it must return an iterable of "
@@ -79,6 +81,17 @@ class BatchSource(SequentialSource):
                 )
             self._returned = batches
         return map(self._check, batches)
+
+    def _check_returned(self, returned):
+        """Rows alone, of which each would be taken for a batch, are what people return first."""
+        shape = getattr(returned, "shape", None)
+        if isinstance(shape, tuple) and len(shape) == 2:
+            raise SourceError(
+                f"{self.name}: returned one {type(returned).__name__} of shape {shape}, not an "
+                "iterable of batches; pass what it returns instead of the callable, or return "
+                "[rows], or write a generator function that yields the rows in parts",
+                source=self.name,
+            )
 
     def _check(self, batch):
         where = f"{self.name}, batch {len(self._starts)}"
