@@ -85,6 +85,7 @@ def _shape(rows, features, clusters, quick_rows, dtype=True, threads=None):
     return tuple(told)
 
 
+#: Name to row: what ``tilewise bench`` can measure.
 EXPERIMENTS = {
     row.name: row
     for row in (

@@ -76,7 +76,8 @@ def _of(*names):
     return lambda X, options: not names.isdisjoint(class_names(X))
 
 
-# The first row that recognises an object has it. Libraries' objects come before callables.
+#: Kinds of sources. The first row that recognises an object has it. Libraries' objects come before
+#: callables.
 READERS = [
     Reader("source", lambda X, _: _is_source(X), lambda X, _: X),
     Reader("path", lambda X, _: _is_path(X), open_path),
