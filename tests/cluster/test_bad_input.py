@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans as PeerKMeans
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
-from tilewise import KMeans, k_means, kmeans_plusplus
+from tilewise import KMeans, MiniBatchKMeans, k_means, kmeans_plusplus
 
 X = blobs(60, 3, 3)
 METHODS = ("fit", "predict", "transform", "score", "fit_predict", "fit_transform")
@@ -210,3 +210,19 @@ def test_fewer_rows_with_weight_than_random_centers():
 def test_length_of_norms():
     with pytest.raises(ValueError, match="length of x_squared_norms 2 should be equal"):
         kmeans_plusplus(X, 3, x_squared_norms=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("Estimator", [KMeans, MiniBatchKMeans])
+@pytest.mark.parametrize("limit", ["abc", "1 XB", "", "0"])
+def test_a_memory_limit_that_is_no_size(Estimator, limit):
+    X = np.arange(12.0).reshape(6, 2)
+    with pytest.raises(ValueError, match=r"memory_limit=.* is no size"):
+        Estimator(n_clusters=2, memory_limit=limit).fit(X)
+
+
+@pytest.mark.parametrize("Estimator", [KMeans, MiniBatchKMeans])
+def test_a_callable_that_returns_the_rows_themselves(Estimator):
+    X = np.arange(12.0).reshape(6, 2)
+    with pytest.raises(ValueError, match=r"returned one ndarray of shape \(6, 2\), not"):
+        Estimator(n_clusters=2).fit(lambda: X)
+    assert Estimator(n_clusters=2, n_init=1).fit(lambda: [X]).cluster_centers_.shape == (2, 2)

@@ -70,4 +70,7 @@ def main(argv=None):
             file=sys.stderr,
         )
         return int(ExitCode.MISSING_EXTRA)
+    except KeyboardInterrupt:
+        print("tilewise: error: interrupted", file=sys.stderr)
+        return int(ExitCode.INTERRUPTED)
     return app.run(argv)
