@@ -1,6 +1,8 @@
 """Tuning: what is tried, what is accepted, and that nothing but speed changes."""
 
+import concurrent.futures
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -132,3 +134,17 @@ def test_results_are_the_same_bits_with_a_record(record):
     assert np.array_equal(tuned.labels_, plain.labels_)
     assert tuned.cluster_centers_.tobytes() == plain.cluster_centers_.tobytes()
     assert tuned.inertia_ == plain.inertia_
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the later of two writers wins there")
+def test_writers_at_the_same_time_lose_nothing(record):
+    def write(number):
+        entry = dataclasses.replace(ENTRY, n_clusters=64 + number)
+        for _ in range(5):
+            tune.save([entry], [{"dtype": "float32", "shape": [2000, 64, 64 + number]}], record)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    (found,) = tuning.read(record)
+    assert sorted(entry.n_clusters for entry in found["entries"]) == [64, 65, 66, 67]
+    assert [path.name for path in record.parent.iterdir()] == [record.name]

@@ -1,6 +1,8 @@
 """Measure a few sizes around the plan's own, and keep what is faster every time."""
 
+import contextlib
 import datetime
+import os
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
@@ -223,6 +225,29 @@ def save(entries: list[tuning.Entry], replaced: list[dict[str, Any]], path: Path
     ValueError
         If there is a file, and it is no record.
     """
+    with _alone(path):
+        _put(entries, replaced, path)
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """Let no other process that tunes read and write the record between our two."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: the later of two writers wins
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # folders of some networks have no locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _put(entries, replaced, path):
     records = tuning.read(path) if path.exists() else []
     key = tuning.machine_key(machine())
     # Records of this machine with other versions hold for nobody any more.
@@ -252,6 +277,11 @@ def forget(path: Path) -> int:
     """
     if not path.exists():
         return 0
+    with _alone(path):
+        return _forgotten(path)
+
+
+def _forgotten(path):
     records = tuning.read(path)
     model = {**tuning.machine_key(machine()), "version": None}
     mine = [r for r in records if {**r["key"], "version": None} == model]
