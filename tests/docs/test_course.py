@@ -16,6 +16,8 @@ import notebooks  # noqa: E402
 
 COURSE = ROOT / "docs" / "course"
 LESSONS = sorted(COURSE.glob(notebooks.LESSONS))
+LADDER = COURSE.parent / "ladder.md"
+each_notebook = pytest.mark.parametrize("page", [*LESSONS, LADDER], ids=lambda page: page.stem)
 each_lesson = pytest.mark.parametrize("page", LESSONS, ids=lambda page: page.stem)
 
 # What a fresh interpreter does with a notebook: its cells in order, as Jupyter would.
@@ -129,6 +131,45 @@ def test_a_notebook_runs_from_start_to_end(page, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(re.search(r"figures: (\d+)", done.stdout)[1]) >= 1
+
+
+@pytest.fixture
+def kernel(tmp_path, monkeypatch):
+    """Name of a Jupyter kernel that is this interpreter, whatever the user has installed."""
+    for needed in ("matplotlib_inline", "nbclient", "nbformat"):
+        pytest.importorskip(needed)
+    spec = pytest.importorskip("ipykernel.kernelspec")
+    folder = tmp_path / "jupyter" / "kernels" / "lesson"
+    spec.write_kernel_spec(str(folder))
+    # Jupyter would add the interpreter by the name that it was found under, not by this one.
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    return "lesson"
+
+
+@pytest.mark.slow
+@each_notebook
+def test_jupyter_shows_figures_once_and_no_bare_objects(page, kernel, tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    (path,) = notebooks.write_notebooks([page], tmp_path)
+    book = nbformat.read(path, 4)
+    place = tmp_path / "empty"
+    place.mkdir()
+    NotebookClient(
+        book, timeout=300, kernel_name=kernel, resources={"metadata": {"path": str(place)}}
+    ).execute()
+    assert not list(place.iterdir()), "a lesson leaves files behind"
+    for cell in (cell for cell in book.cells if cell.cell_type == "code"):
+        kinds = [out.output_type for out in cell.outputs]
+        # A result is the value of a cell's last line: an array or an object that nobody printed.
+        assert set(kinds) <= {"stream", "display_data"}, cell.source
+        assert all(out.name == "stdout" for out in cell.outputs if out.output_type == "stream")
+        drawn = cell.source.count("plt.subplots(")
+        shown = [out for out in cell.outputs if "image/png" in out.get("data", {})]
+        assert len(shown) == kinds.count("display_data") == drawn, cell.source
 
 
 def test_the_program_writes_all_notebooks(tmp_path):
