@@ -1,5 +1,7 @@
 """The code in README.md and docs/ runs: Python blocks as they stand, commands in this process.
 
+What is left out: listings of output (`text`), and a command that holds the terminal.
+
 Blocks of one page run in order, in one namespace and one folder, as a reader would type them.
 """
 
@@ -7,6 +9,9 @@ import contextlib
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
+import tomllib
 
 import pytest
 
@@ -153,3 +158,61 @@ def test_the_tour_shows_every_room():
     for room in rooms:
         assert f"\n## {room}\n" in tour
         assert f"<!-- files {room}:start -->" in tour
+
+
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# What a reader types and no test can: it takes the terminal.
+ENDLESS = {"jupyter lab"}
+SHELL_COMMANDS = [
+    pytest.param(command, id=f"{page.stem}: {command}")
+    for page in PAGES
+    for block in SHELL.findall(page.read_text(encoding="utf-8"))
+    for command in (line.partition("#")[0].strip() for line in block.splitlines())
+    if command
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", SHELL_COMMANDS)
+def test_commands_of_a_shell_run(command, tmp_path, monkeypatch, capsys):
+    name, *arguments = shlex.split(command)
+    if command in ENDLESS:
+        return
+    if name == "pip":
+        # Installing is what `make` does; that the extras exist is what a page can get wrong.
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert arguments[0] == "install"
+        named = re.fullmatch(r"\.(?:\[([\w,]+)\])?", arguments[1])
+        assert named, command
+        assert set((named[1] or "all").split(",")) <= set(project["optional-dependencies"])
+    elif name == "python":
+        monkeypatch.chdir(tmp_path)
+        paths = [str(ROOT / word) if "/" in word else word for word in arguments]
+        subprocess.run([sys.executable, *paths], check=True, timeout=60)
+        assert list(tmp_path.rglob("*")), "the program wrote nothing"
+    else:
+        assert name == "tilewise", command
+        pytest.importorskip("click")
+        pytest.importorskip("rich")
+        from tilewise.cli import main
+
+        monkeypatch.setenv("TILEWISE_TUNING", str(tmp_path / "tuning.json"))
+        monkeypatch.chdir(tmp_path)
+        if arguments[:2] == ["bench", "peers"]:  # which looks for the checkout above
+            arguments += ["--checkout", str(ROOT)]
+        measures = not {"--show", "--forget"}.intersection(arguments)
+        assert main(arguments + ["--quick"] * measures) == 0, capsys.readouterr().err
+
+
+def test_the_error_on_the_page_is_the_error(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("click")
+    pytest.importorskip("rich")
+    from tilewise.cli import main
+
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    message = re.search(r"^```text\n(tilewise: error: .*\n)```$", page, re.MULTILINE)[1]
+    monkeypatch.chdir(tmp_path)
+    rows = ["a,b", *(f"{i},{i}" for i in range(2, 17)), "17,n/a", "18,18"]
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert main(["fit", "table.csv", "-k", "2", "--quiet"]) == 65
+    assert capsys.readouterr().err == message
