@@ -12,6 +12,9 @@ from tilewise.plan import tuning
 ENTRY = tuning.Entry(
     "float32", "centres-in-lanes", "float32", 2000, 64, 64, 1, 96, 1, 384, 2, 0.12, "2026-01-02"
 )
+DUEL = {"gains": {"fit": 0.12, "predict": -0.01}, "kind": "fit",
+        "rival": {"chunk_rows": 96, "panels_per_block": 1},
+        "duel": {"fit": {"plan": [1.0] * 30, "rival": [1.0] * 30}}}  # fmt: skip
 SMALL = ("--shape", "2000x64x64", "--quick", "--threads", 1)
 
 
@@ -29,7 +32,8 @@ def found(monkeypatch):
     def finds(entry):
         def measured(shape, dtype, **options):
             return {"shape": list(shape), "dtype": dtype, "accepted": entry is not None,
-                    "candidates": [{"chunk_rows": 384}], "gain": 0.12, "entry": entry}  # fmt: skip
+                    "candidates": [{"chunk_rows": 384}], "gain": 0.12, "entry": entry,
+                    **DUEL}  # fmt: skip
 
         monkeypatch.setattr(tune, "tune", measured)
 
@@ -40,7 +44,10 @@ def test_a_gain_is_stored_and_used(invoke, record, found):
     found(ENTRY)
     done = invoke("tune", *SMALL)
     assert done.exit_code == 0, done.stderr
-    assert "96 rows per chunk, 1 panels: 12 % faster than the plan's 384" in done.stdout
+    assert "96 rows per chunk, 1 panels: 12 % faster in fit than the plan's 384" in " ".join(
+        done.stdout.split()
+    )
+    assert "(+12.0 % in fit, -1.0 % in predict; 30 rounds)" in " ".join(done.stdout.split())
     assert f"written {record}" in done.stdout
     assert str(record) in tilewise.plan(2000, 64, 64).reasons["chunk_rows"]
     shown = invoke("tune", "--show").stdout
@@ -54,7 +61,8 @@ def test_a_gain_is_stored_and_used(invoke, record, found):
 def test_no_gain_stores_nothing(invoke, record, found):
     found(None)
     done = invoke("tune", *SMALL)
-    assert "the plan's 384 rows stay" in done.stdout
+    told = " ".join(done.stdout.split())
+    assert "the plan's 384 rows stay; 96 rows, 1 panels gained +12.0 % in fit, -1.0 %" in told
     assert not record.exists()
 
 
@@ -72,7 +80,7 @@ def test_an_interrupt_keeps_the_shapes_that_were_done(invoke, record, monkeypatc
         if shape[0] == 9:
             raise KeyboardInterrupt
         return {"shape": list(shape), "dtype": dtype, "accepted": True, "gain": 0.12,
-                "candidates": [{"chunk_rows": 384}], "entry": ENTRY}  # fmt: skip
+                "candidates": [{"chunk_rows": 384}], "entry": ENTRY, **DUEL}  # fmt: skip
 
     monkeypatch.setattr(tune, "tune", measured)
     done = invoke("tune", *SMALL, "--shape", "9x9x9")

@@ -14,6 +14,7 @@ from tilewise.lab import chunks, mountain, peers, roofline, schema
 from tilewise.lab._data import blobs
 from tilewise.lab.dtypes import plain_labels
 from tilewise.lab.experiments import EXPERIMENTS, perform
+from tilewise.lab.threads import WORKS
 
 from .conftest import SMALL
 
@@ -143,6 +144,7 @@ def test_verdict_says_how_far_the_plan_is_from_the_best():
     assert (found["auto"], found["best"]) == (384, 96)
     assert found["behind"] == pytest.approx(0.2)
     assert not found["apart"]  # 1.2 is in both
+    assert found["range"] == pytest.approx((0.0, 0.4), abs=0.05)
     assert chunks.verdict(result, "blas") is None
 
 
@@ -155,6 +157,14 @@ def test_predicted_and_simulated_stand_beside_the_measured(result_of):
             for v in values if v["series"] == "fused" and v["case"]["by"] == by
         }  # fmt: skip
         assert own == rows
+    told = EXPERIMENTS["chunks"].table(result)
+    named = {name.partition(" bytes")[0]: i for i, name in enumerate(told.columns)}
+    own = [row for row in told.rows if row[0] == "fused"]
+    assert all(" / " in row[named["L1–L2"]] and "–" not in row[named["L1–L2"]] for row in own)
+    words = EXPERIMENTS["chunks"].figures(result)[0].words[0]
+    assert words.count("The plan's own choice for") == 2
+    firsts = [figure.words[0] for figure in EXPERIMENTS["chunks"].figures(result)]
+    assert len(set(firsts)) == len(firsts)
     names = [s.name for s in EXPERIMENTS["chunks"].figures(result)[0].series]
     assert "fused engine" in names
     assert "fused, expected (formulas)" in names
@@ -195,7 +205,7 @@ def test_the_whole_matrix_needs_the_memory_of_a_matrix(result_of):
 
 def test_every_setup_of_jobs_is_there(result_of):
     result = result_of("threads")
-    for work in ("BLAS", "OpenMP"):
+    for work in WORKS:
         own = [e for e in result["measurements"] if e["series"] == work]
         assert len(own) == 5
     swept = [e["case"]["threads"] for e in result["measurements"] if "threads" in e["case"]]
@@ -205,32 +215,6 @@ def test_every_setup_of_jobs_is_there(result_of):
 
 
 # --- mountain -----------------------------------------------------------------------------------
-
-
-def test_edges_are_where_latency_climbs():
-    sizes = [2**i for i in range(12, 28)]
-    latencies = [1.4 if s <= 2**15 else 4.5 if s <= 2**20 else 25 if s <= 2**24 else 90
-                 for s in sizes]  # fmt: skip
-    assert [size for size, _ in mountain.edges(sizes, latencies)] == [2**15, 2**20, 2**24]
-    # A climb over several sizes is one edge; noise within a level is none.
-    slow = [1.0, 1.02, 0.99, 1.0, 2.0, 4.0, 6.0, 6.1, 5.9, 6.0]
-    assert [s for s, _ in mountain.edges(list(range(1, 11)), slow)] == [4]
-    assert mountain.edges([1, 2, 3], [1.0, 1.0, 1.0]) == []
-    assert mountain.edges([], []) == []
-
-
-def test_claims_are_matched_to_what_was_seen(result_of):
-    result = json.loads(json.dumps(result_of("mountain")))
-    facts = result["machine"]["facts"]
-    facts["l1d_bytes"]["value"], facts["l2_bytes"]["value"] = 32 << 10, 1 << 20
-    facts["l3_bytes"]["value"] = 480 << 20
-    result["measurements"] = [
-        {"series": "latency", "case": {"bytes": 2**i}, "min": 1.0 if i <= 15 else 5.0 if i <= 19
-         else 30.0}
-        for i in range(12, 24)
-    ]  # fmt: skip
-    found = mountain.compared(result)
-    assert [c["seen"] for c in found] == [32 << 10, 512 << 10, None]
 
 
 def test_reading_and_walking_do_their_work():

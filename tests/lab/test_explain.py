@@ -273,7 +273,7 @@ def test_command_measures(invoke):
 @pytest.mark.parametrize(
     ("text", "arguments", "code", "words"),
     [
-        (None, ("--rows", 0, "--features", 4, "--clusters", 2), 2, "0 is not in the range"),
+        (None, ("--rows", 0, "--features", 4, "--clusters", 2), 2, "0 is not from 1 to"),
         (None, ("--rows", 9, "--features", 4), 2, "Missing option '--clusters'"),
         (None, (*SHAPE, "--chunk-size", 1), 2, "chunk_size=1 is out of range"),
         (None, (*SHAPE, "--machine", "none.json"), 66, "none.json: No such file"),

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -39,32 +40,113 @@ def test_candidates_are_plans_that_run(shape):
 @pytest.mark.parametrize(
     ("plan_samples", "other_samples", "accepted"),
     [
-        ([1.06] * 4, [1.0] * 4, True),
-        ([1.04] * 4, [1.0] * 4, False),
-        ([1.2, 1.2, 1.04, 1.04], [1.0] * 4, False),  # only one half
-        ([1.0] * 4, [1.2] * 4, False),
-        ([1.2, 9.0, 1.2, 1.2, 1.2, 9.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True),
+        ([1.06] * 8, [1.0] * 8, True),
+        ([1.04] * 8, [1.0] * 8, False),
+        ([1.2] * 4 + [1.02] * 4, [1.0] * 8, False),  # only one half
+        ([1.0] * 8, [1.2] * 8, False),
+        ([1.06] * 4, [1.0] * 4, False),  # by chance once in sixteen times
+        ([1.2, 9.0] * 4, [1.0] * 8, True),
+        ([1.2, 0.9] * 8 + [1.2], [1.0] * 17, False),  # not in most rounds
     ],
 )
 def test_only_what_repeats_is_accepted(plan_samples, other_samples, accepted):
     assert tune.repeatable(plan_samples, other_samples)[0] is accepted
 
 
+def test_a_duel_needs_as_many_of_each():
+    with pytest.raises(ValueError, match="of 3 against 3"):
+        tune.repeatable([1.0] * 3, [1.0] * 3)
+    with pytest.raises(ValueError, match="of 5 against 4"):
+        tune.repeatable([1.0] * 5, [1.0] * 4)
+
+
+def _noise(rng, count, kind):
+    """Factors of time as machines give them, never far below 1."""
+    found = 1 + rng.exponential(0.02, count) + rng.normal(0, 0.02, count)
+    if kind == "bursts":
+        at = int(rng.geometric(1 / 40))
+        while at < count:
+            long = int(rng.geometric(1 / 8))
+            found[at : at + long] *= 1.2 + 0.8 * rng.random()
+            at += long + int(rng.geometric(1 / 40))
+    elif kind == "drift":
+        found *= 1 + 0.3 * np.sin(np.linspace(0, 6 * rng.random(), count) + 6 * rng.random())
+    elif kind == "regimes":
+        found *= np.where(rng.random(count) < 0.35, 1.9, 1.0)
+    elif kind == "wide":
+        found *= np.exp(rng.normal(0, 0.12, count))
+    return found
+
+
+def _duels(kind, gain, rounds, times=400):
+    """What `repeatable` says of so many duels against a plan that is truly so much slower."""
+    rng = np.random.default_rng(7)
+    for _ in range(times):
+        pairs = _noise(rng, 2 * rounds, kind).reshape(rounds, 2)
+        pairs[::2] = pairs[::2, ::-1]  # the order changes from round to round
+        yield tune.repeatable(list(pairs[:, 0] * (1 + gain)), list(pairs[:, 1]))
+
+
+NOISES = ["plain", "bursts", "drift", "regimes", "wide"]
+
+
+@pytest.mark.parametrize("kind", NOISES)
+@pytest.mark.parametrize("rounds", [12, 48])
+def test_equal_plans_pass_in_less_than_a_hundredth_of_duels(kind, rounds):
+    assert sum(accepted for accepted, _ in _duels(kind, 0.0, rounds)) < 4
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_a_true_gain_is_found_in_most_duels_and_not_exaggerated(kind):
+    found = list(_duels(kind, 0.1, 100))
+    assert sum(accepted for accepted, _ in found) > 0.8 * len(found)
+    assert 0.07 < np.median([gain for _, gain in found]) < 0.105
+
+
+def test_what_loses_in_the_other_kind_of_pass_is_not_accepted():
+    assert tune._judged({"fit": (True, 0.1), "predict": (False, 0.0)}) == (True, "fit", 0.1)
+    assert tune._judged({"fit": (False, -0.01), "predict": (True, 0.08)})[:2] == (True, "predict")
+    assert not tune._judged({"fit": (True, 0.1), "predict": (False, -0.03)})[0]
+    assert not tune._judged({"fit": (False, 0.2), "predict": (False, 0.2)})[0]
+    # A larger gain that did not repeat is not the one that is told.
+    assert tune._judged({"fit": (False, 0.2), "predict": (True, 0.07)}) == (True, "predict", 0.07)
+
+
+def test_a_duel_uses_its_time_and_fresh_buffers():
+    made, calls = [], []
+
+    def make(kind):
+        made.append(kind)
+        return [lambda: calls.append((kind, 0)), lambda: calls.append((kind, 1))]
+
+    told = []
+    run = tune.Run({}, 1.0, watch=lambda *seen: told.append(seen))
+    samples = tune._duel(make, {"fit": 2, "predict": 1}, run, 0.0, (1, 2, 3))
+    assert {len(own) for pair in samples.values() for own in pair} == {12}
+    assert made == ["fit", "predict"] * 2
+    assert calls[4:8] == [("fit", 1), ("fit", 1), ("fit", 0), ("fit", 0)]
+    assert told[-1][1] < told[-1][2]
+    assert told[-1][3] >= 0.0
+    longer = tune._duel(make, {"fit": 1, "predict": 1}, run, time.perf_counter() + 60, (1, 2, 3))
+    assert len(longer["fit"][0]) == 240
+
+
 def test_tuning_measures_every_candidate_and_saves_nothing(record):
     told = tune.tune((2000, 40, 40), n_threads=1, seconds=0.3, quick=True)
     assert len(told["candidates"]) >= 3
-    assert all(c["samples"] for c in told["candidates"])
+    assert all(c["samples"] and c["predict"]["samples"] for c in told["candidates"])
+    assert (told["rival"] is None) == (told["duel"] == {})
     assert told["accepted"] == (told["entry"] is not None)
     assert not record.exists()
 
 
 def test_an_accepted_gain_becomes_an_entry(record, monkeypatch):
     monkeypatch.setattr(tune, "repeatable", lambda ours, theirs: (True, 0.5))
-    medians = iter(range(100, 0, -1))  # the last candidate looks fastest
     real = tune.Run.measure
 
-    def measured(self, *arguments):
-        return [entry | {"median": float(next(medians))} for entry in real(self, *arguments)]
+    def measured(self, *arguments):  # the last candidate looks fastest
+        return [entry | {"median": 1 / (1 + entry["case"]["number"])}
+                for entry in real(self, *arguments)]  # fmt: skip
 
     monkeypatch.setattr(tune.Run, "measure", measured)
     told = tune.tune((2000, 64, 64), n_threads=1, seconds=0.2, quick=True)
@@ -81,8 +163,8 @@ def test_an_accepted_gain_becomes_an_entry(record, monkeypatch):
 def test_other_results_are_a_defect_and_stop_it(monkeypatch):
     real = tune._work
 
-    def spoilt(rows, centers, chosen):
-        work, call = real(rows, centers, chosen)
+    def spoilt(rows, centers, chosen, update):
+        work, call = real(rows, centers, chosen, update)
 
         def other():
             call()

@@ -1,4 +1,4 @@
-"""``tilewise tune``: measure sizes around the plan's own, and keep what is faster every time."""
+"""``tilewise tune``: measure sizes around the plan's own, and keep what is reliably faster."""
 
 import click
 
@@ -170,10 +170,19 @@ def _measure(path, texts, dtype, threads, seconds, quick, as_json, quiet):
 def _told(told):
     name = "x".join(map(str, told["shape"])) + f" {told['dtype']}"
     own = told["candidates"][0]["chunk_rows"]
+    gains = ", ".join(f"{100 * gain:+.1f} % in {kind}" for kind, gain in told["gains"].items())
+    rounds = len(told["duel"].get("fit", {}).get("plan", ()))
     if told["accepted"]:
         entry = told["entry"]
         return (
             f"{name}: {entry.chunk_rows} rows per chunk, {entry.panels_per_block} panels: "
-            f"{100 * told['gain']:.0f} % faster than the plan's {own}"
+            f"{100 * told['gain']:.0f} % faster in {told['kind']} than the plan's {own} "
+            f"({gains}; {rounds} rounds)"
         )
-    return f"{name}: the plan's {own} rows stay; nothing was faster by 5 % every time"
+    if told["rival"] is None:
+        return f"{name}: the plan's {own} rows stay; they were the fastest of all that was tried"
+    return (
+        f"{name}: the plan's {own} rows stay; {told['rival']['chunk_rows']} rows, "
+        f"{told['rival']['panels_per_block']} panels gained {gains} over {rounds} rounds, which is "
+        "too little, not in most rounds, or a loss elsewhere"
+    )

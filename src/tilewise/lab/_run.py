@@ -73,7 +73,10 @@ class Run:
     facts: dict[str, Any] = field(default_factory=dict)
     interrupted: bool = False
 
-    def measure(self, phase: str, cases: list[Case], share: float = 1.0, pause: float = 0.0):
+    def measure(
+        self, phase: str, cases: list[Case], share: float = 1.0, pause: float = 0.0,
+        settle: bool = False,
+    ):  # fmt: skip
         """Sample the cases in turn and keep what comes out, whatever happens.
 
         Parameters
@@ -86,6 +89,10 @@ class Run:
         pause : float, default=0.0
             Seconds of rest before a sample: workers of an OpenMP runtime go on spinning for
             some milliseconds, and the next case should not pay for that.
+        settle : bool, default=False
+            Run a case once, untimed, right before each of its samples: threads that have slept
+            are woken where the system likes, often two of them on one CPU, and are spread out
+            some milliseconds later.
 
         Returns
         -------
@@ -104,7 +111,7 @@ class Run:
             for number, (case, entry) in enumerate(zip(cases, entries, strict=True)):
                 self._tell(phase, number, len(cases) * 2, None)
                 _warm_up(case, entry, pause)
-            self._rounds(phase, cases, entries, deadline, pause)
+            self._rounds(phase, cases, entries, deadline, pause, settle)
         except KeyboardInterrupt:
             self.interrupted = True
             raise
@@ -124,9 +131,10 @@ class Run:
             self.measurements += [_finished(case, entry, more=False) for case, entry in sampled]
             raise
 
-    def _rounds(self, phase, cases, entries, deadline, pause):
+    def _rounds(self, phase, cases, entries, deadline, pause, settle):
         known = all(case.warm for case in cases)
-        one_round = sum(entry["_seconds"] for entry in entries) + pause * len(cases)
+        one_round = sum(entry["_seconds"] for entry in entries) * (1 + settle)
+        one_round += pause * len(cases)
         rounds = self._affordable(one_round, deadline) if known else 1
         total, done, turn = rounds * len(cases), 0, 0
         while turn < rounds:
@@ -138,6 +146,8 @@ class Run:
                 if turn and time.perf_counter() > deadline:
                     return
                 time.sleep(pause)
+                if settle:
+                    cases[at].call()
                 entries[at]["samples"].append(_sample(cases[at], entries[at]["repeats"]))
                 done += 1
             turn += 1

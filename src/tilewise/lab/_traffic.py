@@ -12,8 +12,8 @@ from .simulate import CacheConfig, simulate
 from .traffic import traffic
 
 __all__ = [
-    "add_cachegrind", "add_simulated", "bytes_figures", "memory_bytes", "peak_of", "predicted",
-    "roof_cases", "roofs_of", "seconds",
+    "add_cachegrind", "add_simulated", "bytes_columns", "bytes_figures", "memory_bytes", "peak_of",
+    "predicted", "roof_cases", "roofs_of", "rows_bandwidth", "seconds",
 ]  # fmt: skip
 
 # Rows that are walked through, at least two shards: bytes per row hardly change after the first.
@@ -70,6 +70,18 @@ def roof_cases(threads, quick):
         case.case["level"] = level
         cases.append(case)
     return cases
+
+
+def rows_bandwidth(size, threads):
+    """A case that reads so many bytes again and again, as passes read their rows.
+
+    Rows that fit into a shared cache come from there and not from memory, whatever the system
+    claims of the size of that cache: what they are read at is measured for each size.
+    """
+    size = max(1, size // 64) * 64
+    case = mountain.read_case(mountain.buffer(size), size, 1, this_machine().isa.value, threads)
+    case.series = "rows bandwidth"
+    return case
 
 
 def roofs_of(result):
@@ -188,6 +200,35 @@ def add_cachegrind(run, cases):
             )  # fmt: skip
 
 
+def bytes_columns(result):
+    """Bytes of each flow beside the times of chunk sizes, where they were simulated.
+
+    Returns
+    -------
+    columns : list of str
+        Empty where nothing was simulated.
+    cells : callable
+        Takes a measurement; returns ``formulas / simulator`` of each column.
+    """
+    known = {}
+    for value in (*result["predicted"], *result["simulated"]):
+        case = value["case"]
+        if case.get("by") in ("formulas", "simulator") and "chunk_rows" in case:
+            place = (value["series"], case["chunk_rows"], case["flow"], case["by"])
+            known[place] = value["value"]
+    flows = list(dict.fromkeys(flow for *_, flow, by in known if by == "simulator"))
+
+    def cells(entry):
+        own = (entry["series"], entry["case"]["chunk_rows"])
+        both = [[known.get((*own, flow, by)) for by in ("formulas", "simulator")] for flow in flows]
+        return [
+            " / ".join("–" if size is None else shown(size, "bytes") for size in pair)
+            for pair in both
+        ]
+
+    return [f"{flow.replace('-', '–')} bytes, formulas / simulated" for flow in flows], cells
+
+
 def bytes_figures(result):
     """For each engine, bytes between levels over chunk size, by formulas and by simulation."""
     made = []
@@ -223,11 +264,7 @@ def _words(result, engine):
         (v["case"]["chunk_rows"], v["case"]["flow"]): v["value"]
         for v in result["predicted"] if v["series"] == engine and "flow" in v["case"]
     }  # fmt: skip
-    words = [
-        "One colour per pair of neighbouring levels: dashed by formulas, whole by a simulator "
-        "that is fed every address of the same loops"
-        + (", dots by valgrind running the real kernels." if _has(result, "cachegrind") else ".")
-    ]
+    words = []
     apart = [
         (abs(v["value"] / known[place] - 1), *place)
         for v in result["simulated"]
@@ -238,10 +275,15 @@ def _words(result, engine):
         apart.sort()
         middle, (most, rows, flow) = apart[len(apart) // 2][0], apart[-1]
         words.append(
-            f"Formulas and simulator are {100 * middle:.1f} % apart in the middle of "
-            f"{len(apart)} comparisons, and {100 * most:.0f} % at most ({flow} at "
+            f"{engine} engine: formulas and simulator are {100 * middle:.1f} % apart in the middle "
+            f"of {len(apart)} comparisons, and {100 * most:.0f} % at most ({flow} at "
             f"{shown(rows, 'rows')} rows)."
         )
+    words.append(
+        f"Bytes of the {engine} engine, one colour per pair of neighbouring levels: dashed by "
+        "formulas, whole by a simulator that is fed every address of the same loops"
+        + (", dots by valgrind running the real kernels." if _has(result, "cachegrind") else ".")
+    )
     words.append(
         "Neither knows of hardware prefetchers, of page tables, or of others who use the caches; "
         "bytes that arrive before they are asked for cost no time, though they are moved."

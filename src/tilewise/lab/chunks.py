@@ -142,8 +142,9 @@ def verdict(result, engine):
     Returns
     -------
     dict
-        ``auto`` and ``best`` (rows), ``behind`` (share of time; 0.05 is 5 %), ``apart``
-        (whether the quartiles of the two do not overlap).
+        ``auto`` and ``best`` (rows), ``behind`` (share of time; 0.05 is 5 %), ``range`` (the
+        same from the quartiles that are nearest and furthest), ``apart`` (whether the quartiles
+        of the two do not overlap).
     """
     entries = _by_engine(result).get(engine, [])
     auto_rows = result["facts"].get("engines", {}).get(engine, {}).get("auto")
@@ -153,7 +154,9 @@ def verdict(result, engine):
     best = min(entries, key=lambda e: e["median"])
     return {
         "auto": auto_rows, "best": best["case"]["chunk_rows"],
-        "behind": auto["median"] / best["median"] - 1, "apart": auto["low"] > best["high"],
+        "behind": auto["median"] / best["median"] - 1,
+        "range": (auto["low"] / best["high"] - 1, auto["high"] / best["low"] - 1),
+        "apart": auto["low"] > best["high"],
     }  # fmt: skip
 
 
@@ -179,7 +182,11 @@ def table(result):
                  spread(e),
                  f"{e['median'] / best:.2f}×", ", ".join(notes)]
             )  # fmt: skip
-    return Table(["engine", "chunk rows", "pass", "quartiles", "to best", ""], rows)
+    columns, cells = _traffic.bytes_columns(result)
+    if columns:
+        found = [e for entries in _by_engine(result).values() for e in entries]
+        rows = [row[:-1] + cells(e) + row[-1:] for row, e in zip(rows, found, strict=True)]
+    return Table(["engine", "chunk rows", "pass", "quartiles", "to best", *columns, ""], rows)
 
 
 def figures(result):
@@ -236,6 +243,22 @@ def _expected(result, by, values, engines):
     return made
 
 
+def _own_choice(result, engine):
+    """How far the plan's own chunk is from the best, and whether that is more than noise."""
+    found = verdict(result, engine)
+    if found is None:
+        return None
+    told = f"The plan's own choice for {engine} is {found['auto']:,} rows, "
+    if found["auto"] == found["best"]:
+        return told + "which is the best that was found."
+    least, most = (100 * share for share in found["range"])
+    return (
+        f"{told}{100 * found['behind']:.1f} % slower than the best, {found['best']:,} rows "
+        f"(by their quartiles {least:.1f} to {most:.1f} %), "
+        + ("more than the spread." if found["apart"] else "a difference within the spread.")
+    )
+
+
 def _level_marks(result, row_bytes):
     if not row_bytes:
         return []
@@ -253,19 +276,9 @@ def _words(result, by_engine, main):
         f"One pass of the {main} engine took {shown(best['median'], 's')} with the best chunk "
         f"({best['case']['chunk_rows']:,} rows) and {shown(worst['median'], 's')} with the worst "
         f"({worst['case']['chunk_rows']:,} rows), {worst['median'] / best['median']:.1f} times as "
-        "long, for the same labels.",
+        "long, for the same labels. "
+        + " ".join(filter(None, (_own_choice(result, engine) for engine in by_engine))),
     ]
-    for engine in by_engine:
-        found = verdict(result, engine)
-        if found is None:
-            continue
-        far = (
-            "which is the best that was found"
-            if found["auto"] == found["best"]
-            else f"{100 * found['behind']:.1f} % slower than the best, {found['best']:,} rows"
-            + ("" if found["apart"] else ", a difference within the spread")
-        )
-        words.append(f"The plan's own choice for {engine} is {found['auto']:,} rows, {far}.")
     words.append(
         "On the left the centres are fetched anew for every few rows; on the right the packed "
         "rows no longer fit the caches. “L1 full” and its like are where the packed rows of one "

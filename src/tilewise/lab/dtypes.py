@@ -85,12 +85,22 @@ def _bytes(result, dtype):
     return None
 
 
+def _flows(result, dtype):
+    """Bytes that the model of traffic expects between neighbouring levels, by pair."""
+    return {
+        v["case"]["flow"]: v["value"] for v in result["predicted"]
+        if v["case"].get("dtype") == dtype and "flow" in v["case"]
+    }  # fmt: skip
+
+
 def table(result):
-    """Seconds, bytes and bandwidth of each type; labels for each offset."""
+    """Seconds and bytes of each type, by formulas; labels for each offset."""
+    flows = list(dict.fromkeys(f for name in _TYPES for f in _flows(result, name)))
     rows = [
         [e["case"]["dtype"], shown(e["median"], "s"),
          spread(e),
-         shown(_bytes(result, e["case"]["dtype"]), "bytes")]
+         shown(_bytes(result, e["case"]["dtype"]), "bytes"),
+         *(shown(_flows(result, e["case"]["dtype"]).get(f), "bytes") for f in flows)]
         for e in result["measurements"]
     ]  # fmt: skip
     notes = [
@@ -98,7 +108,8 @@ def table(result):
         f"float32 scores, {entry['rounded_rows']:,} other ones for rows rounded to float32"
         for entry in result["facts"].get("labels", [])
     ]
-    return Table(["type", "pass", "quartiles", "data read"], rows, notes)
+    moved = [f"moved {flow.replace('-', '–')} (formulas)" for flow in flows]
+    return Table(["type", "pass", "quartiles", "data", *moved], rows, notes)
 
 
 def figures(result):
@@ -116,7 +127,7 @@ def figures(result):
                 f"{shown(times['float64'], 's')} in float64, "
                 f"{times['float64'] / times['float32']:.2f} times as long. Its rows are "
                 f"{shown(_bytes(result, 'float32'), 'bytes')} in float32 and twice that in "
-                "float64."
+                "float64." + _moved(result)
             )
         words.append(
             "tilewise ranks in float32 whatever the type of the rows, and settles in float64 "
@@ -136,6 +147,19 @@ def figures(result):
     if labels:
         made.append(_labels_figure(p, labels))
     return made
+
+
+def _moved(result):
+    """A sentence on the bytes between levels; empty where they are not known."""
+    narrow, wide = (_flows(result, name) for name in _TYPES)
+    told = [
+        f"{shown(size, 'bytes')} and {shown(wide[flow], 'bytes')} between "
+        + flow.replace("-", " and ")
+        for flow, size in narrow.items() if flow in wide
+    ]  # fmt: skip
+    if not told:
+        return ""
+    return f" By formulas a pass moves, in float32 and in float64, {', '.join(told)}."
 
 
 def _labels_figure(p, labels):

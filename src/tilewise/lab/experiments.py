@@ -120,7 +120,7 @@ EXPERIMENTS = {
             "One to twice as many threads as CPUs; then several jobs at once, each with all "
             "threads (joblib x OpenMP x BLAS), left alone and tamed with threadpoolctl.",
             _shape(100_000, 64, 256, 8_000),
-            threads.measure, threads.table, threads.figures, 40.0,
+            threads.measure, threads.table, threads.figures, 60.0,
         ),
         Experiment(
             "materialise",

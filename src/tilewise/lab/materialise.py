@@ -6,6 +6,7 @@ import sys
 
 from tilewise.plan import plan
 
+from ._materialise import FEWEST_RUNS
 from ._run import Case
 from .figures import Axis, Figure, Series, Table, shown, spread
 
@@ -31,7 +32,7 @@ def measure(run):
                    "clusters": p["clusters"], "dtype": p["dtype"], "threads": p["threads"],
                    "chunk_rows": _chunk(p)}  # fmt: skip
             cases.append(_child(method, job))
-    run.facts |= {"chunk_rows": _chunk(p), "methods": METHODS}
+    run.facts |= {"chunk_rows": _chunk(p), "methods": METHODS, "runs_per_process": FEWEST_RUNS}
     run.measure("one process after another", cases)
     for case in cases:
         if case.peaks:
@@ -83,7 +84,14 @@ def table(result):
          shown(peaks.get((e["series"], e["case"]["rows"])), "bytes")]
         for e in _rows(result, "s")
     ]  # fmt: skip
-    return Table(["method", "rows", "time", "quartiles", "peak beside the data"], rows)
+    count = min((len(e["samples"]) for e in _rows(result, "s")), default=0)
+    notes = []
+    if count and result["facts"].get("runs_per_process"):
+        notes.append(
+            f"Each time is the median of {count} processes or more; each of them gives the median "
+            f"of {result['facts']['runs_per_process']} runs or more, after one for its peak."
+        )
+    return Table(["method", "rows", "time", "quartiles", "peak beside the data"], rows, notes)
 
 
 def figures(result):
@@ -122,7 +130,8 @@ def _words(result, last, unit):
     words = [f"With {rows:,} rows and {p['clusters']} centres: {told}."]
     if unit == "bytes":
         words.append(
-            f"The matrix alone has {shown(whole, 'bytes')}, and grows with the rows; the fused "
+            f"The matrix alone has {shown(whole, 'bytes')}, and grows with the rows; numpy makes "
+            "it twice, the products and what becomes of them. The fused "
             "way keeps a label per row and a workspace per thread. Peaks are what the process "
             "held more than before the call."
         )

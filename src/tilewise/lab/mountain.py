@@ -12,9 +12,10 @@ from tilewise.kernels import _mountain
 from tilewise.plan import machine
 
 from ._run import Case
+from ._steps import matched, steps
 from .figures import Axis, Figure, Mark, Series, Table, shown
 
-__all__ = ["buffer", "edges", "figures", "measure", "table"]
+__all__ = ["buffer", "compared", "figures", "measure", "table"]
 
 _KIB = 1024
 _LINE = 64
@@ -22,17 +23,16 @@ _STRIDES = (1, 2, 4, 8, 16, 32)  # words of 8 bytes; from 8 on every read is a l
 # One sample of bandwidth reads about so many bytes' worth of time, a walk takes so many steps.
 _SAMPLE_SECONDS = 0.004
 _STEPS = 1 << 17
-# A climb: latency rises by at least this factor from one size to the next (half an octave), and
-# a level is left where it has risen by this much from its floor.
-_CLIMB = 1.12
-_LEFT = 1.25
+_FACTS = {"L1": "l1d_bytes", "L2": "l2_bytes", "L3": "l3_bytes"}
+# Sizes that are walked beside the even ones, as parts of each claimed cache.
+_AROUND = (0.75, 1, 1.5)
 
 
 def buffer(size):
     """So many bytes of float64 words that begin with a page and are all touched.
 
-    Arrays of 4 MiB and more get large pages from numpy where the system has them, so the buffer
-    is never shorter: small ones would show the reach of the page tables' cache, not of caches.
+    numpy asks for large pages (madvise) for arrays of 4 MiB and more, so the buffer is never
+    shorter: small pages would show the reach of the page tables' cache, not of caches.
     """
     words = np.empty(max(size, 1 << 26) // 8 + 512)
     skip = -words.ctypes.data % 4096 // 8
@@ -66,6 +66,25 @@ def read_case(words, size, stride, isa, threads=1, series="bandwidth"):
     return Case(series, {"bytes": size, "stride": stride, "threads": threads}, call, "GB/s")
 
 
+def _walked(largest, here, quick):
+    """Working sets of the walk: evenly spaced, and denser around what the system claims."""
+    found = set(working_sets(4 * _KIB, largest, 1 if quick else 2))
+    if not quick:
+        for name in _FACTS.values():
+            size = getattr(here, name).value or 0
+            found |= {int(size * part) // _LINE * _LINE for part in _AROUND}
+    return sorted(size for size in found if 4 * _KIB <= size <= largest)
+
+
+def _large_pages():
+    """Bytes of this process that lie in large pages; None where the system does not say."""
+    try:
+        with open("/proc/self/smaps_rollup", encoding="ascii") as lines:
+            return next(int(x.split()[1]) * _KIB for x in lines if x.startswith("AnonHugePages"))
+    except (OSError, StopIteration):
+        return None
+
+
 def _walk_case(words, size, steps):
     places = words.view(np.int64)
     lines = size // _LINE
@@ -89,10 +108,11 @@ def measure(run):
     """Latency first, since the cache sizes come from it; then bandwidth by stride."""
     largest = run.parameters["largest_mib"] << 20
     words = buffer(largest)
-    isa = machine().isa.value
-    dense = 1 if run.quick else 2
-    steps = _STEPS // 8 if run.quick else _STEPS
-    walks = [_walk_case(words, size, steps) for size in working_sets(4 * _KIB, largest, dense)]
+    run.facts |= {"buffer_bytes": words.nbytes, "large_page_bytes": _large_pages()}
+    here = machine()
+    isa = here.isa.value
+    count = _STEPS // 8 if run.quick else _STEPS
+    walks = [_walk_case(words, size, count) for size in _walked(largest, here, run.quick)]
     run.measure("reads that wait for one another", walks, 0.5)
     strides = _STRIDES[::3] if run.quick else _STRIDES
     words[...] = 1.0
@@ -104,70 +124,36 @@ def measure(run):
     run.measure("bandwidth", reads, 0.5)
 
 
-def edges(sizes, latencies):
-    """Working sets after which the time of a read climbs: where caches end.
-
-    Parameters
-    ----------
-    sizes : list of int
-        Rising.
-    latencies : list of float
-        Seconds per read at each size.
-
-    Returns
-    -------
-    list of tuple of (int, float)
-        Largest size of each level but the last, and the seconds of a read in it.
-
-    Notes
-    -----
-    A level is a run of sizes over which latency stays within a quarter of its floor; a climb
-    that goes on is one edge, however long. Levels that last for one size only are part of a
-    climb.
-
-    Examples
-    --------
-    >>> from tilewise.lab.mountain import edges
-    >>> edges([16, 32, 64, 128, 256, 512, 1024], [1, 1, 4, 4, 4, 20, 20])
-    [(32, 1), (256, 4)]
-    """
-    found, start = [], 0
-    while start < len(sizes):
-        floor, last = latencies[start], start
-        while last + 1 < len(sizes) and latencies[last + 1] < floor * _LEFT:
-            last += 1
-            floor = min(floor, latencies[last])
-        if last + 1 >= len(sizes):
-            break
-        if last > start:
-            found.append((sizes[last], floor))
-        start = last + 1
-        # Up to the top of the climb.
-        while start + 1 < len(sizes) and latencies[start + 1] > latencies[start] * _CLIMB:
-            start += 1
-    return found
-
-
 def compared(result):
     """What was read off for each cache that the system claims.
 
     Returns
     -------
-    list of dict
-        ``level``, ``claimed`` (bytes), ``source``, ``seen`` (bytes or None) for L1, L2, L3.
+    told : list of dict
+        ``level``, ``claimed`` (bytes), ``source``, ``seen`` (a `Step` of latency or None) and
+        ``bandwidth`` (the same of the bandwidth of a word per line) for L1, L2, L3.
+    left : list of Step
+        Climbs of latency that belong to no claim.
     """
-    walks = _walks(result)
-    seen = edges(*zip(*walks, strict=True)) if walks else []
     facts = result["machine"]["facts"]
-    told, left = [], list(seen)
-    for level, name in (("L1", "l1d_bytes"), ("L2", "l2_bytes"), ("L3", "l3_bytes")):
-        claimed, source = facts[name]["value"], facts[name].get("source", "")
-        # An edge belongs to a claim if it lies within a factor of two of it.
-        near = [size for size, _ in left if claimed and 0.5 <= size / claimed <= 2]
-        nearest = min(near, key=lambda size: abs(math.log(size / claimed))) if near else None
-        left = [(size, time) for size, time in left if size != nearest]
-        told.append({"level": level, "claimed": claimed, "source": source, "seen": nearest})
-    return told
+    claims = {level: facts[name]["value"] for level, name in _FACTS.items()}
+    walks, reads = _walks(result), _reads(result)
+    seen, left = matched(claims, steps(*zip(*walks, strict=True)) if walks else [])
+    slower, _ = matched(claims, steps(*zip(*reads, strict=True)) if reads else [])
+    told = [
+        {"level": level, "claimed": claims[level], "source": facts[name].get("source", ""),
+         "seen": seen[level], "bandwidth": slower[level]}
+        for level, name in _FACTS.items()
+    ]  # fmt: skip
+    return told, left
+
+
+def _reads(result):
+    """Seconds per gigabyte of a word per line, the best of each size."""
+    return sorted(
+        (e["case"]["bytes"], 1 / max(e["samples"])) for e in result["measurements"]
+        if e["series"] == "bandwidth" and e["case"]["stride"] == _LINE // 8 and e["min"] > 0
+    )  # fmt: skip
 
 
 def _walks(result):
@@ -186,14 +172,18 @@ def table(result):
     for e in result["measurements"]:
         if e["series"] == "bandwidth":
             reads.setdefault(e["case"]["bytes"], {})[e["case"]["stride"]] = e["median"]
-    for number, size in enumerate(sorted(latency)):
-        if number % 4 == 0:
+    told, left = compared(result)
+    # Every other octave, and all sizes around what is claimed.
+    near = [size * part for c in told if (size := c["claimed"]) for part in (0.5, 2)]
+    ranges = list(zip(near[::2], near[1::2], strict=True))
+    for number, size in enumerate(sorted(reads.keys() & latency.keys()) or sorted(latency)):
+        if number % 4 == 0 or any(a < size < b for a, b in ranges):
             own = reads.get(size, {})
             rows.append(
                 [shown(size, "bytes"), shown(latency[size], "s"), _rate(own.get(1)),
                  _rate(own.get(8))]
             )  # fmt: skip
-    notes = _claim_notes(compared(result), max(latency, default=0))
+    notes = _claim_notes(told, left, max(latency, default=0))
     return Table(["working set", "a read that waits", "all words", "a word per line"], rows, notes)
 
 
@@ -205,13 +195,13 @@ def figures(result):
     """Latency over working set; bandwidth over working set, a line per stride."""
     made, marks = [], []
     walks = _walks(result)
-    claims = compared(result)
+    claims, left = compared(result)
     largest = walks[-1][0] if walks else 0
     for claim in claims:
         if 0 < claim["claimed"] <= largest:
             marks.append(Mark("x", claim["claimed"], f"{claim['level']} (claimed)"))
         if claim["seen"]:
-            marks.append(Mark("x", claim["seen"], f"{claim['level']} (seen)", True))
+            marks.append(Mark("x", claim["seen"].at, f"{claim['level']} (seen)", True))
     if walks:
         entries = sorted(
             (e for e in result["measurements"] if e["series"] == "latency"),
@@ -224,7 +214,7 @@ def figures(result):
                 [Series("one read after another, in random order", [x for x, _ in walks],
                         [y for _, y in walks], [e["min"] for e in entries],
                         [e["high"] for e in entries], color=0)],
-                marks, _latency_words(walks, claims),
+                marks, _latency_words(result, walks, claims, left),
             )
         )  # fmt: skip
     reads = [e for e in result["measurements"] if e["series"] == "bandwidth"]
@@ -263,32 +253,56 @@ def _bandwidth_figure(result, reads, marks):
     )  # fmt: skip
 
 
-def _latency_words(walks, claims):
+def _latency_words(result, walks, claims, left):
     first, last = walks[0], walks[-1]
     words = [
         f"A read out of {shown(first[0], 'bytes')} took {shown(first[1], 's')}; out of "
         f"{shown(last[0], 'bytes')}, {shown(last[1], 's')}: {last[1] / first[1]:.0f} times as "
         "long. No two reads overlap here, and the order is random, so nothing is fetched ahead."
     ]
-    told = _claim_notes(claims, last[0])
+    told = _claim_notes(claims, left, last[0])
     words.append(
-        "The curve climbs where a cache ends. " + "; ".join(told) + ". What a virtual machine "
+        "The curve climbs where a cache ends; “seen” is where it is half-way up, and the cache "
+        "ends somewhere on the climb. " + ". ".join(told) + ". What a virtual machine "
         "says of L3 is often the whole host's, and its neighbours use it too; a step may also "
         "come early where other data share a cache."
     )
+    large, whole = (result["facts"].get(k) for k in ("large_page_bytes", "buffer_bytes"))
+    if large is not None and whole:
+        share = min(100, 100 * large / whole)
+        words.append(
+            f"{share:.0f} % of what was walked lay in large pages"
+            + ("." if share > 90 else ": with small ones every read of a large set also waits "
+               "for the page tables, which lifts and blurs the right side of the curve.")
+        )  # fmt: skip
     return words
 
 
-def _claim_notes(claims, largest):
+def _claim_notes(claims, left, largest):
     told = []
     for claim in claims:
         if not claim["claimed"]:
             continue
-        size = shown(claim["claimed"], "bytes")
+        words = f"{claim['level']}: claimed {shown(claim['claimed'], 'bytes')}, "
         if claim["seen"]:
-            told.append(f"{claim['level']}: claimed {size}, seen {shown(claim['seen'], 'bytes')}")
+            words += f"seen {_step(claim['seen'])}"
         elif claim["claimed"] > largest:
-            told.append(f"{claim['level']}: claimed {size}, larger than what was walked")
+            words += "larger than what was walked"
         else:
-            told.append(f"{claim['level']}: claimed {size}, no step within a factor of two of it")
+            words += "no step within a factor of two of it"
+        if claim["bandwidth"]:
+            words += f"; bandwidth of a word per line: {_step(claim['bandwidth'])}"
+        told.append(words)
+    for step in left:
+        told.append(
+            f"A climb of no claimed cache: {_step(step)}; it may be the part of a shared cache "
+            "that this machine gets, or the reach of what keeps translated addresses"
+        )
     return told
+
+
+def _step(step):
+    return (
+        f"{shown(step.at, 'bytes')} (between {shown(step.low, 'bytes')} and "
+        f"{shown(step.high, 'bytes')})"
+    )

@@ -6,6 +6,8 @@ multicore architectures", Communications of the ACM 52 (2009).
 
 import re
 
+import numpy as np
+
 from tilewise.kernels._rows import Rows
 from tilewise.plan import machine, plan
 
@@ -48,15 +50,20 @@ def measure(run):
     p = run.parameters
     here = machine()
     threads, dtype = p["threads"], p["dtype"]
-    run.measure("peaks", _traffic.roof_cases(threads, run.quick), 0.3)
+    shapes = parse_shapes(p["shapes"])
+    cases = _traffic.roof_cases(threads, run.quick)
+    for n, d, _ in dict.fromkeys((n, d, 0) for n, d, _ in shapes):
+        cases.append(_traffic.rows_bandwidth(n * d * np.dtype(dtype).itemsize, threads))
+    run.measure("peaks", cases, 0.3)
     cases = []
-    for n, d, k in parse_shapes(p["shapes"]):
+    for n, d, k in shapes:
         X, centers = blobs(n, d, k, dtype)
         base = plan(n, d, k, dtype, n_threads=threads)
         for size in sorted({base.tile_rows, base.chunk_rows, min(n, 8 * base.chunk_rows)}):
             sized = resized(base, size)
             case = {"shape": f"{n}x{d}x{k}", "chunk_rows": size, "auto": size == base.chunk_rows,
-                    "flops": 2 * n * d * k, "products": sized.products,
+                    "flops": 2 * n * d * k, "products": sized.products, "scores": n * k,
+                    "rows_bytes": X.nbytes,
                     "memory_bytes": _traffic.memory_bytes(sized, here)}  # fmt: skip
             cases.append(Case("pass", case, repeated(Rows(X), centers, sized)[1]))
     run.measure("passes", cases, 0.7)
@@ -69,12 +76,30 @@ def _dots(result):
             yield e, c, c["flops"] / c["memory_bytes"], c["flops"] / e["median"] / 1e9
 
 
-def _binding(intensity, peak, levels):
-    memory = levels.get("memory")
-    if peak is None or memory is None:
+def _rate(result, case, levels):
+    """Billions of bytes per second at which the rows of a case can be read, and from where."""
+    size = case.get("rows_bytes")
+    for e in result["measurements"]:
+        if e["series"] == "rows bandwidth" and size and e["case"]["bytes"] == size // 64 * 64:
+            return max(e["samples"]), f"reads of {shown(size, 'bytes')}"
+    return levels.get("memory"), "memory"
+
+
+def _binding(result, case, intensity, levels):
+    """The roof above a dot in GFLOP/s, and what it is made of."""
+    peak = _peak(result, case)
+    rate, source = _rate(result, case, levels)
+    if peak is None or rate is None:
         return None, None
-    roof = min(peak, memory * intensity)
-    return roof, "arithmetic" if roof == peak else "memory"
+    return (peak, "arithmetic") if peak <= rate * intensity else (rate * intensity, source)
+
+
+def _sizes(result):
+    """Bytes that the bandwidth of each level was measured with."""
+    return {
+        e["case"]["level"]: e["case"]["bytes"] for e in result["measurements"]
+        if e["series"] == "bandwidth" and "level" in e["case"]
+    }  # fmt: skip
 
 
 def table(result):
@@ -88,16 +113,26 @@ def table(result):
         if split is not None:
             rows.append([f"scores of {products} products on AMX", "", "",
                          f"{shown(split)} GFLOP/s", ""])  # fmt: skip
-    rows += [[f"{name} bandwidth", "", "", f"{shown(rate)} GB/s", ""]
+    sizes = _sizes(result)
+    rows += [[f"{name}, {shown(sizes[name], 'bytes')}", "", "", f"{shown(rate)} GB/s", ""]
              for name, rate in levels.items()]  # fmt: skip
+    rows += [[f"reads of {shown(e['case']['bytes'], 'bytes')}", "", "",
+              f"{shown(max(e['samples']))} GB/s", ""]
+             for e in result["measurements"] if e["series"] == "rows bandwidth"]  # fmt: skip
     for _, c, intensity, rate in _dots(result):
-        roof, which = _binding(intensity, _peak(result, c), levels)
+        roof, which = _binding(result, c, intensity, levels)
         rows.append(
             [c["shape"], shown(c["chunk_rows"], "rows") + (" auto" if c["auto"] else ""),
              shown(intensity), f"{shown(rate)} GFLOP/s",
              f"{100 * rate / roof:.0f} % ({which})" if roof else ""]
         )  # fmt: skip
-    return Table(["shape", "chunk rows", "FLOP per byte", "measured", "of its roof"], rows)
+    notes = [
+        "FLOP per byte: operations are 2 × rows × features × centres; bytes beyond the last "
+        "private cache come from formulas, not from counters. Bandwidths are the best of all "
+        "samples, of word after word; the size that was read stands beside them."
+    ]
+    told = ["shape", "chunk rows", "FLOP per byte", "measured", "of its roof"]
+    return Table(told, rows, notes)
 
 
 def figures(result):
@@ -167,28 +202,54 @@ def _of(result):
     )
 
 
+def _threads(count):
+    return "One thread of this machine reaches" if count == 1 else (
+        f"{count} threads of this machine reach"
+    )  # fmt: skip
+
+
+def _between(result, dot, levels):
+    """What stands between one of the plan's own dots and its roof; None for others."""
+    e, c, intensity, rate = dot
+    roof, which = _binding(result, c, intensity, levels)
+    if not c["auto"] or roof is None:
+        return None
+    told = f"{c['shape']}: {100 * rate / roof:.0f} % of its roof, {which}"
+    rest = e["median"] - c["flops"] / roof / 1e9
+    if which != "arithmetic" or rest <= 0 or "scores" not in c:
+        return told + "."
+    return (
+        f"{told}; the {'products' if c['products'] else 'multiply-adds'} alone would take "
+        f"{shown(e['median'] - rest, 's')} of {shown(e['median'], 's')}, and the rest (packing, "
+        f"comparing, certifying, waiting) is {shown(rest / c['scores'], 's')} per score."
+    )
+
+
 def _words(result, peak, levels, dots):
     ridge = peak / levels["memory"] if "memory" in levels else None
     words = [
-        f"{result['parameters']['threads']} thread(s) of this machine reach {shown(peak)} GFLOP/s "
+        f"{_threads(result['parameters']['threads'])} {shown(peak)} GFLOP/s "
         f"{_of(result)}; that is the flat roof. A sloped roof is what a bandwidth "
-        "allows: bytes per second times operations per byte."
+        "allows: bytes per second times operations per byte. "
+        + " ".join(filter(None, (_between(result, dot, levels) for dot in dots)))
     ]
     if ridge:
         words.append(
             f"Memory delivers {shown(levels['memory'])} GB/s, so work with fewer than "
             f"{shown(ridge)} operations per byte waits for memory, and with more for arithmetic. "
             "Operations are 2 × rows × features × centres, bytes are those that the model of "
-            "traffic expects between memory and the last private cache."
+            "traffic expects between memory and the last private cache. Rows that fit into a "
+            "shared cache come from there, faster: a dot may lie above the line of memory, and "
+            "its share in the table is that of reading as many bytes as its rows have."
         )
     best = max((d for d in dots if d[1]["auto"]), key=lambda d: d[3], default=None)
     if best is not None:
         _, c, intensity, rate = best
-        roof, which = _binding(intensity, _peak(result, c), levels)
+        roof, which = _binding(result, c, intensity, levels)
         share = f", {100 * rate / roof:.0f} % of the roof ({which})" if roof else ""
         words.append(
             f"The fastest of the plan's own choices, {c['shape']}, does {shown(rate)} GFLOP/s at "
             f"{shown(intensity)} operations per byte{share}. What is missing goes into packing, "
-            "comparing scores, and certifying labels."
+            "comparing scores, and certifying labels: none of that is counted as an operation."
         )
     return words

@@ -1,6 +1,9 @@
 """One to twice as many threads as CPUs; then too many at once, left alone and tamed."""
 
 import functools
+import math
+import time
+import warnings
 
 import numpy as np
 import threadpoolctl
@@ -15,18 +18,32 @@ from ._run import Case
 from .dtypes import plain_labels
 from .figures import Axis, Figure, Mark, Series, Table, shown, spread
 
-__all__ = ["SETUPS", "figures", "measure", "table"]
+__all__ = ["SETUPS", "WORKS", "figures", "measure", "table"]
 
 # Workers of OpenMP runtimes spin for some milliseconds after a loop (libgomp: 5 ms).
 _PAUSE = 0.02
+
+# A job lasts about so long on one thread: starting threads and handing out jobs is then little.
+_JOB_SECONDS = 0.1
+_QUICK_JOB_SECONDS = 0.002
+# More jobs at once than this teach nothing new, and jobs x CPUs threads must not exhaust a system.
+_MOST_JOBS = 16
+_FEWEST = 4  # samples of a case before anything is said of a difference
+_ITERATIONS = 5  # of scikit-learn's K-Means; each has several parallel loops
 
 #: How several jobs are run: name, what it does, how.
 SETUPS = {
     "in turn": "one job after the other, each with all threads",
     "left alone": "all jobs at once, each with all threads",
-    "tamed": "all jobs at once, each held to one thread with threadpoolctl",
+    "tamed": "all jobs at once, each held to its share of the CPUs with threadpoolctl",
     "processes, left alone": "a process per job, each with all threads",
-    "processes, tamed": "a process per job, each held to one thread",
+    "processes, tamed": "a process per job, each held to its share of the CPUs",
+}
+#: What a job is: who makes threads in it.
+WORKS = {
+    "BLAS": "products of numpy",
+    "OpenMP": "passes of tilewise",
+    "scikit-learn": "fits of its KMeans, OpenMP loops that call BLAS",
 }
 
 
@@ -35,8 +52,9 @@ def measure(run):
     p = run.parameters
     n, d, k, dtype = p["rows"], p["features"], p["clusters"], p["dtype"]
     cpus = machine().n_cpus.value
-    count = cpus if run.quick else 2 * cpus
-    run.facts |= {"cpus": cpus, "jobs": count}
+    count = min(_MOST_JOBS, cpus if run.quick else 2 * cpus)
+    held = max(1, cpus // count)
+    run.facts |= {"cpus": cpus, "jobs": count, "tamed_threads": held}
     X, centers = blobs(n, d, k, dtype)
     rows = Rows(X)
     counts = _counts(cpus)
@@ -48,15 +66,30 @@ def measure(run):
         )
         for t in counts
     ]
-    run.measure("threads", cases, 0.4, _PAUSE)
+    run.measure("threads", cases, 0.25, _PAUSE, settle=True)
     share = max(k, n // count)
-    jobs = []
-    for work in ("BLAS", "OpenMP"):
+    shape = (share, d, k, dtype)
+    jobs, repeats = [], {}
+    for number, work in enumerate(WORKS):
+        run._tell("how long a job lasts", number, len(WORKS), None)
+        repeats[work] = _repeats(work, shape, run.quick)
         for setup in SETUPS:
-            call = functools.partial(_jobs, setup, work, (share, d, k, dtype), count, cpus)
-            jobs.append(Case(work, {"setup": setup}, call))
-    run.facts["job_rows"] = share
-    run.measure("several jobs at once", jobs, 0.6, _PAUSE)
+            threads = held if setup.endswith("tamed") else cpus
+            call = functools.partial(_jobs, setup, work, shape, count, threads, repeats[work])
+            jobs.append(Case(work, {"setup": setup, "repeats": repeats[work]}, call))
+    run.facts |= {"job_rows": share, "job_repeats": repeats}
+    run.measure("several jobs at once", jobs, 0.75, _PAUSE)
+
+
+def _repeats(work, shape, quick):
+    """How often a job does its work, so that it lasts long enough on one thread."""
+    seconds = []
+    for _ in range(3):  # the first one makes the data and loads libraries
+        begin = time.perf_counter()
+        _jobs("in turn", work, shape, 1, 1, 1)
+        seconds.append(time.perf_counter() - begin)
+    wanted = _QUICK_JOB_SECONDS if quick else _JOB_SECONDS
+    return max(1, math.ceil(wanted / max(min(seconds), 1e-6)))
 
 
 def _counts(cpus):
@@ -65,33 +98,50 @@ def _counts(cpus):
     return sorted({1, 2, *(max(1, round(cpus * s / 4)) for s in range(1, 9))})
 
 
-def _jobs(setup, work, shape, count, cpus):
-    """Run so many jobs as the setup says."""
-    job = delayed(_job)
-    one = setup.endswith("tamed")
-    calls = (job(work, shape, cpus, one) for _ in range(count))
-    if setup == "in turn":
-        for _ in range(count):
-            _job(work, shape, cpus, False)
-    elif setup.startswith("processes"):
+def _jobs(setup, work, shape, count, threads, repeats):
+    """Run so many jobs as the setup says, each with so many threads."""
+    calls = (delayed(_job)(work, shape, threads, repeats) for _ in range(count))
+    if setup.startswith("processes"):
         # joblib holds its processes to a share of the CPUs unless it is told otherwise. Both
         # setups use the same processes, which are started and warmed up once.
-        Parallel(count, backend="loky", inner_max_num_threads=cpus)(calls)
-    else:
-        Parallel(count, backend="threading")(calls)
+        Parallel(count, backend="loky", inner_max_num_threads=machine().n_cpus.value)(
+            delayed(_own_job)(work, shape, threads, repeats) for _ in range(count)
+        )
+        return
+    # BLAS has one limit for the whole process. It is set here, once: limits that threads set and
+    # put back in turn would overtake one another and leave a wrong one behind.
+    with threadpoolctl.threadpool_limits(threads, "blas"):
+        if setup == "in turn":
+            for _ in range(count):
+                _job(work, shape, threads, repeats)
+        else:
+            Parallel(count, backend="threading")(calls)
 
 
-def _job(work, shape, threads, tamed):
+def _own_job(work, shape, threads, repeats):
+    """A job in a process of its own, which sets its own limit of BLAS."""
+    with threadpoolctl.threadpool_limits(threads, "blas"):
+        return _job(work, shape, threads, repeats)
+
+
+def _job(work, shape, threads, repeats):
     X, centers = _data(*shape)
-    if tamed:
-        with threadpoolctl.threadpool_limits(1):
-            return _labels(work, X, centers, 1)
-    return _labels(work, X, centers, threads)
+    # OpenMP has one limit per thread that opens a loop: it is set where the job runs.
+    with threadpoolctl.threadpool_limits(threads, "openmp"):
+        return [_labels(work, X, centers, threads) for _ in range(repeats)]
 
 
 def _labels(work, X, centers, threads):
     if work == "BLAS":
         return int(plain_labels(X, centers).sum())
+    if work == "scikit-learn":
+        from sklearn.cluster import KMeans
+
+        first = KMeans(len(centers), init=centers.astype(X.dtype), n_init=1,
+                       max_iter=_ITERATIONS, tol=0.0, algorithm="lloyd")  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of clusters that fell empty
+            return int(first.fit(X).labels_.sum())
     chosen = plan(*X.shape, len(centers), X.dtype, n_threads=threads)
     return int(assign(Rows(X), centers, chosen).sum())
 
@@ -157,45 +207,111 @@ def _sweep_figure(result, sweep):
         ],
         [Mark("x", cpus, f"{cpus} CPUs")],
         [
-            f"One thread took {shown(one, 's')}; the best, {best['case']['threads']} threads, "
-            f"{shown(best['median'], 's')}: {one / best['median']:.2f} times as fast on {cpus} "
-            "CPUs. More threads than CPUs take turns and gain nothing; where the CPUs are two "
-            "threads of one core, or share a bandwidth that is spent, even the last ones gain "
-            "little.",
+            _sweep_words(sweep, best, cpus),
+            "Each sample follows an untimed pass, as passes of a fit follow one another: threads "
+            "that have slept are often woken two on one CPU, and spread out later.",
             "The labels, centres and inertia are the same bits for every number of threads.",
         ],
     )  # fmt: skip
 
 
+def _threads(count):
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def _sweep_words(sweep, best, cpus):
+    one, count = sweep[0]["median"], best["case"]["threads"]
+    if count == 1:
+        return f"One thread took {shown(one, 's')}, and no number of threads took less."
+    words = (
+        f"One thread took {shown(one, 's')}; the best, {_threads(count)}, "
+        f"{shown(best['median'], 's')}: {one / best['median']:.2f} times as fast on "
+        f"{cpus} CPU{'s' if cpus > 1 else ''}. "
+    )
+    every = next((e for e in sweep if e["case"]["threads"] == cpus), None)
+    if every is None or every is best:
+        return words + (
+            "Where the CPUs are two threads of one core, or share a bandwidth that is spent, the "
+            "last ones gain little."
+        )
+    told = f"With a thread per CPU it was {shown(every['median'], 's')}, "
+    if not _apart(best, every):
+        return words + told + "a difference within the spread."
+    if count > cpus:
+        return (
+            words
+            + told
+            + (
+                "clearly more: perhaps a thread had to wait for its CPU now and then, and more "
+                "threads went on with the shards meanwhile."
+            )
+        )
+    return words + told + "clearly more: the last CPUs cost more than they gave."
+
+
+def _apart(less, more):
+    """Whether the quartiles of two measurements do not overlap, and there are any."""
+    return _enough(less, more) and less["high"] < more["low"]
+
+
+def _enough(*entries):
+    return all(len(e["samples"]) >= _FEWEST for e in entries)
+
+
+def _lesson(work, own):
+    """What happened to one kind of job, in threads and in processes."""
+    turn = own.get("in turn")
+    if turn is None:
+        return None
+    told = [f"{work}: in turn {shown(turn['median'], 's')}"]
+    for where in ("", "processes, "):
+        alone, tamed = own.get(f"{where}left alone"), own.get(f"{where}tamed")
+        if alone is None or tamed is None:
+            continue
+        ratio = alone["median"] / tamed["median"]
+        if not _enough(alone, tamed):
+            verdict = "too few samples to tell"
+        elif _apart(tamed, alone):
+            verdict = f"taming paid, {ratio:.2f} times as fast"
+        elif _apart(alone, tamed):
+            verdict = f"taming did not pay, it took {1 / ratio:.2f} times as long"
+        else:
+            verdict = "no difference beyond the spread"
+        told.append(
+            f"{where or 'threads, '}left alone {shown(alone['median'], 's')}, tamed "
+            f"{shown(tamed['median'], 's')}: {verdict}"
+        )
+    best = min(own, key=lambda name: own[name]["median"])
+    return "; ".join(told) + f". The least was “{best}”."
+
+
 def _jobs_figure(result, jobs):
     names = list(dict.fromkeys(e["case"]["setup"] for e in jobs))
-    series, medians = [], {}
+    series, found = [], {}
     for number, work in enumerate(dict.fromkeys(e["series"] for e in jobs)):
         own = {e["case"]["setup"]: e for e in jobs if e["series"] == work}
-        medians[work] = {name: e["median"] for name, e in own.items()}
+        found[work] = own
         have = [name for name in names if name in own]
         series.append(
             Series(f"{work} jobs", have, [own[s]["median"] for s in have],
                    [own[s]["low"] for s in have], [own[s]["high"] for s in have], color=number)
         )  # fmt: skip
+    lessons = [_lesson(work, own) for work, own in found.items()]
+    facts = result["facts"]
     words = [
-        f"{result['facts']['jobs']} jobs, each labels {result['facts']['job_rows']:,} rows: by a "
-        "BLAS product of numpy, or by tilewise's OpenMP loops. "
+        " ".join(filter(None, lessons)) or "The jobs were not run under enough setups to compare.",
+        f"{facts['jobs']} jobs of equal work, each on {facts['job_rows']:,} rows, repeated until a "
+        f"job lasts about {shown(_JOB_SECONDS, 's')} on one thread: "
+        + "; ".join(f"{work}, {WORKS[work]}" for work in found if work in WORKS)
+        + ". "
         + "; ".join(f"“{name}” is {about}" for name, about in SETUPS.items() if name in names)
-        + ".",
-    ]
-    for work, found in medians.items():
-        if {"left alone", "tamed"} <= found.keys():
-            words.append(
-                f"{work}: left alone {shown(found['left alone'], 's')}, tamed "
-                f"{shown(found['tamed'], 's')}, "
-                f"{found['left alone'] / found['tamed']:.2f} times."
-            )
-    words.append(
+        + f". A share is {_threads(facts.get('tamed_threads', 1))}.",
         "Jobs that are left alone start jobs × CPUs threads, which take turns on the CPUs and "
-        "throw each other's data out of the caches. tilewise's loops leave one another their "
-        "share inside a process; they cannot know of other processes, and BLAS knows of nobody."
-    )
+        "wait for one another at the end of each loop. How much that costs depends on the number "
+        "of CPUs, on how short the loops are, and on whether those who wait spin or sleep; the "
+        "bars say what it was here. tilewise's loops leave one another their "
+        "share inside a process; they cannot know of other processes, and BLAS knows of nobody.",
+    ]
     return Figure(
         "threads-jobs", "Several jobs at once", Axis("how they are run"),
         Axis("time of all jobs", unit="s"), series, words=words, kind="bars",

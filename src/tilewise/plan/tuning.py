@@ -52,7 +52,8 @@ class Entry:
     plan_chunk_rows, plan_panels_per_block : int
         What the plan had chosen.
     gain : float
-        Lesser of two halves: 0.1 if the plan's own sizes took 10 % longer.
+        Lesser of the ratio of medians and the median of paired ratios: 0.1 if the plan's own
+        sizes took 10 % longer.
     measured : str
         Date.
     """
