@@ -121,7 +121,7 @@ def _lies_within_spread(plan, config, update):
         assert 0.8 * least <= flow.bytes <= 1.2 * most, (flow, least, most)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     n=st.integers(2000, 6000), d=st.integers(1, 300), k=st.integers(1, 300),
     dtype=st.sampled_from(["float32", "float64"]), engine=st.sampled_from(["auto", "blas"]),
@@ -138,7 +138,7 @@ def parts(n, d, k, dtype, products, chunk="auto"):
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     n=st.integers(2000, 6000), d=st.integers(33, 600), k=st.integers(33, 600),
     dtype=st.sampled_from(["float32", "float64"]), products=st.sampled_from([3, 6]),

@@ -23,11 +23,14 @@ ENGINES = ("auto", "fused", "blas")
 # Share of L2 that packed rows and their running bests may take; panels, data and whatever
 # else streams through needs the rest.
 _L2_CHUNK_SHARE = 0.6
-# The same where all centres meet a chunk at once (measured at 784 x 10: a sixteenth of 2 MiB is
-# 30 % faster than half of it).
+# The same, the data counted too, where all centres meet a chunk at once: nothing is gained by a
+# long chunk, and a short one leaves the data, wanted again for the sums, and the next rows,
+# fetched early, in the caches. Measured with 2 MiB: at 784 x 10 a sixteenth is 30 % faster than
+# half of it; with products of parts, and with rows in lanes, a quarter is within 3 % of the best.
 _L2_SHORT_CHUNK_SHARE = 0.0625
-# Beyond these, longer chunks gain nothing (measured on shapes from 64 x 256 to 768 x 4096).
-_MOST_CHUNK_ROWS = {"centres-in-lanes": 384, "rows-in-lanes": 4096, "blas": 1024, "csr": 4096}
+_L2_MIDDLE_CHUNK_SHARE = 0.25
+# Beyond these, longer chunks gain nothing (measured on shapes from 2 x 100 to 768 x 4096).
+_MOST_CHUNK_ROWS = {"centres-in-lanes": 384, "rows-in-lanes": 2048, "blas": 1024, "csr": 4096}
 # Panels that all tiles of a chunk meet before the next ones: few, so that they stay close,
 # but more than one, so that a tile of rows is fetched once for several (measured: 1, 2 and 4
 # are within 5 %).
@@ -335,12 +338,12 @@ def _plan(
         row_in_l2 = split.row_bytes(d) + state
     if layout == "csr":
         row_in_l2 = width * (item + 4) + state + n_panels * panel_columns * item
-    share = _L2_CHUNK_SHARE
-    if layout == "centres-in-lanes" and blocks == 1:
-        # All centres at once: nothing is gained by a long chunk, and a short one leaves the next
-        # rows, fetched early, and the data, wanted for the sums, in the caches.
+    share, what = _L2_CHUNK_SHARE, "packed rows and running bests"
+    if layout in TUNED_LAYOUTS and blocks == 1:
         row_in_l2 += d * data_item
-        share = _L2_SHORT_CHUNK_SHARE
+        plain = layout == "centres-in-lanes" and not split.products
+        share = _L2_SHORT_CHUNK_SHARE if plain else _L2_MIDDLE_CHUNK_SHARE
+        what = "data, packed rows and running bests"
     shard_rows = shard_rows_for(n, width, k)
     chunk_rows, why["chunk_rows"] = _chunk(
         chunk_size,
@@ -349,6 +352,7 @@ def _plan(
         int(l2 * share),
         min(shard_rows, max(n, 1)),
         _MOST_CHUNK_ROWS[layout],
+        what,
         here,
     )
     if tuned is not None and chunk_size == "auto" and layout in TUNED_LAYOUTS:
@@ -436,14 +440,15 @@ def _chunk(
     budget: int,
     shard_rows: int,
     most: int,
+    what: str,
     here: Machine,
 ) -> tuple[int, str]:
     if isinstance(chunk_size, str) and chunk_size == "auto":
         rows = max(tile_rows, min(most, budget // row_bytes // tile_rows * tile_rows))
         rows = min(rows, -(-shard_rows // tile_rows) * tile_rows)
         return rows, (
-            f"{rows} rows of {row_bytes} bytes ({sized(rows * row_bytes)}): packed rows and "
-            f"running bests in L2, {sourced(here.l2_bytes)}."
+            f"{rows} rows of {row_bytes} bytes ({sized(rows * row_bytes)}): {what} in L2, "
+            f"{sourced(here.l2_bytes)}."
         )
     if (
         not isinstance(chunk_size, numbers.Integral)
