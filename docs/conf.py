@@ -129,6 +129,8 @@ def fill_in(app, docname, source):
     source[0] = re.sub(r"^<!-- (page \S+|end) -->\n", "", source[0], flags=re.MULTILINE)
     if docname == "benchmarks" and (tables := results.page_of()):
         between("figures", tables)
+    if docname == "benchmarks" and (figures := lab_figures.kept_figures(HERE / "_generated")):
+        between("lab", figures)
     if docname == "tour":
         for room in rooms.rooms():
             between(f"files {room}", rooms.files_of(room))

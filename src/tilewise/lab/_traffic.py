@@ -208,7 +208,7 @@ def bytes_columns(result):
     columns : list of str
         Empty where nothing was simulated.
     cells : callable
-        Takes a measurement; returns ``formulas / simulator`` of each column.
+        Takes a measurement; returns ``formulas / simulator`` of each column, in MiB.
     """
     known = {}
     for value in (*result["predicted"], *result["simulated"]):
@@ -222,11 +222,11 @@ def bytes_columns(result):
         own = (entry["series"], entry["case"]["chunk_rows"])
         both = [[known.get((*own, flow, by)) for by in ("formulas", "simulator")] for flow in flows]
         return [
-            " / ".join("–" if size is None else shown(size, "bytes") for size in pair)
+            " / ".join("–" if size is None else shown(size / 2**20) for size in pair)
             for pair in both
         ]
 
-    return [f"{flow.replace('-', '–')} bytes, formulas / simulated" for flow in flows], cells
+    return [f"{flow.replace('-', '–')}, MiB" for flow in flows], cells
 
 
 def bytes_figures(result):

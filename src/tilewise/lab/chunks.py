@@ -183,10 +183,12 @@ def table(result):
                  f"{e['median'] / best:.2f}×", ", ".join(notes)]
             )  # fmt: skip
     columns, cells = _traffic.bytes_columns(result)
+    notes = ["MiB that a pass moves between two levels: by formulas / simulated"] if columns else []
     if columns:
         found = [e for entries in _by_engine(result).values() for e in entries]
         rows = [row[:-1] + cells(e) + row[-1:] for row, e in zip(rows, found, strict=True)]
-    return Table(["engine", "chunk rows", "pass", "quartiles", "to best", *columns, ""], rows)
+    heads = ["engine", "rows" if columns else "chunk rows", "pass", "quartiles", "to best"]
+    return Table([*heads, *columns, ""], rows, notes)
 
 
 def figures(result):

@@ -129,7 +129,7 @@ EXPERIMENTS = {
             "of it at a time, and without it: seconds and peak memory, each in a process of its "
             "own.",
             _shape(200_000, 32, 256, 10_000, threads=1),
-            materialise.measure, materialise.table, materialise.figures,
+            materialise.measure, materialise.table, materialise.figures, 60.0,
         ),
         Experiment(
             "mountain",

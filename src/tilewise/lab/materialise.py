@@ -88,8 +88,9 @@ def table(result):
     notes = []
     if count and result["facts"].get("runs_per_process"):
         notes.append(
-            f"Each time is the median of {count} processes or more; each of them gives the median "
-            f"of {result['facts']['runs_per_process']} runs or more, after one for its peak."
+            f"Each time is the median of at least {count} process{'es' if count > 1 else ''}; each "
+            f"gives the median of at least {result['facts']['runs_per_process']} runs, after one "
+            "for its peak."
         )
     return Table(["method", "rows", "time", "quartiles", "peak beside the data"], rows, notes)
 

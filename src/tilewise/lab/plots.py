@@ -86,7 +86,9 @@ def _scale(axes, axis, name):
         if name == "y":
             axes.set_ylim(bottom=0)
         if axis.unit:
-            place.set_major_formatter(lambda value, position: shown(value, axis.unit))
+            place.set_major_formatter(
+                lambda value, position: shown(value, axis.unit) if value else "0"
+            )
         elif all(float(x).is_integer() for line in axes.lines for x in line.get_xdata()):
             if name == "x":
                 place.get_major_locator().set_params(integer=True)
@@ -100,29 +102,33 @@ def _scale(axes, axis, name):
     place.set_ticks([], minor=True)
 
 
+# Lines this near, as a share of the width, would have their labels on each other.
+_NEAR = 0.16
+
+
 def _marks(axes, figure):
-    # Labels stand along their lines at the top, where the figure is given room for them; those
-    # that come close to the one before stand lower.
+    # Labels stand beside their lines at the top, where the figure is given room for them: left of
+    # the first of several lines that are close together, right of the others, each one lower.
     xs = sorted((m for m in figure.marks if m.axis == "x"), key=lambda m: m.value)
     low, high = axes.get_xlim()
     to_axes = axes.transData + axes.transAxes.inverted()
-    last, level = -1.0, 0
     if xs:
         _headroom(axes, figure)
-    for mark in xs:
-        if not low <= mark.value <= high:
-            continue
-        at = to_axes.transform((mark.value, axes.get_ylim()[0]))[0]
-        level = level + 1 if at - last < 0.16 else 0
-        last = at
+    xs = [m for m in xs if low <= m.value <= high]
+    places = [to_axes.transform((m.value, axes.get_ylim()[0]))[0] for m in xs]
+    level = 0
+    for number, (mark, at) in enumerate(zip(xs, places, strict=True)):
+        before = at - places[number - 1] if number else at
+        after = places[number + 1] - at if number + 1 < len(xs) else 1 - at
+        left = after < _NEAR <= before
+        level = 0 if left or before >= _NEAR else level + 1
         color = "#222222" if mark.strong else "#777777"
         axes.axvline(mark.value, color=color, linewidth=1.2 if mark.strong else 0.9,
                      linestyle="-" if mark.strong else ":", zorder=2)  # fmt: skip
-        right = at > 0.82
         axes.annotate(
             mark.label, (at, 0.99 - 0.055 * (level % 4)), xycoords="axes fraction",
-            xytext=(-4 if right else 4, 0), textcoords="offset points", fontsize=8.5,
-            color=color, ha="right" if right else "left", va="top",
+            xytext=(-4 if left else 4, 0), textcoords="offset points", fontsize=8.5,
+            color=color, ha="right" if left else "left", va="top",
             bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85},
             zorder=5,
         )  # fmt: skip
@@ -133,6 +139,7 @@ def _marks(axes, figure):
             axes.annotate(
                 mark.label, (0.01, mark.value), xycoords=("axes fraction", "data"),
                 xytext=(0, 4), textcoords="offset points", fontsize=8.5, color=color,
+                bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85},
             )  # fmt: skip
 
 
@@ -171,7 +178,9 @@ def _bars(axes, figure):
     axes.set_xlim(0, axes.get_xlim()[1] * 1.1)
     axes.set_xlabel(figure.y.label)
     if figure.y.unit:
-        axes.xaxis.set_major_formatter(lambda value, position: shown(value, figure.y.unit))
+        axes.xaxis.set_major_formatter(
+            lambda value, position: shown(value, figure.y.unit) if value else "0"
+        )
     axes.tick_params(axis="y", length=0)
     for mark in figure.marks:
         if mark.axis == "y":
