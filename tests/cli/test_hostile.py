@@ -133,9 +133,15 @@ def test_sizes_out_of_this_world(fails, arguments, said, monkeypatch, folder):
 
 
 def test_k_above_n_and_one_of_everything_can_be_explained(invoke):
-    for n, d, k in ((3, 2, 10), (1, 1, 1), (5, 1, 2), (10**12, 10**12, 10**12)):
+    for n, d, k in ((3, 2, 10), (1, 1, 1), (5, 1, 2), (10**12, 10**4, 10**12), (1, 10**16, 1)):
         done = invoke("explain", "--rows", n, "--features", d, "--clusters", k)
         assert done.exit_code == 0, done.stderr
+
+
+def test_more_numbers_than_addresses_cannot_be_explained(fails):
+    for n, d, k in ((10**12, 10**12, 10**12), (2**62, 2**62, 1), (1, 2**57, 1)):
+        error = fails(2, "explain", "--rows", n, "--features", d, "--clusters", k)
+        assert "more bytes than addresses can tell apart" in error
 
 
 @pytest.mark.parametrize("option", ["--machine", "--roofs"])

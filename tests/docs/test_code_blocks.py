@@ -140,7 +140,7 @@ def test_every_public_name_is_in_the_reference():
 def test_every_name_of_the_sources_is_in_the_reference():
     page = (ROOT / "docs/api/sources.rst").read_text(encoding="utf-8")
     documented = re.findall(r"^\.\. auto\w+:: tilewise\.sources\.(\w+)$", page, re.MULTILINE)
-    assert set(documented) == set(sources.__all__) - {"READERS"}
+    assert set(documented) == set(sources.__all__)
 
 
 def test_the_exit_codes_of_the_page_are_those_of_the_program():

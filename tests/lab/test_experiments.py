@@ -158,7 +158,7 @@ def test_predicted_and_simulated_stand_beside_the_measured(result_of):
         }  # fmt: skip
         assert own == rows
     told = EXPERIMENTS["chunks"].table(result)
-    named = {name.partition(" bytes")[0]: i for i, name in enumerate(told.columns)}
+    named = {name.partition(",")[0]: i for i, name in enumerate(told.columns)}
     own = [row for row in told.rows if row[0] == "fused"]
     assert all(" / " in row[named["L1–L2"]] and "–" not in row[named["L1–L2"]] for row in own)
     words = EXPERIMENTS["chunks"].figures(result)[0].words[0]

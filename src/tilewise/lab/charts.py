@@ -8,7 +8,7 @@ import math
 import textwrap
 from typing import Any
 
-from .figures import COLORS, Figure, shown, ticks
+from .figures import COLORS, Figure, mark_sides, shown, ticks
 
 __all__ = ["chart"]
 
@@ -111,23 +111,24 @@ def _value(axis, place):
 
 
 def _mark_traces(figure, x_marks, y_marks, x_range, y_range):
-    """Marks as traces, so that they follow any scale; each label has a height of its own."""
+    """Marks as traces, so that they follow any scale; labels of lines that are close are apart."""
     made = []
     bottom, top = y_range
-    for number, mark in enumerate(x_marks):
+    places = [m.value if figure.x.scale == "linear" else math.log10(m.value) for m in x_marks]
+    places = [(place - x_range[0]) / (x_range[1] - x_range[0]) for place in places]
+    sides = mark_sides(places)
+    for mark, (left, level) in zip(x_marks, sides, strict=True):
         ink = "@ink" if mark.strong else "@muted"
         line = {"color": ink, "width": 1.4 if mark.strong else 1,
                 "dash": "solid" if mark.strong else "dot"}  # fmt: skip
-        height = top - (top - bottom) * (0.035 + 0.075 * (number % 4))
-        place = mark.value if figure.x.scale == "linear" else math.log10(mark.value)
-        right = (place - x_range[0]) / (x_range[1] - x_range[0]) > 0.6
+        height = top - (top - bottom) * (0.035 + 0.075 * (level % 4))
         made.append(
             {"type": "scatter", "mode": "lines", "x": [mark.value] * 2,
              "y": [_value(figure.y, bottom), _value(figure.y, top)], "line": line,
              "hoverinfo": "skip", "showlegend": False}
         )  # fmt: skip
         made.append(_label(mark, ink, mark.value, _value(figure.y, height),
-                           "middle left" if right else "middle right"))  # fmt: skip
+                           "middle left" if left else "middle right"))  # fmt: skip
     for mark in y_marks:
         ink = "@ink" if mark.strong else "@muted"
         ends = [_value(figure.x, place) for place in x_range]

@@ -188,6 +188,11 @@ def explain(
     choices = {
         "n_threads": n_threads, "chunk_size": chunk_size, "engine": engine, "machine": machine,
     }  # fmt: skip
+    if max(n_samples, n_clusters) * n_features > 2**56:
+        raise ValueError(
+            f"{max(n_samples, n_clusters)} rows or clusters of {n_features} features are more "
+            "bytes than addresses can tell apart: give less than 2**56 numbers."
+        )
     own = plan(n_samples, n_features, n_clusters, dtype, **choices)
     if roofs is None:
         roofs = Roofs.defaults(here, own.n_threads, own.score_dtype)

@@ -137,6 +137,38 @@ def spread(entry: dict[str, Any]) -> str:
     return f"{number if high.endswith(' ' + unit) else low} – {high}"
 
 
+def mark_sides(places: list[float], near: float = 0.16) -> list[tuple[bool, int]]:
+    """Where the labels of vertical marks stand, so that none lies on another or on its line.
+
+    Parameters
+    ----------
+    places : list of float
+        Where the marks are, rising, as shares of the width.
+    near : float, default=0.16
+        What a label takes of the width.
+
+    Returns
+    -------
+    list of (bool, int)
+        Whether the label is left of its mark, and how many labels it stands below the top: the
+        first of several close marks has it on the left, the others each one lower.
+
+    Examples
+    --------
+    >>> from tilewise.lab.figures import mark_sides
+    >>> mark_sides([0.3, 0.35, 0.4, 0.7])
+    [(True, 0), (False, 1), (False, 2), (False, 0)]
+    """
+    sides, level = [], 0
+    for number, at in enumerate(places):
+        before = at - places[number - 1] if number else at
+        after = (places[number + 1] if number + 1 < len(places) else 1.0) - at
+        left = after < near <= before
+        level = 0 if left or before >= near or not number else level + 1
+        sides.append((left, level))
+    return sides
+
+
 def _short(value: float, digits: int) -> str:
     if value == 0:
         return "0"

@@ -246,9 +246,9 @@ def _bandwidth_figure(result, reads, marks):
             f"valley {shown(least['median'])} GB/s, with "
             f"{shown(least['case']['bytes'], 'bytes')} and one word of {least['case']['stride']}.",
             "A line of the cache has 64 bytes. Whoever asks for one word of it still pays for all "
-            "eight: from a stride of 8 words on nothing more is lost but what the prefetchers "
-            "had fetched ahead. Reading every word uses whole vectors; the other lines use single "
-            "loads, hence the gap even inside L1.",
+            "eight: from a stride of 8 words on every read fetches a line of its own, and longer "
+            "strides lose what is fetched ahead, and address translations. Reading every word uses "
+            "whole vectors; the other lines use single loads, hence the gap even inside L1.",
         ],
     )  # fmt: skip
 

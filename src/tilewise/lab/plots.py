@@ -2,7 +2,7 @@
 
 from typing import BinaryIO
 
-from .figures import COLORS, Figure, shown, ticks
+from .figures import COLORS, Figure, mark_sides, shown, ticks
 
 __all__ = ["write"]
 
@@ -102,10 +102,6 @@ def _scale(axes, axis, name):
     place.set_ticks([], minor=True)
 
 
-# Lines this near, as a share of the width, would have their labels on each other.
-_NEAR = 0.16
-
-
 def _marks(axes, figure):
     # Labels stand beside their lines at the top, where the figure is given room for them: left of
     # the first of several lines that are close together, right of the others, each one lower.
@@ -116,12 +112,7 @@ def _marks(axes, figure):
         _headroom(axes, figure)
     xs = [m for m in xs if low <= m.value <= high]
     places = [to_axes.transform((m.value, axes.get_ylim()[0]))[0] for m in xs]
-    level = 0
-    for number, (mark, at) in enumerate(zip(xs, places, strict=True)):
-        before = at - places[number - 1] if number else at
-        after = places[number + 1] - at if number + 1 < len(xs) else 1 - at
-        left = after < _NEAR <= before
-        level = 0 if left or before >= _NEAR else level + 1
+    for mark, at, (left, level) in zip(xs, places, mark_sides(places), strict=True):
         color = "#222222" if mark.strong else "#777777"
         axes.axvline(mark.value, color=color, linewidth=1.2 if mark.strong else 0.9,
                      linestyle="-" if mark.strong else ":", zorder=2)  # fmt: skip

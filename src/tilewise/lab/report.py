@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
@@ -16,6 +17,7 @@ from .figures import Figure, shown
 
 __all__ = ["compare", "html"]
 
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[nmµ]?s|[KMG]iB|G?B/s|GFLOP/s)(?!\w))")
 _FACTS = (
     ("cpu_model", "Processor", ""), ("n_cpus", "CPUs that may be used", ""),
     ("isa", "Instruction set", ""), ("l1d_bytes", "L1 data cache", "bytes"),
@@ -140,7 +142,12 @@ def _section(experiment, results, letters, charts):
 def _placed(figure, charts):
     identity = f"chart-{len(charts) + 1}"
     charts.append({"id": identity} | chart(figure))
-    return {"id": identity, "title": figure.title, "words": figure.words}
+    return {"id": identity, "title": figure.title, "words": [_whole(w) for w in figure.words]}
+
+
+def _whole(words):
+    # No number is parted from its unit at the end of a line.
+    return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", words)
 
 
 def compare(experiment, results, letters) -> list[Figure]:
