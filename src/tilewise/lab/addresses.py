@@ -35,12 +35,13 @@ def addresses(z: Shape, *, update: bool) -> dict[str, int]:
     at, free = {}, _PAGE
 
     def take(name, size, line=64):
+        """Place a buffer behind the last one, at the beginning of a line."""
         nonlocal free
         at[name] = free
         free += -(-size // line) * line
 
     def page():
-        # Large blocks of memory start at a page, behind the allocator's own words.
+        """Go on at the next page, where large blocks start, behind the allocator's own words."""
         nonlocal free
         free = -(-free // _PAGE) * _PAGE + 64
 
