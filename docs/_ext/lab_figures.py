@@ -15,7 +15,7 @@ KEPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "results" / "lab"
 LAB = {
     "chunks": (6, {"engines": "fused", "simulate": True}),
     "dtypes": (3, {}),
-    "threads": (5, {"rows": 40_000}),
+    "threads": (20, {"rows": 40_000}),
     "materialise": (5, {"rows": 60_000}),
     "mountain": (6, {"largest_mib": 64}),
     "roofline": (4, {}),
