@@ -102,8 +102,14 @@ def head(result):
 
 
 def figures(record):
-    """Return the medians of all peers that have one."""
-    return {name: told["median"] for name, told in record["peers"].items() if "median" in told}
+    """Return the medians of all peers that have a usable one.
+
+    One iteration is the difference of two runs; where both are too short, noise makes it zero
+    or less, and no ratio can be made of that.
+    """
+    return {
+        name: told["median"] for name, told in record["peers"].items() if told.get("median", 0) > 0
+    }
 
 
 def equal_quality(record, name):
@@ -143,7 +149,7 @@ def cell(record, name):
         if "bytes_per_row" not in told:
             return " / ".join(f"{extra / 2**20:.1f}" for extra in told["extra_bytes"]) + " MiB"
         return f"{told['bytes_per_row']:.0f} B/row + {told['mib_per_thread']:.1f} MiB/thread"
-    text = duration(told["median"])
+    text = duration(told["median"]) if told["median"] > 0 else "too short to measure"
     if told.get("wrong"):
         text += f" ({told['wrong']} wrong)"
     if told.get("wrong_neighbors"):
@@ -222,8 +228,7 @@ def suite_table(result, suite):
 
 def mean_and_least(found):
     """Return the geometric mean of ratios and the least of them, or None if there are none."""
-    # A slope below zero is noise that no mean can use.
-    found = [ratio for ratio in found if ratio is not None and ratio > 0]
+    found = [ratio for ratio in found if ratio is not None]
     return (statistics.geometric_mean(found), min(found)) if found else None
 
 

@@ -288,6 +288,27 @@ def test_the_comparison_is_taken_over(checkout):
     assert len(EXPERIMENTS["peers"].table(result).rows) == 2
 
 
+def test_differences_lost_in_noise_are_left_out(checkout):
+    result = perform("peers", {"checkout": str(checkout)}, quick=True)
+    base = {e["series"]: e for e in result["measurements"]}
+    kinds = ("blobs", "noise")
+    for lost in ("tilewise", "other"):
+        for value in (0.0, -1e-6):
+            result["measurements"] = [
+                e | {"case": e["case"] | {"kind": kind}}
+                | ({"median": value} if kind == "noise" and e["series"] == lost else {})
+                for kind in kinds for e in base.values()
+            ]  # fmt: skip
+            (figure,) = EXPERIMENTS["peers"].figures(result)
+            assert [s.y for s in figure.series] == [[pytest.approx(2.0)]]
+            assert any("1 time was too short to measure" in word for word in figure.words)
+            told = [row[3:] for row in EXPERIMENTS["peers"].table(result).rows]
+            assert told.count(["too short to measure", ""]) == 1
+            assert sum(ratio.endswith("×") for _, ratio in told) == (2 if lost == "tilewise" else 3)
+    result["measurements"] = [e | {"median": 0.0} for e in base.values()]
+    assert EXPERIMENTS["peers"].figures(result) == []
+
+
 def test_a_comparison_that_is_interrupted_keeps_its_records(checkout):
     def watch(phase, done, total, left):
         if done >= 1:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -111,6 +111,12 @@ def _take_over(run, told):
                 )  # fmt: skip
 
 
+def _measurable(entry):
+    # One iteration is the difference of a long run and a short one; where both take no longer
+    # than the machine's pauses, it may come out as zero or less, which says nothing.
+    return entry["median"] > 0
+
+
 def _cases(result):
     cases = {}
     for e in result["measurements"]:
@@ -125,20 +131,30 @@ def table(result):
     for (suite, kind, shape, dtype), peers in _cases(result).items():
         own = peers.get("tilewise")
         for name, e in sorted(peers.items(), key=lambda item: item[1]["median"]):
-            ratio = f"{e['median'] / own['median']:.2f}×" if own else ""
-            rows.append(
-                [f"{suite}, {kind}", f"{shape} {dtype}", name, shown(e["median"], "s"), ratio]
-            )
+            time, ratio = "too short to measure", ""
+            if _measurable(e):
+                time = shown(e["median"], e["unit"])
+                if own and _measurable(own):
+                    ratio = f"{e['median'] / own['median']:.2f}×"
+            rows.append([f"{suite}, {kind}", f"{shape} {dtype}", name, time, ratio])
     return Table(["suite", "case", "library", "time", "to tilewise"], rows)
 
 
 def figures(result):
     """How many times as long each library takes as tilewise, by case."""
-    cases = {key: peers for key, peers in _cases(result).items() if "tilewise" in peers}
-    names = list(dict.fromkeys(name for peers in cases.values() for name in peers))
+    told = {key: peers for key, peers in _cases(result).items() if "tilewise" in peers}
+    names = list(dict.fromkeys(name for peers in told.values() for name in peers))
+    cases, lost = {}, 0
+    for key, peers in told.items():
+        usable = {name: e for name, e in peers.items() if _measurable(e)}
+        lost += len(peers) - len(usable)
+        if "tilewise" in usable:
+            cases[key] = usable
     series = []
     for number, name in enumerate(n for n in names if n != "tilewise"):
         have = [(key, peers) for key, peers in cases.items() if name in peers]
+        if not have:
+            continue
         series.append(
             Series(name, [_label(key) for key, _ in have],
                    [peers[name]["median"] / peers["tilewise"]["median"] for _, peers in have],
@@ -148,10 +164,15 @@ def figures(result):
         return []
     words = []
     for s in series:
-        mean = math.exp(sum(map(math.log, s.y)) / len(s.y))
+        mean = statistics.geometric_mean(s.y)
         words.append(
             f"{s.name} took {mean:.2f} times as long as tilewise (geometric mean of {len(s.y)} "
             f"case{'s' if len(s.y) > 1 else ''}; from {min(s.y):.2f} to {max(s.y):.2f})."
+        )
+    if lost:
+        words.append(
+            f"{lost} time{'s were' if lost > 1 else ' was'} too short to measure and "
+            f"{'are' if lost > 1 else 'is'} left out; larger shapes or more rounds would tell."
         )
     missing = result["facts"].get("missing") or {}
     if missing:
