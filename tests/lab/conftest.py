@@ -1,8 +1,19 @@
-"""One small result of every experiment that needs nothing beside the package."""
+"""One small result of every experiment that needs nothing beside the package; other machines."""
+
+import importlib.util
+from pathlib import Path
 
 import pytest
 
 from tilewise.lab.experiments import perform
+
+# The recorded machines and the fixtures that read them belong to the planner's tests.
+_spec = importlib.util.spec_from_file_location(
+    "plan_conftest", Path(__file__).parents[1] / "plan" / "conftest.py"
+)
+_plan_tests = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_plan_tests)
+MACHINES, here, recorded = _plan_tests.MACHINES, _plan_tests.here, _plan_tests.recorded
 
 # Small enough for seconds; the figures mean nothing.
 SMALL = {

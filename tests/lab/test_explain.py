@@ -1,6 +1,5 @@
 """`explain`: what it says of recorded machines, and that its parts agree."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,18 +11,12 @@ from tilewise import Machine, machine
 from tilewise.lab.explain import explain
 from tilewise.lab.roofs import Roofs
 
+from .conftest import MACHINES
+
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
 
-# The recorded machines and the fixtures that read them belong to the planner's tests.
-_spec = importlib.util.spec_from_file_location(
-    "plan_conftest", HERE.parent / "plan" / "conftest.py"
-)
-_plan_tests = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_plan_tests)
-here, recorded = _plan_tests.here, _plan_tests.recorded
-
-NAMES = sorted(path.stem for path in _plan_tests.MACHINES.glob("*.json"))
+NAMES = sorted(path.stem for path in MACHINES.glob("*.json"))
 SHAPES = {
     "embedding": (100_000, 64, 256, "float32"),
     "pixels": (273_280, 3, 64, "float32"),

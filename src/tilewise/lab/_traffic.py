@@ -7,13 +7,15 @@ from tilewise.plan import machine as this_machine
 
 from . import mountain
 from ._run import Case
+from .expected import expected_seconds
 from .figures import Axis, Figure, Series, shown
 from .simulate import CacheConfig, simulate
 from .traffic import traffic
 
 __all__ = [
-    "add_cachegrind", "add_simulated", "bytes_columns", "bytes_figures", "memory_bytes", "peak_of",
-    "predicted", "roof_cases", "roofs_of", "rows_bandwidth", "seconds",
+    "add_cachegrind", "add_simulated", "bytes_columns", "bytes_figures", "expected",
+    "memory_bytes", "peak_of", "predicted", "register_bytes", "roof_cases", "roofs_of",
+    "rows_bandwidth",
 ]  # fmt: skip
 
 # Rows that are walked through, at least two shards: bytes per row hardly change after the first.
@@ -27,6 +29,11 @@ _MEMORY_BYTES = 256 << 20
 def predicted(plan, machine, series, case):
     """What the model of traffic says of one plan, as values of a result."""
     return _values(traffic(plan, machine).flows, series, case, "formulas")
+
+
+def register_bytes(plan, machine):
+    """Bytes that one pass loads from L1 into registers."""
+    return traffic(plan, machine).registers.bytes
 
 
 def memory_bytes(plan, machine):
@@ -110,35 +117,41 @@ def peak_of(result, products):
     return max(rates) / products if rates else None
 
 
-def seconds(result, values, operations, products=None):
-    """What a pass should take: the slowest of its arithmetic and of each level's bytes.
+def expected(result, values, engines):
+    """What a pass should take, by `tilewise.lab.expected` from the roofs of the same result.
 
     Parameters
     ----------
     result : dict
     values : list of dict
         Bytes of flows.
-    operations : float
-        Of one pass.
-    products : dict of str to int, optional
-        By series, products of parts that make a score; 0, plain scores, where it has none.
+    engines : dict of str to dict
+        By series, its "plan" and perhaps the "register_bytes" of a pass.
 
     Returns
     -------
     dict
         By series and number of rows per chunk; empty where no roof was measured.
     """
-    levels = roofs_of(result)[1]
-    found = {}
+    peak, levels = roofs_of(result)
+    times = {}
     for value in values:
-        peak = peak_of(result, (products or {}).get(value["series"], 0))
-        if peak is None:
+        outer = value["case"]["flow"].partition("-")[2]
+        if outer in levels and value["series"] in engines:
+            place = (value["series"], value["case"].get("chunk_rows"))
+            times.setdefault(place, {})[outer] = value["value"] / levels[outer] / 1e9
+    found = {}
+    for place, by_level in times.items():
+        engine = engines[place[0]]
+        chosen, loads = engine["plan"], engine.get("register_bytes")
+        own = peak_of(result, chosen.get("products", 0))
+        if own is None:
             continue
-        place = (value["series"], value["case"].get("chunk_rows"))
-        rate = levels.get(value["case"]["flow"].partition("-")[2])
-        if rate:
-            least = found.get(place, operations / peak / 1e9)
-            found[place] = max(least, value["value"] / rate / 1e9)
+        operations = 2 * chosen["n_samples"] * chosen["n_features"] * chosen["n_clusters"]
+        by_level["arithmetic"] = operations / own / 1e9
+        if loads is not None and "L1" in levels:
+            by_level["L1"] = loads / levels["L1"] / 1e9
+        found[place] = expected_seconds(by_level, chosen, peak)
     return found
 
 

@@ -86,7 +86,7 @@ def measure(run):
         row_bytes = bytes_per_row(n, d, k, dtype, engine, p["threads"])
         facts[engine] = {
             "auto": base.chunk_rows, "tile_rows": base.tile_rows, "row_bytes": row_bytes,
-            "plan": base.to_dict(),
+            "plan": base.to_dict(), "register_bytes": _traffic.register_bytes(base, machine()),
         }  # fmt: skip
         cases += [_case(rows, centers, resized(base, c)) for c in sizes(base, row_bytes, run.quick)]
     run.facts |= {"engines": facts, "sklearn_chunk": _SKLEARN_CHUNK}
@@ -229,13 +229,10 @@ def _time_figure(result, by_engine):
 
 
 def _expected(result, by, values, engines):
-    """Time that bytes and arithmetic should take on the roofs of this machine, by engine."""
-    p, made = result["parameters"], []
+    """Time that bytes and work should take on the roofs of this machine, by engine."""
+    made = []
     values = [v for v in values if v["case"].get("by") in ("formulas", "simulator")]
-    operations = 2 * p["rows"] * p["features"] * p["clusters"]
-    plans = {name: fact["plan"] for name, fact in result["facts"]["engines"].items()}
-    products = {name: plan.get("products", 0) for name, plan in plans.items()}
-    found = _traffic.seconds(result, values, operations, products)
+    found = _traffic.expected(result, values, result["facts"].get("engines", {}))
     for number, engine in enumerate(engines):
         points = sorted((rows, time) for (name, rows), time in found.items() if name == engine)
         if points:
@@ -288,10 +285,11 @@ def _words(result, by_engine, main):
     )
     if _traffic.roofs_of(result)[0] is not None:
         words.append(
-            "“Expected” is the slowest of the arithmetic at the measured peak (of multiply-adds, "
-            "or of bfloat16 products on AMX where scores are made of them) and of "
-            "each level's bytes at its measured bandwidth: a floor, for packing, comparing and "
-            "certifying are not in it, and nothing waits for anything else."
+            "“Expected” comes from the measured peak (of multiply-adds, or of bfloat16 products on "
+            "AMX where scores are made of them), from vector operations that pack, compare and "
+            "certify, and from each level's bytes at its measured bandwidth: transfers of "
+            "different levels add up, and in the fused engine they pass beside the work. Nothing "
+            "of it is fitted to the times."
         )
     crcs = {
         e["more"]["labels_crc32"]

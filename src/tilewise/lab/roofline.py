@@ -55,17 +55,24 @@ def measure(run):
     for n, d, _ in dict.fromkeys((n, d, 0) for n, d, _ in shapes):
         cases.append(_traffic.rows_bandwidth(n * d * np.dtype(dtype).itemsize, threads))
     run.measure("peaks", cases, 0.3)
-    cases = []
+    cases, facts = [], {}
     for n, d, k in shapes:
         X, centers = blobs(n, d, k, dtype)
         base = plan(n, d, k, dtype, n_threads=threads)
+        name = f"{n}x{d}x{k}"
+        facts[name] = {
+            "plan": base.to_dict(),
+            "register_bytes": _traffic.register_bytes(base, here),
+        }
         for size in sorted({base.tile_rows, base.chunk_rows, min(n, 8 * base.chunk_rows)}):
             sized = resized(base, size)
-            case = {"shape": f"{n}x{d}x{k}", "chunk_rows": size, "auto": size == base.chunk_rows,
+            run.predicted += _traffic.predicted(sized, here, name, {"chunk_rows": size})
+            case = {"shape": name, "chunk_rows": size, "auto": size == base.chunk_rows,
                     "flops": 2 * n * d * k, "products": sized.products, "scores": n * k,
                     "rows_bytes": X.nbytes,
                     "memory_bytes": _traffic.memory_bytes(sized, here)}  # fmt: skip
             cases.append(Case("pass", case, repeated(Rows(X), centers, sized)[1]))
+    run.facts["shapes"] = facts
     run.measure("passes", cases, 0.7)
 
 
@@ -102,36 +109,55 @@ def _sizes(result):
     }  # fmt: skip
 
 
-def table(result):
-    """Roofs, then each dot with the share of its roof."""
-    peak, levels = _traffic.roofs_of(result)
-    rows = []
+def _roofs(result, levels):
+    """Every rate that was measured, in words."""
+    peak = _traffic.roofs_of(result)[0]
     if peak is not None:
-        rows.append(["multiply-adds, float32", "", "", f"{shown(peak)} GFLOP/s", ""])
+        yield f"multiply-adds {shown(peak)} GFLOP/s"
     for products in _products(result):
         split = _traffic.peak_of(result, products)
         if split is not None:
-            rows.append([f"scores of {products} products on AMX", "", "",
-                         f"{shown(split)} GFLOP/s", ""])  # fmt: skip
+            yield f"scores of {products} products on AMX {shown(split)} GFLOP/s"
     sizes = _sizes(result)
-    rows += [[f"{name}, {shown(sizes[name], 'bytes')}", "", "", f"{shown(rate)} GB/s", ""]
-             for name, rate in levels.items()]  # fmt: skip
-    rows += [[f"reads of {shown(e['case']['bytes'], 'bytes')}", "", "",
-              f"{shown(max(e['samples']))} GB/s", ""]
-             for e in result["measurements"] if e["series"] == "rows bandwidth"]  # fmt: skip
-    for _, c, intensity, rate in _dots(result):
+    for name, rate in levels.items():
+        yield f"{name} ({shown(sizes[name], 'bytes')}) {shown(rate)} GB/s"
+    for e in result["measurements"]:
+        if e["series"] == "rows bandwidth":
+            yield f"reads of {shown(e['case']['bytes'], 'bytes')} {shown(max(e['samples']))} GB/s"
+
+
+def _short(which, case):
+    """A roof in a word: the column is narrow."""
+    if which == "arithmetic":
+        return "AMX" if case.get("products") else "FMA"
+    return which.split()[0]
+
+
+def table(result):
+    """Each dot with the share of its roof, its time and the one that was to be expected."""
+    levels = _traffic.roofs_of(result)[1]
+    shapes = result["facts"].get("shapes", {})
+    expected = _traffic.expected(result, result["predicted"], shapes)
+    rows = []
+    for e, c, intensity, rate in _dots(result):
         roof, which = _binding(result, c, intensity, levels)
+        should = expected.get((c["shape"], c["chunk_rows"]))
         rows.append(
             [c["shape"], shown(c["chunk_rows"], "rows") + (" auto" if c["auto"] else ""),
-             shown(intensity), f"{shown(rate)} GFLOP/s",
-             f"{100 * rate / roof:.0f} % ({which})" if roof else ""]
+             shown(intensity), shown(rate),
+             f"{100 * rate / roof:.0f} % {_short(which, c)}" if roof else "",
+             shown(e["median"], "s"), shown(should, "s")]
         )  # fmt: skip
     notes = [
-        "FLOP per byte: operations are 2 × rows × features × centres; bytes beyond the last "
-        "private cache come from formulas, not from counters. Bandwidths are the best of all "
-        "samples, of word after word; the size that was read stands beside them."
+        f"Roofs: {', '.join(_roofs(result, levels))}. Bandwidths are the best of all samples, of "
+        "word after word.",
+        "FLOP/B: operations, 2 × rows × features × centres, per byte beyond the last private "
+        "cache; those bytes come from formulas, not from counters. A roof of reads is what as many "
+        "bytes as the rows have are read at. The expected time comes from these rates, the bytes "
+        "between all levels and the other work of a pass, as `tilewise explain` has it; nothing is "
+        "fitted.",
     ]
-    told = ["shape", "chunk rows", "FLOP per byte", "measured", "of its roof"]
+    told = ["shape", "chunk rows", "FLOP/B", "GFLOP/s", "of its roof", "time", "expected"]
     return Table(told, rows, notes)
 
 
