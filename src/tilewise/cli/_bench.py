@@ -197,7 +197,7 @@ def show(experiment, result, figures, err=False):
     if not told.rows:
         console.print("nothing was measured")
         return
-    table = Table(box=SIMPLE, pad_edge=False)
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(told.columns):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     for row in told.rows:
