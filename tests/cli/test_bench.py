@@ -1,5 +1,6 @@
 """``tilewise bench``: options, files, tables, plots, Ctrl-C, and what is missing."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 
+from tilewise.cli import _bench
 from tilewise.cli._errors import ExitCode
 from tilewise.lab.experiments import EXPERIMENTS
 from tilewise.lab.schema import read
@@ -54,6 +56,25 @@ def test_json_on_standard_output_is_alone_there(invoke):
     quiet = invoke("bench", "chunks", *SMALL, "--engines", "fused", "--json", "-", "--quiet")
     assert json.loads(quiet.stdout)["experiment"] == "chunks"
     assert quiet.stderr == ""
+
+
+@pytest.mark.parametrize("where", ["figures", "plots"])
+def test_what_was_measured_is_written_whatever_becomes_of_its_figures(invoke, monkeypatch, where):
+    plots = pytest.importorskip("tilewise.lab.plots")
+
+    def broken(*arguments):
+        raise ArithmeticError("no figure")
+
+    if where == "plots":
+        monkeypatch.setattr(plots, "write", broken)
+    else:
+        row = dataclasses.replace(EXPERIMENTS["dtypes"], figures=broken)
+        monkeypatch.setitem(_bench.EXPERIMENTS, "dtypes", row)
+        monkeypatch.setitem(_bench.bench.commands, "dtypes", _bench._command(row))
+    done = invoke("bench", "dtypes", *SMALL, "--json", "a.json", "--plot", "a.svg")
+    assert done.exit_code == ExitCode.INTERNAL
+    assert "no figure" in done.stderr
+    assert len(read("a.json")["measurements"]) == 2
 
 
 @pytest.mark.parametrize(

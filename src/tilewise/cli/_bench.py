@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..lab.experiments import EXPERIMENTS, perform
 from ..lab.peers import NotHere
-from ._errors import ExitCode, MissingExtra, NoInput, WrongUsage, first_line
+from ._errors import CommandError, ExitCode, MissingExtra, NoInput, WrongUsage, first_line
 from ._options import (
     BUDGET,
     FILE,
@@ -127,9 +127,15 @@ def _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet):
         raise NoInput(first_line(error)) from error
     except ValueError as error:
         raise WrongUsage(first_line(error)) from error
-    figures = experiment.figures(result)
-    # Files first: what was measured must not depend on whether a table can be shown.
-    written = _write(result, figures, json_file, plot, to_stdout)
+    # Files first: what was measured must not depend on whether it can be drawn or shown.
+    try:
+        figures = experiment.figures(result)
+        written = _write(result, figures, json_file, plot, to_stdout)
+    except CommandError:
+        raise
+    except Exception:
+        _write(result, [], json_file, None, to_stdout)
+        raise
     if not quiet:
         show(experiment, result, figures, err=to_stdout)
     for path in [] if quiet else written:

@@ -4,6 +4,7 @@ All cases of a phase are sampled in turn, round after round, each round beginnin
 one: a machine that drifts then drifts for all of them alike.
 """
 
+import functools
 import math
 import statistics
 import time
@@ -11,12 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Case", "Run", "summary"]
+from .figures import Table
+
+__all__ = ["Case", "Run", "above_zero", "summary"]
 
 # A sample shorter than this is mostly the clock and the call: shorter work is repeated.
 _SHORTEST = 0.003
 # More samples than these narrow a median by little.
 _MOST_ROUNDS = 25
+# What a coarse clock shows as nothing took less than one of its ticks.
+_TICK = time.get_clock_info("perf_counter").resolution
 
 
 @dataclass
@@ -192,7 +197,7 @@ def _sample(case, repeats):
     begin = time.perf_counter()
     for _ in range(repeats):
         own = case.call()
-    seconds = (time.perf_counter() - begin) / repeats
+    seconds = max(time.perf_counter() - begin, _TICK) / repeats
     return seconds if own is None else float(own)
 
 
@@ -229,3 +234,48 @@ def summary(samples: list[float]) -> dict[str, float]:
     else:
         low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
     return {"median": statistics.median(samples), "low": low, "high": high, "min": min(samples)}
+
+
+def above_zero(make):
+    """Let a table or figures be made of the samples above zero alone.
+
+    Times and rates are above zero. A sample that is not says that the clock, or the machine at
+    that moment, could not tell; ratios and logarithms of it would say less than nothing. Bytes
+    may be none.
+
+    Parameters
+    ----------
+    make : callable
+        Takes a result, whole or cut short; returns a `Table` or a list of figures.
+
+    Returns
+    -------
+    callable
+        The same; its table says how many measurements were left out.
+    """
+
+    @functools.wraps(make)
+    def made(result):
+        entries = [_without_zeros(e) for e in result["measurements"]]
+        kept = [e for e in entries if e is not None]
+        found = make(result | {"measurements": kept})
+        lost = len(entries) - len(kept)
+        if lost and isinstance(found, Table):
+            found.notes.append(
+                f"{lost} measurement{'s were' if lost > 1 else ' was'} too short to tell, and "
+                f"{'are' if lost > 1 else 'is'} left out"
+            )
+        return found
+
+    return made
+
+
+def _without_zeros(entry):
+    if entry["unit"] == "bytes":
+        return entry
+    samples = [sample for sample in entry["samples"] if sample > 0]
+    if not samples:
+        return None
+    if len(samples) == len(entry["samples"]) and entry["low"] > 0:
+        return entry
+    return entry | {"samples": samples} | summary(samples)

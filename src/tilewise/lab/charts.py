@@ -8,7 +8,7 @@ import math
 import textwrap
 from typing import Any
 
-from .figures import COLORS, Figure, mark_sides, shown, ticks
+from .figures import COLORS, NOTHING, Figure, drawable, mark_sides, shown, ticks
 
 __all__ = ["chart"]
 
@@ -37,6 +37,13 @@ def chart(figure: Figure) -> dict[str, Any]:
     >>> made["data"][0]["name"]
     's'
     """
+    figure = drawable(figure)
+    if not figure.series:
+        return {"data": [], "layout": _layout(figure) | {
+            "xaxis": {"title": {"text": figure.x.label}, "visible": False},
+            "yaxis": {"title": {"text": figure.y.label}, "visible": False},
+            "annotations": [{"text": NOTHING, "showarrow": False}], "height": 260,
+        }}  # fmt: skip
     return _bars(figure) if figure.kind == "bars" else _lines(figure)
 
 
@@ -193,7 +200,8 @@ def _bars(figure):
                 "%{y}: %{text}, quartiles %{customdata}<extra>" + _text(series.name) + "</extra>"
             )
         data.append(trace)
-    most = max(max(s.y) for s in figure.series) or 1.0
+    marks = [mark.value for mark in figure.marks if mark.axis == "y"]
+    most = max(*(max(s.y) for s in figure.series), *marks, 0) or 1.0
     span = [0, most * 1.22]
     layout = _layout(figure) | {
         "barmode": "group", "bargap": 0.25,

@@ -8,7 +8,7 @@ from tilewise.plan import machine, plan
 
 from . import _traffic
 from ._data import blobs, repeated
-from ._run import Case
+from ._run import Case, above_zero
 from .figures import Axis, Figure, Mark, Series, Table, shown, spread
 
 __all__ = ["bytes_per_row", "figures", "measure", "resized", "sizes", "table"]
@@ -160,6 +160,7 @@ def verdict(result, engine):
     }  # fmt: skip
 
 
+@above_zero
 def table(result):
     """Seconds of each chunk size, by engine."""
     facts = result["facts"].get("engines", {})
@@ -191,6 +192,7 @@ def table(result):
     return Table([*heads, *columns, ""], rows, notes)
 
 
+@above_zero
 def figures(result):
     """The curve over chunk sizes; bytes between levels where there are any."""
     by_engine = _by_engine(result)

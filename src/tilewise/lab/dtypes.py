@@ -8,7 +8,7 @@ from tilewise.plan import machine, plan
 
 from . import _traffic
 from ._data import blobs, repeated
-from ._run import Case
+from ._run import Case, above_zero
 from .figures import Axis, Figure, Series, Table, shown, spread
 
 __all__ = ["figures", "measure", "plain_labels", "table"]
@@ -93,6 +93,7 @@ def _flows(result, dtype):
     }  # fmt: skip
 
 
+@above_zero
 def table(result):
     """Seconds and bytes of each type, by formulas; labels for each offset."""
     flows = list(dict.fromkeys(f for name in _TYPES for f in _flows(result, name)))
@@ -112,6 +113,7 @@ def table(result):
     return Table(["type", "pass", "quartiles", "data", *moved], rows, notes)
 
 
+@above_zero
 def figures(result):
     """Seconds and bytes by type; labels that differ by offset."""
     made = []

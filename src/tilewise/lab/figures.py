@@ -2,16 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tilewise.plan._facts import format_bytes
 
-__all__ = ["COLORS", "Axis", "Figure", "Mark", "Series", "Table", "shown", "spread", "ticks"]
+__all__ = [
+    "COLORS", "NOTHING", "Axis", "Figure", "Mark", "Series", "Table", "drawable", "shown", "spread",
+    "ticks",
+]  # fmt: skip
 
 #: Okabe and Ito's colours ("Color universal design", 2008), told apart by every kind of colour
 #: vision, without the yellow, which is too light for lines; on light and dark grounds alike.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
+
+#: What stands where a figure has no point that its axes can show.
+NOTHING = "nothing here could be measured"
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,8 @@ def mark_sides(places: list[float], near: float = 0.16) -> list[tuple[bool, int]
 def _short(value: float, digits: int) -> str:
     if value == 0:
         return "0"
+    if abs(value) >= 1e9:
+        return f"{value:.{digits - 1}e}"
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}"
     if abs(value) < 1e-4:
@@ -221,3 +229,50 @@ def ticks(axis: Axis, low: float, high: float, most: int = 8) -> tuple[list[floa
         else:
             values = values[:: -(-len(values) // most)]
     return values, [shown(value, axis.unit) for value in values]
+
+
+def drawable(figure: Figure) -> Figure:
+    """A figure without what its axes cannot show: zeros where a scale is logarithmic.
+
+    Parameters
+    ----------
+    figure : Figure
+
+    Returns
+    -------
+    Figure
+        Perhaps with fewer points, marks and series than were given, perhaps with none.
+
+    Examples
+    --------
+    >>> from tilewise.lab.figures import Axis, Figure, Series, drawable
+    >>> made = Figure("f", "F", Axis("x"), Axis("y", "log10"), [Series("s", [1, 2], [0.0, 3.0])])
+    >>> drawable(made).series[0].y
+    [3.0]
+    """
+    if figure.kind == "bars":
+        return figure
+    logs = {name: axis.scale != "linear" for name, axis in (("x", figure.x), ("y", figure.y))}
+    marks = [m for m in figure.marks if m.value > 0 or not logs.get(m.axis)]
+    series = [s for s in (_shown_part(s, **logs) for s in figure.series) if s.x]
+    return replace(figure, marks=marks, series=series)
+
+
+def _shown_part(series, x, y):
+    keep = [
+        i for i, (a, b) in enumerate(zip(series.x, series.y, strict=True))
+        if (a > 0 or not x) and (b > 0 or not y)
+    ]  # fmt: skip
+    if len(keep) < len(series.x):
+        parts = {
+            name: values and [values[i] for i in keep]
+            for name in ("x", "y", "low", "high", "texts")
+            if (values := getattr(series, name)) is not None
+        }
+        series = replace(series, **parts)
+    if y and series.low is not None and min(series.low, default=1) <= 0:
+        # A band that reaches down to nothing ends at the lowest point.
+        floor = min(series.y)
+        series = replace(series, low=[low if low > 0 else min(floor, b) for low, b in
+                                      zip(series.low, series.y, strict=True)])  # fmt: skip
+    return series

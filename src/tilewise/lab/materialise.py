@@ -7,7 +7,7 @@ import sys
 from tilewise.plan import plan
 
 from ._materialise import FEWEST_RUNS
-from ._run import Case
+from ._run import Case, above_zero
 from .figures import Axis, Figure, Series, Table, shown, spread
 
 __all__ = ["METHODS", "figures", "measure", "table"]
@@ -75,6 +75,7 @@ def _rows(result, unit):
     return [e for e in result["measurements"] if e["unit"] == unit]
 
 
+@above_zero
 def table(result):
     """Seconds and peak memory of each method at each size."""
     peaks = {(e["series"], e["case"]["rows"]): e["median"] for e in _rows(result, "bytes")}
@@ -95,6 +96,7 @@ def table(result):
     return Table(["method", "rows", "time", "quartiles", "peak beside the data"], rows, notes)
 
 
+@above_zero
 def figures(result):
     """Time and peak memory over the number of rows."""
     made = []

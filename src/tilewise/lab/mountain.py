@@ -11,7 +11,7 @@ import numpy as np
 from tilewise.kernels import _mountain
 from tilewise.plan import machine
 
-from ._run import Case
+from ._run import Case, above_zero
 from ._steps import matched, steps
 from .figures import Axis, Figure, Mark, Series, Table, shown
 
@@ -164,6 +164,7 @@ def _walks(result):
     )  # fmt: skip
 
 
+@above_zero
 def table(result):
     """Latency and bandwidth at some working sets; claimed and seen caches."""
     rows = []
@@ -191,6 +192,7 @@ def _rate(value):
     return "–" if value is None else f"{shown(value)} GB/s"
 
 
+@above_zero
 def figures(result):
     """Latency over working set; bandwidth over working set, a line per stride."""
     made, marks = [], []

@@ -2,7 +2,7 @@
 
 from typing import BinaryIO
 
-from .figures import COLORS, Figure, mark_sides, shown, ticks
+from .figures import COLORS, NOTHING, Figure, drawable, mark_sides, shown, ticks
 
 __all__ = ["write"]
 
@@ -38,9 +38,14 @@ def write(figure: Figure, stream: BinaryIO, kind: str = "png") -> None:
 def _drawn(figure):
     from matplotlib.figure import Figure as Canvas
 
+    figure = drawable(figure)
     canvas = Canvas(figsize=_INCHES, layout="constrained")
     axes = canvas.add_subplot()
     axes.set_title(figure.title, loc="left", fontsize=11.5, fontweight="bold", pad=12)
+    if not figure.series:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, NOTHING, ha="center", va="center", transform=axes.transAxes)
+        return canvas
     (_bars if figure.kind == "bars" else _lines)(axes, figure)
     across = figure.kind == "bars"
     axes.grid(True, axis="x" if across else "y", color="#dddddd", linewidth=0.7)
@@ -166,7 +171,9 @@ def _bars(axes, figure):
             )  # fmt: skip
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlim(0, axes.get_xlim()[1] * 1.1)
+    # What stands far outside of the axes cannot be drawn at all.
+    marks = [mark.value for mark in figure.marks if mark.axis == "y"]
+    axes.set_xlim(0, max(axes.get_xlim()[1], *marks, 0) * 1.1)
     axes.set_xlabel(figure.y.label)
     if figure.y.unit:
         axes.xaxis.set_major_formatter(

@@ -13,7 +13,7 @@ from tilewise.plan import machine, plan
 
 from . import _traffic
 from ._data import blobs, repeated
-from ._run import Case
+from ._run import Case, above_zero
 from .chunks import resized
 from .figures import Axis, Figure, Mark, Series, Table, shown
 
@@ -133,6 +133,7 @@ def _short(which, case):
     return which.split()[0]
 
 
+@above_zero
 def table(result):
     """Each dot with the share of its roof, its time and the one that was to be expected."""
     levels = _traffic.roofs_of(result)[1]
@@ -161,6 +162,7 @@ def table(result):
     return Table(told, rows, notes)
 
 
+@above_zero
 def figures(result):
     """The roofs as lines, a dot per chunk size, a colour per shape."""
     peak, levels = _traffic.roofs_of(result)

@@ -14,7 +14,7 @@ from tilewise.kernels._rows import Rows
 from tilewise.plan import machine, plan
 
 from ._data import blobs, repeated
-from ._run import Case
+from ._run import Case, above_zero
 from .dtypes import plain_labels
 from .figures import Axis, Figure, Mark, Series, Table, shown, spread
 
@@ -161,13 +161,15 @@ def _split(result):
     return sweep, [e for e in result["measurements"] if "setup" in e["case"]]
 
 
+@above_zero
 def table(result):
     """Seconds and speed-up of each number of threads, then of each setup."""
     sweep, jobs = _split(result)
+    one = next((e["median"] for e in sweep if e["case"]["threads"] == 1), None)
     rows = [
         [f"{e['case']['threads']} thread{'s' if e['case']['threads'] > 1 else ''}",
          shown(e["median"], "s"), spread(e),
-         f"{sweep[0]['median'] / e['median']:.2f}×"]
+         f"{one / e['median']:.2f}×" if one else ""]
         for e in sweep
     ]  # fmt: skip
     first = {e["series"]: e["median"] for e in reversed(jobs) if e["case"]["setup"] == "in turn"}
@@ -181,6 +183,7 @@ def table(result):
     return Table(["", "time", "quartiles", "speed-up"], rows)
 
 
+@above_zero
 def figures(result):
     """Speed-up over threads; time of the jobs by setup."""
     sweep, jobs = _split(result)
