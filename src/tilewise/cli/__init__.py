@@ -27,7 +27,8 @@ _progress  what a terminal shows while a fit runs
 _errors    exit codes and the exceptions that carry them
 ========== =====================================================================
 
-The console script belongs to a base install; click and rich come with the extra ``cli``.
+The console script is `_tilewise_command`, beside the package, for Ctrl-C must be quiet before this
+package has been imported. It belongs to a base install; click and rich come with the extra ``cli``.
 """
 
 import sys
