@@ -6,13 +6,14 @@ import pytest
 
 import tilewise
 from tilewise.cli._errors import ExitCode
-from tilewise.lab import tune
+from tilewise.lab import _run, tune
 from tilewise.plan import tuning
 
 ENTRY = tuning.Entry(
     "float32", "centres-in-lanes", "float32", 2000, 64, 64, 1, 96, 1, 384, 2, 0.12, "2026-01-02"
 )
-DUEL = {"gains": {"fit": 0.12, "predict": -0.01}, "kind": "fit",
+DUEL = {"decided": True, "interrupted": False,
+        "gains": {"fit": 0.12, "predict": -0.01}, "kind": "fit",
         "rival": {"chunk_rows": 96, "panels_per_block": 1},
         "duel": {"fit": {"plan": [1.0] * 30, "rival": [1.0] * 30}}}  # fmt: skip
 SMALL = ("--shape", "2000x64x64", "--quick", "--threads", 1)
@@ -85,7 +86,33 @@ def test_an_interrupt_keeps_the_shapes_that_were_done(invoke, record, monkeypatc
     monkeypatch.setattr(tune, "tune", measured)
     done = invoke("tune", *SMALL, "--shape", "9x9x9")
     assert done.exit_code == ExitCode.INTERRUPTED
-    assert "interrupted" in done.stderr
+    assert "of 2 shapes 1 was decided" in done.stderr
+    assert tuning.read(record)[0]["entries"] == [ENTRY]
+
+
+def test_an_interrupt_within_a_shape_keeps_its_samples_and_the_older_entry(
+    invoke, record, monkeypatch
+):
+    tune.save([ENTRY], [{"dtype": "float32", "shape": [2000, 64, 64]}], record)
+    real, samples = _run._sample, []
+
+    def sampled(*arguments):
+        if len(samples) == 3:
+            raise KeyboardInterrupt
+        samples.append(real(*arguments))
+        return samples[-1]
+
+    monkeypatch.setattr(_run, "_sample", sampled)
+    done = invoke("tune", *SMALL, "--shape", "9x9x9", "--json")
+    assert done.exit_code == ExitCode.INTERRUPTED
+    told = json.loads(done.stdout)
+    assert told["interrupted"]
+    (shape,) = told["found"]  # the second one did not begin
+    assert shape["interrupted"]
+    assert not shape["decided"]
+    assert [s for c in shape["candidates"] for s in c["samples"]] == samples
+    assert "3 that have samples" in " ".join(done.stderr.split())
+    assert "of 2 shapes 0 were decided" in done.stderr
     assert tuning.read(record)[0]["entries"] == [ENTRY]
 
 

@@ -121,14 +121,65 @@ def test_a_duel_uses_its_time_and_fresh_buffers():
 
     told = []
     run = tune.Run({}, 1.0, watch=lambda *seen: told.append(seen))
-    samples = tune._duel(make, {"fit": 2, "predict": 1}, run, 0.0, (1, 2, 3))
+    samples, interrupted = tune._duel(make, {"fit": 2, "predict": 1}, run, 0.0, (1, 2, 3))
+    assert not interrupted
     assert {len(own) for pair in samples.values() for own in pair} == {12}
     assert made == ["fit", "predict"] * 2
     assert calls[4:8] == [("fit", 1), ("fit", 1), ("fit", 0), ("fit", 0)]
     assert told[-1][1] < told[-1][2]
     assert told[-1][3] >= 0.0
-    longer = tune._duel(make, {"fit": 1, "predict": 1}, run, time.perf_counter() + 60, (1, 2, 3))
+    end = time.perf_counter() + 600
+    longer, _ = tune._duel(make, {"fit": 1, "predict": 1}, run, end, (1, 2, 3))
     assert len(longer["fit"][0]) == 240
+
+
+@pytest.mark.parametrize(
+    ("calls", "rounds"), [(0, 0), (5, 0), (4 + 8, 2), (4 + 11, 2), (4 + 23, 4), (8 + 4 * 9, 8)]
+)
+def test_an_interrupted_duel_keeps_whole_rounds_of_both_orders(calls, rounds):
+    left = iter(range(calls))
+
+    def call():
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    repeats = {"fit": 1, "predict": 1}
+    run = tune.Run({}, 1.0)
+    samples, interrupted = tune._duel(lambda kind: [call, call], repeats, run, 0.0, (1, 2, 3))
+    assert interrupted
+    assert {len(own) for pair in samples.values() for own in pair} == {rounds}
+
+
+@pytest.mark.parametrize(("rounds", "decided"), [(0, False), (2, False), (10, False), (12, True)])
+def test_nothing_is_accepted_on_too_few_rounds(record, monkeypatch, rounds, decided):
+    real = tune.Run.measure
+
+    def measured(self, *arguments):  # the last candidate looks fastest
+        return [entry | {"median": 1 / (1 + entry["case"]["number"])}
+                for entry in real(self, *arguments)]  # fmt: skip
+
+    monkeypatch.setattr(tune.Run, "measure", measured)
+    pair = ([2.0] * rounds, [1.0] * rounds)
+    monkeypatch.setattr(tune, "_duel", lambda *_: (dict.fromkeys(tune.KINDS, pair), True))
+    told = tune.tune((2000, 64, 64), n_threads=1, seconds=0.2)
+    assert told["interrupted"]
+    assert told["decided"] == told["accepted"] == decided
+    assert (told["entry"] is not None) == decided
+    assert told["duel"]["fit"] == {"plan": pair[0], "rival": pair[1]}
+
+
+def test_ctrl_c_keeps_the_candidates_that_were_sampled(record):
+    def watch(phase, done, total, left):
+        if left is not None and done == 2:
+            raise KeyboardInterrupt
+
+    told = tune.tune((2000, 64, 64), n_threads=1, seconds=0.2, quick=True, watch=watch)
+    assert told["interrupted"]
+    assert not told["decided"]
+    assert told["entry"] is None
+    kept = [c for c in told["candidates"] if c["samples"]]
+    assert len(kept) == 2 < len(told["candidates"])
+    assert all((c["median"] is None) == (not c["samples"]) for c in told["candidates"])
 
 
 def test_tuning_measures_every_candidate_and_saves_nothing(record):

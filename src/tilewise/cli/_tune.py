@@ -146,13 +146,17 @@ def _measure(path, texts, dtype, threads, seconds, quick, as_json, quiet):
                         seconds=(1.0 if quick else seconds) / len(shapes),
                     )
                 )  # fmt: skip
+                if found[-1]["interrupted"]:
+                    interrupted = True
+                    break
     except KeyboardInterrupt:
         interrupted = True
     except ValueError as error:
         raise WrongUsage(first_line(error)) from error
     entries = [told["entry"] for told in found if told["accepted"]]
-    if found:
-        lab.save(entries, found, path)
+    decided = [told for told in found if told["decided"]]
+    if decided:
+        lab.save(entries, decided, path)
     if as_json:
         plain = [told | {"entry": told["entry"] and told["entry"].to_dict()} for told in found]
         click.echo(to_json({"path": path, "found": plain, "interrupted": interrupted}))
@@ -162,7 +166,12 @@ def _measure(path, texts, dtype, threads, seconds, quick, as_json, quiet):
         if entries:
             human_line(f"written {path}", as_json)
     if interrupted:
-        human_line("tilewise: interrupted; shapes that were done are kept", True)
+        human_line(
+            f"tilewise: interrupted; of {len(shapes)} shape{'s' if len(shapes) > 1 else ''} "
+            f"{len(decided)} {'was' if len(decided) == 1 else 'were'} decided, and what the record "
+            "held of the others stays",
+            True,
+        )
         return ExitCode.INTERRUPTED
     return ExitCode.OK
 
@@ -172,6 +181,8 @@ def _told(told):
     own = told["candidates"][0]["chunk_rows"]
     gains = ", ".join(f"{100 * gain:+.1f} % in {kind}" for kind, gain in told["gains"].items())
     rounds = len(told["duel"].get("fit", {}).get("plan", ()))
+    if not told["decided"]:
+        return f"{name}: interrupted {_so_far(told, rounds)}; the plan's {own} rows stay"
     if told["accepted"]:
         entry = told["entry"]
         return (
@@ -185,4 +196,22 @@ def _told(told):
         f"{name}: the plan's {own} rows stay; {told['rival']['chunk_rows']} rows, "
         f"{told['rival']['panels_per_block']} panels gained {gains} over {rounds} rounds, which is "
         "too little, not in most rounds, or a loss elsewhere"
+    )
+
+
+def _so_far(told, rounds):
+    """What was measured of a shape before Ctrl-C, and how far that was from a decision."""
+    if told["rival"] is not None:
+        return (
+            f"after {rounds} rounds of a duel with {told['rival']['chunk_rows']} rows, "
+            f"{told['rival']['panels_per_block']} panels, too few to decide"
+        )
+    timed = [c for c in told["candidates"] if c["median"] is not None]
+    if not timed:
+        return "before the first sample"
+    best = min(timed, key=lambda c: c["median"])
+    return (
+        f"while {len(told['candidates'])} sizes were measured for the first time; of {len(timed)} "
+        f"that have samples {best['chunk_rows']} rows, {best['panels_per_block']} panels look "
+        "fastest in a fit"
     )

@@ -152,7 +152,10 @@ def tune(
         same of a pass for labels only); ``rival`` (rows and panels of the one that was fastest at
         first and had to prove it, or None), ``duel`` (its and the plan's fresh samples by kind of
         pass), ``gains`` (by kind, as `repeatable` says), ``kind`` (of the pass that gained),
-        ``gain``, ``accepted`` and ``entry``, a `tuning.Entry` or None.
+        ``gain``, ``accepted`` and ``entry``, a `tuning.Entry` or None; ``interrupted`` and
+        ``decided``. Ctrl-C ends it and keeps what was measured: candidates that it came before
+        have no samples and no median, and it is decided only if the duel had its least number of
+        rounds.
 
     Raises
     ------
@@ -181,30 +184,41 @@ def tune(
              for kind, update in KINDS.items()}  # fmt: skip
     cases = [Case(kind, {"number": i}, call)
              for kind, own in works.items() for i, (_, call) in enumerate(own)]  # fmt: skip
-    measured = run.measure(f"candidates for {n}x{d}x{k}", cases, 0.4)
-    _check_equal(plans, works)
-    first = {kind: measured[i * len(plans) : (i + 1) * len(plans)] for i, kind in enumerate(KINDS)}
-    best = min(range(len(plans)), key=lambda i: _cost(first, i))
     told = {
         "shape": list(shape), "dtype": dtype, "n_threads": base.n_threads, "layout": base.layout,
-        "candidates": [
-            {"chunk_rows": p.chunk_rows, "panels_per_block": p.panels_per_block}
-            | {name: fit[name] for name in ("median", "samples")}
-            | {"predict": {name: labels[name] for name in ("median", "samples")}}
-            for p, fit, labels in zip(plans, first["fit"], first["predict"], strict=True)
-        ],
-        "rival": None, "duel": {}, "gains": {}, "kind": None,
-        "gain": 0.0, "accepted": False, "entry": None,
+        "candidates": [], "rival": None, "duel": {}, "gains": {}, "kind": None,
+        "gain": 0.0, "accepted": False, "entry": None, "interrupted": False, "decided": True,
     }  # fmt: skip
+    try:
+        measured = run.measure(f"candidates for {n}x{d}x{k}", cases, 0.4)
+        _check_equal(plans, works)
+    except KeyboardInterrupt:
+        told |= {"interrupted": True, "decided": False}
+        measured = run.measurements
+    first = {kind: [_of(measured, kind, i) for i in range(len(plans))] for kind in KINDS}
+    told["candidates"] = [
+        {"chunk_rows": p.chunk_rows, "panels_per_block": p.panels_per_block}
+        | {name: fit[name] for name in ("median", "samples")}
+        | {"predict": {name: labels[name] for name in ("median", "samples")}}
+        for p, fit, labels in zip(plans, first["fit"], first["predict"], strict=True)
+    ]
+    if told["interrupted"]:
+        return told
+    best = min(range(len(plans)), key=lambda i: _cost(first, i))
     if best == 0 or base.layout not in TUNED_LAYOUTS:
         return told
     chosen = plans[best]
     repeats = {kind: entries[0]["repeats"] for kind, entries in first.items()}
-    samples = _duel(lambda kind: [_work(rows, centers, p, KINDS[kind])[1] for p in (base, chosen)],
-                    repeats, run, begin + seconds, shape)  # fmt: skip
-    found = {kind: repeatable(*pair) for kind, pair in samples.items()}
+    samples, told["interrupted"] = _duel(
+        lambda kind: [_work(rows, centers, p, KINDS[kind])[1] for p in (base, chosen)],
+        repeats, run, begin + seconds, shape,
+    )  # fmt: skip
     told["rival"] = {"chunk_rows": chosen.chunk_rows, "panels_per_block": chosen.panels_per_block}
     told["duel"] = {kind: {"plan": pair[0], "rival": pair[1]} for kind, pair in samples.items()}
+    if min(map(len, samples["fit"])) < _fewest(quick):
+        told["decided"] = False
+        return told
+    found = {kind: repeatable(*pair) for kind, pair in samples.items()}
     told["gains"] = {kind: gain for kind, (_, gain) in found.items()}
     told["accepted"], told["kind"], told["gain"] = _judged(found)
     if told["accepted"]:
@@ -214,6 +228,18 @@ def tune(
             round(told["gain"], 4), datetime.datetime.now(datetime.UTC).date().isoformat(),
         )  # fmt: skip
     return told
+
+
+def _of(measured, kind, number):
+    """What was measured of one candidate; no samples and no median where Ctrl-C came before."""
+    for entry in measured:
+        if entry["series"] == kind and entry["case"]["number"] == number:
+            return entry
+    return {"median": None, "samples": []}
+
+
+def _fewest(quick):
+    return 4 if quick else _FEWEST
 
 
 def _judged(found):
@@ -270,11 +296,24 @@ def _duel(make, repeats, run, deadline, shape):
 
     Returns
     -------
-    dict of str to tuple of list of float
-        By kind, seconds of a pass of each in the order of measuring.
+    samples : dict of str to tuple of list of float
+        By kind, seconds of a pass of each in the order of measuring; as many of each.
+    interrupted : bool
+        Whether Ctrl-C ended it: whole rounds are kept, as many that begin with the one as with
+        the other.
     """
     samples = {kind: ([], []) for kind in KINDS}
-    fewest, most = (4, 4) if run.quick else (_FEWEST, _MOST)
+    try:
+        _rounds(samples, make, repeats, run, deadline, shape)
+    except KeyboardInterrupt:
+        whole = min(len(own) for pair in samples.values() for own in pair) // 2 * 2
+        return {kind: (ours[:whole], theirs[:whole])
+                for kind, (ours, theirs) in samples.items()}, True  # fmt: skip
+    return samples, False
+
+
+def _rounds(samples, make, repeats, run, deadline, shape):
+    fewest, most = _fewest(run.quick), 4 if run.quick else _MOST
     begin = time.perf_counter()
     for turn in range(most):
         now = time.perf_counter()
@@ -295,7 +334,6 @@ def _duel(make, repeats, run, deadline, shape):
                 for _ in range(repeats[kind]):
                     pair[place]()
                 samples[kind][place].append((time.perf_counter() - start) / repeats[kind])
-    return samples
 
 
 def save(entries: list[tuning.Entry], replaced: list[dict[str, Any]], path: Path) -> None:
@@ -305,7 +343,8 @@ def save(entries: list[tuning.Entry], replaced: list[dict[str, Any]], path: Path
     ----------
     entries : list of Entry
     replaced : list of dict
-        What `tune` returned: older entries of the same shape and type go, accepted or not.
+        What `tune` returned and has decided: older entries of the same shape and type go,
+        accepted or not.
     path : Path
 
     Raises
