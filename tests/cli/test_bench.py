@@ -85,6 +85,10 @@ def test_what_was_measured_is_written_whatever_becomes_of_its_figures(invoke, mo
         (("bench", "roofline", "--shapes", "3x3", "--quick"), "'3x3' is not a shape"),
         (("bench", "dtypes", "--seconds", 0), "--seconds"),
         (("bench", "nothing"), "'nothing'"),
+        (
+            ("bench", "materialise", "--clusters", 10**7, "--features", 1),
+            "the whole matrix of 200000 rows x",
+        ),
     ],
 )
 def test_wrong_usage(fails, arguments, said):

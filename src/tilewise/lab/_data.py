@@ -9,7 +9,7 @@ from tilewise.engine import Pass
 from tilewise.plan import machine
 from tilewise.plan._facts import format_bytes
 
-__all__ = ["blobs", "check_room", "repeated"]
+__all__ = ["blobs", "check_room", "repeated", "room"]
 
 
 def check_room(parameters: Mapping[str, Any]) -> None:
@@ -35,15 +35,37 @@ def check_room(parameters: Mapping[str, Any]) -> None:
     """
     if not {"rows", "features", "clusters"} <= set(parameters):
         return
-    room = machine().memory_bytes.value
+    limit, whose = room()
     size = np.dtype(parameters.get("dtype", "float64")).itemsize
     for name, width in (("rows", size), ("clusters", 8)):
         count, features = parameters[name], parameters["features"]
-        if count * features * width > room:
+        if count * features * width > limit:
             raise ValueError(
-                f"{count} {name} x {features} features do not fit into the {format_bytes(room)} "
-                f"of memory of this machine: choose fewer {name} or features"
+                f"{count} {name} x {features} features do not fit into the {format_bytes(limit)} "
+                f"of memory {whose}: choose fewer {name} or features"
             )
+
+
+def room() -> tuple[int, str]:
+    """Bytes that this process may hold at most, and who says so.
+
+    Returns
+    -------
+    limit : int
+        The memory of the machine or of the control group, or the limit of the process
+        (``ulimit -v``) where that is less.
+    whose : str
+        To be put behind "so much memory".
+    """
+    memory, whose = machine().memory_bytes.value, "of this machine"
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return memory, whose
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and 0 <= limit < memory:
+        return limit, "that the limit of this process leaves (ulimit -v)"
+    return memory, whose
 
 
 def blobs(rows: int, features: int, clusters: int, dtype="float32", offset: float = 0.0):

@@ -21,6 +21,8 @@ from .dtypes import plain_labels
 
 # Timed runs in each process: at least, at most, and for how long.
 FEWEST_RUNS, _MOST, _SECONDS = 3, 25, 0.25
+#: The exit code that says that there was too little memory.
+NO_ROOM = 71
 
 
 def label(job, X, centers):
@@ -98,4 +100,7 @@ def timed(call):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MemoryError:
+        sys.exit(NO_ROOM)

@@ -4,9 +4,13 @@ import json
 import subprocess
 import sys
 
-from tilewise.plan import plan
+import numpy as np
 
-from ._materialise import FEWEST_RUNS
+from tilewise.plan import plan
+from tilewise.plan._facts import format_bytes
+
+from ._data import room
+from ._materialise import FEWEST_RUNS, NO_ROOM
 from ._run import Case, above_zero
 from .figures import Axis, Figure, Series, Table, shown, spread
 
@@ -19,11 +23,29 @@ METHODS = {
     "fused": "scores compared in registers and forgotten (tilewise)",
 }
 _TIMEOUT = 600
+# How often numpy holds the matrix at once: the products, and what becomes of them.
+_COPIES = 2
+# What a process returns that the system killed, as Linux does where memory runs out.
+_KILLED = -9
+
+
+def _check_matrix(p):
+    """Raise where the whole matrix does not fit; a machine that swaps teaches nothing."""
+    limit, whose = room()
+    item = np.dtype(p["dtype"]).itemsize
+    needed = p["rows"] * item * (_COPIES * p["clusters"] + p["features"])
+    if needed > limit:
+        raise ValueError(
+            f"the whole matrix of {p['rows']} rows x {p['clusters']} clusters takes "
+            f"{format_bytes(needed)} with its products and the data, and there are "
+            f"{format_bytes(limit)} of memory {whose}: choose fewer rows or clusters"
+        )
 
 
 def measure(run):
     """Run every method at a few sizes, each in a fresh process."""
     p = run.parameters
+    _check_matrix(p)
     cases = []
     for share in (1,) if run.quick else (4, 2, 1):
         rows = max(1, p["rows"] // share)
@@ -51,13 +73,25 @@ class _child(Case):
         super().__init__(method, {"rows": job["rows"]}, self._start, warm=False)
 
     def _start(self):
-        done = subprocess.run(
-            [sys.executable, "-m", "tilewise.lab._materialise", json.dumps(self.job)],
-            capture_output=True, text=True, timeout=_TIMEOUT, check=False,
-        )  # fmt: skip
+        name = f"{self.job['method']} at {self.job['rows']} rows"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "tilewise.lab._materialise", json.dumps(self.job)],
+                capture_output=True, text=True, timeout=_TIMEOUT, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise ValueError(
+                f"{name} took longer than {_TIMEOUT} s: choose fewer rows or clusters"
+            ) from error
+        if done.returncode in (NO_ROOM, _KILLED):
+            killed = "" if done.returncode == NO_ROOM else ": the system ended its process"
+            raise ValueError(
+                f"{name} ran out of memory{killed}; choose fewer rows or clusters, or close what "
+                "else uses memory"
+            )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RuntimeError(f"{self.job['method']} at {self.job['rows']} rows failed: {last}")
+            raise RuntimeError(f"{name} failed: {last}")
         told = json.loads(done.stdout)
         if told["peak_bytes"] is not None:
             self.peaks.append(told["peak_bytes"])
