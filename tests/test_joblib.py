@@ -99,7 +99,7 @@ before = fit()
 reader, writer = os.pipe()
 child = os.fork()
 if not child:
-    signal.alarm(12)  # ends a child that waits for threads that fork did not copy
+    signal.alarm(80)  # ends a child that waits for threads that fork did not copy
     os.write(writer, repr(fit()).encode())
     os._exit(0)
 os.close(writer)
@@ -136,7 +136,7 @@ def fit(seed):
 if __name__ == "__main__":
     alone = [fit(seed) for seed in range(3)]
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        assert pool.map_async(fit, range(3)).get(timeout=12) == alone
+        assert pool.map_async(fit, range(3)).get(timeout=80) == alone
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr

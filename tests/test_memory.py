@@ -52,6 +52,7 @@ sampler.start()
 result = getattr(model, what)(X)
 running = False
 sampler.join()
+most = max(most, anonymous())  # the sampler may have had no turn
 print(X.shape[0], most - before, N_THREADS)
 """
 

@@ -332,13 +332,16 @@ def test_control_c_in_the_consumer():
     program = (
         ENDLESS
         + """
+begun = threading.Event()
+
 def interrupt():
+    begun.wait()
     time.sleep(0.3)
     os.kill(os.getpid(), signal.SIGINT)
 
 def slow():
     yield np.ones((5, 2))
-    time.sleep(1.5)
+    time.sleep(30)
     yield np.ones((5, 2))
 
 threading.Thread(target=interrupt).start()
@@ -347,6 +350,7 @@ try:
     with Prefetch(as_source(slow if sys.argv[1:] else batches), rows=5) as parts:
         for first, rows in parts:
             count += 1
+            begun.set()
 except KeyboardInterrupt:
     print(count > 0, [t.name for t in threading.enumerate() if t.name == "tilewise-prefetch"])
 """
