@@ -1,5 +1,7 @@
 """Words of the threads experiment follow from the samples, whichever way they went."""
 
+import types
+
 import threadpoolctl
 
 from tilewise.lab import threads
@@ -71,3 +73,11 @@ def test_limits_are_put_back_after_jobs_in_threads():
     for setup in ("tamed", "left alone", "in turn"):
         threads._jobs(setup, "BLAS", (200, 4, 3, "float32"), 4, 1, 3)
         assert limits() == before
+
+
+def test_a_quota_leaves_fewer_cpus_than_the_machine_has():
+    for quota, cpus in ((None, 8), (0.5, 1), (2.5, 3), (64.0, 8)):
+        here = types.SimpleNamespace(
+            n_cpus=types.SimpleNamespace(value=8), cgroup_cpus=types.SimpleNamespace(value=quota)
+        )
+        assert threads._cpus(here) == cpus

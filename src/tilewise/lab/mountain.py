@@ -124,6 +124,7 @@ def measure(run):
     run.measure("bandwidth", reads, 0.5)
 
 
+@above_zero
 def compared(result):
     """What was read off for each cache that the system claims.
 

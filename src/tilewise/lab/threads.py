@@ -51,7 +51,7 @@ def measure(run):
     """Sweep threads; then time the same jobs under each setup."""
     p = run.parameters
     n, d, k, dtype = p["rows"], p["features"], p["clusters"], p["dtype"]
-    cpus = machine().n_cpus.value
+    cpus = _cpus(machine())
     count = min(_MOST_JOBS, cpus if run.quick else 2 * cpus)
     held = max(1, cpus // count)
     run.facts |= {"cpus": cpus, "jobs": count, "tamed_threads": held}
@@ -79,6 +79,12 @@ def measure(run):
             jobs.append(Case(work, {"setup": setup, "repeats": repeats[work]}, call))
     run.facts |= {"job_rows": share, "job_repeats": repeats}
     run.measure("several jobs at once", jobs, 0.75, _PAUSE)
+
+
+def _cpus(here):
+    """CPUs that this process may use, a part of one for a whole: threads beyond a quota wait."""
+    quota = here.cgroup_cpus.value
+    return here.n_cpus.value if quota is None else max(1, min(here.n_cpus.value, math.ceil(quota)))
 
 
 def _repeats(work, shape, quick):
