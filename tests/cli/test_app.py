@@ -105,7 +105,7 @@ def test_without_the_extra(package):
         "from tilewise.cli import main; sys.exit(main())"
     )
     child = process("info", code=code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=100)
     assert child.returncode == ExitCode.MISSING_EXTRA
     assert out == ""
     assert err == (
@@ -125,7 +125,7 @@ def test_codes_reach_the_shell(X):
     }
     for arguments, code in expected.items():
         child = process(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=100)
         assert child.returncode == code
         assert b"Traceback" not in err
 
@@ -146,7 +146,7 @@ def test_an_interrupt_leaves_nothing():
     time.sleep(0.5)
     assert child.poll() is None
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=100)
     assert child.returncode == ExitCode.INTERRUPTED
     assert out == b""
     assert err.endswith(b"tilewise: error: interrupted\n")
@@ -175,7 +175,7 @@ def on_a_terminal(*arguments):
             break
         drawn += part
     os.close(ours)
-    out, _ = child.communicate(timeout=60)
+    out, _ = child.communicate(timeout=100)
     return child.returncode, out.decode(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode())
 
 
@@ -208,7 +208,7 @@ def test_progress_on_a_terminal(monkeypatch):
 def test_no_progress_where_there_is_no_terminal(X):
     np.save("data.npy", X)
     child = process("fit", "data.npy", "-k", 3, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=100)
     assert child.returncode == 0
     assert b"3 clusters" in out
     assert err == b""

@@ -180,7 +180,7 @@ def test_ctrl_c_keeps_what_was_measured():
     for _ in range(6):
         assert child.stdout.readline() == "sample\n"
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=100)
     assert child.returncode == ExitCode.INTERRUPTED, err
     result = read("kept.json")
     assert result["interrupted"]
@@ -210,5 +210,5 @@ def test_info_does_not_wait_for_the_drawing_libraries():
         "import sys; from tilewise.cli import main; main(['--version']);"
         "print([m for m in ('matplotlib', 'plotly', 'jinja2') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.stdout.splitlines()[-1] == "[]"

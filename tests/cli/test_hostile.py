@@ -24,7 +24,7 @@ SHAPE = ("explain", "--rows", 1000, "--features", 8, "--clusters", 8)
 def stopped(*arguments, stdout):
     """The code and standard error of a process with such a standard output."""
     child = process(*arguments, stdout=stdout, stderr=subprocess.PIPE, text=True)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=100)
     return child.returncode, err
 
 

@@ -66,7 +66,7 @@ class Browser:
     def __exit__(self, *problem):
         with contextlib.suppress(OSError):
             self._call("Browser.close")
-        self._process.wait(20)
+        self._process.wait(120)
         self._in.close()
         with contextlib.suppress(OSError):
             self._out.close()
@@ -117,7 +117,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
 
-    def open(self, url, seconds=20):
+    def open(self, url, seconds=120):
         """Open a page and wait until it has loaded."""
         self.problems.clear()
         self._events.clear()

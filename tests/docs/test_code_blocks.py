@@ -188,7 +188,7 @@ def test_commands_of_a_shell_run(command, tmp_path, monkeypatch, capsys):
     elif name == "python":
         monkeypatch.chdir(tmp_path)
         paths = [str(ROOT / word) if "/" in word else word for word in arguments]
-        subprocess.run([sys.executable, *paths], check=True, timeout=60)
+        subprocess.run([sys.executable, *paths], check=True, timeout=600)
         assert list(tmp_path.rglob("*")), "the program wrote nothing"
     else:
         assert name == "tilewise", command

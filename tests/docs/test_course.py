@@ -174,5 +174,5 @@ def test_jupyter_shows_figures_once_and_no_bare_objects(page, kernel, tmp_path):
 
 def test_the_program_writes_all_notebooks(tmp_path):
     program = ROOT / "docs" / "_ext" / "notebooks.py"
-    subprocess.run([sys.executable, program, COURSE, tmp_path], check=True, timeout=60)
+    subprocess.run([sys.executable, program, COURSE, tmp_path], check=True, timeout=600)
     assert sorted(path.stem for path in tmp_path.iterdir()) == [page.stem for page in LESSONS]

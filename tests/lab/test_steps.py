@@ -137,8 +137,8 @@ def test_claims_are_matched_to_what_was_seen_and_told(result_of):
     facts["l1d_bytes"]["value"], facts["l2_bytes"]["value"] = 32 * KIB, MIB
     facts["l3_bytes"]["value"] = 480 * MIB
     result["measurements"] = [
-        {"series": "latency", "case": {"bytes": 2**i}, "high": 40.0, "median": 1.0, "samples": [40.0],
-         "min": 1.0 if i <= 15 else 5.0 if i <= 19 else 30.0}
+        {"series": "latency", "case": {"bytes": 2**i}, "high": 40.0, "median": 1.0,
+         "samples": [40.0], "min": 1.0 if i <= 15 else 5.0 if i <= 19 else 30.0}
         for i in range(12, 24)
     ]  # fmt: skip
     told, left = mountain.compared(result)
