@@ -137,7 +137,7 @@ cdef void _score_split(const assign_pass* p, int n, char* ws, const offsets_t* o
     cdef float* rests = <float*>(ws + o.rests)
     cdef int parts = tw_split_parts(p.products), panel = 0, panels
     cdef int data_bytes = TW_SPLIT_STEP * (8 if p.rows.is_double else 4)
-    cdef ptrdiff_t i, padded = padded_rows(p, n)
+    cdef ptrdiff_t padded = padded_rows(p, n)
     if p.rows.is_double:
         k.pack_f8(n, p.depth, parts, <const double* const*>pointers, <const double*>p.origin, p.scale, packed,
                   norms, seconds, rests)
@@ -145,10 +145,6 @@ cdef void _score_split(const assign_pass* p, int n, char* ws, const offsets_t* o
         k.pack_f4(n, p.depth, parts, <const float* const*>pointers, <const float*>p.origin, <float>p.scale, packed,
                   norms, seconds, rests)
     k.drops(n, norms, seconds, rests, <float>p.second_share, <float>p.rest_share, <float*>(ws + o.drops))
-    for i in range(padded * p.lanes):
-        best[i] = INFINITY
-        second[i] = INFINITY
-    memset(ws + o.ordinal, 255, padded * p.lanes * sizeof(int32_t))
     # Blocks of panels that stay in L2 while every group of rows of the chunk meets them.
     while panel < p.n_panels:
         panels = p.n_panels - panel

@@ -17,7 +17,8 @@ enum {
     ROWS = TW_SPLIT_ROWS,
     STEP = TW_SPLIT_STEP,
     TILE = 16 * STEP,          /* numbers of a tile of 16 rows */
-    PANEL_TILE = STEP * WIDTH  /* ... of one part of one step of a panel */
+    PANEL_TILE = STEP * WIDTH, /* ... of one part of one step of a panel */
+    SCORES = ROWS * WIDTH      /* of a block: a group of rows and a panel */
 };
 
 /* ---------------------------------------------------------------- bfloat16 */
@@ -44,6 +45,19 @@ typedef struct {
     __m512 norm, second, rest;
 } square_sums;
 
+/* The three at once: first four lanes at a time, then what is left of each in one lane of four. */
+TW_INLINE void add_up(const square_sums *sums, float *norm, float *second, float *rest) {
+    const __m512 a = sums->norm, b = sums->second, c = sums->rest;
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const __m512 cc = _mm512_add_ps(c, _mm512_shuffle_ps(c, c, 0x4e));
+    const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(ab, cc, 0x44), _mm512_shuffle_ps(ab, cc, 0x5e));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    const __m128 sum = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    *norm = sum[0];
+    *second = sum[1];
+    *rest = sum[2];
+}
+
 TW_INLINE __m512 widened(__m256i half) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16)); }
 
 TW_INLINE void split_step(__m512 low, __m512 high, int parts, uint16_t *out, ptrdiff_t part, square_sums *sums) {
@@ -52,7 +66,7 @@ TW_INLINE void split_step(__m512 low, __m512 high, int parts, uint16_t *out, ptr
     for (int i = 0; i < parts; i++) {
         const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
         _mm512_store_si512(out + i * part, both);
-        const __m512 a = widened(_mm512_castsi512_si256(both)), b = widened(_mm512_extracti64x4_epi64(both, 1));
+        const __m512 a = widened(_mm512_castsi512_si256(both)), b = widened(_mm256_load_si256((const __m256i *)(out + i * part) + 1));
         if (i == 1) {
             sums->second = _mm512_fmadd_ps(a, a, sums->second);
             sums->second = _mm512_fmadd_ps(b, b, sums->second);
@@ -164,72 +178,7 @@ static void drops(int n_rows, const float *restrict norms, const float *restrict
                           __builtin_sqrtf(rests[r]));
 }
 
-/* ---------------------------------------------------------------- what becomes of the scores */
-
-/* Looks at `count` more rows of a block that is finished, while the next one is multiplied. */
-typedef void (*consumer)(void *what, int count);
-
-/* Scores of a block that is finished, (32, WIDTH), folded while the next one is multiplied. */
-typedef struct {
-    const float *scores;
-    int next, ordinal; /* the row to go on with; of the first vector */
-    float *best, *second;
-    int32_t *index;
-} folding;
-
-TW_INLINE void fold_rows(void *what, int count) {
-    folding *f = what;
-    if (f->next == ROWS) return;
-    tw_i4 which[VECTORS];
-#pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; v++) which[v] = F4_splat_index(f->ordinal + v);
-    const int stop = f->next + count < ROWS ? f->next + count : ROWS;
-    for (int r = f->next; r < stop; r++) {
-        const float *row = f->scores + r * WIDTH;
-        tw_f4 b = *(tw_f4 *)(f->best + r * LANES), s = *(tw_f4 *)(f->second + r * LANES);
-        tw_i4 i = *(tw_i4 *)(f->index + r * LANES);
-#pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) F4_fold(*(const tw_f4 *)(row + v * LANES), which[v], &b, &s, &i);
-        *(tw_f4 *)(f->best + r * LANES) = b;
-        *(tw_f4 *)(f->second + r * LANES) = s;
-        *(tw_i4 *)(f->index + r * LANES) = i;
-    }
-    f->next = stop;
-}
-
-/* The same where candidates are wanted: the columns from `first` on. */
-typedef struct {
-    const float *scores;
-    int next, row; /* the row to go on with; of the first score */
-    int32_t first;
-    const tw_near *near;
-} pushing;
-
-TW_INLINE void push_rows(void *what, int count) {
-    pushing *p = what;
-    const tw_near *near = p->near;
-    const int32_t first = p->first;
-    const int stop = p->next + count < ROWS ? p->next + count : ROWS;
-    const float *scores = p->scores + p->next * WIDTH;
-    tw_i4 lane = {0};
-    for (int l = 0; l < LANES; l++) lane[l] = l;
-    const float *limits = (const float *)near->limits;
-    for (int r = p->row + p->next; r < p->row + stop; r++, scores += WIDTH) {
-        tw_f4 s[VECTORS], least;
-#pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) {
-            s[v] = *(const tw_f4 *)(scores + v * LANES);
-            least = v ? F4_min(s[v], least) : s[v];
-        }
-        const tw_f4 limit = F4_splat(limits[r]);
-        if (__builtin_expect(!F4_not_above(least, limit), 1)) continue;
-#pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++)
-            F4_push(near, r, s[v], lane + (first + v * LANES), F4_not_above(s[v], limit));
-        if (near->counts[r] >= near->triggers[r]) F4_compact(near, r);
-    }
-    p->next = stop;
-}
+#include "tw_split_batch.h"
 
 /* ---------------------------------------------------------------- products */
 
@@ -240,8 +189,10 @@ TW_INLINE void push_rows(void *what, int count) {
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((ptrdiff_t)(stride)) : "memory")
 #define MULTIPLY(sum, rows, panel) __asm__ volatile("tdpbf16ps %%tmm" #panel ", %%tmm" #rows ", %%tmm" #sum :::)
 
-/* Running scores lie in tiles: what stands in scratch may wait while the next block is multiplied. */
-enum { OVERLAP = 1 };
+/* Running scores lie in tiles 0 to 3. */
+typedef struct {
+    char none;
+} running;
 
 /* All eight tiles 16 x 64 bytes. */
 static void begin_tiles(void) {
@@ -258,59 +209,72 @@ static void begin_tiles(void) {
 }
 static void end_tiles(void) { __asm__ volatile("tilerelease" ::: "memory"); }
 
-#define LOAD_ROWS(part)                              \
-    do {                                             \
-        TILE_LOAD(4, a + (2 * (part)) * TILE, 64);   \
-        TILE_LOAD(5, a + (2 * (part) + 1) * TILE, 64); \
-    } while (0)
-#define LOAD_PANEL(part)                                            \
-    do {                                                            \
-        TILE_LOAD(6, b + (part) * PANEL_TILE, 4 * WIDTH);           \
-        TILE_LOAD(7, b + (part) * PANEL_TILE + 32, 4 * WIDTH);      \
-    } while (0)
-#define MULTIPLY_FOUR()    \
-    do {                   \
-        MULTIPLY(0, 4, 6); \
-        MULTIPLY(1, 4, 7); \
-        MULTIPLY(2, 5, 6); \
-        MULTIPLY(3, 5, 7); \
-        meanwhile(what, share); \
-    } while (0)
-
-/* scores (32, WIDTH) of a group against a panel: from (WIDTH) or, without it, what stands there. */
-TW_INLINE void begin_block(const float *from, const float *scores) {
-    const float *at = from ? from : scores;
-    const ptrdiff_t stride = from ? 0 : 4 * WIDTH;
-    const ptrdiff_t down = from ? 0 : 16 * WIDTH;
-    TILE_LOAD(0, at, stride);
-    TILE_LOAD(1, at + 16, stride);
-    TILE_LOAD(2, at + down, stride);
-    TILE_LOAD(3, at + down + 16, stride);
-}
-
-TW_INLINE void end_block(float *scores) {
+TW_INLINE void store_scores(const running *sums, float *scores) {
+    (void)sums;
     TILE_STORE(0, scores, 4 * WIDTH);
     TILE_STORE(1, scores + 16, 4 * WIDTH);
     TILE_STORE(2, scores + 16 * WIDTH, 4 * WIDTH);
     TILE_STORE(3, scores + 16 * WIDTH + 16, 4 * WIDTH);
 }
 
-TW_INLINE void multiply_step(const int products, const uint16_t *a, const uint16_t *b, float *scores,
-                             const consumer meanwhile, void *what, const int share) {
-    (void)scores;
+#define LOAD_ROWS(part)                                \
+    do {                                               \
+        TILE_LOAD(4, a + (2 * (part)) * TILE, 64);     \
+        TILE_LOAD(5, a + (2 * (part) + 1) * TILE, 64); \
+    } while (0)
+#define LOAD_PANEL(part)                                       \
+    do {                                                       \
+        TILE_LOAD(6, c + (part) * PANEL_TILE, 4 * WIDTH);      \
+        TILE_LOAD(7, c + (part) * PANEL_TILE + 32, 4 * WIDTH); \
+    } while (0)
+#define MULTIPLY_FOUR()                                   \
+    do {                                                  \
+        MULTIPLY(0, 4, 6);                                \
+        MULTIPLY(1, 4, 7);                                \
+        if (early) consume(look, what, b, early);         \
+        MULTIPLY(2, 5, 6);                                \
+        MULTIPLY(3, 5, 7);                                \
+        consume(look, what, b, share - early);            \
+    } while (0)
+/* One tile after the other makes room: while the store of one waits for its last product, those of
+ * the others go on. */
+#define TURN(tile, rows, panel, at, from)         \
+    do {                                          \
+        TILE_STORE(tile, done + (at), 4 * WIDTH); \
+        TILE_LOAD(tile, from, stride);            \
+        MULTIPLY(tile, rows, panel);              \
+    } while (0)
+
+/* One step of a block. The first stores the scores of the block before, to `done`, and starts from
+ * what stands in `from`: (32, WIDTH), or WIDTH numbers for all rows. */
+TW_INLINE void multiply_step(running *sums, const int products, const int first, float *done, const float *from,
+                             const int partial, const uint16_t *a, const uint16_t *c, const consumer look,
+                             const void *what, batch *b, const int share) {
+    /* A few rows at a time, so that the products do not wait behind them. */
+    const int early = share > 4 ? share / 2 : 0;
+    (void)sums;
     /* the order of PAIRS_3 and PAIRS_6 below */
-    if (products == 3) {
+    if (products == 3)
         LOAD_ROWS(1);
-        LOAD_PANEL(0);
+    else
+        LOAD_ROWS(2);
+    LOAD_PANEL(0);
+    if (first) {
+        const ptrdiff_t stride = partial ? 4 * WIDTH : 0;
+        const float *below = partial ? from + 16 * WIDTH : from;
+        TURN(0, 4, 6, 0, from);
+        TURN(1, 4, 7, 16, from + 16);
+        TURN(2, 5, 6, 16 * WIDTH, below);
+        TURN(3, 5, 7, 16 * WIDTH + 16, below + 16);
+        consume(look, what, b, share);
+    } else
         MULTIPLY_FOUR();
+    if (products == 3) {
         LOAD_ROWS(0);
         MULTIPLY_FOUR();
         LOAD_PANEL(1);
         MULTIPLY_FOUR();
     } else {
-        LOAD_ROWS(2);
-        LOAD_PANEL(0);
-        MULTIPLY_FOUR();
         LOAD_ROWS(1);
         MULTIPLY_FOUR();
         LOAD_PANEL(1);
@@ -328,137 +292,161 @@ TW_INLINE void multiply_step(const int products, const uint16_t *a, const uint16
 static const int8_t PAIRS_3[3][2] = {{1, 0}, {0, 0}, {0, 1}};
 static const int8_t PAIRS_6[6][2] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 0}, {0, 2}};
 
-enum { OVERLAP = 0 };
+/* In place of the tiles. */
+typedef struct {
+    float scores[SCORES];
+} running;
 
 static void begin_tiles(void) {}
 static void end_tiles(void) {}
 
-TW_INLINE void begin_block(const float *from, float *scores) {
-    if (from)
-        for (int r = 0; r < ROWS; r++) memcpy(scores + r * WIDTH, from, WIDTH * sizeof(float));
-}
-
-TW_INLINE void end_block(float *scores) { (void)scores; }
+TW_INLINE void store_scores(const running *sums, float *scores) { memcpy(scores, sums->scores, sizeof sums->scores); }
 
 /* As Intel's manual has it: even and odd columns are added up apart, then together, then to what
  * stands there. */
-TW_INLINE void multiply_step(const int products, const uint16_t *a, const uint16_t *b, float *scores,
-                             const consumer meanwhile, void *what, const int share) {
-    (void)meanwhile, (void)what, (void)share;
+TW_INLINE void multiply_step(running *sums, const int products, const int first, float *done, const float *from,
+                             const int partial, const uint16_t *a, const uint16_t *c, const consumer look,
+                             const void *what, batch *b, const int share) {
+    if (first) {
+        store_scores(sums, done);
+        for (int r = 0; r < ROWS; r++)
+            memcpy(sums->scores + r * WIDTH, from + (partial ? r * WIDTH : 0), WIDTH * sizeof(float));
+    }
     for (int i = 0; i < products; i++) {
         const int8_t *pair = products == 3 ? PAIRS_3[i] : PAIRS_6[i];
-        const uint16_t *x = a + pair[0] * 2 * TILE, *c = b + pair[1] * PANEL_TILE;
+        const uint16_t *x = a + pair[0] * 2 * TILE, *y = c + pair[1] * PANEL_TILE;
         for (int r = 0; r < ROWS; r++, x += STEP) {
             float even[WIDTH] = {0}, odd[WIDTH] = {0};
             for (int l = 0; l < STEP; l += 2) {
-                const float first = from_bf16(x[l]), second = from_bf16(x[l + 1]);
+                const float left = from_bf16(x[l]), right = from_bf16(x[l + 1]);
                 for (int j = 0; j < WIDTH; j++) {
-                    even[j] += first * from_bf16(c[l * WIDTH + 2 * j]);
-                    odd[j] += second * from_bf16(c[l * WIDTH + 2 * j + 1]);
+                    even[j] += left * from_bf16(y[l * WIDTH + 2 * j]);
+                    odd[j] += right * from_bf16(y[l * WIDTH + 2 * j + 1]);
                 }
             }
-            for (int j = 0; j < WIDTH; j++) scores[r * WIDTH + j] += even[j] + odd[j];
+            for (int j = 0; j < WIDTH; j++) sums->scores[r * WIDTH + j] += even[j] + odd[j];
         }
+        consume(look, what, b, share);
     }
 }
 #endif
 
-TW_INLINE void assign_products(const int products, const uint16_t *tiles, int n_groups, int steps, int step_block,
-                               const uint16_t *panels, int n_panels, int first_ordinal, float *best, float *second,
-                               int32_t *ordinal, float *scratch, const char *const *ahead, int ahead_bytes) {
-    const int parts = tw_split_parts(products);
-    const ptrdiff_t a_step = (ptrdiff_t)parts * 2 * TILE, b_step = (ptrdiff_t)parts * PANEL_TILE;
-    const ptrdiff_t panel_step = 2 * WIDTH + steps * b_step;
-    folding f = {.next = ROWS};
+/* Rows and panels that meet, as in tw_split.h. */
+typedef struct {
+    const uint16_t *tiles, *panels;
+    int n_groups, steps, step_block, n_panels;
+    float *scratch;
+    const char *const *ahead;
+    int ahead_bytes;
+} meeting;
+
+/* Asks for step l of rows from .. to of a group of the next chunk: a few at a time, since what is on
+ * its way from memory holds up panels on theirs from L2. */
+TW_INLINE void fetch(const meeting *m, int group, int l, int from, int to) {
+    if (!m->ahead) return;
+    for (int r = from; r < to; r++)
+        for (int at = 0; at < m->ahead_bytes; at += 64)
+            __builtin_prefetch(m->ahead[group * ROWS + r] + (ptrdiff_t)l * m->ahead_bytes + at, 0, 2);
+}
+
+/* The groups from `group` on against every panel. With `full` it is asked of every group, once all
+ * its scores were looked at, whether to stop there. Returns the group to go on with. */
+TW_INLINE int walk(const int products, const meeting *m, int group, const consumer look, const void *what,
+                   int (*const full)(const void *what, int group)) {
+    const int parts = tw_split_parts(products), steps = m->steps, n_panels = m->n_panels;
+    const ptrdiff_t x_step = (ptrdiff_t)parts * 2 * TILE, c_step = (ptrdiff_t)parts * PANEL_TILE;
+    const ptrdiff_t panel_step = 2 * WIDTH + steps * c_step;
+    /* Scores of a pair of panels are looked at while those of the next are made. */
+    float pairs[2][2 * SCORES] __attribute__((aligned(64)));
+    float *scores = pairs[0], *other = pairs[1], *done = scores;
+    batch now = {.next = ROWS}, coming = {.panels = 0};
+    running sums = {0};
 
     begin_tiles();
     /* 1. groups of rows (L1, a block of the depth at a time) */
-    for (int g = 0; g < n_groups; g++) {
-        const uint16_t *x = tiles + g * steps * a_step;
+    for (; group < m->n_groups; group++) {
+        const uint16_t *x = m->tiles + group * steps * x_step;
         /* 2. blocks of the depth */
-        for (int start = 0; start < steps; start += step_block) {
-            const int stop = start + step_block < steps ? start + step_block : steps;
-            const int share = (ROWS + products * (stop - start) - 1) / (products * (stop - start));
+        for (int start = 0; start < steps; start += m->step_block) {
+            const int stop = start + m->step_block < steps ? start + m->step_block : steps;
             /* 3. panels (from L2) */
             for (int p = 0; p < n_panels; p++) {
-                const uint16_t *panel = panels + p * panel_step;
-                float *scores = scratch + (ptrdiff_t)p * ROWS * WIDTH;
-                begin_block(start ? NULL : (const float *)panel, scores);
-                /* 4. steps of the depth; meanwhile the block before is folded */
-                for (int l = start; l < stop; l++) {
-                    multiply_step(products, x + l * a_step, panel + 2 * WIDTH + l * b_step, scores, fold_rows, &f, share);
-                    if (ahead && p == 0)
-                        for (int r = 0; r < ROWS; r++)
-                            for (int at = 0; at < ahead_bytes; at += 64)
-                                __builtin_prefetch(ahead[g * ROWS + r] + (ptrdiff_t)l * ahead_bytes + at, 0, 2);
+                const uint16_t *panel = m->panels + p * panel_step;
+                float *partial = m->scratch + (ptrdiff_t)p * SCORES;
+                const int single = p % 2 == 0 && p + 1 == n_panels;
+                const int calls = products * (stop - start) * (single ? 1 : 2);
+                const int share = (ROWS + calls - 1) / calls;
+                const int from = p * ROWS / n_panels, to = (p + 1) * ROWS / n_panels;
+                if (coming.panels) {
+                    consume(look, what, &now, ROWS);
+                    now = coming;
+                    coming.panels = 0;
                 }
-                end_block(scores);
-                if (stop == steps)
-                    f = (folding){scores, 0, first_ordinal + p * VECTORS, best + g * ROWS * LANES,
-                                  second + g * ROWS * LANES, ordinal + g * ROWS * LANES};
-                if (!OVERLAP) fold_rows(&f, ROWS);
+                /* 4. steps of the depth; meanwhile the pair before is looked at */
+                multiply_step(&sums, products, 1, done, start ? partial : (const float *)panel, start, x + start * x_step,
+                              panel + 2 * WIDTH + start * c_step, look, what, &now, share);
+                fetch(m, group, start, from, to);
+                for (int l = start + 1; l < stop; l++) {
+                    multiply_step(&sums, products, 0, NULL, NULL, 0, x + l * x_step, panel + 2 * WIDTH + l * c_step,
+                                  look, what, &now, share);
+                    fetch(m, group, l, from, to);
+                }
+                done = stop < steps ? partial : scores + p % 2 * SCORES;
+                if (stop == steps && (single || p % 2)) {
+                    float *next = other;
+                    coming = (batch){scores, 0, group, p & ~1, p % 2 + 1};
+                    other = scores;
+                    scores = next;
+                }
+            }
+        }
+        if (full) {
+            store_scores(&sums, done);
+            consume(look, what, &now, ROWS);
+            consume(look, what, &coming, ROWS);
+            coming.panels = 0;
+            now.next = ROWS;
+            done = scores;
+            if (full(what, group)) {
+                group++;
+                break;
             }
         }
     }
-    fold_rows(&f, ROWS);
-    end_tiles();
-}
-
-static void assign(const uint16_t *tiles, int n_groups, int steps, int step_block, int products, const uint16_t *panels,
-                   int n_panels, int first_ordinal, float *best, float *second, int32_t *ordinal, float *scratch,
-                   const void *const *ahead, int ahead_bytes) {
-    const char *const *next = (const char *const *)ahead;
-    if (products == 3)
-        assign_products(3, tiles, n_groups, steps, step_block, panels, n_panels, first_ordinal, best, second, ordinal,
-                        scratch, next, ahead_bytes);
-    else
-        assign_products(6, tiles, n_groups, steps, step_block, panels, n_panels, first_ordinal, best, second, ordinal,
-                        scratch, next, ahead_bytes);
-}
-
-TW_INLINE int select_products(const int products, const uint16_t *tiles, int n_groups, int group, int steps,
-                              int step_block, const uint16_t *panels, int n_panels, int32_t first, const tw_near *near,
-                              float *scratch) {
-    const int parts = tw_split_parts(products);
-    const ptrdiff_t a_step = (ptrdiff_t)parts * 2 * TILE, b_step = (ptrdiff_t)parts * PANEL_TILE;
-    const ptrdiff_t panel_step = 2 * WIDTH + steps * b_step;
-    int full = 0;
-
-    begin_tiles();
-    for (; group < n_groups && !full; group++) {
-        const uint16_t *x = tiles + group * steps * a_step;
-        pushing w = {.next = ROWS, .row = group * ROWS, .near = near};
-        for (int start = 0; start < steps; start += step_block) {
-            const int stop = start + step_block < steps ? start + step_block : steps;
-            const int share = (ROWS + products * (stop - start) - 1) / (products * (stop - start));
-            for (int p = 0; p < n_panels; p++) {
-                const uint16_t *panel = panels + p * panel_step;
-                float *scores = scratch + (ptrdiff_t)p * ROWS * WIDTH;
-                begin_block(start ? NULL : (const float *)panel, scores);
-                for (int l = start; l < stop; l++) {
-                    multiply_step(products, x + l * a_step, panel + 2 * WIDTH + l * b_step, scores, push_rows, &w, share);
-                }
-                end_block(scores);
-                if (stop == steps) {
-                    w.scores = scores;
-                    w.first = first + p * WIDTH;
-                    w.next = 0;
-                }
-                if (!OVERLAP) push_rows(&w, ROWS);
-            }
-        }
-        push_rows(&w, ROWS);
-        for (int r = 0; r < ROWS; r++) full |= near->counts[group * ROWS + r] > near->room;
+    if (!full) {
+        store_scores(&sums, done);
+        consume(look, what, &now, ROWS);
+        if (coming.panels) consume(look, what, &coming, ROWS);
     }
     end_tiles();
     return group;
 }
 
+static void assign(const uint16_t *tiles, int n_groups, int steps, int step_block, int products, const uint16_t *panels,
+                   int n_panels, int first_ordinal, float *best, float *second, int32_t *ordinal, float *scratch,
+                   const void *const *ahead, int ahead_bytes) {
+    const meeting m = {tiles, panels, n_groups, steps, step_block, n_panels, scratch, (const char *const *)ahead,
+                       ahead_bytes};
+    const folding f = {first_ordinal, best, second, ordinal};
+    if (products == 3)
+        walk(3, &m, 0, fold_rows, &f, NULL);
+    else
+        walk(6, &m, 0, fold_rows, &f, NULL);
+}
+
+TW_INLINE int any_full(const void *what, int group) {
+    const tw_near *near = ((const pushing *)what)->near;
+    int full = 0;
+    for (int r = 0; r < ROWS; r++) full |= near->counts[group * ROWS + r] > near->room;
+    return full;
+}
+
 static int select_near(const uint16_t *tiles, int n_groups, int group, int steps, int step_block, int products,
                        const uint16_t *panels, int n_panels, int32_t first, const tw_near *near, float *scratch) {
-    if (products == 3)
-        return select_products(3, tiles, n_groups, group, steps, step_block, panels, n_panels, first, near, scratch);
-    return select_products(6, tiles, n_groups, group, steps, step_block, panels, n_panels, first, near, scratch);
+    const meeting m = {tiles, panels, n_groups, steps, step_block, n_panels, scratch, NULL, 0};
+    const pushing p = {first, near};
+    if (products == 3) return walk(3, &m, group, push_rows, &p, any_full);
+    return walk(6, &m, group, push_rows, &p, any_full);
 }
 
 #if defined(TW_AMX)

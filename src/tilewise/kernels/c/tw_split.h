@@ -36,7 +36,8 @@ typedef struct tw_split_kernels {
      * left of them, have. */
     void (*drops)(int n_rows, const float *norms, const float *seconds, const float *rests,
                   float second, float rest, float *drops);
-    /* As in tw_kernels.h; scratch is (n_panels, 32, width). */
+    /* As in tw_kernels.h, but where first_ordinal is 0, best, second and ordinal are not read first.
+     * scratch is (n_panels, 32, width), used where there are several blocks of the depth. */
     void (*assign)(const uint16_t *tiles, int n_groups, int steps, int step_block, int products,
                    const uint16_t *panels, int n_panels, int first_ordinal, float *best,
                    float *second, int32_t *ordinal, float *scratch, const void *const *ahead,

@@ -36,9 +36,7 @@ TW_INLINE void P(pack_parts)(int n_rows, int depth, const int parts, const S *co
                        P(sixteen)(x + start + 16, origin + start + 16, scale, (__mmask16)(mask >> 16)), parts, to,
                        2 * TILE, &sums);
         }
-        norms[r] = _mm512_reduce_add_ps(sums.norm);
-        seconds[r] = _mm512_reduce_add_ps(sums.second);
-        rests[r] = _mm512_reduce_add_ps(sums.rest);
+        add_up(&sums, norms + r, seconds + r, rests + r);
 #else
         square_sums sums = {{0}, {0}, {0}};
         for (int start = 0; start < depth; start += STEP, to += step) {

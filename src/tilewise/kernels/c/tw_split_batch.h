@@ -1,0 +1,102 @@
+/* What becomes of the scores of tw_split.c: pairs of panels that are finished are looked at while the
+ * next pair is multiplied. Included once per instruction set. */
+
+/* Scores of one or two panels that are finished, each (32, WIDTH), of one group of rows. */
+typedef struct {
+    const float *scores;
+    int next; /* the row to go on with */
+    int group, panel, panels;
+} batch;
+
+/* Looks at the rows up to `stop` of a batch, while the next scores are multiplied. */
+typedef void (*consumer)(const void *what, const batch *b, int stop);
+
+TW_INLINE void consume(const consumer look, const void *what, batch *b, int count) {
+    if (b->next == ROWS) return;
+    const int stop = b->next + count < ROWS ? b->next + count : ROWS;
+    look(what, b, stop);
+    b->next = stop;
+}
+
+/* Where scores are folded: see tw_kernels.h. */
+typedef struct {
+    int first; /* ordinal of the first vector */
+    float *best, *second;
+    int32_t *index;
+} folding;
+
+TW_INLINE void fold_some(const folding *f, const batch *b, const int panels, const int fresh, int stop) {
+    const ptrdiff_t start = (ptrdiff_t)b->group * ROWS * LANES;
+    float *best = f->best + start, *second = f->second + start;
+    int32_t *index = f->index + start;
+    tw_i4 which[2 * VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < panels * VECTORS; v++) which[v] = F4_splat_index(f->first + b->panel * VECTORS + v);
+#pragma GCC unroll 2
+    for (int r = b->next; r < stop; r++) {
+        const float *row = b->scores + r * WIDTH;
+        tw_f4 low = F4_splat(__builtin_inff()), next = low;
+        tw_i4 i = F4_splat_index(-1);
+        if (!fresh) {
+            low = *(tw_f4 *)(best + r * LANES), next = *(tw_f4 *)(second + r * LANES);
+            i = *(tw_i4 *)(index + r * LANES);
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < panels * VECTORS; v++)
+            F4_fold(*(const tw_f4 *)(row + v / VECTORS * SCORES + v % VECTORS * LANES), which[v], &low, &next, &i);
+        *(tw_f4 *)(best + r * LANES) = low;
+        *(tw_f4 *)(second + r * LANES) = next;
+        *(tw_i4 *)(index + r * LANES) = i;
+    }
+}
+
+/* Nothing was folded before the first panel of all. */
+static __attribute__((noinline)) void fold_rows(const void *what, const batch *b, int stop) {
+    const folding *f = what;
+    const int fresh = f->first + b->panel == 0;
+    if (b->panels == 2 && !fresh)
+        fold_some(f, b, 2, 0, stop);
+    else if (b->panels == 2)
+        fold_some(f, b, 2, 1, stop);
+    else if (!fresh)
+        fold_some(f, b, 1, 0, stop);
+    else
+        fold_some(f, b, 1, 1, stop);
+}
+
+/* The same where candidates are wanted: the columns from `first` on. */
+typedef struct {
+    int32_t first;
+    const tw_near *near;
+} pushing;
+
+TW_INLINE void push_some(const pushing *p, const batch *b, const int panels, int stop) {
+    const tw_near *near = p->near;
+    const int32_t first = p->first + b->panel * WIDTH;
+    tw_i4 lane = {0};
+    for (int l = 0; l < LANES; l++) lane[l] = l;
+    const float *limits = (const float *)near->limits + b->group * ROWS;
+    for (int r = b->next; r < stop; r++) {
+        const float *row = b->scores + r * WIDTH;
+        tw_f4 s[2 * VECTORS], least;
+#pragma GCC unroll 4
+        for (int v = 0; v < panels * VECTORS; v++) {
+            s[v] = *(const tw_f4 *)(row + v / VECTORS * SCORES + v % VECTORS * LANES);
+            least = v ? F4_min(s[v], least) : s[v];
+        }
+        const tw_f4 limit = F4_splat(limits[r]);
+        if (__builtin_expect(!F4_not_above(least, limit), 1)) continue;
+        const int to = b->group * ROWS + r;
+#pragma GCC unroll 4
+        for (int v = 0; v < panels * VECTORS; v++)
+            F4_push(near, to, s[v], lane + (first + v * LANES), F4_not_above(s[v], limit));
+        if (near->counts[to] >= near->triggers[to]) F4_compact(near, to);
+    }
+}
+
+static __attribute__((noinline)) void push_rows(const void *what, const batch *b, int stop) {
+    if (b->panels == 2)
+        push_some(what, b, 2, stop);
+    else
+        push_some(what, b, 1, stop);
+}
