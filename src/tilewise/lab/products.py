@@ -1,9 +1,13 @@
 """Scores from parts of bfloat16 on AMX: what a group of rows touches, and what that moves.
 
-Follows `assign_products` in `kernels/c/tw_split.c`: a group of 32 rows meets a block of panels, a
-block of the depth at a time. Scores of a panel leave the tiles for a scratch array in L1 and are
-folded into the running bests while the next panel is multiplied. Other instruction sets emulate
-the same products for tests, folding at once; numbers here are those of AMX.
+Follows `walk` in `kernels/c/tw_split.c`: a group of 32 rows meets a block of panels, a block of the
+depth at a time. Scores of a panel leave the tiles for an array in L1 and are folded into the
+running bests while later panels are multiplied. Other instruction sets emulate the same products
+for tests; numbers here are those of AMX.
+
+Simpler than the kernel in three ways: here every panel of a block has scores of its own (32 KiB of
+eight), where those that are finished take turns among four in the kernel (16 KiB); one panel is
+folded at a time, not two; and the next chunk is fetched beside the first panel, not beside all.
 """
 
 from collections.abc import Callable, Sequence

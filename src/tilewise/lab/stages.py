@@ -68,7 +68,7 @@ def chunk_stages(
         stages.append([_kept("norms", norms), *left, _kept("drops", norms, True)])
     if ahead:
         stages.insert(2 if z.products else 3, [_lists("ahead", True)])
-    if z.layout != "blas":
+    if z.layout != "blas" and not z.products:
         stages.append(_bests("best", "second", write=True))
         stages.append(_bests("ordinal", write=True))
     stages = [Stage(tuple(visits)) for visits in stages]

@@ -107,7 +107,9 @@ class Trace:
             yield from self._clear_state(count)
             yield from self._score_lanes(count)
         else:
-            yield from self._clear_state(count)
+            # The first panel of a split chunk is folded into nothing.
+            if not z.products:
+                yield from self._clear_state(count)
             yield from self._score_panels(first, count)
         yield from self._certify(count)
         yield one("certificate", READ, at["label"], 4 * count)

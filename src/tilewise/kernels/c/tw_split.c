@@ -249,9 +249,7 @@ TW_INLINE void store_scores(const running *sums, float *scores) {
  * what stands in `from`: (32, WIDTH), or WIDTH numbers for all rows. */
 TW_INLINE void multiply_step(running *sums, const int products, const int first, float *done, const float *from,
                              const int partial, const uint16_t *a, const uint16_t *c, const consumer look,
-                             const void *what, batch *b, const int share) {
-    /* A few rows at a time, so that the products do not wait behind them. */
-    const int early = share > 4 ? share / 2 : 0;
+                             const void *what, batch *b, const int share, const int early) {
     (void)sums;
     /* the order of PAIRS_3 and PAIRS_6 below */
     if (products == 3)
@@ -306,7 +304,8 @@ TW_INLINE void store_scores(const running *sums, float *scores) { memcpy(scores,
  * stands there. */
 TW_INLINE void multiply_step(running *sums, const int products, const int first, float *done, const float *from,
                              const int partial, const uint16_t *a, const uint16_t *c, const consumer look,
-                             const void *what, batch *b, const int share) {
+                             const void *what, batch *b, const int share, const int early) {
+    (void)early;
     if (first) {
         store_scores(sums, done);
         for (int r = 0; r < ROWS; r++)
@@ -349,16 +348,16 @@ TW_INLINE void fetch(const meeting *m, int group, int l, int from, int to) {
             __builtin_prefetch(m->ahead[group * ROWS + r] + (ptrdiff_t)l * m->ahead_bytes + at, 0, 2);
 }
 
-/* The groups from `group` on against every panel. With `full` it is asked of every group, once all
+/* The groups from `group` on against every panel; `look` gets `most` panels at a time. With `full` it is asked of every group, once all
  * its scores were looked at, whether to stop there. Returns the group to go on with. */
-TW_INLINE int walk(const int products, const meeting *m, int group, const consumer look, const void *what,
-                   int (*const full)(const void *what, int group)) {
+TW_INLINE int walk(const int products, const meeting *m, int group, const int most, const consumer look,
+                   const void *what, int (*const full)(const void *what, int group)) {
     const int parts = tw_split_parts(products), steps = m->steps, n_panels = m->n_panels;
     const ptrdiff_t x_step = (ptrdiff_t)parts * 2 * TILE, c_step = (ptrdiff_t)parts * PANEL_TILE;
     const ptrdiff_t panel_step = 2 * WIDTH + steps * c_step;
-    /* Scores of a pair of panels are looked at while those of the next are made. */
-    float pairs[2][2 * SCORES] __attribute__((aligned(64)));
-    float *scores = pairs[0], *other = pairs[1], *done = scores;
+    /* Scores of a batch of panels are looked at while those of the next are made. */
+    float batches[2][2 * SCORES] __attribute__((aligned(64)));
+    float *scores = batches[0], *other = batches[1], *done = scores;
     batch now = {.next = ROWS}, coming = {.panels = 0};
     running sums = {0};
 
@@ -373,28 +372,30 @@ TW_INLINE int walk(const int products, const meeting *m, int group, const consum
             for (int p = 0; p < n_panels; p++) {
                 const uint16_t *panel = m->panels + p * panel_step;
                 float *partial = m->scratch + (ptrdiff_t)p * SCORES;
-                const int single = p % 2 == 0 && p + 1 == n_panels;
-                const int calls = products * (stop - start) * (single ? 1 : 2);
+                const int place = p % most, last = place == most - 1 || p + 1 == n_panels;
+                const int calls = products * (stop - start) * (place + !last + 1);
                 const int share = (ROWS + calls - 1) / calls;
+                /* A few rows at a time, so that the products do not wait behind them. */
+                const int early = most > 1 && share > 4 ? share / 2 : 0;
                 const int from = p * ROWS / n_panels, to = (p + 1) * ROWS / n_panels;
                 if (coming.panels) {
                     consume(look, what, &now, ROWS);
                     now = coming;
                     coming.panels = 0;
                 }
-                /* 4. steps of the depth; meanwhile the pair before is looked at */
+                /* 4. steps of the depth; meanwhile the batch before is looked at */
                 multiply_step(&sums, products, 1, done, start ? partial : (const float *)panel, start, x + start * x_step,
-                              panel + 2 * WIDTH + start * c_step, look, what, &now, share);
+                              panel + 2 * WIDTH + start * c_step, look, what, &now, share, early);
                 fetch(m, group, start, from, to);
                 for (int l = start + 1; l < stop; l++) {
                     multiply_step(&sums, products, 0, NULL, NULL, 0, x + l * x_step, panel + 2 * WIDTH + l * c_step,
-                                  look, what, &now, share);
+                                  look, what, &now, share, early);
                     fetch(m, group, l, from, to);
                 }
-                done = stop < steps ? partial : scores + p % 2 * SCORES;
-                if (stop == steps && (single || p % 2)) {
+                done = stop < steps ? partial : scores + place * SCORES;
+                if (stop == steps && last) {
                     float *next = other;
-                    coming = (batch){scores, 0, group, p & ~1, p % 2 + 1};
+                    coming = (batch){scores, 0, group, p - place, place + 1};
                     other = scores;
                     scores = next;
                 }
@@ -429,9 +430,9 @@ static void assign(const uint16_t *tiles, int n_groups, int steps, int step_bloc
                        ahead_bytes};
     const folding f = {first_ordinal, best, second, ordinal};
     if (products == 3)
-        walk(3, &m, 0, fold_rows, &f, NULL);
+        walk(3, &m, 0, 2, fold_rows, &f, NULL);
     else
-        walk(6, &m, 0, fold_rows, &f, NULL);
+        walk(6, &m, 0, 2, fold_rows, &f, NULL);
 }
 
 TW_INLINE int any_full(const void *what, int group) {
@@ -445,8 +446,8 @@ static int select_near(const uint16_t *tiles, int n_groups, int group, int steps
                        const uint16_t *panels, int n_panels, int32_t first, const tw_near *near, float *scratch) {
     const meeting m = {tiles, panels, n_groups, steps, step_block, n_panels, scratch, NULL, 0};
     const pushing p = {first, near};
-    if (products == 3) return walk(3, &m, group, push_rows, &p, any_full);
-    return walk(6, &m, group, push_rows, &p, any_full);
+    if (products == 3) return walk(3, &m, group, 1, push_rows, &p, any_full);
+    return walk(6, &m, group, 1, push_rows, &p, any_full);
 }
 
 #if defined(TW_AMX)

@@ -1,5 +1,5 @@
-/* What becomes of the scores of tw_split.c: pairs of panels that are finished are looked at while the
- * next pair is multiplied. Included once per instruction set. */
+/* What becomes of the scores of tw_split.c: panels that are finished are looked at while the next
+ * ones are multiplied. Included once per instruction set. */
 
 /* Scores of one or two panels that are finished, each (32, WIDTH), of one group of rows. */
 typedef struct {
@@ -70,33 +70,27 @@ typedef struct {
     const tw_near *near;
 } pushing;
 
-TW_INLINE void push_some(const pushing *p, const batch *b, const int panels, int stop) {
+/* One panel at a time: the limits of a row follow what it keeps. */
+TW_INLINE void push_rows(const void *what, const batch *b, int stop) {
+    const pushing *p = what;
     const tw_near *near = p->near;
     const int32_t first = p->first + b->panel * WIDTH;
+    const float *limits = (const float *)near->limits;
+    const float *scores = b->scores + b->next * WIDTH;
     tw_i4 lane = {0};
     for (int l = 0; l < LANES; l++) lane[l] = l;
-    const float *limits = (const float *)near->limits + b->group * ROWS;
-    for (int r = b->next; r < stop; r++) {
-        const float *row = b->scores + r * WIDTH;
-        tw_f4 s[2 * VECTORS], least;
+    for (int r = b->group * ROWS + b->next; r < b->group * ROWS + stop; r++, scores += WIDTH) {
+        tw_f4 s[VECTORS], least;
 #pragma GCC unroll 4
-        for (int v = 0; v < panels * VECTORS; v++) {
-            s[v] = *(const tw_f4 *)(row + v / VECTORS * SCORES + v % VECTORS * LANES);
+        for (int v = 0; v < VECTORS; v++) {
+            s[v] = *(const tw_f4 *)(scores + v * LANES);
             least = v ? F4_min(s[v], least) : s[v];
         }
         const tw_f4 limit = F4_splat(limits[r]);
         if (__builtin_expect(!F4_not_above(least, limit), 1)) continue;
-        const int to = b->group * ROWS + r;
 #pragma GCC unroll 4
-        for (int v = 0; v < panels * VECTORS; v++)
-            F4_push(near, to, s[v], lane + (first + v * LANES), F4_not_above(s[v], limit));
-        if (near->counts[to] >= near->triggers[to]) F4_compact(near, to);
+        for (int v = 0; v < VECTORS; v++)
+            F4_push(near, r, s[v], lane + (first + v * LANES), F4_not_above(s[v], limit));
+        if (near->counts[r] >= near->triggers[r]) F4_compact(near, r);
     }
-}
-
-static __attribute__((noinline)) void push_rows(const void *what, const batch *b, int stop) {
-    if (b->panels == 2)
-        push_some(what, b, 2, stop);
-    else
-        push_some(what, b, 1, stop);
 }
