@@ -28,7 +28,16 @@ def check(X, Y, k, **ways):
 @pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)
 def test_hostile_data(name, dtype, isa):
     rng = np.random.RandomState(hostile.CASES.index((name, dtype)))
-    for n, d, m in ((1, 1, 1), (7, 3, 2), (9, 24, 10), (130, 25, 32), (300, 16, 10)):
+    shapes = (
+        (1, 1, 1),
+        (7, 3, 2),
+        (9, 24, 10),
+        (130, 25, 32),
+        (300, 16, 10),
+        (19, 5, 67),
+        (9, 30, 128),
+    )
+    for n, d, m in shapes:
         X, Y = pair(name, rng, n, d, m, dtype)
         for k in {1, m, min(m, 3)}:
             check(X, Y, k, isa=isa, n_threads=1 + n % 3)
@@ -36,9 +45,10 @@ def test_hostile_data(name, dtype, isa):
 
 def test_ties_go_to_the_lowest_index():
     rng = np.random.RandomState(0)
-    X, Y = rng.randint(0, 2, (500, 3)).astype(float), rng.randint(0, 2, (32, 3)).astype(float)
-    for k in (1, 2, 31, 32):
-        check(X, Y, k)
+    X, Y = rng.randint(0, 2, (500, 3)).astype(float), rng.randint(0, 2, (128, 3)).astype(float)
+    for m in (32, 45, 128):
+        for k in (1, 2, m - 1, m):
+            check(X, Y[:m], k)
 
 
 def test_any_kind_of_rows():
@@ -69,6 +79,32 @@ def test_what_is_called_agrees_with_plans(dtype, root):
             np.testing.assert_array_equal(found, other)
     np.testing.assert_array_equal(argmin(x, y)[1], argkmin(x, y, 1)[1][:, 0])
     assert not by_few(y, x, 1)
+
+
+def test_the_more_neighbors_the_more_rows_count_as_few():
+    X = np.zeros((2000, 16), dtype=np.float32)
+    assert not by_few(Rows(X), Rows(X[:128]), 1)
+    assert not by_few(Rows(X), Rows(X[:128]), 2)
+    assert by_few(Rows(X), Rows(X[:128]), 100)
+    assert not by_few(Rows(X), Rows(X[:129]), 129)
+    assert not by_few(Rows(X[:1000]), Rows(X[:128]), 100)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows_of_y", [9, 300])
+def test_results_are_written_where_they_are_wanted(rows_of_y, dtype):
+    rng = np.random.RandomState(2)
+    x, y = (Rows(rng.standard_normal((n, 6)).astype(np.float32)) for n in (4000, rows_of_y))
+    wanted = argkmin(x, y, 4, root=True, dtype=dtype)
+    for given in ((True, True), (True, False), (False, True)):
+        out = tuple(
+            np.full((4000, 4), 7, dtype=kind) if there else None
+            for there, kind in zip(given, (dtype, np.int64), strict=True)
+        )
+        found = argkmin(x, y, 4, root=True, dtype=dtype, out=out)
+        for part, array, right in zip(found, out, wanted, strict=True):
+            assert array is None or part is array
+            np.testing.assert_array_equal(part, right)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -6,34 +6,43 @@ from tilewise.kernels import _exact, _few
 from tilewise.kernels._rows import Rows
 from tilewise.plan import machine
 from tilewise.plan import n_threads as threads_for
+from tilewise.plan.layout import TILES
 
 from .stats import raise_nonfinite
 
 __all__ = ["argkmin_few", "by_few"]
 
-# Numbers of all rows of Y, for one neighbour and for several, up to which their canonical
-# distances cost less than scores, candidates and their canonical distances (measured with
-# AVX-512 and 32 rows: at 2048 they meet for one neighbour and for three).
-_MOST_NUMBERS = {"one": 1536, "several": 2048}
-# Canonical differences between two looks for Ctrl-C, per thread: about a quarter of a second.
+# What one row of X costs, in nanoseconds (measured with AVX-512), beyond what both ways share: the
+# numbers of all rows of Y, their pairs, which are compared to rank them, and the rows ...
+_NUMBER, _PAIR, _ROW = 0.07, 0.03, 0.6
+# ... and by scores, candidates and canonical distances: alone, and for each of the k.
+_SEARCH, _NEIGHBOR = 200, 40
+# The nearest alone needs no ranks: numbers up to which it is found faster this way.
+_MOST_NUMBERS = 1536
+# Longer rows are not measured eight at a time. With vectors that are too narrow for eight sums
+# that takes so many times as long.
+_LANES_DEPTH, _NARROW = 24, 4
+# Differences and comparisons between two looks for Ctrl-C, per thread: about a quarter of a second.
 _UNINTERRUPTED = 2**29
 
 
 def by_few(rows_x: Rows, rows_y: Rows, k: int) -> bool:
     """Whether Y is so small, and X so much longer, that all distances are the faster way."""
-    m = rows_y.n_rows
-    numbers = m * max(8, rows_x.n_features)
-    return (
-        m <= _few.most_rows
-        and rows_x.n_rows >= 8 * m
-        and not rows_x.is_sparse
-        and numbers <= _MOST_NUMBERS["one" if k == 1 else "several"]
-    )
+    m, d = rows_y.n_rows, rows_x.n_features
+    if m > _few.most_rows or rows_x.n_rows < 8 * m or rows_x.is_sparse:
+        return False
+    numbers = m * max(8, d)
+    if d > _LANES_DEPTH and TILES[machine().isa.value][0] < 64:
+        numbers *= _NARROW
+    if k == 1:
+        return numbers <= _MOST_NUMBERS
+    return _NUMBER * numbers + _PAIR * m * m + _ROW * m <= _SEARCH + _NEIGHBOR * k
 
 
 def argkmin_few(
-    rows_x: Rows, rows_y: Rows, k: int, *, root=False, dtype=np.float64, n_threads=None, isa=None
-) -> tuple[np.ndarray, np.ndarray]:
+    rows_x: Rows, rows_y: Rows, k: int, *, root=False, dtype=np.float64, n_threads=None, isa=None,
+    out=(None, None),
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The k rows of Y closest to every row of X: see `tilewise.engine.argkmin`.
 
     Parameters
@@ -49,6 +58,7 @@ def argkmin_few(
     n_threads : int, optional
     isa : str, optional
         Instruction set.
+    out : tuple, optional
 
     Returns
     -------
@@ -59,8 +69,9 @@ def argkmin_few(
     here = machine()
     threads = threads_for(n_threads, machine=here).value
     y = _exact.padded(rows_y.take(np.arange(m)))
-    distances, indices = np.empty((n, k), dtype=dtype), np.empty((n, k), dtype=np.int64)
-    step = max(1, _UNINTERRUPTED * threads // (m * max(8, d)))
+    distances = np.empty((n, k), dtype=dtype) if out[0] is None else out[0]
+    indices = np.empty((n, k), dtype=np.int64) if out[1] is None else out[1]
+    step = max(1, _UNINTERRUPTED * threads // (m * (max(8, d) + m // 2)))
     # The interpreter looks for Ctrl-C between two calls.
     for first in range(0, n, step):
         part = slice(first, first + step)

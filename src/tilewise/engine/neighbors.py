@@ -26,7 +26,7 @@ _SLOWER = 8
 
 def argkmin(
     rows_x: Rows, rows_y: Rows, k: int, *, root=False, dtype=np.float64, n_threads=None,
-    plan: NeighborPlan | None = None,
+    plan: NeighborPlan | None = None, out=(None, None),
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The k rows of Y closest to every row of X.
 
@@ -44,6 +44,9 @@ def argkmin(
     n_threads : int, optional
     plan : NeighborPlan, optional
         The sizes to use; planned from the shapes by default.
+    out : tuple of two ndarrays of shape (n, k), optional
+        Where distances, of `dtype`, and indices, int64, are written: C-contiguous arrays, or
+        None for a new one.
 
     Returns
     -------
@@ -63,13 +66,19 @@ def argkmin(
     if plan is None:
         _check_pair(rows_x, rows_y)
         if by_few(rows_x, rows_y, k):
-            return argkmin_few(rows_x, rows_y, k, root=root, dtype=dtype, n_threads=n_threads)
+            return argkmin_few(
+                rows_x, rows_y, k, root=root, dtype=dtype, n_threads=n_threads, out=out
+            )
         if by_entries(rows_x, rows_y):
             distances, indices = argkmin_entries(rows_x, rows_y, k, n_threads=n_threads)
-            return _finished(distances, root, dtype), indices
+            if out[1] is not None:
+                out[1][...] = indices
+                indices = out[1]
+            return _finished(distances, root, dtype, out[0]), indices
         plan = _plan(rows_x, rows_y, k, n_threads)
-    distances = np.empty((n, k))
-    indices = np.empty((n, k), dtype=np.int64)
+    reused = out[0] is not None and out[0].dtype == np.float64
+    distances = out[0] if reused else np.empty((n, k))
+    indices = np.empty((n, k), dtype=np.int64) if out[1] is None else out[1]
     search = _Search(rows_x, rows_y, k, plan)
     first = 0
     while first < n:
@@ -80,7 +89,7 @@ def argkmin(
             raise_nonfinite(rows_x, bad)
         first += count
     search.check()
-    return _finished(distances, root, dtype), indices
+    return _finished(distances, root, dtype, out[0]), indices
 
 
 def argmin(rows_x: Rows, rows_y: Rows, **ways) -> tuple[np.ndarray, np.ndarray]:
@@ -89,11 +98,15 @@ def argmin(rows_x: Rows, rows_y: Rows, **ways) -> tuple[np.ndarray, np.ndarray]:
     return distances[:, 0], indices[:, 0]
 
 
-def _finished(squared, root, dtype):
+def _finished(squared, root, dtype, out=None):
     if root:
         np.sqrt(squared, out=squared)
     with np.errstate(over="ignore"):
-        return squared.astype(dtype, copy=False)
+        if out is None:
+            return squared.astype(dtype, copy=False)
+        if out is not squared:
+            out[...] = squared
+        return out
 
 
 def radius(

@@ -114,15 +114,16 @@ class Search:
         with np.errstate(over="ignore"):
             return values.astype(self.dtype, copy=False)
 
-    def nearest(self, k):
-        """Distances and indices (n, k) of the k nearest rows."""
-        ranks, indices = self._nearest(k)
+    def nearest(self, k, out=(None, None)):
+        """Distances and indices (n, k) of the k nearest rows, in `out` where that is possible."""
+        ranks, indices = self._nearest(k, out)
         return (ranks if self._canonical else self.finish(ranks)), indices
 
-    def _nearest(self, k):
+    def _nearest(self, k, out):
         if self._canonical:
             # Finished by the engine, in its threads.
-            return self._run(engine.argkmin, k, **self._form)
+            out = tuple(a if a is not None and a.flags.c_contiguous else None for a in out)
+            return self._run(engine.argkmin, k, out=out, **self._form)
         if self.row is None or self.row.largest_first:
             return nearest_blocks(self._blocks, k, self.n_threads)
         ranks, indices = self._run(engine.argkmin_blocks, k, **self._what)
@@ -342,13 +343,13 @@ def argkmin(
     k = check_k(k, search.shape[1])
     shape = search.shape[0], k
     out_distances, out_indices = _two_outs(out, shape, search, return_distance)
-    distances, indices = search.nearest(k)
-    if out_indices is not None:
+    distances, indices = search.nearest(k, (out_distances, out_indices))
+    if out_indices is not None and out_indices is not indices:
         out_indices[...] = indices
         indices = out_indices
     if not return_distance:
         return indices
-    if out_distances is not None:
+    if out_distances is not None and out_distances is not distances:
         out_distances[...] = distances
         distances = out_distances
     return distances, indices

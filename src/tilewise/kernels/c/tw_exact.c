@@ -1,4 +1,5 @@
 #include "tw_kernels.h"
+#include "tw_root.h"
 #include "tw_vector.h"
 
 typedef double tw_eight __attribute__((vector_size(64)));

@@ -128,7 +128,7 @@ typedef struct tw_tile_kernels {
 } tw_tile_kernels;
 
 /* Rows of Y, and forms of the distances, of closest_few: see tw_few.h. */
-enum { TW_FEW = 32, TW_FEW_ROOT = 1, TW_FEW_FLOAT = 2 };
+enum { TW_FEW = 128, TW_FEW_ROOT = 1, TW_FEW_FLOAT = 2 };
 
 /* Distances of sparse rows, see tw_sparse.h. */
 enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANHATTAN };

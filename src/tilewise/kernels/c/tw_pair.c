@@ -4,6 +4,7 @@
 
 #include "tw_kernels.h"
 #include "tw_vector.h"
+#include "tw_root.h"
 
 #define LANES_F4 (TW_VECTOR_BYTES / 4)
 #define LANES_F8 (TW_VECTOR_BYTES / 8)
@@ -35,12 +36,9 @@ TW_INLINE tw_f8 only_f8(tw_i8 mask, tw_f8 x) { return (tw_f8)(mask & (tw_i8)x); 
 #if defined(__AVX512F__)
 TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) { return (tw_f4)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) { return (tw_f8)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
-#include "tw_root.h"
 #elif defined(__AVX2__)
 TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) { return (tw_f4)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) { return (tw_f8)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
-TW_INLINE tw_f4 root_f4(tw_f4 a, int turn) { return (void)turn, (tw_f4)_mm256_sqrt_ps((__m256)a); }
-TW_INLINE tw_f8 root_f8(tw_f8 a, int turn) { return (void)turn, (tw_f8)_mm256_sqrt_pd((__m256d)a); }
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) {
@@ -49,8 +47,6 @@ TW_INLINE tw_f4 fma_f4(tw_f4 a, tw_f4 b, tw_f4 c) {
 TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) {
     return (tw_f8)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
-TW_INLINE tw_f4 root_f4(tw_f4 a, int turn) { return (void)turn, (tw_f4)vsqrtq_f32((float32x4_t)a); }
-TW_INLINE tw_f8 root_f8(tw_f8 a, int turn) { return (void)turn, (tw_f8)vsqrtq_f64((float64x2_t)a); }
 #else
 /* Through float64: the product is exact, and the sum rounded to odd (Boldo and Melquiond 2008)
  * rounds to the same float32 as the exact one. */
@@ -93,16 +89,6 @@ TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) {
     const tw_f8 middle = sum_of_two_f8(c, rest, &lower);
     const tw_f8 high = sum_of_two_f8(product, middle, &low);
     return high + sum_to_odd(lower, low);
-}
-TW_INLINE tw_f4 root_f4(tw_f4 a, int turn) {
-    (void)turn;
-    for (int i = 0; i < LANES_F4; i++) a[i] = __builtin_sqrtf(a[i]);
-    return a;
-}
-TW_INLINE tw_f8 root_f8(tw_f8 a, int turn) {
-    (void)turn;
-    for (int i = 0; i < LANES_F8; i++) a[i] = __builtin_sqrt(a[i]);
-    return a;
 }
 #endif
 
