@@ -58,6 +58,7 @@ def test_large_results_go_past_the_caches():
     assert not plan_pairs(500, 500, 4, n_threads=1).streaming
     assert plan_pairs(100_000, 20_000, 4, n_threads=1).streaming
     assert not plan_pairs(100_000, 20_000, 4, n_threads=1, fresh=True).streaming
+    assert plan_pairs(100_000, 20_000, 4, "float64", n_threads=1, fresh=True).streaming
 
 
 def test_tiny_work_takes_one_thread():
