@@ -25,17 +25,15 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 import tilewise
+from tilewise.lab.figures import COLORS
 
 logger = logging.getLogger(__name__)
 
-# Pictures are as wide as a phone shows them at the size of text; colours keep apart for readers
-# who do not tell red from green (Okabe and Ito, 2008).
+# Pictures are as wide as a phone shows them at the size of text; colours are those of the lab.
 STYLE = {
     "axes.axisbelow": True,
     "axes.grid": True,
-    "axes.prop_cycle": plt.cycler(
-        color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-    ),
+    "axes.prop_cycle": plt.cycler(color=list(COLORS)),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 12,

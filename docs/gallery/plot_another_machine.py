@@ -63,7 +63,7 @@ for height, machine in enumerate(machines.values()):
     panels = 4 * plan.panels_per_block * plan.panel_columns * (plan.n_features + 1) / l2
     ax.barh(height, 100 * chunk, color="#0072B2", label="chunk" if height == 0 else None)
     ax.barh(
-        height, 100 * panels, left=100 * chunk, color="#E69F00",
+        height, 100 * panels, left=100 * chunk, color="#D55E00",
         label="panels" if height == 0 else None,
     )  # fmt: skip
 ax.set_yticks(range(len(machines)), machines)

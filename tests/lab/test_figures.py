@@ -1,12 +1,24 @@
 """Figures: numbers as people read them, ticks, and pictures that show something."""
 
 import io
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
 from tilewise.lab.experiments import EXPERIMENTS
-from tilewise.lab.figures import COLORS, Axis, Figure, Mark, Series, shown, spread, ticks
+from tilewise.lab.figures import (
+    COLORS,
+    GROUNDS,
+    Axis,
+    Figure,
+    Mark,
+    Series,
+    few_points,
+    shown,
+    spread,
+    ticks,
+)  # fmt: skip
 
 from .conftest import SMALL
 
@@ -44,6 +56,57 @@ def test_ticks_are_few_rising_and_within(scale, low, high):
     assert values == sorted(set(values))
     assert low * 0.99 <= values[0]
     assert values[-1] <= high * 1.01
+
+
+def luminance(color):
+    """Relative luminance of a colour, as WCAG 2.2 defines it."""
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+@pytest.mark.parametrize("color", COLORS)
+def test_colours_stand_out_from_their_grounds(color, ground):
+    # What graphics need, by WCAG 2.2, success criterion 1.4.11.
+    low, high = sorted((luminance(color), luminance(ground)))
+    assert (high + 0.05) / (low + 0.05) >= 3
+
+
+def test_grounds_are_those_of_the_page():
+    from importlib import resources
+
+    style = (resources.files("tilewise.lab") / "report.css").read_text(encoding="utf-8")
+    for name in ("--ground", "--panel"):
+        found = re.findall(rf"{name}: (#[0-9a-f]{{6}});", style)
+        assert len(found) == 2
+        assert set(found) <= set(GROUNDS)
+
+
+def test_ticks_are_what_was_measured_where_that_is_little():
+    def over(xs, scale="log2"):
+        axis = Axis("rows", scale, "rows")
+        return Figure("f", "F", axis, Axis("y"), [Series("s", xs, [1.0] * len(xs))])
+
+    assert few_points(over([50_000, 100_000, 200_000])) == [50_000, 100_000, 200_000]
+    assert few_points(over([1, 2, 3], "log10")) is None
+    assert few_points(over([1000, 1001, 2000])) is None  # their labels would overlap
+    assert few_points(over(list(range(1, 9)))) is None
+    chart = pytest.importorskip("tilewise.lab.charts").chart
+    made = chart(over([50_000, 100_000, 200_000]))["layout"]["xaxis"]
+    assert made["ticktext"] == ["50,000", "100,000", "200,000"]
+
+
+def test_roofs_are_told_apart(result_of):
+    figure = EXPERIMENTS["roofline"].figures(result_of("roofline"))[0]
+    roofs = [series for series in figure.series if series.labelled]
+    assert len(roofs) >= 3
+    assert len({series.style for series in roofs}) == len(roofs)
+    chart = pytest.importorskip("tilewise.lab.charts").chart
+    data = chart(figure)["data"]
+    for series in roofs:
+        assert any(series.name in trace.get("text", [""])[0] for trace in data
+                   if trace["mode"] == "text")  # fmt: skip
 
 
 def samples():

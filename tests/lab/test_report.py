@@ -15,7 +15,7 @@ pytest.importorskip("plotly")
 
 import lab_browser
 
-from tilewise.lab.report import compare, html
+from tilewise.lab.report import asked, compare, html
 
 needs_browser = pytest.mark.skipif(
     lab_browser.browser() is None, reason="no Chromium to open the page in"
@@ -69,9 +69,9 @@ def test_one_file_is_enough(result_of):
 
 def test_two_machines_are_compared(page_of_two, result_of):
     told = without_scripts(page_of_two)
-    assert "machines together" in told
+    assert ": machines A and B" in told
     assert "Another CPU" in told
-    assert "B is at 2.00 times A" in told
+    assert "B to A: 2.00 times the time" in told
     results = [result_of("chunks"), other_machine(result_of("chunks"))]
     from tilewise.lab._machine import machine_key
 
@@ -80,7 +80,19 @@ def test_two_machines_are_compared(page_of_two, result_of):
     names = [s.name for s in figures[0].series]
     assert "A: fused engine" in names
     assert "B: fused engine" in names
+    same = {s.name: (s.color, s.machine) for s in figures[0].series}
+    assert same["A: fused engine"][0] == same["B: fused engine"][0]
+    assert (same["A: fused engine"][1], same["B: fused engine"][1]) == (0, 1)
+    assert not any("expected" in name for name in names)
     assert compare(EXPERIMENTS["chunks"], results[:1], letters) == []
+
+
+def test_the_small_print_is_words(result_of):
+    told = without_scripts(html([result_of(name) for name in ("chunks", "mountain", "roofline")]))
+    assert " features, " in told
+    for name in ("largest mib", "largest_mib", "n_features", "dtype float32", "engines both"):
+        assert name not in told
+    assert asked({"threads": 2, "simulate": False, "note": "x"}) == "2 threads, note x"
 
 
 def test_what_strangers_write_stays_text(result_of):

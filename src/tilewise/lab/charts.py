@@ -8,13 +8,29 @@ import math
 import textwrap
 from typing import Any
 
-from .figures import COLORS, NOTHING, Figure, drawable, mark_sides, shown, ticks
+from .figures import (
+    COLORS,
+    NOTHING,
+    Figure,
+    Mark,
+    drawable,
+    few_points,
+    headroom,
+    mark_sides,
+    shown,
+    ticks,
+)
 
 __all__ = ["chart"]
 
-_DASHES = {"line": "solid", "dashed": "dash", "dots": "solid"}
+_DASHES = {
+    "line": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "longdashdot", "dots": "solid",
+}  # fmt: skip
+_MACHINE_DASHES = ("solid", "dash", "dot", "longdashdot")
+_PATTERNS = ("", "/", ".", "x")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 _WRAP = 18
+_LABEL = 0.3  # share of the width for names at the left ends of lines
 
 
 def chart(figure: Figure) -> dict[str, Any]:
@@ -52,8 +68,8 @@ def _layout(figure):
         "font": {"size": 13, "color": "@ink"}, "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)", "margin": {"l": 62, "r": 14, "t": 10, "b": 48},
         "hovermode": "closest", "autosize": True,
-        "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
-        "showlegend": len(figure.series) > 1,
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        "showlegend": sum(not series.labelled for series in figure.series) > 1,
     }  # fmt: skip
 
 
@@ -62,7 +78,7 @@ def _color(series, number):
 
 
 def _lines(figure):
-    data = []
+    data, together = [], any(series.machine for series in figure.series)
     for number, series in enumerate(figure.series):
         color = _color(series, number)
         if series.low is not None and series.high is not None:
@@ -77,14 +93,22 @@ def _lines(figure):
             f"{shown(y, figure.y.unit)}" + (f"<br>{series.texts[i]}" if series.texts else "")
             for i, (x, y) in enumerate(zip(series.x, series.y, strict=True))
         ]
-        mode = {"line": "lines+markers", "dashed": "lines", "dots": "markers"}[series.style]
+        mode = {"line": "lines+markers", "dots": "markers"}.get(series.style, "lines")
+        mode = "lines" if series.labelled else mode
+        dash = _DASHES[series.style]
+        if series.machine and dash == "solid":
+            dash = _MACHINE_DASHES[series.machine % len(_MACHINE_DASHES)]
+        # Of several machines, equal series have equal marks.
+        place = series.color if together and series.color is not None else number
+        symbol = _SYMBOLS[place % len(_SYMBOLS)] + ("-open" if series.machine % 2 else "")
         data.append(
             {"type": "scatter", "mode": mode, "name": _text(series.name),
              "legendgroup": series.name,
              "x": list(series.x), "y": list(series.y), "text": texts,
              "hovertemplate": "%{text}<extra>" + _text(series.name) + "</extra>",
-             "line": {"color": color, "dash": _DASHES[series.style], "width": 2},
-             "marker": {"color": color, "symbol": _SYMBOLS[number % len(_SYMBOLS)],
+             "showlegend": not series.labelled,
+             "line": {"color": color, "dash": dash, "width": 2},
+             "marker": {"color": color, "symbol": symbol,
                         "size": 10 if series.style == "dots" else 6}}
         )  # fmt: skip
     xs = [x for s in figure.series for x in s.x]
@@ -92,12 +116,20 @@ def _lines(figure):
     x_marks = sorted((m for m in figure.marks if m.axis == "x"), key=lambda m: m.value)
     y_marks = [m for m in figure.marks if m.axis == "y"]
     x_range = _range(figure.x, xs + [m.value for m in x_marks], 0.02, False)
+    named = [series for series in figure.series if series.labelled]
+    if named:
+        x_range[0] -= _LABEL * (x_range[1] - x_range[0])
     y_range = _range(figure.y, ys + [m.value for m in y_marks], 0.04)
-    top = 0.09 * min(len(x_marks), 4) + 0.03 if x_marks else 0.0
+    places = [m.value if figure.x.scale == "linear" else math.log10(m.value) for m in x_marks]
+    sides = mark_sides([(place - x_range[0]) / (x_range[1] - x_range[0]) for place in places])
+    top = headroom(sides)
     y_range = [y_range[0], y_range[1] + (y_range[1] - y_range[0]) * top / (1 - top)]
-    data += _mark_traces(figure, x_marks, y_marks, x_range, y_range)
+    data += _mark_traces(figure, x_marks, y_marks, x_range, y_range, sides)
+    for series, y in zip(named, _apart(figure.y, named, y_range), strict=True):
+        mark = Mark("y", y, series.name)
+        data.append(_label(mark, "@ink", series.x[0], y, "middle left"))
     layout = _layout(figure) | {
-        "xaxis": _axis(figure.x, x_range, min(xs), max(xs)),
+        "xaxis": _axis(figure.x, x_range, min(xs), max(xs), few_points(figure)),
         "yaxis": _axis(figure.y, y_range, min(ys), max(ys)),
     }
     return {"data": data, "layout": layout}
@@ -117,18 +149,25 @@ def _value(axis, place):
     return place if axis.scale == "linear" else 10.0**place
 
 
-def _mark_traces(figure, x_marks, y_marks, x_range, y_range):
+def _apart(axis, named, span):
+    """Heights of the names of lines: those of their left ends, spread where they would overlap."""
+    places = [s.y[0] if axis.scale == "linear" else math.log10(s.y[0]) for s in named]
+    least, found = 0.055 * (span[1] - span[0]), {}
+    below = -math.inf
+    for place, number in sorted((place, number) for number, place in enumerate(places)):
+        below = found[number] = max(place, below + least)
+    return [_value(axis, found[number]) for number in range(len(named))]
+
+
+def _mark_traces(figure, x_marks, y_marks, x_range, y_range, sides):
     """Marks as traces, so that they follow any scale; labels of lines that are close are apart."""
     made = []
     bottom, top = y_range
-    places = [m.value if figure.x.scale == "linear" else math.log10(m.value) for m in x_marks]
-    places = [(place - x_range[0]) / (x_range[1] - x_range[0]) for place in places]
-    sides = mark_sides(places)
     for mark, (left, level) in zip(x_marks, sides, strict=True):
         ink = "@ink" if mark.strong else "@muted"
         line = {"color": ink, "width": 1.4 if mark.strong else 1,
                 "dash": "solid" if mark.strong else "dot"}  # fmt: skip
-        height = top - (top - bottom) * (0.035 + 0.075 * (level % 4))
+        height = top - (top - bottom) * (0.035 + 0.06 * level)
         made.append(
             {"type": "scatter", "mode": "lines", "x": [mark.value] * 2,
              "y": [_value(figure.y, bottom), _value(figure.y, top)], "line": line,
@@ -143,7 +182,8 @@ def _mark_traces(figure, x_marks, y_marks, x_range, y_range):
             {"type": "scatter", "mode": "lines", "x": ends, "y": [mark.value] * 2,
              "line": {"color": ink, "width": 1.4}, "hoverinfo": "skip", "showlegend": False}
         )  # fmt: skip
-        made.append(_label(mark, ink, ends[0], mark.value, "top right"))
+        # At the right end there is room: lines that climb to a roof reach it before.
+        made.append(_label(mark, ink, ends[1], mark.value, "top left"))
     return made
 
 
@@ -154,11 +194,13 @@ def _label(mark, ink, x, y, position):
             "hoverinfo": "skip", "showlegend": False, "cliponaxis": False}  # fmt: skip
 
 
-def _axis(axis, span, low, high):
+def _axis(axis, span, low, high, points=None):
     made = {"title": {"text": axis.label, "standoff": 8}, "range": span, "gridcolor": "@grid",
             "zeroline": False, "linecolor": "@muted", "automargin": True}  # fmt: skip
     if axis.scale != "linear":
         values, texts = ticks(axis, low * 0.999, high * 1.001, 7)
+        if points:
+            values, texts = points, [shown(value, axis.unit) for value in points]
         made |= {"type": "log", "tickvals": values, "ticktext": texts}
     elif axis.unit:
         values = _round_values(*span)
@@ -181,13 +223,18 @@ def _round_values(low, high, most=6):
 def _bars(figure):
     data, names = [], list(dict.fromkeys(name for s in figure.series for name in s.x))
     for number, series in enumerate(figure.series):
-        texts = [shown(y, figure.y.unit) for y in series.y]
+        # Spaces keep the number off its bar, or off the axis where the bar is nothing.
+        texts = [f"\u00a0\u00a0{shown(y, figure.y.unit)}" for y in series.y]
         trace = {
             "type": "bar", "orientation": "h", "name": _text(series.name), "x": list(series.y),
             "y": [_wrapped(name) for name in series.x], "text": texts, "textposition": "outside",
             "cliponaxis": False,
             "hovertemplate": "%{y}: %{text}<extra>" + _text(series.name) + "</extra>",
-            "marker": {"color": _color(series, number)},
+            "marker": {
+                "color": _color(series, number),
+                "pattern": {"shape": _PATTERNS[series.machine % len(_PATTERNS)],
+                            "fillmode": "overlay" if not series.machine else "replace"},
+            },
         }  # fmt: skip
         if series.low is not None and series.high is not None:
             # Told by pointing: whiskers would cross the numbers at the ends of the bars.

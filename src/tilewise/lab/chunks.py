@@ -240,7 +240,8 @@ def _expected(result, by, values, engines):
         if points:
             xs, ys = zip(*points, strict=True)
             style = "dashed" if by == "formulas" else "dots"
-            made.append(Series(f"{engine}, expected ({by})", xs, ys, style=style, color=number))
+            made.append(Series(f"{engine}, expected ({by})", xs, ys, style=style, color=number,
+                               expected=True))  # fmt: skip
     return made
 
 

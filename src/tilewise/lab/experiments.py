@@ -2,12 +2,12 @@
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import chunks, dtypes, materialise, mountain, peers, roofline, threads
 from ._data import check_room
-from ._machine import describe
+from ._machine import describe, machine_name
 from ._run import Run
 from .figures import Figure, Table
 from .schema import SCHEMA_VERSION
@@ -85,6 +85,11 @@ def _shape(rows, features, clusters, quick_rows, dtype=True, threads=None):
     return tuple(told)
 
 
+def _signed(figures):
+    """Figures that say which machine they come from, wherever they are taken."""
+    return lambda result: [replace(f, source=machine_name(result)) for f in figures(result)]
+
+
 #: Name to row: what ``tilewise bench`` can measure.
 EXPERIMENTS = {
     row.name: row
@@ -104,7 +109,7 @@ EXPERIMENTS = {
                 Parameter("cachegrind", False, False, "flag",
                           "Add what valgrind counts, running the real kernels; takes minutes."),
             ),
-            chunks.measure, chunks.table, chunks.figures,
+            chunks.measure, chunks.table, _signed(chunks.figures),
         ),
         Experiment(
             "dtypes",
@@ -112,7 +117,7 @@ EXPERIMENTS = {
             "float32 against float64: seconds, bytes read, and labels that differ, near the "
             "origin and far from it, for tilewise and for plain float32 arithmetic.",
             _shape(60_000, 64, 256, 4_000, dtype=False, threads=1),
-            dtypes.measure, dtypes.table, dtypes.figures,
+            dtypes.measure, dtypes.table, _signed(dtypes.figures),
         ),
         Experiment(
             "threads",
@@ -120,7 +125,7 @@ EXPERIMENTS = {
             "One to twice as many threads as CPUs; then several jobs at once, each with all "
             "threads (joblib x OpenMP x BLAS), left alone and tamed with threadpoolctl.",
             _shape(100_000, 64, 256, 8_000),
-            threads.measure, threads.table, threads.figures, 60.0,
+            threads.measure, threads.table, _signed(threads.figures), 60.0,
         ),
         Experiment(
             "materialise",
@@ -129,7 +134,7 @@ EXPERIMENTS = {
             "of it at a time, and without it: seconds and peak memory, each in a process of its "
             "own.",
             _shape(200_000, 32, 256, 10_000, threads=1),
-            materialise.measure, materialise.table, materialise.figures, 60.0,
+            materialise.measure, materialise.table, _signed(materialise.figures), 60.0,
         ),
         Experiment(
             "mountain",
@@ -140,7 +145,7 @@ EXPERIMENTS = {
             (
                 Parameter("largest_mib", 256, 16, "count", "Largest working set, in MiB."),
             ),
-            mountain.measure, mountain.table, mountain.figures, 45.0,
+            mountain.measure, mountain.table, _signed(mountain.figures), 45.0,
         ),
         Experiment(
             "roofline",
@@ -155,7 +160,7 @@ EXPERIMENTS = {
                           ("float32", "float64")),
                 Parameter("threads", 1, 1, "count", "Threads."),
             ),
-            roofline.measure, roofline.table, roofline.figures, 40.0,
+            roofline.measure, roofline.table, _signed(roofline.figures), 40.0,
         ),
         Experiment(
             "peers",
@@ -167,7 +172,7 @@ EXPERIMENTS = {
                 Parameter("checkout", None, None, "path",
                           "Folder of the checkout.  [default: the current one or above]"),
             ),
-            peers.measure, peers.table, peers.figures, 600.0,
+            peers.measure, peers.table, _signed(peers.figures), 600.0,
         ),
     )
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """What a figure is, however it is drawn: series over two axes, marks, and words beside it."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -8,13 +9,16 @@ from typing import Any
 from tilewise.plan._facts import format_bytes
 
 __all__ = [
-    "COLORS", "NOTHING", "Axis", "Figure", "Mark", "Series", "Table", "drawable", "shown", "spread",
-    "ticks",
+    "COLORS", "GROUNDS", "NOTHING", "Axis", "Figure", "Mark", "Series", "Table", "drawable",
+    "few_points", "headroom", "mark_sides", "shown", "spread", "ticks",
 ]  # fmt: skip
 
-#: Okabe and Ito's colours ("Color universal design", 2008), told apart by every kind of colour
-#: vision, without the yellow, which is too light for lines; on light and dark grounds alike.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888")
+#: The first three are Okabe and Ito's ("Color universal design", 2008), the others were sought so
+#: that all have a contrast of 3 with every ground, light or dark, and stay apart in the colour
+#: visions that Machado, Oliveira and Fernandes model (2009). The last is for what is not measured.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#B430F2", "#966D3C", "#737487", "#888888")
+#: What figures are drawn on: pictures, the page and its panels, in the light and in the dark.
+GROUNDS = ("#ffffff", "#f5f7f9", "#15181b", "#1e2226")
 
 #: What stands where a figure has no point that its axes can show.
 NOTHING = "nothing here could be measured"
@@ -39,16 +43,38 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Points under one name; `x` holds numbers, or names where the figure has bars."""
+    """Points under one name; `x` holds numbers, or names where the figure has bars.
+
+    Attributes
+    ----------
+    name : str
+    x, y : sequence
+    low, high : sequence of float, optional
+        Ends of the band or of the bars of spread.
+    style : {"line", "dashed", "dotted", "dashdot", "dots"}, default="line"
+    color : int, optional
+        Place in `COLORS`; that of the series in its figure by default.
+    texts : sequence of str, optional
+        What to say of each point besides its numbers.
+    labelled : bool, default=False
+        Whether the name stands at the left end of the line instead of in the legend.
+    expected : bool, default=False
+        Whether this was reckoned or simulated, not measured.
+    machine : int, default=0
+        Which of several machines: drawn with other dashes and open marks.
+    """
 
     name: str
     x: Sequence[Any]
     y: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
-    style: str = "line"  # or "dashed", "dots"
+    style: str = "line"
     color: int | None = None
     texts: Sequence[str] | None = None
+    labelled: bool = False
+    expected: bool = False
+    machine: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +102,8 @@ class Figure:
     words : list of str
         Paragraphs in plain words, with the numbers of this run.
     kind : {"lines", "bars"}, default="lines"
+    source : str, default=""
+        The machine that it was measured on, for pictures that leave the page.
     """
 
     key: str
@@ -86,6 +114,7 @@ class Figure:
     marks: list[Mark] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     kind: str = "lines"
+    source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The figure as plain values."""
@@ -173,6 +202,59 @@ def mark_sides(places: list[float], near: float = 0.16) -> list[tuple[bool, int]
         level = 0 if left or before >= near or not number else level + 1
         sides.append((left, level))
     return sides
+
+
+def headroom(sides: list[tuple[bool, int]], line: float = 0.06) -> float:
+    """What the labels of vertical marks take of the height, at the top.
+
+    Parameters
+    ----------
+    sides : list of (bool, int)
+        From `mark_sides`.
+    line : float, default=0.06
+        What a line of text takes of the height.
+
+    Returns
+    -------
+    float
+        A share of the height; 0 without marks.
+
+    Examples
+    --------
+    >>> from tilewise.lab.figures import headroom
+    >>> headroom([]), round(headroom([(True, 0), (False, 1)]), 2)
+    (0.0, 0.14)
+    """
+    return line * (1 + max(level for _, level in sides)) + 0.02 if sides else 0.0
+
+
+def few_points(figure: Figure, most: int = 6) -> list[float] | None:
+    """Return what was measured along x, where that is few values that lie well apart.
+
+    Such values are better ticks than round numbers between which they fall.
+
+    Parameters
+    ----------
+    figure : Figure
+        With a logarithmic x axis.
+    most : int, default=6
+
+    Returns
+    -------
+    list of float or None
+
+    Examples
+    --------
+    >>> from tilewise.lab.figures import Axis, Figure, Series, few_points
+    >>> rows = Axis("rows", "log2", "rows")
+    >>> few_points(Figure("f", "F", rows, Axis("s"), [Series("a", [500, 1000], [1.0, 2.0])]))
+    [500, 1000]
+    """
+    found = sorted({x for series in figure.series for x in series.x})
+    if figure.x.scale != "log2" or not 1 < len(found) <= most:
+        return None
+    steps = [math.log(b / a) for a, b in itertools.pairwise(found)]
+    return found if min(steps) >= 0.12 * math.log(found[-1] / found[0]) else None
 
 
 def _short(value: float, digits: int) -> str:

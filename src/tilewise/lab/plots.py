@@ -2,12 +2,22 @@
 
 from typing import BinaryIO
 
-from .figures import COLORS, NOTHING, Figure, drawable, mark_sides, shown, ticks
+from .figures import (
+    COLORS,
+    NOTHING,
+    Figure,
+    drawable,
+    few_points,
+    headroom,
+    mark_sides,
+    shown,
+    ticks,
+)
 
 __all__ = ["write"]
 
 _INCHES = (8.0, 4.9)
-_STYLES = {"line": "-", "dashed": "--", "dots": "None"}
+_STYLES = {"line": "-", "dashed": "--", "dotted": ":", "dashdot": "-.", "dots": "None"}
 _MARKERS = "osD^vP"
 
 
@@ -41,7 +51,8 @@ def _drawn(figure):
     figure = drawable(figure)
     canvas = Canvas(figsize=_INCHES, layout="constrained")
     axes = canvas.add_subplot()
-    axes.set_title(figure.title, loc="left", fontsize=11.5, fontweight="bold", pad=12)
+    axes.set_title(figure.title, loc="left", fontsize=11.5, fontweight="bold",
+                   pad=26 if figure.source else 12)  # fmt: skip
     if not figure.series:
         axes.set_axis_off()
         axes.text(0.5, 0.5, NOTHING, ha="center", va="center", transform=axes.transAxes)
@@ -52,7 +63,11 @@ def _drawn(figure):
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    if len(figure.series) > 1:
+    if figure.source:
+        axes.annotate(f"Measured on {figure.source}", (0, 1), xycoords="axes fraction",
+                      xytext=(0, 13), textcoords="offset points", fontsize=8.5,
+                      color="#666666")  # fmt: skip
+    if sum(not series.labelled for series in figure.series) > 1:
         # Below the axes, so that it never covers a point.
         canvas.legend(
             *axes.get_legend_handles_labels(), loc="outside lower center",
@@ -68,24 +83,48 @@ def _color(series, number):
 def _lines(axes, figure):
     for number, series in enumerate(figure.series):
         color = _color(series, number)
-        marker = _MARKERS[number % len(_MARKERS)] if series.style != "dashed" else ""
+        marked = series.style in ("line", "dots") and not series.labelled
+        marker = _MARKERS[number % len(_MARKERS)] if marked else ""
         dots = series.style == "dots"
         axes.plot(
-            series.x, series.y, linestyle=_STYLES[series.style], color=color, label=series.name,
-            marker="" if series.style == "line" and 1 < len(series.x) < 4 else marker,
-            markersize=7 if dots else 4, linewidth=1.3 if series.style == "dashed" else 1.8,
+            series.x, series.y, linestyle=_STYLES[series.style], color=color,
+            label="_nolegend_" if series.labelled else series.name, marker=marker,
+            markersize=7 if dots else 4, linewidth=1.8 if series.style == "line" else 1.4,
             zorder=4 if dots else 3, markeredgecolor="white", markeredgewidth=0.6 if dots else 0,
         )  # fmt: skip
         if series.low is not None and series.high is not None:
             axes.fill_between(series.x, series.low, series.high, color=color, alpha=0.18, lw=0)
-    for axis, name in ((figure.x, "x"), (figure.y, "y")):
-        _scale(axes, axis, name)
+    for name in ("x", "y"):
+        _scale(axes, figure, name)
     axes.set_xlabel(figure.x.label)
     axes.set_ylabel(figure.y.label)
+    _names(axes, figure)
     _marks(axes, figure)
 
 
-def _scale(axes, axis, name):
+def _names(axes, figure):
+    """Names at the left ends of their lines, where the axis is given room for them."""
+    named = sorted((s for s in figure.series if s.labelled), key=lambda s: s.y[0])
+    if not named:
+        return
+    low, high = axes.get_xlim()
+    axes.set_xlim(low / (high / low) ** 0.22 if figure.x.scale != "linear" else
+                  low - 0.22 * (high - low), high)  # fmt: skip
+    if figure.x.scale != "linear":
+        _scale(axes, figure, "x")
+    to_axes = axes.transData + axes.transAxes.inverted()
+    below = -1.0
+    for series in named:
+        height = to_axes.transform((series.x[0], series.y[0]))[1]
+        below = max(height, below + 0.05)
+        axes.annotate(
+            series.name, (series.x[0], below), xycoords=("data", "axes fraction"), xytext=(-4, 0),
+            textcoords="offset points", fontsize=8.5, ha="right", va="center", color="#444444",
+        )  # fmt: skip
+
+
+def _scale(axes, figure, name):
+    axis = figure.x if name == "x" else figure.y
     place = axes.xaxis if name == "x" else axes.yaxis
     if axis.scale == "linear":
         if name == "y":
@@ -103,8 +142,12 @@ def _scale(axes, axis, name):
     )
     low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
     values, texts = ticks(axis, low, high)
+    points = few_points(figure) if name == "x" else None
+    if points:
+        values, texts = points, [shown(value, axis.unit) for value in points]
     place.set_ticks(values, texts)
     place.set_ticks([], minor=True)
+    (axes.set_xlim if name == "x" else axes.set_ylim)(low, high)
 
 
 def _marks(axes, figure):
@@ -113,16 +156,16 @@ def _marks(axes, figure):
     xs = sorted((m for m in figure.marks if m.axis == "x"), key=lambda m: m.value)
     low, high = axes.get_xlim()
     to_axes = axes.transData + axes.transAxes.inverted()
-    if xs:
-        _headroom(axes, figure)
     xs = [m for m in xs if low <= m.value <= high]
     places = [to_axes.transform((m.value, axes.get_ylim()[0]))[0] for m in xs]
-    for mark, at, (left, level) in zip(xs, places, mark_sides(places), strict=True):
+    sides = mark_sides(places)
+    _headroom(axes, figure, headroom(sides))
+    for mark, at, (left, level) in zip(xs, places, sides, strict=True):
         color = "#222222" if mark.strong else "#777777"
         axes.axvline(mark.value, color=color, linewidth=1.2 if mark.strong else 0.9,
                      linestyle="-" if mark.strong else ":", zorder=2)  # fmt: skip
         axes.annotate(
-            mark.label, (at, 0.99 - 0.055 * (level % 4)), xycoords="axes fraction",
+            mark.label, (at, 0.99 - 0.06 * level), xycoords="axes fraction",
             xytext=(-4 if left else 4, 0), textcoords="offset points", fontsize=8.5,
             color=color, ha="right" if left else "left", va="top",
             bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85},
@@ -133,18 +176,19 @@ def _marks(axes, figure):
             color = "#222222" if mark.strong else "#777777"
             axes.axhline(mark.value, color=color, linewidth=1.2, zorder=2)
             axes.annotate(
-                mark.label, (0.01, mark.value), xycoords=("axes fraction", "data"),
+                mark.label, (0.99, mark.value), xycoords=("axes fraction", "data"), ha="right",
                 xytext=(0, 4), textcoords="offset points", fontsize=8.5, color=color,
                 bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85},
             )  # fmt: skip
 
 
-def _headroom(axes, figure):
+def _headroom(axes, figure, share):
     low, high = axes.get_ylim()
+    more = share / (1 - share)
     if figure.y.scale == "linear":
-        axes.set_ylim(low, low + (high - low) * 1.28)
+        axes.set_ylim(low, low + (high - low) * (1 + more))
     else:
-        axes.set_ylim(low, high * (high / low) ** 0.28)
+        axes.set_ylim(low, high * (high / low) ** more)
         values, texts = ticks(figure.y, low, high)
         axes.yaxis.set_ticks(values, texts)
         axes.yaxis.set_ticks([], minor=True)

@@ -24,7 +24,10 @@
       if (node.clientWidth < 520) {
         layout.margin = { ...layout.margin, l: 46, r: 6 };
         layout.font.size = 12;
-        layout.height = layout.height || 420;
+        const names = data.filter((trace) => trace.name && trace.showlegend !== false).length;
+        layout.height = Math.max(layout.height || 0, 400) + (layout.showlegend ? 24 * Math.max(0, names - 2) : 0);
+        // Else the legend is given a part of the height and scrolls in it.
+        layout.legend.maxheight = 0.9;
       }
       layout.height = layout.height || 440;
       Plotly.react(node, data, layout, { responsive: true, displaylogo: false, displayModeBar: false });

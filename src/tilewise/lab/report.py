@@ -15,7 +15,7 @@ from .charts import chart
 from .experiments import EXPERIMENTS
 from .figures import Figure, shown
 
-__all__ = ["compare", "html"]
+__all__ = ["asked", "compare", "html"]
 
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[nmµ]?s|[KMG]iB|G?B/s|GFLOP/s)(?!\w))")
 _FACTS = (
@@ -24,6 +24,51 @@ _FACTS = (
     ("l2_bytes", "L2 cache of a core", "bytes"), ("l3_bytes", "L3 cache", "bytes"),
     ("memory_bytes", "Memory", "bytes"), ("hypervisor", "Virtual machine", ""),
 )  # fmt: skip
+
+# What a run was asked for, in words; {} is the value.
+_ASKED = {
+    "rows": "{:,} rows", "features": "{:,} features", "clusters": "{:,} centres", "dtype": "{}",
+    "largest_mib": "working sets up to {:,} MiB", "suites": "suites {}",
+}  # fmt: skip
+
+
+def asked(parameters: dict[str, Any]) -> str:
+    """What a run was asked for, in words.
+
+    Parameters
+    ----------
+    parameters : dict
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from tilewise.lab.report import asked
+    >>> asked({"rows": 60000, "features": 64, "threads": 1, "engines": "both", "simulate": True})
+    '60,000 rows, 64 features, 1 thread, both engines, caches simulated'
+    """
+    told = []
+    for name, value in parameters.items():
+        if value is None or value is False:
+            continue
+        if name == "threads":
+            told.append(f"{value} thread{'s' if value != 1 else ''}")
+        elif name == "engines":
+            told.append("both engines" if value == "both" else f"{value} engine")
+        elif name == "simulate":
+            told.append("caches simulated")
+        elif name == "cachegrind":
+            told.append("counted by valgrind")
+        elif name == "shapes":
+            count = str(value).count(",") + 1
+            told.append(f"{count} shape{'s' if count > 1 else ''}")
+        elif name in _ASKED:
+            told.append(_ASKED[name].format(value))
+        else:
+            told.append(f"{name.replace('_', ' ')} {value}")
+    return ", ".join(told)
 
 
 def html(results: Sequence[dict[str, Any]], title: str = "What memory and caches cost") -> str:
@@ -121,13 +166,7 @@ def _section(experiment, results, letters, charts):
             {
                 "letter": letter,
                 "started": result["started"].replace("T", " ").replace("+00:00", " UTC"),
-                "parameters": ", ".join(
-                    f"{name.replace('_', ' ')} {value:,}"
-                    if isinstance(value, int) and not isinstance(value, bool)
-                    else f"{name.replace('_', ' ')} {value}"
-                    for name, value in result["parameters"].items()
-                    if value is not None and value is not False
-                ),
+                "parameters": asked(result["parameters"]),
                 "interrupted": result["interrupted"], "quick": result["quick"],
                 "samples": sum(len(e["samples"]) for e in result["measurements"]),
                 "figures": [_placed(f, charts) for f in figures],
@@ -182,12 +221,15 @@ def compare(experiment, results, letters) -> list[Figure]:
 def _compared(key, figures, results):
     first_letter = next(iter(figures))
     first = figures[first_letter]
+    # A colour per series and a dash per machine; what was not measured only crowds the figure.
     series = [
-        replace(s, name=f"{letter}: {s.name}", low=None, high=None, color=None)
-        for letter, figure in figures.items()
-        for s in figure.series
-    ]
-    words = [f"{letter} is {machine_name(result)}." for letter, result in results.items()]
+        replace(s, name=f"{letter}: {s.name}", low=None, high=None, machine=machine,
+                color=number if s.color is None else s.color)
+        for machine, (letter, figure) in enumerate(figures.items())
+        for number, s in enumerate(figure.series)
+        if not s.expected and (s.labelled or s.style in ("line", "dots"))
+    ]  # fmt: skip
+    words = [" ".join(f"{letter} is {machine_name(r)}." for letter, r in results.items())]
     parameters = [result["parameters"] for result in results.values()]
     if any(p != parameters[0] for p in parameters):
         words.append(
@@ -196,15 +238,15 @@ def _compared(key, figures, results):
     for letter, figure in figures.items():
         if letter != first_letter:
             words += _ratios(first_letter, first, letter, figure)
-    return replace(first, key=f"{key}-compared", title=f"{first.title}: machines together",
-                   series=series, marks=[], words=words)  # fmt: skip
+    title = f"{first.title}: machines {' and '.join(figures)}"
+    return replace(first, key=f"{key}-compared", title=title, series=series, marks=[], words=words)
 
 
 def _ratios(first_letter, first, letter, other):
     told = []
     for mine in first.series:
         theirs = next((s for s in other.series if s.name == mine.name), None)
-        if theirs is None or mine.style == "dashed":
+        if theirs is None or mine.expected or mine.style not in ("line", "dots"):
             continue
         found = dict(zip(theirs.x, theirs.y, strict=True))
         ratios = [found[x] / y for x, y in zip(mine.x, mine.y, strict=True)
@@ -212,8 +254,12 @@ def _ratios(first_letter, first, letter, other):
         if ratios:
             mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
             told.append(
-                f"{mine.name}: {letter} is at {mean:.2f} times {first_letter} (geometric mean of "
-                f"{len(ratios)} shared point{'s' if len(ratios) > 1 else ''}, "
-                f"{min(ratios):.2f} to {max(ratios):.2f})."
-            )
+                f"{mine.name}, {letter} to {first_letter}: {mean:.2f} times {_of(first.y)}"
+                + (f" ({min(ratios):.2f} to {max(ratios):.2f} over {len(ratios)} shared points)."
+                   if len(ratios) > 1 else ".")
+            )  # fmt: skip
     return told
+
+
+def _of(axis):
+    return {"s": "the time", "bytes": "the bytes"}.get(axis.unit, f"the {axis.label}")

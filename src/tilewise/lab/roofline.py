@@ -19,6 +19,7 @@ from .figures import Axis, Figure, Mark, Series, Table, shown
 
 __all__ = ["figures", "measure", "parse_shapes", "table"]
 
+_ROOFS = {"L1": "dotted", "L2": "dashdot", "L3": "dashed"}
 _SHAPE = re.compile(r"([1-9][0-9]*)[x×]([1-9][0-9]*)[x×]([1-9][0-9]*)")
 
 
@@ -183,7 +184,7 @@ def figures(result):
     high = max([4 * ridge, *(2 * x for _, _, x, _ in dots)])
     series = [
         Series(f"{name}: {shown(rate)} GB/s", *_roof(low, high, rate, peak),
-               style="line" if name == "memory" else "dashed", color=6)
+               style=_ROOFS.get(name, "line"), color=6, labelled=True)
         for name, rate in levels.items()
     ]  # fmt: skip
     for number, shape in enumerate(dict.fromkeys(c["shape"] for _, c, _, _ in dots)):

@@ -212,7 +212,7 @@ def _sweep_figure(result, sweep):
             Series("tilewise", counts, [one / e["median"] for e in sweep],
                    [one / e["high"] for e in sweep], [one / e["low"] for e in sweep], color=0),
             Series("a CPU per thread, no loss", counts, [float(min(t, cpus)) for t in counts],
-                   style="dashed", color=6),
+                   style="dashed", color=6, expected=True),
         ],
         [Mark("x", cpus, f"{cpus} CPUs")],
         [
