@@ -90,7 +90,7 @@ def chart(path):
         fig, axes = plt.subplots(figsize=(5.4, 0.8 + 0.25 * len(found)))
         axes.axvline(1, color="black", linewidth=1)
         for height, (_, rival, sklearn) in enumerate(found):
-            axes.plot([1, sklearn], [height, height], color="#56B4E9", linewidth=5, alpha=0.4)
+            axes.plot([1, sklearn], [height, height], color="#0072B2", linewidth=5, alpha=0.3)
             first = height == 0
             axes.plot(sklearn, height, "o", color="#0072B2", label="scikit-learn" * first)
             axes.plot(

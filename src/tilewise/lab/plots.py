@@ -16,7 +16,8 @@ from .figures import (
 
 __all__ = ["write"]
 
-_INCHES = (8.0, 4.9)
+# Narrow, so that the words can still be read where a page is as wide as a phone.
+_INCHES = (6.4, 4.4)
 _STYLES = {"line": "-", "dashed": "--", "dotted": ":", "dashdot": "-.", "dots": "None"}
 _MARKERS = "osD^vP"
 
@@ -71,7 +72,7 @@ def _drawn(figure):
         # Below the axes, so that it never covers a point.
         canvas.legend(
             *axes.get_legend_handles_labels(), loc="outside lower center",
-            ncols=min(3, len(figure.series)), frameon=False, fontsize=9,
+            ncols=min(2, len(figure.series)), frameon=False, fontsize=9,
         )  # fmt: skip
     return canvas
 
@@ -108,8 +109,8 @@ def _names(axes, figure):
     if not named:
         return
     low, high = axes.get_xlim()
-    axes.set_xlim(low / (high / low) ** 0.22 if figure.x.scale != "linear" else
-                  low - 0.22 * (high - low), high)  # fmt: skip
+    axes.set_xlim(low / (high / low) ** 0.28 if figure.x.scale != "linear" else
+                  low - 0.28 * (high - low), high)  # fmt: skip
     if figure.x.scale != "linear":
         _scale(axes, figure, "x")
     to_axes = axes.transData + axes.transAxes.inverted()
