@@ -214,7 +214,13 @@ def test_a_ledger_of_parts_counts_what_the_kernel_allocates():
     found = {buffer.name: buffer for buffer in ledger(plan, wide("amx"))}
     assert found["packed chunk"].bytes == plan.chunk_rows * 256 * 4
     assert found["tile of rows"].bytes == 32 * 256 * 4
-    assert found["scores"].bytes == plan.panels_per_block * 32 * 32 * 4
+    # Two arrays of two panels; of rows in several blocks also what waits in between.
+    assert found["scores"].bytes == 2 * 2 * 32 * 32 * 4
+    assert "partial scores" not in found
+    longer = tilewise.plan(100_000, 300, 300, n_threads=1, machine=wide("amx"), products=3)
+    found = {buffer.name: buffer for buffer in ledger(longer, wide("amx"))}
+    assert longer.depth_block < 300
+    assert found["partial scores"].bytes == longer.panels_per_block * 32 * 32 * 4
     assert found["all centres"].bytes == 10 * 32 * (4 + 256 * 4)
     assert found["plain centres"].bytes == 10 * 32 * 257 * 4
     names = ("packed chunk", "running bests", "row data of a chunk", "scores")

@@ -1,5 +1,6 @@
 """Where the buffers of a pass lie: for the walk of `trace`, and for formulas that count by sets."""
 
+from tilewise.lab.products import finished_bytes
 from tilewise.lab.shape import Shape
 
 __all__ = ["addresses"]
@@ -91,5 +92,9 @@ def addresses(z: Shape, *, update: bool) -> dict[str, int]:
         ("scratch", scores),
     ):
         take(name, size)
+    if z.products:
+        # On the stack.
+        page()
+        take("finished", finished_bytes(z, z.panels_per_block))
     at["end"] = free
     return at

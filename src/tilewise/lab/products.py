@@ -1,16 +1,14 @@
 """Scores from parts of bfloat16 on AMX: what a group of rows touches, and what that moves.
 
 Follows `walk` in `kernels/c/tw_split.c`: a group of 32 rows meets a block of panels, a block of the
-depth at a time. Scores of a panel leave the tiles for an array in L1 and are folded into the
-running bests while later panels are multiplied. Other instruction sets emulate the same products
-for tests; numbers here are those of AMX.
-
-Simpler than the kernel in three ways: here every panel of a block has scores of its own (32 KiB of
-eight), where those that are finished take turns among four in the kernel (16 KiB); one panel is
-folded at a time, not two; and the next chunk is fetched beside the first panel, not beside all.
+depth at a time. Scores of two panels leave the tiles for one of two arrays in L1, and are folded
+into the running bests while the next two are multiplied; between blocks of the depth they wait in
+the workspace. Other instruction sets emulate the same products for tests; numbers here are those of
+AMX.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,12 +16,18 @@ from tilewise.lab.reuse import SAMPLES, Again, Stretch, Visit
 from tilewise.lab.shape import Shape
 from tilewise.plan.split import SPLIT_STEP
 
-__all__ = ["PART_ORDER", "SCORES", "group_accesses", "panel_loads", "score_visits"]
+__all__ = [
+    "PANELS_PER_BATCH", "PART_ORDER", "SCORES", "Folds", "beside_a_panel", "between_folds",
+    "finished_bytes",
+    "group_accesses", "panel_loads", "score_visits",
+]  # fmt: skip
 
-#: What the scratch array of scores is called.
+#: Panels whose scores are folded together.
+PANELS_PER_BATCH = 2
+#: What the arrays of scores are called.
 SCORES = "scores"
 #: Parts in the order in which they are loaded: "x" of the rows, "c" of the centres; a "*"
-#: multiplies and folds some rows of the panel before.
+#: multiplies and folds some rows of the batch before.
 PART_ORDER = {
     3: ("x1", "c0", "*", "x0", "*", "c1", "*"),
     6: ("x2", "c0", "*", "x1", "*", "c1", "*", "x0", "*", "c0", "*", "c2", "*"),
@@ -36,9 +40,35 @@ def panel_loads(products: int) -> tuple[int, int]:
     return tuple(sum(name[0] == who for name in order) for who in "xc")
 
 
-def _share(z: Shape, steps: int) -> int:
-    """Rows that are folded after each product of a block of so many steps."""
-    return -(-z.tile_rows // (z.products * steps))
+def finished_bytes(z: Shape, panels: int) -> int:
+    """Bytes of the two arrays in which finished scores take turns."""
+    return 2 * min(PANELS_PER_BATCH, panels) * z.scratch_bytes
+
+
+def _share(z: Shape, steps: int, panels: int) -> int:
+    """Rows that are folded after each product of a batch of so many panels and steps."""
+    return -(-z.tile_rows // (z.products * steps * panels))
+
+
+@dataclass
+class Folds:
+    """Which accesses of a group belong to others, and which change their place.
+
+    Attributes
+    ----------
+    before : list of int
+        Those that fold the last batch of the group *before*, counted from 0: the first group does
+        not make them.
+    closing : list of int
+        Those and the store of the last scores, which the last group leaves to be done.
+    arrays : dict of int to int
+        Those to finished scores: their batch, counted within the group; less than 0 in the group
+        before. Every other batch lies in the second array.
+    """
+
+    before: list[int] = field(default_factory=list)
+    closing: list[int] = field(default_factory=list)
+    arrays: dict[int, int] = field(default_factory=dict)
 
 
 def group_accesses(
@@ -48,7 +78,7 @@ def group_accesses(
     panels: int,
     next_row: int | None,
     add: Callable,
-) -> tuple[int, int]:
+) -> Folds:
     """Accesses of the first group of rows to a block of panels.
 
     Parameters
@@ -63,116 +93,200 @@ def group_accesses(
     add : callable
         Takes the buffer, "read", "write" or "prefetch", address and bytes, and by name the step
         from group to group, count, stride and early (whether the access is an early fetch).
+        Finished scores are given as in the first array.
 
     Returns
     -------
-    tuple of (int, int)
-        Which accesses, counted from 0, fold the last panel of the group *before*: they are not
-        made by the first group.
+    Folds
     """
+    folds = Folds()
     n_added = 0
-    first_fold, last_fold = 0, 0
     group, part = z.tile_rows * z.packed_row_bytes, z.tile_rows * SPLIT_STEP * 2
     panel_part = SPLIT_STEP * z.width * 2
     bests = z.tile_rows * z.state_row_bytes
     row_bytes, ahead_bytes = z.d * z.data_item, SPLIT_STEP * z.data_item
+    n_batches = -(-panels // PANELS_PER_BATCH)
 
-    def _put(*access, **how):
+    def _put(*access, batch=None, **how):
         nonlocal n_added
         add(*access, **how)
+        if batch is not None:
+            folds.arrays[n_added] = batch
         n_added += 1
 
-    def _fold(panel, before, begin, rows):
-        scores = at["scratch"] + panel * z.scratch_bytes + begin * z.width * z.item
-        _put(SCORES, "read", scores, rows * z.width * z.item)
+    def _finished(kind, panel, before, begin=0, rows=z.tile_rows):
+        batch, place = divmod(panel, PANELS_PER_BATCH)
+        where = at["finished"] + place * z.scratch_bytes + begin * z.width * z.item
+        _put(SCORES, kind, where, rows * z.width * z.item, batch=batch - before * n_batches)
+
+    def _fold(batch, before, begin, rows):
+        first = n_added
+        for panel in range(batch * PANELS_PER_BATCH, min(panels, (batch + 1) * PANELS_PER_BATCH)):
+            _finished("read", panel, before, begin, rows)
         for name in ("best", "second", "ordinal"):
             to = at[name] - before * bests + begin * z.state_row_bytes
             _put("running bests", "write", to, rows * z.state_row_bytes, step=bests)
+        if before:
+            folds.before.extend(range(first, n_added))
 
-    waiting: tuple[int, int] | None = (panels - 1, 1)
+    # The batch that is folded, and the one that is finished with the next store.
+    now: tuple[int, int] | None = (n_batches - 1, 1)
+    coming: tuple[int, int] | None = None
+    folded = 0
+    # Scores that are still in the tiles: their panel, and whether they wait for more features.
+    held, waits = panels - 1, False
     for begin in range(0, z.depth, z.depth_block):
         end = min(begin + z.depth_block, z.depth)
         steps = (end - begin) // SPLIT_STEP
-        share = _share(z, steps)
         for p in range(panels):
             panel = at["split panels"] + (start + p) * z.panel_bytes
-            scores = at["scratch"] + p * z.scratch_bytes
-            if begin == 0:
-                _put("centres", "read", panel, z.width * z.item)
-            else:
-                _put(SCORES, "read", scores, z.scratch_bytes)
-            folded = 0
+            batch, place = divmod(p, PANELS_PER_BATCH)
+            share = _share(z, steps, min(PANELS_PER_BATCH, panels - batch * PANELS_PER_BATCH))
+            if coming:
+                now, coming, folded = coming, None, 0
+            fetched = [q * z.tile_rows // panels for q in (p, p + 1)]
             for s in range(begin // SPLIT_STEP, end // SPLIT_STEP):
                 x = at["rows"] + s * z.parts * part
                 c = panel + z.width * z.item + s * z.parts * panel_part
+                stored = s > begin // SPLIT_STEP
                 for what in PART_ORDER[z.products]:
-                    if what == "*":
-                        rows = min(share, z.tile_rows - folded)
-                        if waiting and rows:
-                            if waiting[1] and not folded:
-                                first_fold = n_added
-                            _fold(*waiting, folded, rows)
-                            folded += rows
-                            if waiting[1]:
-                                last_fold = n_added
-                    elif what[0] == "x":
+                    if what[0] == "x":
                         _put("packed rows", "read", x + int(what[1]) * part, part, step=group)
-                    else:
+                        continue
+                    if what[0] == "c":
                         _put("centres", "read", c + int(what[1]) * panel_part, panel_part)
-                if next_row is not None and p == 0:
-                    _put("row lists", "read", at["ahead"], 8 * z.tile_rows, step=8 * z.tile_rows)
+                        continue
+                    if not stored:
+                        stored, first = True, n_added
+                        if waits:
+                            scores = at["scratch"] + held * z.scratch_bytes
+                            _put(SCORES, "write", scores, z.scratch_bytes)
+                        else:
+                            before = begin == 0 and p == 0
+                            _finished("write", held, int(before))
+                            if before:
+                                folds.closing.append(first)
+                        if begin == 0:
+                            _put("centres", "read", panel, z.width * z.item)
+                        else:
+                            scores = at["scratch"] + p * z.scratch_bytes
+                            _put(SCORES, "read", scores, z.scratch_bytes)
+                    rows = min(share, z.tile_rows - folded)
+                    if now and rows:
+                        _fold(*now, folded, rows)
+                        folded += rows
+                if next_row is not None and fetched[1] > fetched[0]:
+                    count = fetched[1] - fetched[0]
+                    _put("row lists", "read", at["ahead"] + 8 * fetched[0], 8 * count,
+                         step=8 * z.tile_rows)  # fmt: skip
                     for byte in range(s * ahead_bytes, min((s + 1) * ahead_bytes, row_bytes), 64):
-                        _put("X", "prefetch", at["X"] + next_row * row_bytes + byte, 1,
-                            step=z.tile_rows * row_bytes, count=z.tile_rows, stride=row_bytes,
-                            early=True)  # fmt: skip
-            _put(SCORES, "write", scores, z.scratch_bytes)
-            waiting = (p, 0) if end == z.depth else None
-    return first_fold, last_fold
+                        row = at["X"] + (next_row + fetched[0]) * row_bytes
+                        _put("X", "prefetch", row + byte, 1, step=z.tile_rows * row_bytes,
+                             count=count, stride=row_bytes, early=True)  # fmt: skip
+            held, waits = p, end < z.depth
+            if not waits and (place == PANELS_PER_BATCH - 1 or p == panels - 1):
+                coming = (batch, 0)
+    folds.closing += folds.before
+    return folds
+
+
+def _rows_folded():
+    """Where in a batch the fold is: Kronecker's sequence once more, of another root."""
+    return (0.5 + np.arange(SAMPLES) * 7**0.5) % 1
+
+
+def beside_a_panel(z: Shape, at: dict[str, int], panels: int, p: np.ndarray) -> list[Stretch]:
+    """Finished scores that are touched while panel number `p` is multiplied.
+
+    The first panel of a batch stores the last one of the batch before and folds half of the rows
+    of that; the second one stores the first, in the other array, and folds the other half.
+    """
+    begin, piece = at["finished"], z.scratch_bytes
+    if panels == 1:
+        return [(begin, piece)]
+    odd = p % 2
+    return [(begin + np.where(odd, piece / 2, 0), piece / 2),
+            (begin + np.where(odd, 1.5 * piece, piece), np.where(odd, piece / 2, piece)),
+            (begin + 2 * piece, odd * piece)]  # fmt: skip
+
+
+def between_folds(z: Shape, at: dict[str, int], panels: int) -> list[Stretch]:
+    """Finished scores that are touched between two folds into the same bests.
+
+    Those of one array from end to end, and of the other what was not folded yet; its first panel
+    is stored anew when half of the batch is folded.
+    """
+    size, panel = finished_bytes(z, panels), z.scratch_bytes
+    t, begin = _rows_folded(), at["finished"]
+    left = [np.where(t > 0.5, 0.0, t), t][: size // 2 // panel]
+    rest = [(begin + (i + to) * panel, (1 - to) * panel) for i, to in enumerate(left)]
+    return [(begin + size / 2, size / 2), *rest]
 
 
 def score_visits(
-    z: Shape, at: int, tiles: int, inner: Sequence[Stretch], walk: Sequence[Stretch]
+    z: Shape, at: dict[str, int], tiles: int, panels: int, walked: Callable
 ) -> list[Visit]:  # fmt: skip
-    """Visits of the scratch array in a stage of `tiles` groups against a block of panels.
+    """Visits of the scores in a stage of `tiles` groups against a block of panels.
 
-    A panel's scores are written once per block of the depth and read before the next one, a
-    walk through all panels later; written again once they are multiplied; read a last time while
-    the next panel is multiplied.
+    Finished scores of a panel are written once and read once, while the next batch is made; two
+    batches later others take their place. Where rows are longer than a block of the depth, scores
+    are written after each block but the last and read in the next one, a walk through all panels
+    later.
 
     Parameters
     ----------
     z : Shape
-    at : int
-        Address of the scratch array.
-    tiles : int
-    inner : sequence of (address, bytes)
-        What is touched from one panel to the next: rows, two parts of panels, scores; where
-        rows are one block of the depth, scores of the panel before, and bests.
-    walk : sequence of (address, bytes)
-        One block of the depth of every panel.
+    at : dict of str to int
+        Addresses.
+    tiles, panels : int
+    walked : callable
+        Takes a number of panels; returns the stretches of rows, centres and bests that are
+        touched while so many are multiplied.
     """
-    panels = len(walk)
-    scratch = panels * z.scratch_bytes
-    depth = min(z.depth_block, z.depth)
-    depth_blocks = -(-z.depth // z.depth_block)
-    rows, first, second, scores, *others = inner
-    bests = others[1:]
-    # Of two groups, unless there is nothing in between.
-    turn = ((at, scratch), (rows[0], rows[1] * min(2, panels)),
-            *((where, size * min(2, panels)) for where, size in bests),
-            *walk)  # fmt: skip
-    times = tiles * depth_blocks - 1
-    steps = depth // SPLIT_STEP
-    calls = -(-z.tile_rows // _share(z, steps))
-    # Rows of a panel are folded one after the other, from its scores to the last such call.
-    part = (np.arange(SAMPLES) + 0.5) / SAMPLES * min(1.0, calls / (z.products * steps))
-    near = (scores, *((where, size * part) for where, size in (rows, walk[0], *bests)))
-    far = (scores, rows, first, second)
-    return [
-        Visit(("scratch",), SCORES, scratch, True, turns=tiles, at=at,
-              again=Again(times * scratch, turn, times * scratch)),
-        Visit(("scratch", "again"), SCORES, 0.0, at=at,
-              again=Again(tiles * (depth_blocks - 1) * scratch, far)),
-        Visit(("scratch", "folded"), SCORES, 0.0, at=at,
-              again=Again(tiles * scratch, near)),
-    ]  # fmt: skip
+    size, piece = finished_bytes(z, panels), z.scratch_bytes
+    arrays = at["finished"], size
+    visits = [Visit(("finished",), SCORES, size, True, turns=tiles, at=at["finished"])]
+    batch, t = min(PANELS_PER_BATCH, panels), _rows_folded()
+
+    def passing(count, mine, others):
+        here = at["finished"]
+        own = ((here, mine), (here + size / 2, others)) if batch > 1 else (arrays,)
+        return ((here, piece), *own, *walked(count))
+
+    for place in range(batch):
+        total = tiles * len(range(place, panels, batch)) * piece
+        # Panels between the store of a row's scores and their fold, and from there to the store
+        # of those that take their place; a line that is lost on either way leaves once.
+        fold = batch - 1 - place + batch * t
+        store = 2 * batch - fold
+        late = t > 0.5  # the first panel of the next batch but one has been stored meanwhile
+        mine, others = (2 * piece, piece + late * piece / 2)
+        mine_left, others_left = 2 * piece * (1 - t), 2 * piece - late * piece / 2
+        if place:
+            mine, others = 2 * piece * t, late * piece
+            mine_left, others_left = piece * (2 - t), 2 * piece
+        folded, stored = passing(fold, mine, others), passing(store, mine_left, others_left)
+        left = passing(np.maximum(fold, store), np.maximum(mine, mine_left),
+                       np.maximum(others, others_left))  # fmt: skip
+        again = max(0, total - size / batch)
+        for what, how in {
+            "folded": Again(total, folded),
+            "stored": Again(again, stored),
+            "left": Again(0.0, left, again),
+        }.items():
+            key = ("finished", what, place)
+            visits.append(Visit(key, SCORES, 0.0, at=at["finished"], again=how))
+    between = -(-z.depth // z.depth_block) - 1
+    if between:
+        scratch = panels * piece
+        waiting = at["scratch"], scratch
+        # Read after a walk through all panels; then written at once, or a walk later in the
+        # first block of the next group.
+        read = Again(tiles * between * scratch, (waiting, arrays, *walked(panels)),
+                     tiles * between * scratch)  # fmt: skip
+        written = Again((tiles - 1) * scratch, (waiting, arrays, *walked(panels)))
+        visits += [
+            Visit(("scratch",), SCORES, scratch, True, turns=tiles, at=at["scratch"], again=read),
+            Visit(("scratch", "next"), SCORES, 0.0, at=at["scratch"], again=written),
+        ]
+    return visits

@@ -225,7 +225,7 @@ def _first_cycle(stages, missed, last, dirty, moved):
 
 def _lost(cache, again, level):
     """Which part of the visits within a stage misses."""
-    if not again.size:
+    if not again.size and not again.written:
         return 0.0
     pieces = [*again.pieces, (None, again.fetched)] if level and again.fetched else again.pieces
     return 1 - float(survivors(cache, pieces[0], pieces).mean())

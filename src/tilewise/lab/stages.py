@@ -4,9 +4,17 @@ Sizes follow `Shape`; the order is that of `_run_chunk` in `kernels/_assign.pyx`
 are those of `trace.BUFFERS`.
 """
 
+import math
+
 import numpy as np
 
-from tilewise.lab.products import score_visits
+from tilewise.lab.products import (
+    PANELS_PER_BATCH,
+    beside_a_panel,
+    between_folds,
+    finished_bytes,
+    score_visits,
+)
 from tilewise.lab.reuse import SAMPLES, Again, Stage, Visit
 from tilewise.lab.shape import Shape
 from tilewise.lab.sums import sums_visit
@@ -120,6 +128,8 @@ def _blocks(z, at, padded, packed, state, ahead_list, next_rows, ahead):
     tile = z.tile_rows * z.packed_row_bytes
     piece = z.scratch_bytes
     depth_blocks = -(-z.depth // z.depth_block)
+    # Scores of split rows wait in the workspace only between blocks of the depth.
+    waits = not z.products or depth_blocks > 1
     n_blocks = -(-z.n_panels // z.panels_per_block)
     best = z.tile_rows * z.state_row_bytes
     # One panel's share of a block of the depth, and the rows' share that meets it.
@@ -138,17 +148,20 @@ def _blocks(z, at, padded, packed, state, ahead_list, next_rows, ahead):
         panel_at = base + p * z.panel_bytes + z.width * z.item + e * panel_part
         scratch_at = at["scratch"] + p * piece
         bests = [(at[name] + t * best, best) for name in names]
-        stored = [(scratch_at, piece)] if piece else []
-        if z.products and depth_blocks == 1:
-            # What is left to fold of the panel before.
-            stored.append((at["scratch"] + ((p - 1) % panels + u) * piece, (1 - u) * piece))
+        stored = [(scratch_at, piece)] if piece and waits else []
+        beside = bests
+        if z.products:
+            finished = at["finished"], finished_bytes(z, panels)
+            stored += beside_a_panel(z, at, panels, p)
+            half = best / min(PANELS_PER_BATCH, panels)
+            beside = [(where + p % PANELS_PER_BATCH * half, half) for where, _ in bests]
         # From a panel to the next one.
         inner = [
             (rows_at, rows_part),
             (panel_at + u * panel_part, (1 - u) * panel_part),
             (panel_at + z.panel_bytes, u * panel_part),
             *stored,
-            *(bests if depth_blocks == 1 else []),
+            *(beside if depth_blocks == 1 else []),
         ]
         # From a place in one tile to the same place in the next: the rest of the one and the
         # beginning of the other, which overlap where several panels meet the same features.
@@ -159,7 +172,8 @@ def _blocks(z, at, padded, packed, state, ahead_list, next_rows, ahead):
             (rows_at + (1 - behind) * rows_part,
              (depth_blocks - 1 + behind + before) * rows_part),
             *((where, best + best * twice) for where, _ in bests),
-            *([(at["scratch"], scratch)] if piece else []),
+            *([(at["scratch"], scratch)] if piece and waits else []),
+            *([finished] if z.products else []),
         ]  # fmt: skip
         # A block of the depth of all panels.
         begin = base + z.width * z.item + e * panel_part
@@ -171,17 +185,32 @@ def _blocks(z, at, padded, packed, state, ahead_list, next_rows, ahead):
                   again=Again((tiles - 1) * centres, tuple(turn),
                               fetched=fetched * z.tile_rows * z.d * z.data_item)),
         ]  # fmt: skip
+
+        def walked(count):
+            """Rows, centres and bests while so many panels of a block of the depth are met."""
+            groups = np.where(p + u + count > panels, min(2, tiles), 1)
+            most = min(math.ceil(np.max(count)), panels)
+            met = [(begin + (p + q) % panels * z.panel_bytes, panel_part * np.clip(count - q, 0, 1))
+                   for q in range(most)]  # fmt: skip
+            some = np.minimum(groups, count / PANELS_PER_BATCH)
+            return ((rows_at, rows_part * np.minimum(groups, count)), *met,
+                    *((where, size * some) for where, size in bests))  # fmt: skip
+
         for i, name in enumerate(names):
             more = (panels - 1) * state
             pieces = (*bests[i:], *bests[:i], (rows_at, rows_part),
                       (panel_at + u * panel_part, (1 - u) * panel_part),
                       (panel_at + z.panel_bytes, u * panel_part), *stored)  # fmt: skip
+            if z.products:
+                more = (-(-panels // PANELS_PER_BATCH) - 1) * state
+                pieces = (*bests[i:], *bests[:i], *walked(min(panels, PANELS_PER_BATCH))[:-3],
+                          *between_folds(z, at, panels))  # fmt: skip
             visits.append(
                 Visit((name,), "running bests", state, True, at=at[name],
                       again=Again(more, pieces, more))
             )  # fmt: skip
         if z.products:
-            visits += score_visits(z, at["scratch"], tiles, inner, walk)
+            visits += score_visits(z, at, tiles, panels, walked)
         elif piece:
             # Written and read once per block of the depth; a walk through all panels in between.
             times = tiles * depth_blocks - 1

@@ -30,7 +30,7 @@ from tilewise.lab._accesses import (
     stack,
 )
 from tilewise.lab.addresses import addresses
-from tilewise.lab.products import SCORES, group_accesses
+from tilewise.lab.products import PANELS_PER_BATCH, Folds, group_accesses
 from tilewise.lab.shape import Shape
 from tilewise.plan import Plan
 
@@ -188,20 +188,28 @@ class Trace:
             panels = min(z.panels_per_block, z.n_panels - start)
             ahead = start == 0 and self._fetches_ahead(first, count)
             pattern = self._group_pattern if z.products else self._tile_pattern
-            ops, steps, is_ahead, fold = pattern(start, panels, first + count, ahead)
+            ops, steps, is_ahead, folds = pattern(start, panels, first + count, ahead)
+            flips = np.fromiter(folds.arrays, dtype=np.int64)
+            batch = np.fromiter(folds.arrays.values(), dtype=np.int64)
+            n_batches = -(-panels // PANELS_PER_BATCH)
             each = max(1, 2_000_000 // (5 * len(ops)))
             for t, tiles in pieces(n_tiles, each):
                 block = np.repeat(ops[None], tiles, axis=0)
                 block[:, :, 0] += np.arange(t, t + tiles)[:, None] * steps
+                if z.products:
+                    second = (np.arange(t, t + tiles)[:, None] * n_batches + batch) % 2
+                    block[:, flips, 0] += second * PANELS_PER_BATCH * z.scratch_bytes
                 if ahead:
                     self._stop_at_last_row(block, is_ahead)
                 block = block.reshape(-1, 5)
-                yield np.delete(block, fold, axis=0) if t == 0 else block
+                yield np.delete(block, folds.before, axis=0) if t == 0 else block
             if z.products:
-                # What the group after the last one would have folded.
-                last = ops[fold].copy()
-                last[:, 0] += n_tiles * steps[fold]
-                yield last
+                # What the group after the last one would have stored and folded.
+                last = ops.copy()
+                last[:, 0] += n_tiles * steps
+                second = (n_tiles * n_batches + batch) % 2
+                last[flips, 0] += second * PANELS_PER_BATCH * z.scratch_bytes
+                yield last[folds.closing]
 
     def _stop_at_last_row(self, block, is_ahead):
         """Fetches behind the last row of X fetch the last row instead."""
@@ -271,7 +279,7 @@ class Trace:
             np.array(ops, dtype=np.int64),
             np.array(steps, dtype=np.int64),
             np.flatnonzero(is_ahead),
-            slice(0, 0),
+            Folds(),
         )
 
     def _group_pattern(self, start, panels, next_row, ahead):
@@ -284,12 +292,9 @@ class Trace:
             is_ahead.append(early)
 
         z, at = self.shape, self.at
-        fold = group_accesses(z, at, start, panels, next_row if ahead else None, add)
+        folds = group_accesses(z, at, start, panels, next_row if ahead else None, add)
         ops, steps = np.array(ops, dtype=np.int64), np.array(steps, dtype=np.int64)
-        whole = np.zeros(len(ops), dtype=bool)
-        whole[slice(*fold)] = True
-        folds = whole & np.isin(ops[:, 4] // 4, (CODE[SCORES] // 4, CODE["running bests"] // 4))
-        return ops, steps, np.flatnonzero(is_ahead), np.flatnonzero(folds)
+        return ops, steps, np.flatnonzero(is_ahead), folds
 
     def _score_lanes(self, count):
         z, at = self.shape, self.at

@@ -27,7 +27,7 @@ from typing import Any
 
 from tilewise.lab.addresses import addresses
 from tilewise.lab.flows import Flow
-from tilewise.lab.products import SCORES, panel_loads
+from tilewise.lab.products import PANELS_PER_BATCH, SCORES, finished_bytes, panel_loads
 from tilewise.lab.reuse import Cache, evaluate
 from tilewise.lab.shape import Shape
 from tilewise.lab.simulate import CacheConfig
@@ -179,13 +179,18 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
         _add("tile of rows", z.tile_rows * depth * items, "L1", f"{z.tile_rows} rows x {segment}")
         panel = z.width * (depth * items + whole * z.item)
         _add("panel of centres", panel, "L1", f"{z.width} centres x {segment}")
-        if z.scratch_bytes:
-            what = "until they are folded" if whole else "between blocks of the depth"
+        if z.products:
             _add(
-                SCORES if z.products else "partial scores",
+                SCORES, finished_bytes(z, z.panels_per_block), "L1",
+                f"tile x {min(PANELS_PER_BATCH, z.panels_per_block)} panels, twice: the ones are "
+                "folded while the others are made",
+            )  # fmt: skip
+        if z.scratch_bytes and not (z.products and whole):
+            _add(
+                "partial scores",
                 z.panels_per_block * z.scratch_bytes,
                 "L1",
-                f"tile x {z.panels_per_block} panels, {what}",
+                f"tile x {z.panels_per_block} panels, between blocks of the depth",
             )
         _add(
             "packed chunk",
