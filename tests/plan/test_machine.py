@@ -151,6 +151,26 @@ EXPECTED = {
 }
 
 
+_OF_PAGES, _OUTER = "assumed: one way per page of L1", "assumed: as outer caches of current cores"
+# Ways of L1, L2 and L3 where the record tells them; else the ways of L1 that are assumed.
+WAYS = {
+    "hybrid_laptop": 8,
+    "guest_2cpu": ((12, "sysfs cpu0 index0"), (16, "sysfs cpu0 index2"), (16, "sysfs cpu0 index3")),
+    "apple_m1": 4,
+    "server_2socket": 8,
+    "container_quota": 8,
+    "silent": 8,
+    "windows_laptop": ((8, f"{CALL} cpu0 L1"), (4, f"{CALL} cpu0 L2"), (16, f"{CALL} cpu0 L3")),
+}
+
+
+def ways_of(name):
+    told = WAYS[name]
+    if isinstance(told, int):
+        told = ((told, _OF_PAGES), (16, _OUTER), (16, _OUTER))
+    return dict(zip(("l1d_ways", "l2_ways", "l3_ways"), told, strict=True))
+
+
 def test_every_record_has_expected_values():
     assert {path.stem for path in MACHINES.glob("*.json")} == set(EXPECTED)
 
@@ -159,7 +179,33 @@ def test_every_record_has_expected_values():
 def test_golden(recorded, name):
     found = recorded(name)
     facts = found.to_dict() | {"l3_share_bytes": found.l3_share_bytes.to_dict()}
-    assert {key: (fact["value"], fact["source"]) for key, fact in facts.items()} == EXPECTED[name]
+    shown = {key: (fact["value"], fact["source"]) for key, fact in facts.items()}
+    assert shown == EXPECTED[name] | ways_of(name)
+
+
+def test_ways_of_an_overridden_size_are_assumed(recorded):
+    """The ways of the cache that is there say nothing of the one that is asked for."""
+    found = recorded("guest_2cpu", env={"TILEWISE_L1D_BYTES": "32K"})
+    assert (found.l1d_ways.value, found.l1d_ways.source) == (8, _OF_PAGES)
+    assert (found.l2_ways.value, found.l2_ways.source) == (16, "sysfs cpu0 index2")
+
+
+@pytest.mark.parametrize("text", ["", "0", "255", "some"])
+def test_ways_that_are_no_ways_are_assumed(here, text):
+    folder = "devices/system/cpu/cpu0/cache/index0"
+    files = {"level": "1", "type": "Data", "size": "48K", "ways_of_associativity": text}
+    found = here({"sys": {f"{folder}/{name}": value for name, value in files.items()}})
+    assert (found.l1d_bytes.value, found.l1d_ways.value) == (48 * KIB, 12)
+    assert found.l1d_ways.source == _OF_PAGES
+
+
+def test_records_without_ways_are_read(recorded):
+    """Results of earlier versions know none."""
+    told = recorded("guest_2cpu").to_dict()
+    old = Machine.from_dict({k: v for k, v in told.items() if not k.endswith("_ways")})
+    assert {name: getattr(old, name).source for name in ("l1d_ways", "l2_ways", "l3_ways")} == {
+        "l1d_ways": _OF_PAGES, "l2_ways": _OUTER, "l3_ways": _OUTER,
+    }  # fmt: skip
 
 
 # Which CPUs a process may use changes what it may count on.

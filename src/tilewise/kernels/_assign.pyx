@@ -349,6 +349,11 @@ cdef class Assignment:
         """Bytes of workspace per thread."""
         return self.o.total
 
+    @property
+    def addresses(self):
+        """Where each buffer begins, for who models its cache lines; "workspace" is thread 0's."""
+        return {name: <size_t>address(buffer) for name, buffer in self._keep.items()}
+
     def set_centers(self, const double[:, ::1] centers):
         """Pack the centres, choose origin and scale, and fix the error bound."""
         cdef assign_pass* p = &self.p

@@ -24,6 +24,9 @@ def hollow(name, folder):
 def main(job):
     """Set up rows and centres; run the pass as often as the job says.
 
+    What it prints is one JSON object: whether the labels are right, the rows that were left
+    open, and the address of every buffer under the names of `tilewise.lab.addresses`.
+
     Parameters
     ----------
     job : dict
@@ -37,13 +40,13 @@ def main(job):
     hollow("tilewise.kernels", packages)
     # Of scipy the kernels need the BLAS alone, and of its sparse matrices that these are none.
     libraries = np.__path__[0].rpartition("/")[0]
-    made = [hollow("scipy", libraries), hollow("scipy.linalg", libraries)]
-    made.append(hollow("scipy.sparse", libraries))
+    hollows = [hollow("scipy", libraries), hollow("scipy.linalg", libraries)]
+    hollows.append(hollow("scipy.sparse", libraries))
     sys.modules["scipy.sparse"].issparse = lambda rows: False
     try:
         importlib.import_module("scipy.linalg.cython_blas")
     except ImportError:
-        for name in made:
+        for name in hollows:
             del sys.modules[name]
     kernels = importlib.import_module("tilewise.kernels._assign")
     rows = importlib.import_module("tilewise.kernels._rows")
@@ -55,21 +58,46 @@ def main(job):
     for column in range(d):
         centers[:, column] = (codes * (2 * column + 1) * 37 % 101) / 25.0
         centers[:, column] += 8.0 * (codes >> column % 16 & 1)
+    shift = np.zeros(d) if job["update"] else None
+    columns = -(-d // 8) * 8 if job["update"] else 0
+    sums, weights, members = np.zeros((k, columns)), np.zeros(k), np.zeros(k, dtype=np.int64)
+
+    def made(X):
+        run = kernels.Assignment(rows.Rows(X), k, update=job["update"], **job["sizes"])
+        run.set_centers(centers)
+        return run
+
+    def whole_pass(run, labels):
+        first = left = 0
+        while first * job["sizes"]["shard_rows"] < len(labels):
+            count, *counts = run.run(first, labels, update=2 * job["update"], shift=shift)
+            first += count
+            left += counts[3]
+            if job["update"]:
+                run.merge(count, sums, weights, members)
+        return left
+
+    # What the interpreter and the loader do once, when a pass is run for the first time, is no
+    # part of the pass: one over other rows, in every process, has it done.
+    whole_pass(made(np.zeros((1, d), dtype=job["dtype"])), np.full(1, -1, dtype=np.int32))
     labels = np.full(n, -1, dtype=np.int32)
     X = np.empty((n, d), dtype=job["dtype"])
     for start in range(0, n, k):
         X[start : start + k] = centers[: min(k, n - start)]
-    run = kernels.Assignment(rows.Rows(X), k, update=job["update"], **job["sizes"])
-    run.set_centers(centers)
-    shift = np.zeros(d) if job["update"] else None
+    run = made(X)
     left = 0
     for _ in range(job["passes"]):
-        first = 0
-        while first * job["sizes"]["shard_rows"] < n:
-            count, *counts = run.run(first, labels, update=2 * job["update"], shift=shift)
-            first += count
-            left += counts[3]
-    print(json.dumps({"undecided": left, "right": bool((labels == np.arange(n) % k).all())}))
+        left += whole_pass(run, labels)
+    arrays = {"X": X, "labels": labels, "sums": sums} | ({"shift": shift} if columns else {})
+    at = {name: array.__array_interface__["data"][0] for name, array in arrays.items()}
+    names = {
+        "packed": "packed", "row_major": "packed", "half_norms": "half norms", "origin": "origin",
+        "sums": "slot sums", "weight_sums": "slot weights", "members": "slot members",
+        "touched": "touched", "workspace": "workspace",
+    }  # fmt: skip
+    at |= {names[name]: where for name, where in run.addresses.items() if name in names}
+    right = bool((labels == np.arange(n) % k).all())
+    print(json.dumps({"undecided": left, "right": right, "addresses": at}))
 
 
 if __name__ == "__main__":

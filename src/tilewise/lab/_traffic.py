@@ -184,7 +184,11 @@ def add_cachegrind(run, cases):
     p = run.parameters
     config = CacheConfig.from_machine()
     levels, line = config.levels[:2], config.line_bytes
-    sizes = [(config.bytes(i), level.ways, line) for i, level in enumerate(levels)]
+    sizes = [cachegrind.rounded(config.bytes(i), v.ways, line) for i, v in enumerate(levels)]
+    run.facts["cachegrind_caches"] = [
+        {"name": level.name, "bytes": size[0], "ways": size[1], "rounded_from": config.bytes(i)}
+        for i, (level, size) in enumerate(zip(levels, sizes, strict=True))
+    ]
     rows = min(p["rows"], 512 if run.quick else _CACHEGRIND_ROWS)
     fitting = [c for c in cases if c.series == "fused" and c.plan.chunk_rows <= rows]
     step = max(1, -(-len(fitting) // _CACHEGRIND_SIZES))
@@ -308,6 +312,12 @@ def _words(result, engine):
             "are brought in, not those that are written back, and so few rows tell of the first "
             "level alone: all of them fit into the second."
         )
+    for cache in result["facts"].get("cachegrind_caches", ()):
+        if cache["bytes"] != cache["rounded_from"]:
+            words.append(
+                f"valgrind wants a power of two of sets: its {cache['name']} has "
+                f"{cache['bytes']:,} bytes, not {cache['rounded_from']:,}."
+            )
     if result["facts"].get("cachegrind_problem"):
         words.append(f"valgrind failed: {result['facts']['cachegrind_problem']}.")
     if result["facts"].get("not_simulated"):

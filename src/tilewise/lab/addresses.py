@@ -1,5 +1,7 @@
 """Where the buffers of a pass lie: for the walk of `trace`, and for formulas that count by sets."""
 
+from collections.abc import Mapping
+
 from tilewise.lab.products import finished_bytes
 from tilewise.lab.shape import Shape
 
@@ -10,7 +12,7 @@ _PAGE = 4096
 _LOOK_ROWS = 32
 
 
-def addresses(z: Shape, *, update: bool) -> dict[str, int]:
+def addresses(z: Shape, *, update: bool, known: Mapping[str, int] | None = None) -> dict[str, int]:
     """Addresses: one allocation after another, the workspace as `_assign` divides it.
 
     Parameters
@@ -18,6 +20,9 @@ def addresses(z: Shape, *, update: bool) -> dict[str, int]:
     z : Shape
     update : bool
         Whether the pass sums the rows of each cluster.
+    known : mapping of str to int, optional
+        First bytes where a real run had them: of buffers by the names that are returned, and of
+        the "workspace", which is divided as ever.
 
     Returns
     -------
@@ -97,4 +102,8 @@ def addresses(z: Shape, *, update: bool) -> dict[str, int]:
         page()
         take("finished", finished_bytes(z, z.panels_per_block))
     at["end"] = free
-    return at
+    known = dict(known or {})
+    moved = known.pop("workspace", at["ids"]) - at["ids"]
+    begin = list(at).index("ids")
+    at |= {name: at[name] + moved for name in list(at)[begin:]}
+    return at | known

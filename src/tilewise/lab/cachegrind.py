@@ -18,16 +18,17 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tilewise.lab.simulate import CacheConfig, Simulation, simulate
 from tilewise.plan import Fact, Plan, plan
 from tilewise.plan import machine as this_machine
 
-__all__ = ["CachegrindError", "CachegrindResult", "available", "parse", "run"]
+__all__ = ["CachegrindError", "CachegrindResult", "available", "parse", "rounded", "run"]
 
 #: What valgrind can run, the widest last.
 ISAS = ("sse2", "avx2")
@@ -44,6 +45,8 @@ class CachegrindResult:
     Attributes
     ----------
     plan : Plan
+    update : bool
+        Whether rows were added to the sums of their clusters.
     d1, ll : tuple of int
         Bytes, ways and bytes of a line.
     reads, writes : int
@@ -51,9 +54,12 @@ class CachegrindResult:
     d1_read_misses, d1_write_misses, ll_read_misses, ll_write_misses : int
     undecided : int
         Rows that rounding left open; they are looked at again, which `simulate` leaves out.
+    addresses : dict of str to int
+        Where the buffers lay: what `simulate` takes as `known`, to fill the same sets.
     """
 
     plan: Plan
+    update: bool
     d1: tuple[int, int, int]
     ll: tuple[int, int, int]
     reads: int
@@ -63,6 +69,7 @@ class CachegrindResult:
     ll_read_misses: int
     ll_write_misses: int
     undecided: int
+    addresses: dict[str, int] = field(default_factory=dict)
 
     @property
     def d1_misses(self) -> int:
@@ -73,6 +80,22 @@ class CachegrindResult:
     def ll_misses(self) -> int:
         """Misses of the last level, reads and writes."""
         return self.ll_read_misses + self.ll_write_misses
+
+    def simulate(self, **choices: Any) -> Simulation:
+        """The same pass in simulated caches: same levels, labels, addresses, no early fetches.
+
+        Parameters
+        ----------
+        **choices
+            As `tilewise.lab.simulate.simulate` takes them, in place of those.
+        """
+        z = self.plan
+        same = {
+            "config": CacheConfig.of([self.d1[:2], self.ll[:2]], line_bytes=self.d1[2]),
+            "prefetch": False, "update": self.update, "known": self.addresses,
+            "clusters": np.arange(z.n_samples) % z.n_clusters, "max_rows": z.n_samples,
+        }  # fmt: skip
+        return simulate(z, **(same | choices))
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON-safe values."""
@@ -172,9 +195,31 @@ def run(
         raise CachegrindError("the pass under valgrind gave other labels than it should")
     found = {name: counts[name] - idle[name] for name in counts}
     return CachegrindResult(
-        sizes, d1, ll, found["Dr"], found["Dw"], found["D1mr"], found["D1mw"], found["DLmr"],
-        found["DLmw"], said["undecided"],
+        sizes, update, d1, ll, found["Dr"], found["Dw"], found["D1mr"], found["D1mw"],
+        found["DLmr"], found["DLmw"], said["undecided"], said["addresses"],
     )  # fmt: skip
+
+
+def rounded(size: int, ways: int, line: int = 64) -> tuple[int, int, int]:
+    """A cache that cachegrind can be given: the sets rounded down to a power of two.
+
+    Parameters
+    ----------
+    size, ways, line : int
+        Bytes, ways and bytes of a line; at least one set.
+
+    Returns
+    -------
+    tuple of (bytes, ways, bytes of a line)
+
+    Examples
+    --------
+    >>> from tilewise.lab.cachegrind import rounded
+    >>> rounded(48 * 1024, 12), rounded(1280 * 1024, 16)
+    ((49152, 12, 64), (1048576, 16, 64))
+    """
+    sets = max(1, size // (ways * line))
+    return (1 << sets.bit_length() - 1) * ways * line, ways, line
 
 
 def _valgrind(job, d1, ll, timeout):

@@ -9,7 +9,7 @@ with its own caches and its share of what it shares. docs/cache-simulation.md sa
 machines do differently.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,6 @@ __all__ = ["CacheConfig", "CacheLevel", "ChunkTraffic", "Simulation", "simulate"
 _UNINTERRUPTED = 10_000_000
 # Accesses that a simulation is allowed unless told otherwise: a few seconds.
 _MOST_ACCESSES = 100_000_000
-# Ways where nothing better is known: what outer caches of current cores have.
-_OUTER_WAYS = 16
 
 
 @dataclass(frozen=True)
@@ -105,27 +103,29 @@ class CacheConfig:
     def from_machine(cls, machine: Machine | None = None) -> "CacheConfig":
         """Caches as a machine's facts have them; this machine by default.
 
-        The facts say nothing of ways. A first-level cache is indexed by the bits of an address
-        that lie within a page, so it has one way per page of its size (48 KiB and pages of
-        4 KiB: 12; 128 KiB and 16 KiB: 8); outer levels are given 16. Threads of one core share
-        its L1 and L2 evenly. The last level is the share of L3 that one CPU may count on
-        (`Machine.l3_share_bytes`), if that is larger than L2.
+        Ways are those that the machine tells, or assumed ones (`Machine.l1d_ways` and its
+        neighbours say which; the source of a level repeats it). Threads of one core share its L1
+        and L2 evenly, as fewer sets of the same ways. The last level is the share of L3 that one
+        CPU may count on (`Machine.l3_share_bytes`), if that is larger than L2. What is left of a
+        size that is no whole number of sets is not used.
         """
         here = this_machine() if machine is None else machine
         line, sharers = here.line_bytes.value, max(1, here.cpus_per_core.value)
         l1 = here.l1d_bytes.value // sharers
-        ways = max(1, min(64, here.l1d_bytes.value // here.page_bytes.value))
         sizes = [
-            ("L1", l1, ways, here.l1d_bytes.source),
-            ("L2", here.l2_bytes.value // sharers, _OUTER_WAYS, here.l2_bytes.source),
+            ("L1", l1, here.l1d_ways, here.l1d_bytes.source),
+            ("L2", here.l2_bytes.value // sharers, here.l2_ways, here.l2_bytes.source),
         ]
         share = here.l3_share_bytes
         if share.value > sizes[1][1]:
-            sizes.append(("L3", share.value, _OUTER_WAYS, share.source))
+            sizes.append(("L3", share.value, here.l3_ways, share.source))
         levels = tuple(
-            CacheLevel(name, max(1, size // (ways * line)), ways, source)
+            CacheLevel(
+                name, max(1, size // (ways.value * line)), ways.value,
+                source if ways.source == source else f"{source}; ways: {ways.source}",
+            )
             for name, size, ways, source in sizes
-        )
+        )  # fmt: skip
         return cls(levels, line)
 
     def bytes(self, level: int) -> int:
@@ -220,6 +220,7 @@ class Simulation:
 def simulate(
     plan: Plan, config: CacheConfig | None = None, *, update: bool = False,
     prefetch: bool = True, steps: bool = False, max_rows: int | None = None,
+    clusters: np.ndarray | None = None, known: Mapping[str, int] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Simulation:  # fmt: skip
     """Run a pass that scores every row through simulated caches.
@@ -231,10 +232,10 @@ def simulate(
     config : CacheConfig, optional
         This machine's caches by default.
     update : bool, default=False
-        Whether rows are also added to the sums of their clusters, each to one at random.
+        Whether rows are also added to the sums of their clusters.
     prefetch : bool, default=True
         Whether early fetches of the next chunk's rows into L2 take place.
-    steps : bool, default=False
+    steps, clusters, known
         See `Trace`.
     max_rows : int, optional
         Rows to walk through, in whole shards and at least two: the others are taken to cost
@@ -256,7 +257,9 @@ def simulate(
     True
     """
     config = CacheConfig.from_machine() if config is None else config
-    trace = Trace(plan, update=update, prefetch=prefetch, steps=steps)
+    trace = Trace(
+        plan, update=update, prefetch=prefetch, steps=steps, clusters=clusters, known=known
+    )
     z = trace.shape
     n_shards = -(-z.n // z.shard_rows)
     some = n_shards

@@ -12,7 +12,7 @@ belongs to the BLAS library: the trace has its operands read once and its result
 each chunk, which is the least that any BLAS moves.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,13 +50,18 @@ class Trace:
         Of dense rows that are read where they stand.
     update : bool, default=False
         Whether every row is also added to the sums of its cluster, as in the first pass of a
-        fit. Its cluster is drawn at random, evenly: the worst case for the sums.
+        fit.
     prefetch : bool, default=True
-        Whether the early fetches of the next chunk's rows into L2 take place.
+        Whether the early fetches of the next chunk's rows into L2 take place. Without, the list
+        of those rows is still written and read, as by the kernels.
     steps : bool, default=False
         Write out every step of the depth instead of one segment (a vector's width) at a time.
         Which lines are touched is the same; only their order within a segment differs. Ten
         times as many accesses.
+    clusters : ndarray of shape (n_samples,), optional
+        Cluster of each row, for the sums. Drawn at random, evenly, by default.
+    known : mapping of str to int, optional
+        Addresses of a real run, as `addresses` takes them.
 
     Examples
     --------
@@ -72,12 +77,15 @@ class Trace:
     update: bool = False
     prefetch: bool = True
     steps: bool = False
+    clusters: np.ndarray | None = None
+    known: Mapping[str, int] | None = None
     shape: Shape = field(init=False)
     at: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "shape", Shape.of(self.plan))
-        object.__setattr__(self, "at", addresses(self.shape, update=self.update))
+        object.__setattr__(self, "at", addresses(self.shape, update=self.update,
+                                                 known=self.known))  # fmt: skip
 
     # ------------------------------------------------------------ the walk
 
@@ -116,7 +124,7 @@ class Trace:
         yield from self._note_labels(first, count)
 
     def _fetches_ahead(self, first, count):
-        return self.prefetch and first + count < self.shape.n
+        return first + count < self.shape.n
 
     def _pack(self, first, count):
         z, at = self.shape, self.at
@@ -189,6 +197,8 @@ class Trace:
             ahead = start == 0 and self._fetches_ahead(first, count)
             pattern = self._group_pattern if z.products else self._tile_pattern
             ops, steps, is_ahead, folds = pattern(start, panels, first + count, ahead)
+            if not self.prefetch:
+                ops[is_ahead, 2] = 0
             flips = np.fromiter(folds.arrays, dtype=np.int64)
             batch = np.fromiter(folds.arrays.values(), dtype=np.int64)
             n_batches = -(-panels // PANELS_PER_BATCH)
@@ -404,6 +414,8 @@ class Trace:
 
     def _clusters(self, first, count):
         """Clusters of some rows, the same whenever they are asked for."""
+        if self.clusters is not None:
+            return np.asarray(self.clusters[first : first + count], dtype=np.int64)
         return np.random.default_rng(first).integers(self.shape.k, size=count)
 
     def merge(self, first: int, shards: int) -> Iterator[np.ndarray]:

@@ -11,11 +11,13 @@ from ._facts import Fact, format_bytes
 
 # The kinds that hold data; instruction and trace caches do not matter to the plan.
 DATA_KINDS = frozenset({"Data", "Unified"})
+# More are no report of ways: guests are told of 255, Windows says "fully associative" so.
+MOST_WAYS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """One cache instance: its size in bytes and every CPU that shares it."""
+    """One cache instance: its size in bytes, every CPU that shares it, its ways (0: untold)."""
 
     level: int
     kind: str
@@ -23,6 +25,7 @@ class Cache:
     line: int
     cpus: frozenset[int]
     origin: str
+    ways: int = 0
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:
@@ -66,8 +69,9 @@ def core_facts(caches: Iterable[Cache], mask: frozenset[int] | None) -> dict[str
     Returns
     -------
     dict of str to Fact
-        Some of l1d_bytes, l2_bytes, l3_bytes, l3_shared_by, line_bytes and cpus_per_core: those
-        that the list tells.
+        Some of l1d_bytes, l2_bytes, l3_bytes, l3_shared_by, line_bytes, cpus_per_core and the
+        ways l1d_ways, l2_ways, l3_ways of the instances that gave the sizes: those that the
+        list tells.
     """
     data = [c for c in caches if c.kind in DATA_KINDS and c.size > 0 and c.cpus]
     if mask is None:
@@ -82,6 +86,7 @@ def core_facts(caches: Iterable[Cache], mask: frozenset[int] | None) -> dict[str
     if first:
         smallest = min(first, key=lambda c: c.size)
         facts["l1d_bytes"] = Fact(smallest.size, smallest.origin)
+        facts |= _ways("l1d_ways", smallest)
         crowded = max(first, key=lambda c: len(c.cpus & mask))
         facts["cpus_per_core"] = Fact(len(crowded.cpus & mask), crowded.origin)
     lined = [c for c in (first or data) if c.line > 0]
@@ -90,14 +95,18 @@ def core_facts(caches: Iterable[Cache], mask: frozenset[int] | None) -> dict[str
         facts["line_bytes"] = Fact(longest.line, longest.origin)
 
     if levels[2]:
-        facts["l2_bytes"] = min(
-            (_per_core(c, first) for c in levels[2]), key=lambda fact: fact.value
-        )
+        cache = min(levels[2], key=lambda c: _per_core(c, first).value)
+        facts["l2_bytes"] = _per_core(cache, first)
+        facts |= _ways("l2_ways", cache)
     if levels[3]:
         facts.update(_last_level(levels[3], mask, frozenset().union(*(c.cpus for c in data))))
     elif first:
         facts["l3_bytes"] = Fact(0, f"{first[0].origin.split()[0]}: no L3 listed")
     return facts
+
+
+def _ways(name: str, cache: Cache) -> dict[str, Fact]:
+    return {name: Fact(cache.ways, cache.origin)} if 0 < cache.ways <= MOST_WAYS else {}
 
 
 def _per_core(cache: Cache, first_level: list[Cache]) -> Fact:
@@ -131,4 +140,4 @@ def _last_level(caches: list[Cache], mask: frozenset[int], listed: frozenset[int
     return {
         "l3_bytes": Fact(least.size, least.origin),
         "l3_shared_by": Fact(len(least.cpus), share),
-    }
+    } | _ways("l3_ways", least)

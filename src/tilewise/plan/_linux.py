@@ -8,6 +8,7 @@ from ._facts import KIB, Fact, parse_size
 
 # Where the CPU carries no hypervisor flag (aarch64), firmware names the maker of the guest.
 _GUEST_MAKERS = ("QEMU", "KVM", "VMware", "Xen", "innotek", "VirtualBox", "Parallels", "Google")
+_WAYS = "ways_of_associativity"
 _GUEST_PRODUCTS = ("KVM", "Virtual Machine", "VirtualBox", "VMware", "HVM domU", "Virtual Platform")
 
 
@@ -51,15 +52,19 @@ def _cache(folder: Path, cpu: int, mask: frozenset[int]) -> Cache | None:
         size = parse_size(read_text(folder / "size") or "")
     except ValueError:
         return None
-    try:
-        line = int(read_text(folder / "coherency_line_size") or 0)
-    except ValueError:
-        line = 0
+    line, ways = (_number(folder / name) for name in ("coherency_line_size", _WAYS))
     cpus = _sharers(folder)
     if cpu not in cpus:
         # Nobody says who shares it: first and second level belong to a core, the third to all.
         cpus = mask if level >= 3 else frozenset({cpu})
-    return Cache(level, kind, size, line, cpus, f"sysfs cpu{cpu} {folder.name}")
+    return Cache(level, kind, size, line, cpus, f"sysfs cpu{cpu} {folder.name}", ways)
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(read_text(path) or 0)
+    except ValueError:
+        return 0
 
 
 def _sharers(folder: Path) -> frozenset[int]:

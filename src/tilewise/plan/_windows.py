@@ -59,7 +59,9 @@ def parse_cache_records(data: bytes, pointer_bytes: int = 8) -> list[Cache]:
         if relationship == _RELATION_CACHE:
             if size < masks_at + group.size:
                 raise ValueError(f"cache record at byte {offset} has only {size} bytes")
-            level, _, line, bytes_, kind, groups = _CACHE.unpack_from(data, offset + _HEADER.size)
+            level, ways, line, bytes_, kind, groups = _CACHE.unpack_from(
+                data, offset + _HEADER.size
+            )
             cpus: frozenset[int] = frozenset()
             # Systems before group counts leave 0 here and fill one mask.
             for index in range(max(1, groups)):
@@ -69,7 +71,7 @@ def parse_cache_records(data: bytes, pointer_bytes: int = 8) -> list[Cache]:
                 mask, number = group.unpack_from(data, offset + at)
                 cpus |= {number * _GROUP_CPUS + bit for bit in bits_set(mask)}
             origin = f"GetLogicalProcessorInformationEx cpu{min(cpus, default=0)} L{level}"
-            caches.append(Cache(level, _KINDS.get(kind, "Other"), bytes_, line, cpus, origin))
+            caches.append(Cache(level, _KINDS.get(kind, "Other"), bytes_, line, cpus, origin, ways))
         offset += size
     return caches
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _darwin, _linux, _windows
+from ._caches import MOST_WAYS
 from ._facts import GIB, KIB, MIB, Fact, format_bytes, size_override
 
 __all__ = ["ISAS", "Fact", "Machine", "detect", "machine"]
@@ -48,6 +49,9 @@ _L3_SHARE_CAP_DISTRUSTED = 512 * KIB
 # host's cache: stacked-cache parts reach 12 MiB a core. The few real parts above lose only a
 # bonus.
 _L3_SHARE_ABSURD = 16 * MIB
+
+# What most L2 and L3 of current x86-64 and aarch64 cores have.
+_OUTER_WAYS = 16
 
 # Bounds of overrides. Below 1 KiB no tile fits; above 1 TiB there is a slip of a suffix.
 _OVERRIDES = (
@@ -94,6 +98,9 @@ class Machine:
         One instance of the third-level cache, 0 where there is none.
     l3_shared_by : Fact of int
         CPUs that share that instance, those outside the affinity mask included.
+    l1d_ways, l2_ways, l3_ways : Fact of int
+        Lines that one set of the first, second and third level holds. Only the models of the
+        lab use them. Where no system tells, the source says "assumed" and by which rule.
     line_bytes : Fact of int
         Cache line.
     page_bytes : Fact of int
@@ -135,6 +142,9 @@ class Machine:
     openmp: Fact
     cgroup_cpus: Fact
     cpus_per_core: Fact
+    l1d_ways: Fact
+    l2_ways: Fact
+    l3_ways: Fact
 
     @property
     def l3_share_bytes(self) -> Fact:
@@ -177,7 +187,8 @@ class Machine:
         Parameters
         ----------
         facts : mapping
-            A mapping with ``value`` and ``source`` for every field.
+            A mapping with ``value`` and ``source`` for every field. Ways may be missing, as in
+            records of earlier versions: they are assumed then, and their source says so.
 
         Returns
         -------
@@ -189,11 +200,12 @@ class Machine:
             If a field is missing, unknown or has a value of another type.
         """
         names = {field.name for field in fields(cls)}
-        wrong = sorted(names.symmetric_difference(facts))
+        wrong = sorted(names.symmetric_difference(facts) - (_WAYS - set(facts)))
         if wrong:
             state = ", ".join(f"{'missing' if n in names else 'unknown'}: {n}" for n in wrong)
             raise ValueError(f"not the facts of a machine ({state})")
-        return cls(**{name: _fact(name, facts[name]) for name in names})
+        known = {name: _fact(name, facts[name]) for name in names if name in facts}
+        return cls(**_assumed_ways(known) | known)
 
     def __repr__(self) -> str:
         rows = [("fact", "value", "source")]
@@ -217,6 +229,19 @@ def _shown(name: str, value: Any) -> str:
 
 
 _FLAGS = frozenset({"hypervisor", "openmp"})
+_WAYS = frozenset({"l1d_ways", "l2_ways", "l3_ways"})
+
+
+def _assumed_ways(facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    """Ways where no system tells them.
+
+    A first level is indexed by the bits of an address that lie within a page, so it has one way
+    for each page of its size (48 KiB and 4 KiB: 12; 128 KiB and 16 KiB: 8).
+    """
+    pages = facts["l1d_bytes"].value // facts["page_bytes"].value
+    outer = Fact(_OUTER_WAYS, "assumed: as outer caches of current cores")
+    first = Fact(max(1, min(MOST_WAYS, pages)), "assumed: one way per page of L1")
+    return {"l1d_ways": first, "l2_ways": outer, "l3_ways": outer}
 
 
 def _fact(name: str, entry: Mapping[str, Any]) -> Fact:
@@ -358,7 +383,9 @@ def detect(
         override = size_override(env, variable, low, high)
         if override is not None:
             found[name] = override
-    return Machine(**found)
+            # The ways of the cache that was found say nothing of one that is asked for.
+            found.pop(name.replace("_bytes", "_ways"), None)
+    return Machine(**_assumed_ways(found) | found)
 
 
 def _affinity() -> frozenset[int] | None:
