@@ -244,49 +244,64 @@ def score_visits(
         touched while so many are multiplied.
     """
     size, piece = finished_bytes(z, panels), z.scratch_bytes
-    arrays = at["finished"], size
     visits = [Visit(("finished",), SCORES, size, True, turns=tiles, at=at["finished"])]
-    batch, t = min(PANELS_PER_BATCH, panels), _rows_folded()
-
-    def passing(count, mine, others):
-        here = at["finished"]
-        own = ((here, mine), (here + size / 2, others)) if batch > 1 else (arrays,)
-        return ((here, piece), *own, *walked(count))
-
+    batch = min(PANELS_PER_BATCH, panels)
     for place in range(batch):
         total = tiles * len(range(place, panels, batch)) * piece
-        # Panels between the store of a row's scores and their fold, and from there to the store
-        # of those that take their place; a line that is lost on either way leaves once.
-        fold = batch - 1 - place + batch * t
-        store = 2 * batch - fold
-        late = t > 0.5  # the first panel of the next batch but one has been stored meanwhile
-        mine, others = (2 * piece, piece + late * piece / 2)
-        mine_left, others_left = 2 * piece * (1 - t), 2 * piece - late * piece / 2
-        if place:
-            mine, others = 2 * piece * t, late * piece
-            mine_left, others_left = piece * (2 - t), 2 * piece
-        folded, stored = passing(fold, mine, others), passing(store, mine_left, others_left)
-        left = passing(np.maximum(fold, store), np.maximum(mine, mine_left),
-                       np.maximum(others, others_left))  # fmt: skip
         again = max(0, total - size / batch)
+        folded, stored, either = _on_the_way(at["finished"], piece, batch, place, walked)
+        # A line that is lost on either way leaves once.
         for what, how in {
             "folded": Again(total, folded),
             "stored": Again(again, stored),
-            "left": Again(0.0, left, again),
+            "left": Again(0.0, either, again),
         }.items():
             key = ("finished", what, place)
             visits.append(Visit(key, SCORES, 0.0, at=at["finished"], again=how))
     between = -(-z.depth // z.depth_block) - 1
     if between:
         scratch = panels * piece
-        waiting = at["scratch"], scratch
+        passing = ((at["scratch"], scratch), (at["finished"], size), *walked(panels))
         # Read after a walk through all panels; then written at once, or a walk later in the
         # first block of the next group.
-        read = Again(tiles * between * scratch, (waiting, arrays, *walked(panels)),
-                     tiles * between * scratch)  # fmt: skip
-        written = Again((tiles - 1) * scratch, (waiting, arrays, *walked(panels)))
+        read = Again(tiles * between * scratch, passing, tiles * between * scratch)
+        written = Again((tiles - 1) * scratch, passing)
         visits += [
             Visit(("scratch",), SCORES, scratch, True, turns=tiles, at=at["scratch"], again=read),
             Visit(("scratch", "next"), SCORES, 0.0, at=at["scratch"], again=written),
         ]
     return visits
+
+
+def _on_the_way(begin, piece, batch, place, walked):
+    """What is touched between the store of a row's scores and their fold, from there to the store
+    of those that take their place, and on the longer of both ways.
+
+    Counted in panels, the way to the fold has one more for the first panel of a batch, and both
+    together have two batches.
+    """
+    t = _rows_folded()
+    fold = batch - 1 - place + batch * t
+    late = t > 0.5  # the first panel of the other array has been stored meanwhile
+    # Bytes of the row's own array and of the other one.
+    if place:
+        to_fold = 2 * piece * t, late * piece
+        to_store = piece * (2 - t), 2 * piece
+    else:
+        to_fold = 2 * piece + 0 * t, piece + late * piece / 2
+        to_store = 2 * piece * (1 - t), 2 * piece - late * piece / 2
+
+    def passing(count, mine, others):
+        if batch == 1:
+            return ((begin, piece), (begin + piece, piece), *walked(count))
+        return ((begin + place * piece, np.minimum(mine, piece)),
+                (begin + (1 - place) * piece, np.maximum(mine - piece, 0)),
+                (begin + 2 * piece, others), *walked(count))  # fmt: skip
+
+    longer = (np.maximum(*both) for both in zip(to_fold, to_store, strict=True))
+    store = 2 * batch - fold
+    return (
+        passing(fold, *to_fold),
+        passing(store, *to_store),
+        passing(np.maximum(fold, store), *longer),
+    )
