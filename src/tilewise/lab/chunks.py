@@ -173,7 +173,7 @@ def table(result):
                 name
                 for name, rows_of in (
                     ("auto", facts.get(engine, {}).get("auto")),
-                    ("scikit-learn", _SKLEARN_CHUNK),
+                    ("sklearn", _SKLEARN_CHUNK),
                 )
                 if c == rows_of
             ]
