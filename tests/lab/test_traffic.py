@@ -218,9 +218,9 @@ def test_a_ledger_of_parts_counts_what_the_kernel_allocates():
     assert found["scores"].bytes == 2 * 2 * 32 * 32 * 4
     assert "partial scores" not in found
     longer = tilewise.plan(100_000, 300, 300, n_threads=1, machine=wide("amx"), products=3)
-    found = {buffer.name: buffer for buffer in ledger(longer, wide("amx"))}
+    others = {buffer.name: buffer for buffer in ledger(longer, wide("amx"))}
     assert longer.depth_block < 300
-    assert found["partial scores"].bytes == longer.panels_per_block * 32 * 32 * 4
+    assert others["partial scores"].bytes == longer.panels_per_block * 32 * 32 * 4
     assert found["all centres"].bytes == 10 * 32 * (4 + 256 * 4)
     assert found["plain centres"].bytes == 10 * 32 * 257 * 4
     names = ("packed chunk", "running bests", "row data of a chunk", "scores")

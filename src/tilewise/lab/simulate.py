@@ -235,11 +235,13 @@ def simulate(
         Whether rows are also added to the sums of their clusters.
     prefetch : bool, default=True
         Whether early fetches of the next chunk's rows into L2 take place.
-    steps, clusters, known
+    steps : bool, default=False
         See `Trace`.
     max_rows : int, optional
         Rows to walk through, in whole shards and at least two: the others are taken to cost
         what those after the first cost. By default as many as take a few seconds.
+    clusters, known
+        See `Trace`.
     progress : callable, optional
         Called with the share that is done, from 0 to 1.
 
