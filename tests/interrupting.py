@@ -12,6 +12,9 @@ import sys
 PROGRAM = '''
 import os, signal, sys, threading, time
 
+# What runs in the background of a shell is born deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def interrupted(work):
     """Interrupt a call early; return the share of its work that was done after the signal.
 

@@ -288,6 +288,8 @@ import os, signal, sys, threading, time
 import numpy as np
 from tilewise.sources import Prefetch, as_source
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit none
+
 def batches():
     while True:
         yield np.ones((10, 2))
