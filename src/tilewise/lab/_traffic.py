@@ -14,7 +14,7 @@ from .traffic import traffic
 
 __all__ = [
     "add_cachegrind", "add_simulated", "bytes_columns", "bytes_figures", "expected",
-    "memory_bytes", "peak_of", "predicted", "register_bytes", "roof_cases", "roofs_of",
+    "peak_of", "predicted", "register_bytes", "roof_cases", "roofs_of",
     "rows_bandwidth",
 ]  # fmt: skip
 
@@ -34,11 +34,6 @@ def predicted(plan, machine, series, case):
 def register_bytes(plan, machine):
     """Bytes that one pass loads from L1 into registers."""
     return traffic(plan, machine).registers.bytes
-
-
-def memory_bytes(plan, machine):
-    """Bytes between memory and the last cache that the model knows, for one pass."""
-    return traffic(plan, machine).flows[-1].bytes
 
 
 def _values(flows, series, case, by, scale=1.0):

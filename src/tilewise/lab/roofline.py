@@ -67,11 +67,12 @@ def measure(run):
         }
         for size in sorted({base.tile_rows, base.chunk_rows, min(n, 8 * base.chunk_rows)}):
             sized = resized(base, size)
-            run.predicted += _traffic.predicted(sized, here, name, {"chunk_rows": size})
+            values = _traffic.predicted(sized, here, name, {"chunk_rows": size})
+            run.predicted += values
             case = {"shape": name, "chunk_rows": size, "auto": size == base.chunk_rows,
                     "flops": 2 * n * d * k, "products": sized.products, "scores": n * k,
                     "rows_bytes": X.nbytes,
-                    "memory_bytes": _traffic.memory_bytes(sized, here)}  # fmt: skip
+                    "memory_bytes": values[-1]["value"]}  # fmt: skip
             cases.append(Case("pass", case, repeated(Rows(X), centers, sized)[1]))
     run.facts["shapes"] = facts
     run.measure("passes", cases, 0.7)
