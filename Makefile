@@ -19,7 +19,7 @@ ROOM_TESTS := $(wildcard tests/kernels tests/engine tests/algorithms tests/metri
 KERNEL_TESTS ?= $(if $(ROOM_TESTS),$(ROOM_TESTS),tests)
 
 .PHONY: help venv demo test test-docs test-native test-aarch64 bench lint format docs debug-test
-.PHONY: sanitize sanitize-native wheel clean
+.PHONY: sanitize sanitize-crowded sanitize-native wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -72,15 +72,18 @@ endef
 # Cython's checks and C's assertions on: an index out of bounds is an exception.
 .venv-debug/installed: .venv-debug/created $(SOURCES)
 	$(call install,debug,test,--config-settings=setup-args=-Dbounds_checks=true \
+		--config-settings=setup-args=-Demulate_amx=true \
 		--config-settings=setup-args=-Dbuildtype=debugoptimized \
 		--config-settings=setup-args=-Db_ndebug=false)
 
-# The address and undefined-behaviour sanitizers; the first report ends the process.
+# The address and undefined-behaviour sanitizers; the first report ends the process. The tiles of
+# AMX are emulated, so that its kernels are watched on processors without it.
 .venv-sanitize/installed: .venv-sanitize/created $(SOURCES)
 	$(call install,sanitize,test,--config-settings=setup-args=-Dbuildtype=debugoptimized \
 		--config-settings=setup-args=-Db_ndebug=false \
 		--config-settings=setup-args=-Db_lundef=false \
 		--config-settings=setup-args=-Db_sanitize=address$(comma)undefined \
+		--config-settings=setup-args=-Demulate_amx=true \
 		--config-settings=setup-args=-Dc_args=-fno-sanitize-recover=all)
 
 .venv-lint/installed: tools/lint-requirements.txt | check-python
@@ -128,7 +131,7 @@ test-aarch64: ## the same as an aarch64 program, under an emulator
 		RUN=qemu-aarch64
 
 sanitize-native: ## the C test of the kernels under address and undefined-behaviour checks
-	UBSAN_OPTIONS=print_stacktrace=1 $(NATIVE) OUT=../../build/native/sanitize \
+	UBSAN_OPTIONS=print_stacktrace=1 $(NATIVE) OUT=../../build/native/sanitize EMULATE_AMX=1 \
 		ISAS="$(NATIVE_ISAS)" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 
 bench: .venv-bench/installed ## measure against the peers; ARGS="--quick --only lloyd" narrows it
@@ -157,12 +160,20 @@ debug-test: .venv-debug/installed ## the kernel tests on a build that checks eve
 
 # CPython and numpy keep memory until exit, so leaks are not looked for here; libstdc++ comes
 # first because the sanitizer must see the exceptions that scipy throws.
-sanitize: sanitize-native .venv-sanitize/installed ## the kernel tests under address and undefined-behaviour checks
+define sanitized
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
 	$$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONMALLOC=malloc \
-	.venv-sanitize/bin/pytest --timeout=$(TEST_TIMEOUT) -p no:cacheprovider $(KERNEL_TESTS) $(ARGS)
+	.venv-sanitize/bin/pytest --timeout=$(TEST_TIMEOUT) -p no:cacheprovider $(1) $(ARGS)
+endef
+
+sanitize: sanitize-native .venv-sanitize/installed ## the kernel tests under address and undefined-behaviour checks
+	$(call sanitized,$(KERNEL_TESTS))
+
+# Rows that repeat fill every list of candidates: where a buffer could be too small.
+sanitize-crowded: .venv-sanitize/installed ## rows that repeat, under the same checks: a few minutes
+	$(call sanitized,tests/engine/test_crowded.py)
 
 wheel: .venv-wheel/created ## an sdist and a wheel of the last commit, in dist/
 	.venv-wheel/bin/python -m pip install $(PIP_QUIET) build

@@ -4,6 +4,7 @@ import hostile
 import numpy as np
 import reference
 
+from tilewise.engine import Rows, argkmin, radius
 from tilewise.plan import plan_neighbors
 
 #: Types of the scores.
@@ -52,3 +53,48 @@ def far_clusters(rng, m):
     """Rows of two clusters so far apart that scores in float32 cannot tell those of one apart."""
     centers = np.array([[-1e6] * 20, [1e6] * 20])
     return (centers[rng.randint(2, size=m)] + rng.standard_normal((m, 20))).astype(np.float32)
+
+
+def compare_nearest(found, expected, what):
+    for values, right, name in zip(found, expected, ("distances", "indices"), strict=True):
+        assert values.dtype == (np.float64 if name == "distances" else np.int64)
+        wrong = np.argwhere(values != right)
+        assert not len(wrong), (
+            f"{what}: {name} at {wrong[0]} of {right.shape} are {values[tuple(wrong[0])]!r}, "
+            f"not {right[tuple(wrong[0])]!r} ({len(wrong)} wrong)"
+        )
+
+
+def check_nearest(X, Y, k, isas=hostile.ISAS, scores=SCORES, **changes):
+    """The k nearest, in every way to search."""
+    expected = nearest_of(squared_of(X, Y), k)
+    rows_x, rows_y = Rows(X), Rows(Y)
+    for isa, score, products in hostile.scored_ways(isas, scores):
+        plan = plan_for(rows_x, rows_y, k, isa, score_dtype=score, products=products, **changes)
+        found = argkmin(rows_x, rows_y, k, plan=plan)
+        compare_nearest(found, expected, f"{isa} {score} {products} k={k} {changes}")
+
+
+def within_of(squared, limit):
+    """Offsets, squared distances and indices of what lies within a radius."""
+    inside = np.sqrt(squared) <= limit
+    offsets = np.concatenate([[0], np.cumsum(inside.sum(axis=1))])
+    return offsets, squared[inside], np.nonzero(inside)[1]
+
+
+def compare_within(found, expected, what):
+    for values, right, name in zip(
+        found, expected, ("offsets", "distances", "indices"), strict=True
+    ):
+        assert values.dtype == (np.float64 if name == "distances" else np.int64)
+        assert np.array_equal(values, right), (what, name)
+
+
+def check_within(X, Y, limit, squared=None, isas=hostile.ISAS, scores=SCORES, **changes):
+    """All rows within a radius, in every way to search."""
+    expected = within_of(squared_of(X, Y) if squared is None else squared, limit)
+    rows_x, rows_y = Rows(X), Rows(Y)
+    for isa, score, products in hostile.scored_ways(isas, scores):
+        plan = plan_for(rows_x, rows_y, 0, isa, score_dtype=score, products=products, **changes)
+        found = radius(rows_x, rows_y, limit, plan=plan)
+        compare_within(found, expected, f"{isa} {score} {products} radius={limit} {changes}")

@@ -143,3 +143,90 @@ if __name__ == "__main__":
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
+
+
+OTHERS_THREADS = """
+import ctypes, os, signal, sys
+import numpy as np
+from tilewise import KMeans, plan
+from tilewise.kernels import _dispatch
+
+# Another library has started the threads of the OpenMP runtimes of this process.
+body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
+started = 0
+for path in {line.split()[-1] for line in open("/proc/self/maps") if "libgomp" in line}:
+    try:
+        ctypes.CDLL(path).GOMP_parallel(body, None, 2, 0)
+        started += 1
+    except AttributeError:
+        pass
+if not started:
+    sys.exit("no libgomp")
+
+X = np.random.RandomState(0).standard_normal((60_000, 24)).astype(np.float32)
+reader, writer = os.pipe()
+child = os.fork()
+if not child:
+    signal.alarm(80)  # ends a child that waits for threads that fork did not copy
+    model = KMeans(20, init=X[:20], n_init=1, max_iter=3, n_threads=2).fit(X)
+    one = _dispatch.pool_lost()
+    assert plan(60_000, 24, 20, n_threads=2).n_threads == (1 if one else 2)
+    os.write(writer, repr((model.inertia_, model.n_iter_)).encode())
+    os._exit(0)
+os.close(writer)
+_, status = os.waitpid(child, 0)
+assert status == 0, f"the child ended with status {status}"
+model = KMeans(20, init=X[:20], n_init=1, max_iter=3, n_threads=2).fit(X)
+assert os.read(reader, 1000).decode() == repr((model.inertia_, model.n_iter_))
+assert not _dispatch.pool_lost()
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for GNU's OpenMP runtime")
+def test_fit_after_fork_where_others_used_openmp():
+    """As after torch's first product: pytorch#17199, faiss#5206."""
+    done = subprocess.run(
+        [sys.executable, "-c", OTHERS_THREADS], capture_output=True, text=True, timeout=100
+    )
+    if "no libgomp" in done.stderr:
+        pytest.skip("no OpenMP runtime of GNU's here")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forks_of_forks_and_of_threads():
+    code = """
+import os, signal, threading
+import numpy as np
+from tilewise import KMeans
+X = np.random.RandomState(0).standard_normal((20_000, 12))
+
+def fit():
+    return KMeans(20, random_state=0, max_iter=3, n_threads=2).fit(X).inertia_
+
+def child_of(action):
+    child = os.fork()
+    if not child:
+        signal.alarm(80)
+        os._exit(action())
+    return os.waitpid(child, 0)[1]
+
+before = fit()
+def grandchild():
+    return fit() != before
+def child():
+    return fit() != before or child_of(grandchild) != 0
+assert child_of(child) == 0
+# While another thread is inside a loop, and from a thread that is not the main one.
+status = []
+busy = threading.Thread(target=lambda: [fit() for _ in range(20)])
+busy.start()
+forker = threading.Thread(target=lambda: status.append((fit(), child_of(child))))
+forker.start()
+forker.join(); busy.join()
+assert status == [(before, 0)], status
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr

@@ -8,7 +8,6 @@ import pytest
 import scipy.sparse as sp
 from neighbor_cases import (
     NEARLY_TIED,
-    SCORES,
     far_clusters,
     hostile_pairs,
     nearest_of,
@@ -16,6 +15,8 @@ from neighbor_cases import (
     plan_for,
     squared_of,
 )
+from neighbor_cases import check_nearest as check
+from neighbor_cases import compare_nearest as compare
 
 from tilewise.engine import Rows, argkmin, argmin, neighbors
 from tilewise.plan import plan_neighbors
@@ -23,25 +24,6 @@ from tilewise.plan import plan_neighbors
 
 def wanted(X, Y, k):
     return nearest_of(squared_of(X, Y), k)
-
-
-def compare(found, expected, what):
-    for values, right, name in zip(found, expected, ("distances", "indices"), strict=True):
-        assert values.dtype == (np.float64 if name == "distances" else np.int64)
-        wrong = np.argwhere(values != right)
-        assert not len(wrong), (
-            f"{what}: {name} at {wrong[0]} of {right.shape} are {values[tuple(wrong[0])]!r}, "
-            f"not {right[tuple(wrong[0])]!r} ({len(wrong)} wrong)"
-        )
-
-
-def check(X, Y, k, isas=hostile.ISAS, scores=SCORES, **changes):
-    expected = wanted(X, Y, k)
-    rows_x, rows_y = Rows(X), Rows(Y)
-    for isa, score, products in hostile.scored_ways(isas, scores):
-        plan = plan_for(rows_x, rows_y, k, isa, score_dtype=score, products=products, **changes)
-        found = argkmin(rows_x, rows_y, k, plan=plan)
-        compare(found, expected, f"{isa} {score} {products} k={k} {changes}")
 
 
 @pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)

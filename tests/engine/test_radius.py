@@ -8,41 +8,13 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
-from neighbor_cases import (
-    NEARLY_TIED,
-    SCORES,
-    far_clusters,
-    hostile_pairs,
-    pair,
-    plan_for,
-    squared_of,
-)
+from neighbor_cases import NEARLY_TIED, far_clusters, hostile_pairs, pair, plan_for, squared_of
+from neighbor_cases import check_within as check
+from neighbor_cases import compare_within as compare
+from neighbor_cases import within_of as wanted
 
 from tilewise.engine import Rows, radius, radius_count
 from tilewise.engine.neighbors import largest_within
-
-
-def wanted(squared, limit):
-    inside = np.sqrt(squared) <= limit
-    offsets = np.concatenate([[0], np.cumsum(inside.sum(axis=1))])
-    return offsets, squared[inside], np.nonzero(inside)[1]
-
-
-def compare(found, expected, what):
-    for values, right, name in zip(
-        found, expected, ("offsets", "distances", "indices"), strict=True
-    ):
-        assert values.dtype == (np.float64 if name == "distances" else np.int64)
-        assert np.array_equal(values, right), (what, name)
-
-
-def check(X, Y, limit, squared=None, isas=hostile.ISAS, scores=SCORES, **changes):
-    expected = wanted(squared_of(X, Y) if squared is None else squared, limit)
-    rows_x, rows_y = Rows(X), Rows(Y)
-    for isa, score, products in hostile.scored_ways(isas, scores):
-        plan = plan_for(rows_x, rows_y, 0, isa, score_dtype=score, products=products, **changes)
-        found = radius(rows_x, rows_y, limit, plan=plan)
-        compare(found, expected, f"{isa} {score} {products} radius={limit} {changes}")
 
 
 @pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)

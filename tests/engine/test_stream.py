@@ -89,6 +89,19 @@ def test_instruction_sets_engines_and_chunks(isa, engine):
     assert len(results) == 1
 
 
+def test_products_of_parts():
+    X = clouds(5000, 70)
+    start = starts(X, 50)
+    expected = bits(lloyd(Rows(X), start, plan=hostile.plan_for(Rows(X), 50), max_iter=7))
+    for isa, products in hostile.SPLITS:
+        plan = hostile.plan_for(Rows(X), 50, isa, products=products)
+        for n_threads in (1, 2):
+            threaded = dataclasses.replace(plan, n_threads=n_threads)
+            for bounds in (True, False):
+                run = lloyd(streamed(X, 1152), start, plan=threaded, max_iter=7, bounds=bounds)
+                assert bits(run) == expected, (isa, products, n_threads, bounds)
+
+
 @pytest.mark.parametrize("kind", ["duplicates", "one cluster per row", "one row", "one value"])
 def test_ties_and_empty_clusters(kind):
     X = {

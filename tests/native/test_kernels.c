@@ -10,6 +10,7 @@
 #include "tw_split.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,10 +198,24 @@ static void check_plausible(const tw_tile_kernels *t) {
 
 #include "check_pair.h"
 
+/* From `first` on a table holds pointers alone, and none of them is missing but the last few. */
+static void check_table(const char *name, const void *table, size_t bytes, size_t first, int missing) {
+    for (size_t at = first; at + (size_t)missing * sizeof(void (*)(void)) < bytes; at += sizeof(void (*)(void))) {
+        void (*kernel)(void);
+        memcpy(&kernel, (const char *)table + at, sizeof kernel);
+        CHECK(kernel != NULL, "%s: nothing at byte %zu", name, at);
+    }
+}
+
 static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact_kernels *e,
                       const tw_pair_kernels *p, const tw_split_kernels *s) {
     const int before = failures, checks_before = checks;
     current = name;
+    check_table("tile", t, sizeof *t, offsetof(tw_tile_kernels, assign_f4), 0);
+    check_table("exact", e, sizeof *e, 0, 0);
+    check_table("pair", p, sizeof *p, offsetof(tw_pair_kernels, pack_f4), 0);
+    /* Only AMX has a peak of its own. */
+    check_table("split", s, sizeof *s, 0, strcmp(name, "amx") != 0);
     check_exact_f4(e);
     check_exact_f8(e);
     check_tile_f4(t);

@@ -103,13 +103,19 @@ class Pass:
         self.changed = self.scored = self.undecided = self.rescanned = 0
 
     def _make_kernel(self):
+        return self._kernel_of(
+            self.rows, shard_rows=self.plan.shard_rows, slots=self.plan.slots,
+            update=self._sums_wanted and not self._by_columns,
+        )  # fmt: skip
+
+    def _kernel_of(self, rows, **shards):
+        """What the plan says, for rows in memory and for those of a window."""
         p = self.plan
         return _assign.Assignment(
-            self.rows, self._k, isa=p.isa, layout=p.layout, score_dtype=self._score_dtype,
-            chunk_rows=p.chunk_rows, shard_rows=p.shard_rows, panels_per_block=p.panels_per_block,
-            depth_block=p.depth_block, n_threads=p.n_threads, slots=p.slots,
-            update=self._sums_wanted and not self._by_columns,
-            panel_columns=p.panel_columns, products=self._products,
+            rows, self._k, isa=p.isa, layout=p.layout, score_dtype=self._score_dtype,
+            chunk_rows=p.chunk_rows, panels_per_block=p.panels_per_block,
+            depth_block=p.depth_block, n_threads=p.n_threads, panel_columns=p.panel_columns,
+            products=self._products, **shards,
         )  # fmt: skip
 
     @property

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from tilewise.kernels import _assign, _exact, _seeding, _stream
+from tilewise.kernels import _exact, _seeding, _stream
 from tilewise.plan import Plan, exact_shard_rows
 
 from .passes import Pass, farthest_first, one_blas_thread
@@ -38,13 +38,9 @@ class StreamPass(Pass):
         p, rows = self.plan, self.rows
         work = max(1, rows.piece_rows * rows.n_features * self._k)
         self._pieces = p.n_threads * max(4, _UNINTERRUPTED // work)
-        return _assign.Assignment(
-            rows.window, self._k, isa=p.isa, layout=p.layout, score_dtype=self._score_dtype,
-            chunk_rows=min(p.chunk_rows, rows.piece_rows), shard_rows=rows.piece_rows,
-            panels_per_block=p.panels_per_block, depth_block=p.depth_block,
-            n_threads=p.n_threads, slots=self._pieces, update=False,
-            panel_columns=p.panel_columns,
-        )  # fmt: skip
+        return self._kernel_of(
+            rows.window, shard_rows=rows.piece_rows, slots=self._pieces, update=False
+        )
 
     def _run_shards(self, moves, update):
         self._opened = 0

@@ -38,6 +38,9 @@ from tilewise.kernels._rows cimport (
     tw_row_start,
 )
 from tilewise.kernels._score cimport score_rows
+from tilewise.kernels._workspace cimport Workspace
+
+from tilewise.kernels._workspace import aligned_empty
 
 cdef enum:
     ALIGNMENT = 64
@@ -58,61 +61,55 @@ LAYOUTS = {
 }
 
 
-cdef ptrdiff_t _take(ptrdiff_t* total, ptrdiff_t size) noexcept nogil:
-    cdef ptrdiff_t start = total[0]
-    total[0] = (start + size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    return start
-
-
-cdef offsets_t _offsets(const assign_pass* p) noexcept nogil:
+cdef offsets_t _offsets(const assign_pass* p, Workspace parts):
     cdef offsets_t o
-    cdef ptrdiff_t total = 0, item = 8 if p.score_double else 4
+    cdef ptrdiff_t item = 8 if p.score_double else 4
     cdef ptrdiff_t rows = padded_rows(p, p.chunk_rows)
     cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes * p.lanes
     cdef ptrdiff_t state = item if p.layout == ROWS_IN_LANES else p.tile.vector_bytes
     cdef ptrdiff_t data_item = 8 if p.rows.is_double else 4
-    o.ids = _take(&total, rows * 8)
-    o.pointers = _take(&total, 0 if p.layout == CSR else rows * sizeof(void*))
-    o.ahead = _take(&total, rows * sizeof(void*) if p.layout == CENTRES_IN_LANES else 0)
+    o.ids = parts.add(rows * 8)
+    o.pointers = parts.add(0 if p.layout == CSR else rows * sizeof(void*))
+    o.ahead = parts.add(rows * sizeof(void*) if p.layout == CENTRES_IN_LANES else 0)
     if p.layout == CSR:
         # One row of zeros, into which a row that the scores leave open is scattered.
-        o.staging = _take(&total, p.ldc * data_item)
-        o.packed = _take(&total, p.entries * item)
-        o.columns = _take(&total, p.entries * <ptrdiff_t>sizeof(int32_t))
-        o.starts = _take(&total, (rows + 1) * sizeof(int32_t))
-        o.wide = _take(&total, p.longest * 8)
+        o.staging = parts.add(p.ldc * data_item)
+        o.packed = parts.add(p.entries * item)
+        o.columns = parts.add(p.entries * <ptrdiff_t>sizeof(int32_t))
+        o.starts = parts.add((rows + 1) * sizeof(int32_t))
+        o.wide = parts.add(p.longest * 8)
     else:
-        o.staging = _take(&total, 0 if p.rows.direct else rows * p.ldc * data_item)
-        o.packed = _take(&total, 0 if p.products else rows * segments * item)
-        o.columns = o.starts = o.wide = total
-    o.seconds = o.rests = o.drops = o.again = total
+        o.staging = parts.add(0 if p.rows.direct else rows * p.ldc * data_item)
+        o.packed = parts.add(0 if p.products else rows * segments * item)
+        o.columns = o.starts = o.wide = parts.total
+    o.seconds = o.rests = o.drops = o.again = parts.total
     if p.products:
-        o.packed = _take(&total, rows * p.steps * TW_SPLIT_STEP * tw_split_parts(p.products) * 2)
-        o.seconds = _take(&total, rows * item)
-        o.rests = _take(&total, rows * item)
-        o.drops = _take(&total, rows * item)
-        o.again = _take(&total, (AGAIN + p.tile.tile_rows) * segments * item)
-    o.norms = _take(&total, rows * item)
-    o.band = _take(&total, rows * item)
-    o.best = _take(&total, rows * state)
-    o.second = _take(&total, rows * state)
-    o.ordinal = _take(&total, rows * state)
-    o.label = _take(&total, rows * 4)
-    o.lowest = _take(&total, rows * item)
-    o.following = _take(&total, rows * item)
-    o.upper = _take(&total, rows * 4)
-    o.lower = _take(&total, rows * 4)
+        o.packed = parts.add(rows * p.steps * TW_SPLIT_STEP * tw_split_parts(p.products) * 2)
+        o.seconds = parts.add(rows * item)
+        o.rests = parts.add(rows * item)
+        o.drops = parts.add(rows * item)
+        o.again = parts.add((AGAIN + p.tile.tile_rows) * segments * item)
+    o.norms = parts.add(rows * item)
+    o.band = parts.add(rows * item)
+    o.best = parts.add(rows * state)
+    o.second = parts.add(rows * state)
+    o.ordinal = parts.add(rows * state)
+    o.label = parts.add(rows * 4)
+    o.lowest = parts.add(rows * item)
+    o.following = parts.add(rows * item)
+    o.upper = parts.add(rows * 4)
+    o.lower = parts.add(rows * 4)
     if p.layout == BLAS or p.layout == CSR:
-        o.scratch = _take(&total, rows * p.ld_scores * item)
+        o.scratch = parts.add(rows * p.ld_scores * item)
     elif p.products:
-        o.scratch = _take(&total, <ptrdiff_t>TW_SPLIT_ROWS * p.panels_per_block * p.panel_vectors
-                          * p.tile.vector_bytes)
+        o.scratch = parts.add(<ptrdiff_t>TW_SPLIT_ROWS * p.panels_per_block * p.panel_vectors
+                              * p.tile.vector_bytes)
     elif p.layout == CENTRES_IN_LANES and p.depth > p.depth_block:
-        o.scratch = _take(&total, <ptrdiff_t>p.panels_per_block * p.tile.tile_rows
-                          * p.panel_vectors * p.tile.vector_bytes)
+        o.scratch = parts.add(<ptrdiff_t>p.panels_per_block * p.tile.tile_rows
+                              * p.panel_vectors * p.tile.vector_bytes)
     else:
-        o.scratch = _take(&total, 0)
-    o.total = total
+        o.scratch = parts.add(0)
+    o.total = parts.total
     return o
 
 
@@ -225,13 +222,6 @@ cdef void _run_shard(const assign_pass* p, int64_t shard, int64_t slot, char* ws
 # ---------------------------------------------------------------- the border to Python
 
 
-def aligned_empty(Py_ssize_t size):
-    """Bytes on a cache-line boundary."""
-    buffer = np.zeros(size + ALIGNMENT, dtype=np.uint8)
-    start = -buffer.__array_interface__["data"][0] % ALIGNMENT
-    return buffer[start:start + size]
-
-
 cdef class Assignment:
     """One set of rows against one set of centres at a time, by a fixed plan.
 
@@ -257,6 +247,7 @@ cdef class Assignment:
 
     cdef assign_pass p
     cdef offsets_t o
+    cdef Workspace parts
     cdef Rows rows
     cdef double* origin
     cdef int threads
@@ -305,10 +296,12 @@ cdef class Assignment:
             p.split_step = (2 + <ptrdiff_t>p.steps * TW_SPLIT_STEP * tw_split_parts(p.products)) * width
         p.ld_scores = p.n_panels * width if p.layout == CSR else n_clusters
         p.longest = rows.longest
-        self.o = _offsets(p)
+        self.parts = Workspace()
+        self.o = _offsets(p, self.parts)
         self.n_shards = (rows.c.n_rows + shard_rows - 1) // shard_rows
         self.n_slots = max(1, min(slots, self.n_shards))
-        self._make("workspace", self.o.total * n_threads)
+        self.parts.make(n_threads)
+        self._keep["workspace"] = self.parts.buffer
         item = 8 if p.score_double else 4
         if p.layout == BLAS:
             p.row_major = self._make("row_major", item * n_clusters * p.depth)
@@ -435,14 +428,16 @@ cdef class Assignment:
                     raise ValueError("one weight per row expected")
                 p.weights = &weights[0]
         threads = enter_loop(threads if threads < count else <int>count)
-        if threads <= 1:
-            with nogil:
-                for s in range(count):
-                    _run_shard(&p, first_shard + s, s, workspace, &o, reports + s)
-        else:
-            for s in prange(count, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                _run_shard(&p, first_shard + s, s, workspace + threadid() * o.total, &o, reports + s)
-        leave_loop()
+        try:
+            if threads <= 1:
+                with nogil:
+                    for s in range(count):
+                        _run_shard(&p, first_shard + s, s, workspace, &o, reports + s)
+            else:
+                for s in prange(count, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+                    _run_shard(&p, first_shard + s, s, workspace + threadid() * o.total, &o, reports + s)
+        finally:
+            leave_loop()
         for s in range(count):
             changed += reports[s].changed
             opened += reports[s].open

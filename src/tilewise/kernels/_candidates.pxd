@@ -7,6 +7,8 @@ from tilewise.kernels._rows cimport tw_rows
 cdef enum:
     # Rows of Y that are fetched, and compared canonically, at a time.
     BATCH = 64
+    # Room that a list of candidates takes while it is sorted: as it came, sorted, and to merge in.
+    LISTS = 3
 
 
 # Everything that a search for neighbours reads.
@@ -65,9 +67,9 @@ cdef struct near_pass:
     ptrdiff_t scratch_at
     ptrdiff_t squares_at    # split: (2, chunk_rows) squared norms of what rows leave out
     ptrdiff_t plain_at      # split: a panel before it is split
-    ptrdiff_t found_at      # float64 (2, room of all splits)
-    ptrdiff_t ids_at        # int64 (2, room of all splits)
-    int64_t found_room
+    ptrdiff_t found_at      # float64 (LISTS, found_room)
+    ptrdiff_t ids_at        # int64 (LISTS, found_room)
+    int64_t found_room      # candidates of a row, those of all splits together
     int64_t* reports        # (threads, 8), a cache line each: see report_t
     int64_t give_up         # canonical distances of a thread after which it returns
     # radius: (rows of X, parts) how many there are, and where the next one goes

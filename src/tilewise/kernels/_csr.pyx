@@ -125,9 +125,11 @@ def sum_rows(Rows rows, int64_t first, int64_t stop, const int32_t[::1] labels, 
     p.weight_sums = &weight_sums[0]
     p.members = &members[0]
     threads = enter_loop(min(n_threads, n))
-    for b in prange(n, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-        _sum_types(&p, blocks[b], blocks[b + 1], n == 1)
-    leave_loop()
+    try:
+        for b in prange(n, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+            _sum_types(&p, blocks[b], blocks[b + 1], n == 1)
+    finally:
+        leave_loop()
 
 
 cdef void _moments_block(const columns_pass* p, int64_t begin, int64_t end, bint second, const value_t* values,
@@ -189,9 +191,11 @@ def column_moments(Rows rows, *, int n_threads):
         for first in range(0, n, step):
             p.first, p.stop = first, min(n, first + step)
             threads = enter_loop(min(n_threads, n_blocks))
-            for b in prange(n_blocks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                _moments_types(&p, blocks[b], blocks[b + 1], second)
-            leave_loop()
+            try:
+                for b in prange(n_blocks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+                    _moments_types(&p, blocks[b], blocks[b + 1], second)
+            finally:
+                leave_loop()
         if not second:
             with np.errstate(over="ignore", invalid="ignore"):
                 mean /= n

@@ -41,16 +41,6 @@ cdef extern from *:
     #endif
     #define TW_STRING2(x) #x
     #define TW_STRING(x) TW_STRING2(x)
-    #ifdef _OPENMP
-    #include <omp.h>
-    static int tw_omp_max_threads(void) { return omp_get_max_threads(); }
-    static int tw_omp_num_procs(void) { return omp_get_num_procs(); }
-    static int tw_has_openmp(void) { return 1; }
-    #else
-    static int tw_omp_max_threads(void) { return 1; }
-    static int tw_omp_num_procs(void) { return 1; }
-    static int tw_has_openmp(void) { return 0; }
-    #endif
     """
     const tw_tile_kernels* const* tw_tiles
     const tw_exact_kernels* const* tw_exacts
@@ -58,9 +48,16 @@ cdef extern from *:
     const tw_split_kernels* const* tw_splits
     const char* TW_BASELINE_NAME "TW_STRING(TW_BASELINE)"
     int TW_IS_X86
-    int tw_omp_max_threads() nogil
-    int tw_omp_num_procs() nogil
-    int tw_has_openmp() nogil
+
+cdef extern from "c/tw_threads.h" nogil:
+    int tw_omp_max_threads()
+    int tw_has_openmp()
+    int tw_usable_threads(int wanted)
+    int tw_enter_loop(int wanted)
+    void tw_leave_loop()
+    int tw_loops_running()
+    int tw_pool_lost
+    void tw_watch_forks()
 
 _NAMES = ("sse2", "avx2", "avx512", "amx") if TW_IS_X86 else (TW_BASELINE_NAME.decode(),)
 
@@ -94,55 +91,29 @@ def omp_max_threads():
     return tw_omp_max_threads()
 
 
-# The pool of an OpenMP runtime does not survive a fork: GNU's waits for threads that the
-# child does not have, for ever. A child of a process that had used it runs on one thread.
-cdef int _pool_started = 0
-cdef int _pool_lost = 0
-
-
 cdef int usable_threads(int wanted) noexcept nogil:
-    global _pool_started
-    if _pool_lost or wanted < 1:
-        return 1
-    if wanted > 1:
-        _pool_started = 1
-    return wanted
-
-
-# Long loops that run now, in all threads of the process. Each leaves the others their share
-# of the processors, so that fits from several Python threads do not crowd each other.
-cdef int _running = 0
+    return tw_usable_threads(wanted)
 
 
 cdef int enter_loop(int wanted) noexcept nogil:
-    global _running
-    cdef int share
-    _running += 1
-    share = tw_omp_num_procs() // _running
-    if share < 1:
-        share = 1
-    return usable_threads(wanted if wanted < share or _running == 1 else share)
+    return tw_enter_loop(wanted)
 
 
 cdef void leave_loop() noexcept nogil:
-    global _running
-    _running -= 1
+    tw_leave_loop()
 
 
-def _after_fork():
-    global _pool_lost, _running
-    _running = 0
-    if _pool_started:
-        _pool_lost = 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+def loops_running():
+    """How many parallel loops run now, in all threads of the process."""
+    return tw_loops_running()
 
 
 def pool_lost():
     """Whether this process is the fork of one whose OpenMP threads it cannot use."""
-    return bool(_pool_lost)
+    return bool(tw_pool_lost)
+
+
+tw_watch_forks()
 
 
 def tile_shape(str name):

@@ -6,7 +6,7 @@ from cython.parallel cimport prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
-from tilewise.kernels._assign import aligned_empty
+from tilewise.kernels._workspace import aligned_empty
 
 from tilewise.kernels._dispatch cimport (
     TW_FEW,
@@ -130,9 +130,11 @@ def closest_few(Rows x, const double[:, ::1] y, int64_t first, distances, int64_
     p.step = (x.c.depth + 7) // 8 * 8
     p.staging_bytes = 0 if x.c.direct else BLOCK * p.step * 8
     threads = enter_loop(n_threads if rows * m > SERIAL else 1)
-    staging = aligned_empty(max(64, p.staging_bytes * threads))
-    p.staging = <char*>address(staging)
-    for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
-        wrong |= not _run(&p, b, threadid())
-    leave_loop()
+    try:
+        staging = aligned_empty(max(64, p.staging_bytes * threads))
+        p.staging = <char*>address(staging)
+        for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
+            wrong |= not _run(&p, b, threadid())
+    finally:
+        leave_loop()
     return wrong == 0

@@ -70,12 +70,14 @@ def read_seconds(const double[::1] words, Py_ssize_t stride, long passes, isa, i
         part = words.shape[0]
     start = time.perf_counter()
     used = enter_loop(threads)
-    for t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=used):
-        if stride == 1:
-            total += reader.read_all(first + t * part, part, passes)
-        else:
-            total += reader.read_strided(first + t * part, part, stride, passes)
-    leave_loop()
+    try:
+        for t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=used):
+            if stride == 1:
+                total += reader.read_all(first + t * part, part, passes)
+            else:
+                total += reader.read_strided(first + t * part, part, stride, passes)
+    finally:
+        leave_loop()
     seconds = time.perf_counter() - start
     # A sum that is used must be made.
     return seconds if total == total else float("nan")

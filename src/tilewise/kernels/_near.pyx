@@ -10,11 +10,11 @@ from libc.math cimport INFINITY, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
-from tilewise.kernels._assign import aligned_empty
 from tilewise.kernels._candidates cimport (
     BAD_ROW,
     BATCH,
     DECIDED,
+    LISTS,
     OVERFLOWED,
     bound_within,
     chunk_count,
@@ -44,6 +44,9 @@ from tilewise.kernels._near_pack cimport extent, pack_panel, pack_rows
 from tilewise.kernels._near_split cimport place_split, raise_shares
 from tilewise.kernels._pass cimport score_t
 from tilewise.kernels._rows cimport Rows, all_rows, address
+from tilewise.kernels._workspace cimport Workspace
+
+from tilewise.kernels._workspace import aligned_empty
 
 cdef enum:
     ALIGNMENT = 64
@@ -200,6 +203,7 @@ cdef class Search:
     cdef int64_t n_chunks, block_rows, group_rows, packed_first
     cdef bint started
     cdef readonly bint widened
+    cdef Workspace slot_parts, thread_parts
     cdef dict _keep
     cdef object origin, _tally_kept
 
@@ -210,7 +214,8 @@ cdef class Search:
         all_rows(y)
         cdef near_pass* p = &self.p
         cdef int64_t m = y.c.n_rows, room, stride
-        cdef ptrdiff_t total, item, data_item, rows
+        cdef ptrdiff_t packed, panel, item, data_item, rows
+        cdef Workspace parts
         if x.c.depth != y.c.depth or x.c.is_double != y.c.is_double:
             raise ValueError("rows of X and Y must have the same type and number of columns")
         if not 0 <= k <= m:
@@ -252,33 +257,39 @@ cdef class Search:
         p.near.room = <int>room
         p.near.stride = stride
         rows = p.chunk_rows
-        p.indices_at = _place(rows * stride * item, 0)
-        p.limits_at = _place(p.indices_at + rows * stride * item, 0)
-        p.norms_at = _place(p.limits_at, rows * item)
-        p.counts_at = _place(p.norms_at, rows * item)
-        p.triggers_at = _place(p.counts_at, rows * 4)
-        p.drops_at = _place(p.triggers_at, rows * 4)
-        p.slot_bytes = _place(p.drops_at, rows * 4 if p.products else 0)
-        p.slots = <char*>self._make("slots", p.slot_bytes * self.n_chunks * p.splits)
+        # The candidates of a chunk in one part of a block.
+        parts = self.slot_parts = Workspace()
+        parts.add(rows * stride * item)
+        p.indices_at = parts.add(rows * stride * item)
+        p.limits_at = parts.add(rows * item)
+        p.norms_at = parts.add(rows * item)
+        p.counts_at = parts.add(rows * 4)
+        p.triggers_at = parts.add(rows * 4)
+        p.drops_at = parts.add(rows * 4 if p.products else 0)
+        p.slot_bytes = parts.total
+        p.slots = parts.make(self.n_chunks * p.splits)
         # One thread's workspace begins with the pointers to the rows of its chunk.
-        p.found_room = max(stride * p.splits, 2 * room + 2 * BATCH)
-        p.x_staging_at = _place(0, rows * sizeof(void*))
-        p.y_pointers_at = _place(p.x_staging_at, 0 if x.c.direct else rows * p.step * data_item)
-        p.y_staging_at = _place(p.y_pointers_at, max(BATCH, p.width) * sizeof(void*))
-        p.packed_at = _place(p.y_staging_at, 0 if y.c.direct else max(BATCH, p.width) * p.step * data_item)
-        total = (p.depth + p.lanes - 1) // p.lanes * p.lanes * rows * item
-        scratch = p.panels_per_block * p.tile_rows * p.width * item
+        packed = (p.depth + p.lanes - 1) // p.lanes * p.lanes * rows * item
         panel = (p.depth + 1) * p.width * item
         if p.products:
-            total = p.steps * TW_SPLIT_STEP * rows * 2 * tw_split_parts(p.products)
+            packed = p.steps * TW_SPLIT_STEP * rows * 2 * tw_split_parts(p.products)
             p.split_step = (2 + <ptrdiff_t>p.steps * TW_SPLIT_STEP * tw_split_parts(p.products)) * p.width
-        p.scratch_at = _place(p.packed_at, 0 if direct else total)
-        p.squares_at = _place(p.scratch_at, scratch)
-        p.plain_at = _place(p.squares_at, 8 * rows if p.products else 0)
-        p.found_at = _place(p.plain_at, panel if p.products else 0)
-        p.ids_at = _place(p.found_at, 2 * p.found_room * 8)
-        p.workspace_bytes = _place(p.ids_at, 2 * p.found_room * 8)
-        p.workspace = <char*>self._make("workspace", p.workspace_bytes * n_threads)
+        parts = self.thread_parts = Workspace()
+        parts.add(rows * sizeof(void*))
+        p.x_staging_at = parts.add(0 if x.c.direct else rows * p.step * data_item)
+        p.y_pointers_at = parts.add(max(BATCH, p.width) * sizeof(void*))
+        p.y_staging_at = parts.add(0 if y.c.direct else max(BATCH, p.width) * p.step * data_item)
+        p.packed_at = parts.add(0 if direct else packed)
+        p.scratch_at = parts.add(p.panels_per_block * p.tile_rows * p.width * item)
+        p.squares_at = parts.add(8 * rows if p.products else 0)
+        p.plain_at = parts.add(panel if p.products else 0)
+        # What a row can have at once: its candidates in every part of a block, or those of a scan,
+        # which come a batch at a time. Beside them a sorted copy, and room to sort it.
+        p.found_room = max(stride * p.splits, room + 2 * BATCH)
+        p.found_at = parts.add(LISTS * p.found_room * 8)
+        p.ids_at = parts.add(LISTS * p.found_room * 8)
+        p.workspace_bytes = parts.total
+        p.workspace = parts.make(n_threads)
         if not direct:
             blocks = self.block_rows // p.width
             p.panels = self._make("panels", blocks * (2 * p.split_step if p.products else panel))
@@ -295,7 +306,8 @@ cdef class Search:
     @property
     def allocated_bytes(self):
         """Bytes that this object holds beside the data."""
-        return sum(buffer.size for buffer in self._keep.values())
+        held = list(self._keep.values()) + [self.slot_parts.buffer, self.thread_parts.buffer]
+        return sum(buffer.size for buffer in held)
 
     @property
     def decided(self):
@@ -333,10 +345,12 @@ cdef class Search:
         if p.direct or m * p.depth == 0:
             return True
         threads = enter_loop(self.threads if m * p.depth > 2**18 else 1)
-        for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
-            extents[b] = extent(p, b * BATCH, BATCH if m - b * BATCH > BATCH else <int>(m - b * BATCH), &wide[0],
-                                &narrow[0], p.workspace + threadid() * p.workspace_bytes)
-        leave_loop()
+        try:
+            for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
+                extents[b] = extent(p, b * BATCH, BATCH if m - b * BATCH > BATCH else <int>(m - b * BATCH), &wide[0],
+                                    &narrow[0], p.workspace + threadid() * p.workspace_bytes)
+        finally:
+            leave_loop()
         for b in range(blocks):
             largest = max(largest, extents[b])
             broken |= extents[b] != extents[b]
@@ -419,22 +433,23 @@ cdef class Search:
         self.widened = False
         p.give_up = before + most
         threads = enter_loop(self.threads)
-        if not p.direct and self.packed_first != first:
-            for panel in prange(panels, nogil=True, schedule="static", num_threads=threads):
-                pack_panel(p, panel, p.workspace + threadid() * p.workspace_bytes)
-            self.packed_first = first
-            if p.products and not raise_shares(p, panels):
-                leave_loop()
-                self.widened = True
-                return False
-        if tasks == 1 or threads == 1:
-            with nogil:
-                for task in range(tasks):
-                    _run_task(p, task, 0)
-        else:
-            for task in prange(tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                _run_task(p, task, threadid())
-        leave_loop()
+        try:
+            if not p.direct and self.packed_first != first:
+                for panel in prange(panels, nogil=True, schedule="static", num_threads=threads):
+                    pack_panel(p, panel, p.workspace + threadid() * p.workspace_bytes)
+                self.packed_first = first
+                if p.products and not raise_shares(p, panels):
+                    self.widened = True
+                    return False
+            if tasks == 1 or threads == 1:
+                with nogil:
+                    for task in range(tasks):
+                        _run_task(p, task, 0)
+            else:
+                for task in prange(tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+                    _run_task(p, task, threadid())
+        finally:
+            leave_loop()
         return not any(p.reports[8 * i + DECIDED] > p.give_up for i in range(self.threads))
 
     def finish(self, double[:, ::1] distances, int64_t[:, ::1] indices):
@@ -452,14 +467,12 @@ cdef class Search:
         if p.x_count == 0:
             return -1
         threads = enter_loop(self.threads if self.threads < chunks else <int>chunks)
-        for chunk in prange(chunks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-            bad[chunk] = finish_chunk(p, chunk, threadid(), &distances[0, 0], &indices[0, 0])
-        leave_loop()
+        try:
+            for chunk in prange(chunks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+                bad[chunk] = finish_chunk(p, chunk, threadid(), &distances[0, 0], &indices[0, 0])
+        finally:
+            leave_loop()
         for chunk in range(chunks):
             if bad[chunk] >= 0:
                 return bad[chunk]
         return -1
-
-
-cdef ptrdiff_t _place(ptrdiff_t start, ptrdiff_t size) noexcept nogil:
-    return (start + size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT

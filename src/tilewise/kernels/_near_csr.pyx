@@ -11,9 +11,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
-from tilewise.kernels._assign import aligned_empty
-
-from tilewise.kernels._candidates cimport sort_pairs
+from tilewise.kernels._candidates cimport LISTS, sort_pairs
 from tilewise.kernels._dispatch cimport (
     enter_loop,
     exact_kernels,
@@ -24,6 +22,9 @@ from tilewise.kernels._dispatch cimport (
     tw_tile_kernels,
 )
 from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_pack_entries_f8, tw_rows
+from tilewise.kernels._workspace cimport Workspace
+
+from tilewise.kernels._workspace import aligned_empty
 
 cdef enum:
     # Rows of Y that are unpacked, or spread out, at a time.
@@ -41,16 +42,10 @@ cdef struct pairs_pass:
     ptrdiff_t y_columns
     ptrdiff_t y_values
     ptrdiff_t step          # numbers from one row to the next
-    ptrdiff_t found         # float64 (3, room)
-    ptrdiff_t ids           # int64 (2, room)
+    ptrdiff_t found         # float64 (LISTS, room)
+    ptrdiff_t ids           # int64 (LISTS, room)
     ptrdiff_t total
     char* workspace
-
-
-cdef ptrdiff_t _take(ptrdiff_t* total, ptrdiff_t size) noexcept nogil:
-    cdef ptrdiff_t start = total[0]
-    total[0] = (start + size + 63) // 64 * 64
-    return start
 
 
 cdef void _entries(const tw_rows* rows, int64_t row, int32_t* columns, double* values) noexcept nogil:
@@ -113,10 +108,11 @@ cdef class _Pairs:
     cdef const tw_tile_kernels* tile
     cdef Rows x, y
     cdef int threads
+    cdef Workspace parts
     cdef list _keep
 
     cdef int _open(self, Rows x, Rows y, int64_t room, str isa, int n_threads) except -1:
-        cdef ptrdiff_t total = 0
+        cdef Workspace parts = Workspace()
         if x.c.depth != y.c.depth or x.c.is_double != y.c.is_double:
             raise ValueError("rows of X and Y must have the same type and number of columns")
         if not (x.is_sparse or y.is_sparse):
@@ -127,14 +123,15 @@ cdef class _Pairs:
         self.p.merged = x.is_sparse and y.is_sparse
         # One more for the end of the entries.
         self.p.step = ((max(x.longest, y.longest) + 1 if self.p.merged else x.c.depth) + 7) // 8 * 8
-        self.p.x_columns = _take(&total, 4 * self.p.step if self.p.merged else 0)
-        self.p.y_columns = _take(&total, 4 * STAGED * self.p.step if self.p.merged else 0)
-        self.p.x_values = _take(&total, 8 * self.p.step)
-        self.p.y_values = _take(&total, 8 * STAGED * self.p.step)
-        self.p.found = _take(&total, 24 * room)
-        self.p.ids = _take(&total, 16 * room)
-        self.p.total = total
-        self.p.workspace = <char*>self._make(total * n_threads)
+        self.p.x_columns = parts.add(4 * self.p.step if self.p.merged else 0)
+        self.p.y_columns = parts.add(4 * STAGED * self.p.step if self.p.merged else 0)
+        self.p.x_values = parts.add(8 * self.p.step)
+        self.p.y_values = parts.add(8 * STAGED * self.p.step)
+        self.p.found = parts.add(LISTS * room * 8)
+        self.p.ids = parts.add(LISTS * room * 8)
+        self.p.total = parts.total
+        self.p.workspace = parts.make(n_threads)
+        self.parts = parts
         return 0
 
     cdef void* _make(self, Py_ssize_t size) except NULL:
@@ -145,7 +142,7 @@ cdef class _Pairs:
     @property
     def allocated_bytes(self):
         """Bytes that this object holds beside the data."""
-        return sum(buffer.size for buffer in self._keep)
+        return self.parts.buffer.size + sum(buffer.size for buffer in self._keep)
 
     cdef int _check(self, const double[:, :] block, int64_t x_first, int64_t y_first) except -1:
         if x_first < 0 or x_first + block.shape[0] > self.x.c.n_rows:
@@ -276,11 +273,13 @@ cdef class Nearest(_Pairs):
             return
         start = <const char*>&block[0, 0]
         threads = enter_loop(self.threads if rows * count > 2**14 else 1)
-        for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
-            slot = row + r
-            _feed(&self.p, self.tile, &self.near, slot, self.x_first + slot, <const double*>(start + r * step), count,
-                  y_first, self.p.workspace + threadid() * self.p.total)
-        leave_loop()
+        try:
+            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+                slot = row + r
+                _feed(&self.p, self.tile, &self.near, slot, self.x_first + slot, <const double*>(start + r * step),
+                      count, y_first, self.p.workspace + threadid() * self.p.total)
+        finally:
+            leave_loop()
 
     def result(self, int64_t row, double[:, ::1] distances, int64_t[:, ::1] indices):
         """Write canonical squared distances and indices of rows of the group from `row` on, sorted."""
@@ -295,10 +294,12 @@ cdef class Nearest(_Pairs):
         if rows == 0:
             return
         threads = enter_loop(self.threads if rows > 16 else 1)
-        for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
-            _finish(&self.p, self.tile, &self.near, row + r, self.x_first + row + r,
-                    self.p.workspace + threadid() * self.p.total, &distances[r, 0], &indices[r, 0])
-        leave_loop()
+        try:
+            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+                _finish(&self.p, self.tile, &self.near, row + r, self.x_first + row + r,
+                        self.p.workspace + threadid() * self.p.total, &distances[r, 0], &indices[r, 0])
+        finally:
+            leave_loop()
 
 # ---------------------------------------------------------------- within a radius
 
@@ -386,10 +387,12 @@ cdef class Within(_Pairs):
             return
         start = <const char*>&block[0, 0]
         threads = enter_loop(self.threads if rows * count > 2**14 else 1)
-        for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
-            counts[r] = _count_row(&self.p, self.within, self.above, self.below, <const double*>(start + r * step),
-                                   count, x_first + r, y_first, self.p.workspace + threadid() * self.p.total)
-        leave_loop()
+        try:
+            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+                counts[r] = _count_row(&self.p, self.within, self.above, self.below, <const double*>(start + r * step),
+                                       count, x_first + r, y_first, self.p.workspace + threadid() * self.p.total)
+        finally:
+            leave_loop()
 
     def decide(self, int64_t x_first, const int64_t[::1] starts, int64_t[::1] counts, double[::1] values,
                int64_t[::1] ids):
@@ -403,11 +406,16 @@ cdef class Within(_Pairs):
         if counts.shape[0] != rows or x_first < 0 or x_first + rows > self.x.c.n_rows or (
                 values.shape[0] != ids.shape[0]):
             raise ValueError("starts and counts must have one entry per row of X")
+        for r in range(rows):
+            if not 0 <= counts[r] <= max(1, self.columns):
+                raise ValueError(f"row {r} has {counts[r]} columns, more than the widest block: {self.columns}")
         if rows == 0 or values.shape[0] == 0:
             return
         threads = enter_loop(self.threads if values.shape[0] > 2**10 else 1)
-        for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
-            counts[r] = _keep_within(&self.p, self.within, self.below, x_first + r, counts[r],
-                                     &values[0] + starts[r], &ids[0] + starts[r],
-                                     self.p.workspace + threadid() * self.p.total)
-        leave_loop()
+        try:
+            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+                counts[r] = _keep_within(&self.p, self.within, self.below, x_first + r, counts[r],
+                                         &values[0] + starts[r], &ids[0] + starts[r],
+                                         self.p.workspace + threadid() * self.p.total)
+        finally:
+            leave_loop()

@@ -8,7 +8,7 @@ few rows. The numbers are those of a pass without this test, bit for bit.
 
 import numpy as np
 
-from tilewise.kernels._assign import aligned_empty
+from tilewise.kernels._workspace import aligned_empty
 
 from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt

@@ -5,7 +5,7 @@ The numbers are those of `_seeding`, bit for bit: what is not ruled out is measu
 
 import numpy as np
 
-from tilewise.kernels._assign import aligned_empty
+from tilewise.kernels._workspace import aligned_empty
 
 from libc.stdint cimport int32_t, int64_t, uint16_t
 

@@ -20,7 +20,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-from tilewise.kernels._assign import aligned_empty
+from tilewise.kernels._workspace import aligned_empty
 
 from tilewise.kernels._dispatch cimport (
     enter_loop,
@@ -406,11 +406,13 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
     _lay_out(&p)
     tasks = n_blocks * p.parts
     threads = enter_loop(<int>min(n_threads, tasks))
-    buffer = aligned_empty(p.total * threads)
-    workspace = <char*>address(buffer)
-    for task in prange(tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-        _run(&p, task, workspace + threadid() * p.total)
-    leave_loop()
+    try:
+        buffer = aligned_empty(p.total * threads)
+        workspace = <char*>address(buffer)
+        for task in prange(tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+            _run(&p, task, workspace + threadid() * p.total)
+    finally:
+        leave_loop()
 
 
 def _room(Rows rows, int64_t first, int64_t n, int64_t most):

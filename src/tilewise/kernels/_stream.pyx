@@ -91,13 +91,15 @@ cdef class ShardSums:
         if weights is not None:
             w = &weights[0]
         threads = enter_loop(self.threads)
-        if threads <= 1:
-            with nogil:
-                self._add(&rows.c, first, last, &before[0], &labels[0], w, &shift[0], update, 0, 1)
-        else:
-            for t in prange(threads, nogil=True, schedule="static", num_threads=threads):
-                self._add(&rows.c, first, last, &before[0], &labels[0], w, &shift[0], update, t, threads)
-        leave_loop()
+        try:
+            if threads <= 1:
+                with nogil:
+                    self._add(&rows.c, first, last, &before[0], &labels[0], w, &shift[0], update, 0, 1)
+            else:
+                for t in prange(threads, nogil=True, schedule="static", num_threads=threads):
+                    self._add(&rows.c, first, last, &before[0], &labels[0], w, &shift[0], update, t, threads)
+        finally:
+            leave_loop()
 
     cdef void _add(self, const tw_rows* rows, int64_t first, int64_t last, const int32_t* before,
                    const int32_t* labels, const double* weights, const double* shift, int update,
@@ -285,14 +287,17 @@ cdef class PartMoments:
         while at < last:
             n_blocks = min(<int64_t>self.together, (last - at + BLOCK - 1) // BLOCK)
             threads = enter_loop(self.threads)
-            if threads <= 1:
-                with nogil:
-                    for b in range(n_blocks):
+            try:
+                if threads <= 1:
+                    with nogil:
+                        for b in range(n_blocks):
+                            self._block(&rows.c, at + b * BLOCK, last, &block[b, 0, 0], &block[b, 1, 0],
+                                        &block[b, 2, 0])
+                else:
+                    for b in prange(n_blocks, nogil=True, schedule="static", num_threads=threads):
                         self._block(&rows.c, at + b * BLOCK, last, &block[b, 0, 0], &block[b, 1, 0], &block[b, 2, 0])
-            else:
-                for b in prange(n_blocks, nogil=True, schedule="static", num_threads=threads):
-                    self._block(&rows.c, at + b * BLOCK, last, &block[b, 0, 0], &block[b, 1, 0], &block[b, 2, 0])
-            leave_loop()
+            finally:
+                leave_loop()
             for b in range(n_blocks):
                 start = at + b * BLOCK
                 shard = start // self.shard_rows

@@ -6,7 +6,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
-from tilewise.kernels._assign import aligned_empty
+from tilewise.kernels._workspace import aligned_empty
 from tilewise.kernels._candidates cimport sort_pairs
 from tilewise.kernels._dispatch cimport enter_loop, leave_loop, tile_kernels, tw_near, tw_tile_kernels
 from tilewise.kernels._rows cimport address
@@ -72,9 +72,11 @@ cdef class TopK:
             raise ValueError("the rows of the block must be contiguous")
         start = <const char*>&block[0, 0]
         threads = enter_loop(self.threads if rows * count > 2**14 else 1)
-        for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
-            self.tile.feed_f8(&self.near, <int>(x_first + r), <const double*>(start + r * step), count, y_first)
-        leave_loop()
+        try:
+            for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
+                self.tile.feed_f8(&self.near, <int>(x_first + r), <const double*>(start + r * step), count, y_first)
+        finally:
+            leave_loop()
 
     def result(self, double[:, ::1] values, int64_t[:, ::1] columns):
         """Write the values (n, k), sorted by (value, column), and their columns."""
@@ -89,9 +91,11 @@ cdef class TopK:
         if self.n == 0:
             return
         threads = enter_loop(self.threads if self.n * self.k > 2**10 else 1)
-        for r in prange(self.n, nogil=True, schedule="static", num_threads=threads):
-            _finish(self.tile, &self.near, r, self.k, &values[r, 0], &columns[r, 0])
-        leave_loop()
+        try:
+            for r in prange(self.n, nogil=True, schedule="static", num_threads=threads):
+                _finish(self.tile, &self.near, r, self.k, &values[r, 0], &columns[r, 0])
+        finally:
+            leave_loop()
 
 
 cdef void _finish(const tw_tile_kernels* tile, const tw_near* near, int64_t row, int64_t k, double* values,

@@ -10,7 +10,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from tilewise.kernels._assign import aligned_empty
+from tilewise.kernels._workspace import aligned_empty
 
 from tilewise.kernels._candidates cimport sort_pairs
 from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tw_exact_kernels
@@ -41,9 +41,11 @@ def count_within(const double[:, :] block, double limit, *, str isa, int n_threa
         return found
     start = <const char*>&block[0, 0]
     threads = enter_loop(n_threads if rows * count > SERIAL else 1)
-    for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
-        counts[r] = exact.not_above(<const double*>(start + r * step), count, limit)
-    leave_loop()
+    try:
+        for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
+            counts[r] = exact.not_above(<const double*>(start + r * step), count, limit)
+    finally:
+        leave_loop()
     return found
 
 
@@ -63,10 +65,12 @@ def take_within(const double[:, :] block, double limit, int64_t y_first, const i
     start = <const char*>&block[0, 0]
     to, places = &values[0], &columns[0]
     threads = enter_loop(n_threads if rows * count > SERIAL else 1)
-    for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
-        exact.collect_within(<const double*>(start + r * step), count, limit, y_first, to + starts[r],
-                             places + starts[r])
-    leave_loop()
+    try:
+        for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
+            exact.collect_within(<const double*>(start + r * step), count, limit, y_first, to + starts[r],
+                                 places + starts[r])
+    finally:
+        leave_loop()
 
 
 def place_rows(const int64_t[::1] starts, const int64_t[::1] counts, const double[::1] values,
@@ -80,11 +84,13 @@ def place_rows(const int64_t[::1] starts, const int64_t[::1] counts, const doubl
     if rows == 0 or out_values.shape[0] == 0 or values.shape[0] == 0:
         return
     threads = enter_loop(n_threads if values.shape[0] > SERIAL else 1)
-    for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
-        memcpy(&out_values[0] + to[r], &values[0] + starts[r], counts[r] * sizeof(double))
-        memcpy(&out_columns[0] + to[r], &columns[0] + starts[r], counts[r] * sizeof(int64_t))
-        to[r] += counts[r]
-    leave_loop()
+    try:
+        for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
+            memcpy(&out_values[0] + to[r], &values[0] + starts[r], counts[r] * sizeof(double))
+            memcpy(&out_columns[0] + to[r], &columns[0] + starts[r], counts[r] * sizeof(int64_t))
+            to[r] += counts[r]
+    finally:
+        leave_loop()
 
 
 cdef void _sort_row(double* values, int64_t* columns, int64_t count, double* spare) noexcept nogil:
@@ -109,9 +115,11 @@ def sort_rows(const int64_t[::1] offsets, double[::1] values, int64_t[::1] colum
     if most < 2:
         return
     threads = enter_loop(n_threads if offsets[rows] - offsets[0] > SERIAL else 1)
-    buffer = aligned_empty(32 * most * threads)
-    spare = <double*>address(buffer)
-    for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
-        first = offsets[r]
-        _sort_row(&values[0] + first, &columns[0] + first, offsets[r + 1] - first, spare + 4 * most * threadid())
-    leave_loop()
+    try:
+        buffer = aligned_empty(32 * most * threads)
+        spare = <double*>address(buffer)
+        for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+            first = offsets[r]
+            _sort_row(&values[0] + first, &columns[0] + first, offsets[r + 1] - first, spare + 4 * most * threadid())
+    finally:
+        leave_loop()

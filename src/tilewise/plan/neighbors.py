@@ -258,7 +258,8 @@ def plan_neighbors(
     )
 
     wide = 16 if direct else 2 * item
-    room = min(2 * k + 64, max(m, 1)) + panels_per_block * width + lanes + 15
+    kept = min(2 * k + 64, max(m, 1)) if k else 256
+    room = kept + panels_per_block * width + lanes + 15
     per_row = splits * room * wide
     group = max(1, _CANDIDATE_BYTES * threads // per_row)
     if blocks > 1:
@@ -279,7 +280,8 @@ def plan_neighbors(
         depth_block = split.depth_block
     why["depth_block"] = f"{min(depth_block, d)} of {d} features per running score."
     packed = row_bytes + 8 if split.products else -(-d // lanes) * lanes * item
-    thread = rows * (packed + 8) + 32 * max(splits * room, 2 * room)
+    # The candidates of one row, distances and indices: as they came, sorted, and to merge in.
+    thread = rows * (packed + 8) + 3 * 16 * max(splits * room, kept + 128)
     if split.products:
         thread += (d + 1) * width * item
     thread += panels_per_block * tile_rows * width * item + max(64, width) * (8 + d * data_item)

@@ -1,7 +1,11 @@
 #include "tw_cpu.h"
 
-#if defined(TW_HAS_AMX)
+#if defined(TW_HAS_AMX) && defined(TW_EMULATE_AMX)
+/* The tiles are plain memory, but numbers are split by the instructions of bfloat16. */
+static int has_amx(void) { return __builtin_cpu_supports("avx512bf16") != 0; }
+#elif defined(TW_HAS_AMX)
 #include <cpuid.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -11,7 +15,7 @@
 #define XFEATURE_XTILEDATA 18
 
 static int has_amx(void) {
-    static int known = -1;
+    static atomic_int known = -1;
     unsigned a, b, c, d, a1, b1, c1, d1;
     if (known < 0)
         known = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1) &&

@@ -104,12 +104,25 @@ static void add_gains(int n_rows, int count, const double *restrict gaps, const 
 #include "tw_inertia.h"
 #include "tw_few.h"
 
+#define TW_EXACT(SUFFIX)                                                                               \
+    .distance_##SUFFIX = distance_##SUFFIX, .distances_##SUFFIX = distances_##SUFFIX,                  \
+    .distances_picked_##SUFFIX = distances_picked_##SUFFIX,                                            \
+    .distances_lanes_##SUFFIX = distances_lanes_##SUFFIX, .between_##SUFFIX = between_##SUFFIX,        \
+    .accumulate_##SUFFIX = accumulate_##SUFFIX, .moments_##SUFFIX = moments_##SUFFIX,                  \
+    .distances_pairs_##SUFFIX = distances_pairs_##SUFFIX, .finish_##SUFFIX = finish_##SUFFIX
+
 const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
-    distance_f4, distances_f4, distances_picked_f4, distances_lanes_f4, between_f4, accumulate_f4, moments_f4,
-    distances_pairs_f4,
-    distance_f8, distances_f8, distances_picked_f8, distances_lanes_f8, between_f8, accumulate_f8, moments_f8,
-    distances_pairs_f8,
-    near_rows, add_gains, csr_panels, csr_index, finish_f4, finish_f8, merged,
-    merged_four, not_above, collect_within, squared_norm, own_entries,
-    closest_few,
+    TW_EXACT(f4),
+    TW_EXACT(f8),
+    .near_rows = near_rows,
+    .add_gains = add_gains,
+    .csr_panels = csr_panels,
+    .csr_index = csr_index,
+    .merged = merged,
+    .merged_four = merged_four,
+    .not_above = not_above,
+    .collect_within = collect_within,
+    .squared_norm = squared_norm,
+    .own_entries = own_entries,
+    .closest_few = closest_few,
 };

@@ -16,6 +16,13 @@
 #include <stdint.h>
 #include <stddef.h>
 
+/* Tables of kernels are filled in by name: the compiler refuses anything else where it can tell. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define TW_BY_NAME __attribute__((designated_init))
+#else
+#define TW_BY_NAME
+#endif
+
 /* ahead is (n_tiles * tile_rows) rows of data to fetch meanwhile, ahead_item bytes per number,
  * or NULL. best, second and ordinal are (rows, lanes): the running best score of each lane, the
  * second best of each lane, and which vector of centres the best came from. */
@@ -125,7 +132,7 @@ typedef struct tw_tile_kernels {
     void (*narrow)(const double *x, const double *origin, int depth, float *out);
     double (*multiply_adds_f4)(long repeats);
     double (*multiply_adds_f8)(long repeats);
-} tw_tile_kernels;
+} TW_BY_NAME tw_tile_kernels;
 
 /* Rows of Y, and forms of the distances, of closest_few: see tw_few.h. */
 enum { TW_FEW = 128, TW_FEW_ROOT = 1, TW_FEW_FLOAT = 2 };
@@ -160,7 +167,7 @@ typedef struct tw_exact_kernels {
     double (*own_entries)(int n, const int32_t *columns, const double *x, double norm, const double *c,
                           double center_norm);
     int (*closest_few)(const double *gaps, int m, int k, int n_rows, int form, void *distances, int64_t *indices);
-} tw_exact_kernels;
+} TW_BY_NAME tw_exact_kernels;
 
 #define TW_JOIN2(a, b) a##_##b
 #define TW_JOIN(a, b) TW_JOIN2(a, b)

@@ -6,6 +6,7 @@
  * a column whose score exceeds t by more than the errors of both cannot be among the k closest
  * by the canonical distance (docs/exact-neighbors.md). Such columns are dropped, and not kept again.
  */
+#include <assert.h>
 
 #define LANES ((int)(TW_VECTOR_BYTES / sizeof(T)))
 
@@ -164,6 +165,7 @@ static __attribute__((noinline)) void F(compact)(const tw_near *near, int row) {
 TW_INLINE void F(push)(const tw_near *near, int row, V s, VI index, uint32_t bits) {
     const int count = near->counts[row];
     const ptrdiff_t at = row * near->stride + count;
+    assert(count + LANES <= near->stride); /* a whole vector may be written */
     F(keep)((T *)near->scores + at, (I *)near->indices + at, s, index, bits);
     near->counts[row] = count + __builtin_popcount(bits);
 }

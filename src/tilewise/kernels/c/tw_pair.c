@@ -223,5 +223,9 @@ static void roots_f8(int count, const double *squares, double *out) {
 }
 
 const tw_pair_kernels TW_JOIN(tw_pair, TW_ISA) = {
-    TW_VECTOR_BYTES, pack_f4, pack_f8, fill_f4, fill_f8, normalize_f8, roots_f4, roots_f8,
+    .vector_bytes = TW_VECTOR_BYTES,
+    .pack_f4 = pack_f4, .pack_f8 = pack_f8,
+    .fill_f4 = fill_f4, .fill_f8 = fill_f8,
+    .normalize_f8 = normalize_f8,
+    .roots_f4 = roots_f4, .roots_f8 = roots_f8,
 };

@@ -16,6 +16,8 @@
 #ifndef TW_PAIR_H
 #define TW_PAIR_H
 
+#include "tw_kernels.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -92,6 +94,6 @@ typedef struct tw_pair_kernels {
     /* Whole vectors; what takes the roots of distances, for its tests. */
     void (*roots_f4)(int count, const float *squares, float *out);
     void (*roots_f8)(int count, const double *squares, double *out);
-} tw_pair_kernels;
+} TW_BY_NAME tw_pair_kernels;
 
 #endif

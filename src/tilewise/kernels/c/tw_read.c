@@ -40,4 +40,6 @@ static double read_strided(const double *words, ptrdiff_t count, ptrdiff_t strid
     return total;
 }
 
-const tw_read_kernels TW_JOIN(tw_read, TW_ISA) = {TW_VECTOR_BYTES, read_all, read_strided};
+const tw_read_kernels TW_JOIN(tw_read, TW_ISA) = {
+    .vector_bytes = TW_VECTOR_BYTES, .read_all = read_all, .read_strided = read_strided,
+};

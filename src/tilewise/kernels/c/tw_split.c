@@ -183,31 +183,12 @@ static void drops(int n_rows, const float *restrict norms, const float *restrict
 /* ---------------------------------------------------------------- products */
 
 #if defined(TW_AMX)
-#define TILE_LOAD(tile, from, stride) \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((ptrdiff_t)(stride)) : "memory")
-#define TILE_STORE(tile, to, stride) \
-    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((ptrdiff_t)(stride)) : "memory")
-#define MULTIPLY(sum, rows, panel) __asm__ volatile("tdpbf16ps %%tmm" #panel ", %%tmm" #rows ", %%tmm" #sum :::)
+#include "tw_amx.h"
 
 /* Running scores lie in tiles 0 to 3. */
 typedef struct {
     char none;
 } running;
-
-/* All eight tiles 16 x 64 bytes. */
-static void begin_tiles(void) {
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } config = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        config.row_bytes[i] = 64;
-        config.rows[i] = 16;
-    }
-    __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
-}
-static void end_tiles(void) { __asm__ volatile("tilerelease" ::: "memory"); }
 
 TW_INLINE void store_scores(const running *sums, float *scores) {
     (void)sums;
@@ -462,10 +443,12 @@ static void multiply_tiles(long repeats) {
     }
     end_tiles();
 }
-#else
-#define multiply_tiles 0
 #endif
 
 const tw_split_kernels TW_JOIN(tw_split, TW_ISA) = {
-    pack_f4, pack_f8, pack_panel, drops, assign, select_near, multiply_tiles,
+    .pack_f4 = pack_f4, .pack_f8 = pack_f8, .pack_panel = pack_panel, .drops = drops,
+    .assign = assign, .select = select_near,
+#if defined(TW_AMX)
+    .multiply_tiles = multiply_tiles,
+#endif
 };

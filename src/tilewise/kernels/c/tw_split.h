@@ -48,6 +48,6 @@ typedef struct tw_split_kernels {
     /* Peak of products: four tiles of 16 x 32 by 32 x 16 per repeat, from registers alone; NULL
      * where there is no AMX. */
     void (*multiply_tiles)(long repeats);
-} tw_split_kernels;
+} TW_BY_NAME tw_split_kernels;
 
 #endif

@@ -292,12 +292,29 @@ TW_PROBE(multiply_adds_f8, double, tw_f8)
 #define TW_LANES_F4(pair) pack_columns_##pair
 #endif
 
+/* By name: two kernels of one type could change places without a word. */
+#define TW_TILE(F, SUFFIX)                                                                            \
+    .assign_##SUFFIX = F##_assign, .certify_##SUFFIX = F##_certify,                                   \
+    .assign_lanes_##SUFFIX = F##_assign_lanes, .certify_lanes_##SUFFIX = F##_certify_lanes,           \
+    .collect_##SUFFIX = F##_collect, .bands_##SUFFIX = F##_bands, .renew_##SUFFIX = F##_renew,        \
+    .scan_##SUFFIX = F##_scan, .csr_scores_##SUFFIX = F##_csr_scores, .select_##SUFFIX = F##_select,  \
+    .compact_##SUFFIX = F##_compact, .feed_##SUFFIX = F##_feed, .extent_##SUFFIX = F##_extent
+
 const tw_tile_kernels TW_JOIN(tw_tile, TW_ISA) = {
-    TW_VECTOR_BYTES, TW_TILE_ROWS, TW_PANEL_VECTORS, TW_ROW_PANEL_VECTORS, TW_GROUP,
-    F4_assign, F4_certify, F4_assign_lanes, F4_certify_lanes, F4_collect, F4_bands, F4_renew, F4_scan, F4_csr_scores,
-    F8_assign, F8_certify, F8_assign_lanes, F8_certify_lanes, F8_collect, F8_bands, F8_renew, F8_scan, F8_csr_scores,
-    F4_select, F4_compact, F4_feed, F4_extent, F8_select, F8_compact, F8_feed, F8_extent,
-    pack_f4f4, TW_LANES_F4(f4f4), pack_panel_f4f4, pack_f4f8, pack_columns_f4f8, pack_panel_f4f8,
-    pack_f8f4, TW_LANES_F4(f8f4), pack_panel_f8f4, pack_f8f8, pack_columns_f8f8, pack_panel_f8f8,
-    open_rows, plausible, narrow, multiply_adds_f4, multiply_adds_f8,
+    .vector_bytes = TW_VECTOR_BYTES,
+    .tile_rows = TW_TILE_ROWS,
+    .panel_vectors = TW_PANEL_VECTORS,
+    .row_panel_vectors = TW_ROW_PANEL_VECTORS,
+    .group = TW_GROUP,
+    TW_TILE(F4, f4),
+    TW_TILE(F8, f8),
+    .pack_f4f4 = pack_f4f4, .pack_lanes_f4f4 = TW_LANES_F4(f4f4), .pack_panel_f4f4 = pack_panel_f4f4,
+    .pack_f4f8 = pack_f4f8, .pack_lanes_f4f8 = pack_columns_f4f8, .pack_panel_f4f8 = pack_panel_f4f8,
+    .pack_f8f4 = pack_f8f4, .pack_lanes_f8f4 = TW_LANES_F4(f8f4), .pack_panel_f8f4 = pack_panel_f8f4,
+    .pack_f8f8 = pack_f8f8, .pack_lanes_f8f8 = pack_columns_f8f8, .pack_panel_f8f8 = pack_panel_f8f8,
+    .open_rows = open_rows,
+    .plausible = plausible,
+    .narrow = narrow,
+    .multiply_adds_f4 = multiply_adds_f4,
+    .multiply_adds_f8 = multiply_adds_f8,
 };

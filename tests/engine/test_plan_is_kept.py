@@ -1,0 +1,116 @@
+"""What a plan says is what runs: in memory, in parts, in batches, for neighbours, for seeding."""
+
+import dataclasses
+
+import hostile
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from stream_data import ArraySource, streamed
+
+from tilewise import KMeans, MiniBatchKMeans, engine
+from tilewise.engine import neighbors
+from tilewise.kernels import _assign, _minibatch, _near, _seeding
+from tilewise.plan import plan_neighbors
+
+#: (rows, features, clusters): every layout, on whichever instruction set.
+SHAPES = [(900, 2, 100), (900, 3, 5), (700, 40, 30), (600, 70, 50), (500, 130, 40), (400, 300, 33)]
+#: Of a plan, what the kernel is told by the same name.
+NAMES = (
+    "isa", "layout", "score_dtype", "products", "chunk_rows", "panels_per_block", "depth_block",
+    "n_threads", "panel_columns",
+)  # fmt: skip
+
+
+class Told:
+    """Stands in for a kernel and notes with which sizes it was made."""
+
+    def __init__(self, kind, monkeypatch, module, name):
+        self.sizes = []
+
+        def made(*args, **sizes):
+            self.sizes.append(sizes)
+            return kind(*args, **sizes)
+
+        monkeypatch.setattr(module, name, made)
+
+
+@pytest.fixture
+def assignments(monkeypatch):
+    return Told(_assign.Assignment, monkeypatch, _assign, "Assignment")
+
+
+def compare(plan, sizes):
+    assert sizes, "no kernel was made"
+    # Products, and scores of float32, are given up where they leave too many rows open.
+    for name in NAMES:
+        assert sizes[0][name] == getattr(plan, name), name
+
+
+@pytest.mark.parametrize("isa", hostile.ISAS)
+@pytest.mark.parametrize(("n", "d", "k"), SHAPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fits(isa, n, d, k, dtype, assignments, monkeypatch):
+    monkeypatch.setenv("TILEWISE_ISA", isa)
+    X = np.random.default_rng(0).normal(size=(n, d)).astype(dtype)
+    start = X[:k].copy()
+    for rows in (X, ArraySource(X)):
+        for how in ({}, {"engine": "blas"}, {"chunk_size": 64, "n_threads": 2}):
+            assignments.sizes.clear()
+            model = KMeans(k, init=start, n_init=1, max_iter=2, **how).fit(rows)
+            assert model.chunk_plan_.isa == isa
+            compare(model.chunk_plan_, assignments.sizes)
+            assignments.sizes.clear()
+            small = MiniBatchKMeans(k, init=start, n_init=1, max_iter=1, batch_size=200, **how)
+            compare(small.fit(rows).chunk_plan_, assignments.sizes)
+
+
+def test_fits_of_sparse_rows(assignments):
+    X = sp.random(500, 400, density=0.01, format="csr", random_state=0)
+    model = KMeans(7, random_state=0, n_init=1).fit(X)
+    assert model.chunk_plan_.layout == "csr"
+    compare(model.chunk_plan_, assignments.sizes)
+
+
+@pytest.mark.parametrize(("isa", "products"), hostile.SPLITS)
+def test_parts_have_the_products_of_the_plan(isa, products, assignments):
+    """A plan with products, whatever the processor, in memory and in parts."""
+    X = np.random.default_rng(0).normal(size=(900, 70)).astype(np.float32)
+    plan = hostile.plan_for(engine.Rows(X), 50, isa, products=products)
+    assert plan.products == products
+    for rows in (engine.Rows(X), streamed(X)):
+        assignments.sizes.clear()
+        engine.open_pass(rows, 50, plan).run(X[:50].astype(np.float64))
+        compare(plan, assignments.sizes)
+
+
+@pytest.mark.parametrize("isa", hostile.ISAS)
+@pytest.mark.parametrize("k", [0, 1, 10])
+def test_neighbours(isa, k, monkeypatch):
+    told = Told(_near.Search, monkeypatch, _near, "Search")
+    X = np.random.default_rng(0).normal(size=(300, 70)).astype(np.float32)
+    rows = engine.Rows(X)
+    plan = plan_neighbors(
+        300, 300, 70, X.dtype, k=k, n_threads=2, machine=hostile.machine_with(isa)
+    )
+    neighbors._Search(rows, rows, k, plan)
+    for name, value in told.sizes[0].items():
+        assert value == getattr(plan, name), name
+    # Every size of the plan is one that the kernel is told, or follows from the data.
+    sizes = {field.name for field in dataclasses.fields(plan)} - set(told.sizes[0])
+    assert sizes == {"n_x", "n_y", "n_features", "dtype", "workspace_bytes", "reasons"}
+
+
+def test_seeding_and_updates_have_the_threads_of_the_plan(monkeypatch):
+    seeding = Told(_seeding.Seeding, monkeypatch, _seeding, "Seeding")
+    update = Told(_minibatch.Update, monkeypatch, _minibatch, "Update")
+    # Long enough that threads are worth starting.
+    X = np.random.default_rng(0).normal(size=(60_000, 20)).astype(np.float32)
+    for rows in (X, ArraySource(X)):
+        model = KMeans(9, n_threads=2, random_state=0, max_iter=2).fit(rows)
+        assert seeding.sizes[-1]["isa"] == model.chunk_plan_.isa
+        assert seeding.sizes[-1]["n_threads"] == model.chunk_plan_.n_threads == 2
+        model = MiniBatchKMeans(9, n_threads=2, random_state=0, batch_size=30_000, max_iter=2)
+        model.fit(rows)
+        assert update.sizes[-1]["n_threads"] == model.chunk_plan_.n_threads == 2
+        assert update.sizes[-1]["isa"] == model.chunk_plan_.isa
