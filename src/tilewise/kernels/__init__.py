@@ -9,6 +9,7 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
                   per instruction set
     _dispatch     which compilations exist, which one this machine can run
     _rows         where rows come from
+    _workspace    buffers of parts, one per thread
     _assign       one pass: pack, score, certify, update sums
     _decide       what scores and bounds leave open; renewing bounds
     _centers      centres packed for a pass, averaged after it
