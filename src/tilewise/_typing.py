@@ -1,0 +1,101 @@
+"""The types that public signatures are written in.
+
+Arrays say how many dimensions they have, so that no part of what a function returns is unknown
+to a type checker. What a function takes is named by what is asked of it: an ``__array__`` method,
+a ``tocsr`` method. So data frames, tables and sparse matrices fit whether or not their packages
+have types, and none of them is imported.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+
+__all__ = [
+    "ChunkSize", "DataLike", "DatasetLike", "Engine", "FloatDtype", "FloatMatrix", "FloatVector",
+    "InitFunction", "InitLike", "Matrix", "MatrixLike", "MetricLike", "PathLike", "RandomState",
+    "Rank3", "SparseLike", "SupportsArray", "Vector", "VectorLike", "WeightsLike",
+]  # fmt: skip
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+# ---------------------------------------------------------------- what comes back
+
+Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[_Scalar]]
+Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[_Scalar]]
+Rank3: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[_Scalar]]
+
+# float32 for float32 data, else float64.
+FloatDtype: TypeAlias = np.dtype[np.float32] | np.dtype[np.float64]
+FloatVector: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float32 | np.float64]]
+FloatMatrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32 | np.float64]]
+
+# ---------------------------------------------------------------- what is taken
+
+
+class SupportsArray(Protocol):
+    """NumPy's arrays and scalars, pandas' frames and columns, Arrow's tables, tensors."""
+
+    def __array__(self) -> np.ndarray[Any, Any]: ...
+
+
+class SparseLike(Protocol):
+    """SciPy's sparse matrices and arrays, of any format."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def tocsr(self, copy: bool = False) -> Any: ...
+
+
+class DatasetLike(Protocol):
+    """Arrow's data sets and readers of record batches."""
+
+    @property
+    def schema(self) -> Any: ...
+
+
+# Nested lists of numbers, spelled out: NumPy's ArrayLike takes text as well, with which a
+# misspelled parameter would pass for an array.
+VectorLike: TypeAlias = SupportsArray | Sequence[float | SupportsArray]
+MatrixLike: TypeAlias = (
+    SupportsArray | SparseLike | Sequence[Sequence[float | SupportsArray] | SupportsArray]
+)
+PathLike: TypeAlias = str | os.PathLike[str]
+
+
+class RowSource(Protocol):
+    """A source, as `tilewise.sources.RowSource` describes it; read here by what it is asked for."""
+
+    @property
+    def n_features(self) -> int: ...
+
+    def read(self, first: int, out: Any) -> int: ...
+
+
+DataLike: TypeAlias = (
+    MatrixLike
+    | PathLike
+    | Sequence[PathLike]
+    | RowSource
+    | DatasetLike
+    | Callable[[], Iterable[SupportsArray]]
+    | Iterator[SupportsArray]
+)
+WeightsLike: TypeAlias = VectorLike | float
+
+ChunkSize: TypeAlias = int | Literal["auto"]
+Engine: TypeAlias = Literal["auto", "fused", "blas"]
+RandomState: TypeAlias = int | np.random.RandomState | None
+
+
+class InitFunction(Protocol):
+    """What ``init`` may be, to choose the centres itself."""
+
+    def __call__(
+        self, X: Any, n_clusters: int, /, *, random_state: np.random.RandomState
+    ) -> MatrixLike: ...
+
+
+InitLike: TypeAlias = Literal["k-means++", "random"] | InitFunction | MatrixLike
