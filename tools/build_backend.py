@@ -37,7 +37,8 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
         if _isolated():
             raise SystemExit(
                 "tilewise: an editable install on Windows needs the build tools to stay. Run:\n"
-                '  pip install "meson-python>=0.17" "Cython>=3.1" "numpy>=2.0" "scipy>=1.13" ninja\n'
+                "  python tools/build_requirements.py > build-requirements.txt\n"
+                "  pip install -r build-requirements.txt\n"
                 "  pip install --no-build-isolation --editable ."
             )
         return mesonpy.build_editable(wheel_directory, config_settings, metadata_directory)
@@ -45,8 +46,10 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     ninja = next(filter(None, (shutil.which(name) for name in names if name)), None)
     if ninja is not None:
         os.environ["TILEWISE_NINJA"] = ninja
+        os.environ["TILEWISE_SCRIPTS"] = sysconfig.get_path("scripts")
         os.environ["NINJA"] = str(_REBUILD)
-        _REBUILD.chmod(_REBUILD.stat().st_mode | 0o111)
+        if not os.access(_REBUILD, os.X_OK):  # an archive may have lost it
+            _REBUILD.chmod(_REBUILD.stat().st_mode | 0o111)
     return mesonpy.build_editable(wheel_directory, config_settings, metadata_directory)
 
 

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent
@@ -57,12 +56,9 @@ def is_current(record, now):
 
 def find_tools(record):
     """Return where each tool is, None for what is gone, and a path on which all are found."""
-    folders = [*record.get("folders", ()), sysconfig.get_path("scripts")]
-    path = os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)])
+    path = os.pathsep.join([*record.get("folders", ()), os.environ.get("PATH", os.defpath)])
     found = {name: shutil.which(name, path=path) for name in TOOLS}
-    found["ninja"] = (
-        os.environ.get("TILEWISE_NINJA") or record.get("ninja") or found["ninja"] or ""
-    )
+    found["ninja"] = os.environ.get("TILEWISE_NINJA") or record.get("ninja") or found["ninja"] or ""
     if not shutil.which(found["ninja"]):
         found["ninja"] = shutil.which("ninja", path=path)
     return found, path
@@ -109,6 +105,9 @@ def build(arguments):
     RECORD.unlink(missing_ok=True)
     done = subprocess.run([tools["ninja"], *arguments], env={**os.environ, "PATH": path})
     if done.returncode == 0:
+        # Where pip puts the commands of packages that are installed later, beside those of today.
+        folders = {os.environ.get("TILEWISE_SCRIPTS", ""), *record.get("folders", ())}
+        folders |= {str(Path(tool).parent) for tool in tools.values()}
         made = sorted(str(name) for name in Path().rglob("*.so") if ".p/" not in name.as_posix())
         RECORD.write_text(
             json.dumps(
@@ -118,7 +117,7 @@ def build(arguments):
                     "made": made,
                     "ninja": tools["ninja"],
                     "meson": tools["meson"],
-                    "folders": sorted({str(Path(tool).parent) for tool in tools.values()}),
+                    "folders": sorted(filter(None, folders)),
                 }
             ),
             encoding="utf-8",
@@ -128,6 +127,9 @@ def build(arguments):
 
 def main(arguments):
     """Build, or hand everything else that ninja is asked for to ninja."""
+    if "-n" in arguments and is_current(recorded(), sources()):
+        print("ninja: no work to do.")
+        return 0
     other = any(argument.startswith(("-t", "-n", "-h", "--version")) for argument in arguments)
     if not other and Path("build.ninja").exists():
         return build(arguments)

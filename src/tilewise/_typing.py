@@ -13,9 +13,10 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 __all__ = [
-    "ChunkSize", "DataLike", "DatasetLike", "Engine", "FloatDtype", "FloatMatrix", "FloatVector",
-    "InitFunction", "InitLike", "Matrix", "MatrixLike", "MetricLike", "PathLike", "RandomState",
-    "Rank3", "SparseLike", "SupportsArray", "Vector", "VectorLike", "WeightsLike",
+    "ChunkSize", "CsrMatrix", "DataLike", "DatasetLike", "Engine", "FloatDtype", "FloatMatrix",
+    "FloatVector", "InitFunction", "InitLike", "Matrix", "MatrixLike", "MetricFunction",
+    "MetricName", "NeighborName", "PathLike", "RandomState", "Rank3", "SparseLike", "SupportsArray",
+    "Vector", "VectorLike", "WeightsLike",
 ]  # fmt: skip
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -47,6 +48,24 @@ class SparseLike(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     def tocsr(self, copy: bool = False) -> Any: ...
+
+
+class CsrMatrix(SparseLike, Protocol):
+    """SciPy's CSR matrix, where a function returns one, as far as SciPy has no types."""
+
+    data: FloatVector
+    indices: np.ndarray[tuple[int], np.dtype[np.int32 | np.int64]]
+    indptr: np.ndarray[tuple[int], np.dtype[np.int32 | np.int64]]
+
+    @property
+    def nnz(self) -> int: ...
+
+    @property
+    def dtype(self) -> FloatDtype: ...
+
+    def toarray(self) -> FloatMatrix: ...
+
+    def __len__(self) -> int: ...
 
 
 class DatasetLike(Protocol):
@@ -84,6 +103,17 @@ DataLike: TypeAlias = (
     | Iterator[SupportsArray]
 )
 WeightsLike: TypeAlias = VectorLike | float
+
+# Metrics by name: those of tilewise and their aliases, and what scikit-learn adds.
+MetricName: TypeAlias = Literal[
+    "braycurtis", "canberra", "chebyshev", "cityblock", "correlation", "cosine", "dice",
+    "euclidean", "hamming", "haversine", "inner_product", "jaccard", "l1", "l2", "mahalanobis",
+    "manhattan", "matching", "minkowski", "nan_euclidean", "rogerstanimoto", "russellrao",
+    "seuclidean", "sokalsneath", "sqeuclidean", "wminkowski", "yule",
+]  # fmt: skip
+# Other names of two of them, where neighbours are looked for.
+NeighborName: TypeAlias = Literal["infinity", "p"]
+MetricFunction: TypeAlias = Callable[[Any, Any], float]
 
 ChunkSize: TypeAlias = int | Literal["auto"]
 Engine: TypeAlias = Literal["auto", "fused", "blas"]

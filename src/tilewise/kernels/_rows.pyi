@@ -7,7 +7,9 @@ from numpy.typing import ArrayLike, DTypeLike
 from tilewise._typing import FloatDtype, FloatMatrix, SparseLike, Vector
 
 class Rows:
-    def __init__(self, X: ArrayLike | SparseLike | Rows, dtype: DTypeLike | None = None) -> None: ...
+    def __init__(
+        self, X: ArrayLike | SparseLike | Rows, dtype: DTypeLike | None = None
+    ) -> None: ...
     @property
     def source(self) -> np.ndarray | SparseLike: ...
     @property
