@@ -15,8 +15,8 @@ import numpy as np
 __all__ = [
     "ChunkSize", "CsrMatrix", "DataLike", "DatasetLike", "Engine", "FloatDtype", "FloatMatrix",
     "FloatVector", "InitFunction", "InitLike", "Matrix", "MatrixLike", "MetricFunction",
-    "MetricName", "NeighborName", "PathLike", "RandomState", "Rank3", "SparseLike", "SupportsArray",
-    "Vector", "VectorLike", "WeightsLike",
+    "MetricName", "NeighborName", "PathLike", "RandomState", "Rank3", "SourceLike", "SparseLike",
+    "SupportsArray", "Vector", "VectorLike", "WeightsLike",
 ]  # fmt: skip
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -84,8 +84,8 @@ MatrixLike: TypeAlias = (
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
-class RowSource(Protocol):
-    """A source, as `tilewise.sources.RowSource` describes it; read here by what it is asked for."""
+class SourceLike(Protocol):
+    """What tells a `tilewise.sources.RowSource`, which has more, from other arguments."""
 
     @property
     def n_features(self) -> int: ...
@@ -97,7 +97,7 @@ DataLike: TypeAlias = (
     MatrixLike
     | PathLike
     | Sequence[PathLike]
-    | RowSource
+    | SourceLike
     | DatasetLike
     | Callable[[], Iterable[SupportsArray]]
     | Iterator[SupportsArray]
