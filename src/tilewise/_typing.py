@@ -93,10 +93,12 @@ class SourceLike(Protocol):
     def read(self, first: int, out: Any) -> int: ...
 
 
+# One kind of sequence, not several: mypy could not tell which of them a list display is.
 DataLike: TypeAlias = (
-    MatrixLike
+    SupportsArray
+    | SparseLike
+    | Sequence[Sequence[float | SupportsArray] | SupportsArray | PathLike]
     | PathLike
-    | Sequence[PathLike]
     | SourceLike
     | DatasetLike
     | Callable[[], Iterable[SupportsArray]]

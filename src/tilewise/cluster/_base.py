@@ -126,13 +126,13 @@ class BaseKMeans(
         "https://tilewise.readthedocs.io/en/stable/api/{estimator_module}.{estimator_name}.html"
     )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         # Not any attribute will do: a fit that found a bad value has set n_features_in_.
         return hasattr(self, "cluster_centers_")
 

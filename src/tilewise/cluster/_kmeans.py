@@ -19,9 +19,11 @@ from tilewise._typing import (
     ChunkSize,
     DataLike,
     Engine,
+    FloatMatrix,
     InitLike,
     PathLike,
     RandomState,
+    Vector,
     WeightsLike,
 )
 from tilewise.cluster import _checkpoint, _streaming, _validation
@@ -182,9 +184,18 @@ class KMeans(BaseKMeans):
     array([1, 0], dtype=int32)
     """
 
+    # Parameters and what a fit leaves, besides those of all estimators.
+    init: InitLike
+    n_init: int | Literal["auto"]
+    chunk_size: ChunkSize
+    engine: Engine
     copy_x: bool
     algorithm: Literal["lloyd", "elkan"]
     init_size: int | Literal["all"] | None
+    cluster_centers_: FloatMatrix
+    labels_: Vector[np.int32]
+    inertia_: float
+    n_iter_: int
 
     _auto_runs = 10  # scikit-learn's number
 

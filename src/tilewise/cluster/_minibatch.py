@@ -163,6 +163,11 @@ class MiniBatchKMeans(BaseKMeans):
     2
     """
 
+    # Parameters and what a fit leaves, besides those of all estimators.
+    init: InitLike
+    n_init: int | Literal["auto"]
+    chunk_size: ChunkSize
+    engine: Engine
     batch_size: int
     compute_labels: bool
     max_no_improvement: int | None

@@ -28,6 +28,12 @@ class BatchSource(SequentialSource):
         What to deliver. By default as the first batch says.
     """
 
+    name: str
+    one_shot: bool
+    n_features: int
+    row_bytes: int
+    held_bytes: int
+
     def __init__(
         self,
         batches: Callable[[], Iterable[SupportsArray]] | Iterator[SupportsArray],

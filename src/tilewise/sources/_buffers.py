@@ -7,6 +7,8 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tilewise._typing import Matrix
+
 # A cache line, and the widest vector of the kernels.
 ALIGNMENT = 64
 
@@ -16,15 +18,20 @@ STAGE_BYTES = 1 << 18
 
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-_Shape = TypeVar("_Shape", bound=tuple[int, ...])
 
 
 @overload
 def aligned_empty(
-    shape: _Shape, dtype: np.dtype[_Scalar] | type[_Scalar]
-) -> np.ndarray[_Shape, np.dtype[_Scalar]]: ...
+    shape: tuple[int, int], dtype: np.dtype[_Scalar] | type[_Scalar]
+) -> Matrix[_Scalar]: ...
 @overload
-def aligned_empty(shape: _Shape, dtype: DTypeLike) -> np.ndarray[_Shape, np.dtype[Any]]: ...
+def aligned_empty(
+    shape: tuple[int, ...], dtype: np.dtype[_Scalar] | type[_Scalar]
+) -> np.ndarray[tuple[int, ...], np.dtype[_Scalar]]: ...
+@overload
+def aligned_empty(
+    shape: tuple[int, ...], dtype: DTypeLike
+) -> np.ndarray[tuple[int, ...], np.dtype[Any]]: ...
 def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray[Any, np.dtype[Any]]:
     """Return an uninitialised C-contiguous array that begins at a multiple of 64 bytes.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tilewise._typing import FloatDtype
 from tilewise.sources._errors import SourceError
 from tilewise.sources._protocol import RowSource, Source
 
@@ -45,6 +46,12 @@ class Shards(Source):
     """
 
     members: list[RowSource]
+    name: str
+    n_rows: int
+    n_features: int
+    dtype: FloatDtype
+    row_bytes: int
+    random_access: bool
 
     def __init__(self, members: Sequence[RowSource], name: str | None = None) -> None:
         if not members:
