@@ -47,9 +47,9 @@ def recorded():
 def is_current(record, now):
     """Whether the last build was one of just these files, and all that it made is there."""
     return (
-        bool(record)
-        and record["sources"] == now
-        and record["plan"] == plan_of_build()
+        bool(record.get("made"))
+        and record.get("sources") == now
+        and record.get("plan") == plan_of_build()
         and all(Path(name).exists() for name in record["made"])
     )
 
@@ -94,9 +94,10 @@ def build(arguments):
     # build.ninja calls meson, where it has to, by the path that it had when it was configured.
     meson = record.get("meson")
     if meson and not Path(meson).exists() and "meson" not in missing:
+        before = record.get("sources", {})
         reconfigures = any(
-            record["sources"].get(name) != now.get(name)
-            for name in record["sources"].keys() | now.keys()
+            before.get(name) != now.get(name)
+            for name in before.keys() | now.keys()
             if name.endswith((".build", ".options"))
         )
         missing += ["meson"] if reconfigures else []

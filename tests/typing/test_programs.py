@@ -17,6 +17,9 @@ from tilewise import _typing
 from tilewise.metrics import METRICS, _door
 
 HERE = Path(__file__).parent
+# Rooms that no page of the reference shows, but for what estimators hand out.
+INNER = ("tilewise.algorithms", "tilewise.engine")
+SHOWN = ("tilewise.engine.StreamReport", "tilewise.engine.stream.StreamReport")
 RIGHT, WRONG = HERE / "user_program.py", HERE / "wrong_program.py"
 
 needs_mypy = pytest.mark.skipif(
@@ -100,12 +103,18 @@ def test_all_public_names_have_types(checker_environment):
     )
     report = json.loads(done.stdout)["typeCompleteness"]
     assert Path(report["packageRootDirectory"]) == Path(tilewise.__file__).parent
-    unknown = [
-        symbol["name"]
+    public = [
+        symbol
         for symbol in report["symbols"]
-        if symbol["isExported"] and (not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"])
+        if symbol["isExported"]
+        and (not symbol["name"].startswith(INNER) or symbol["name"].startswith(SHOWN))
     ]
-    assert unknown == []
+    assert {"tilewise.KMeans", "tilewise.argkmin"} <= {symbol["name"] for symbol in public}
+    assert [
+        symbol["name"]
+        for symbol in public
+        if not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]
+    ] == []
 
 
 def test_the_program_runs(tmp_path):
