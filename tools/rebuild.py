@@ -4,6 +4,8 @@
 Whatever a build reads is compared, by content, with what the last build read. If all is the same
 and the compiled modules are there, no tool is asked for. Otherwise ninja runs, if it, Cython and
 meson are still where the build found them or on the path; if not, the message says what to type.
+Where a Python file was added or removed, meson configures anew, if it is there: the import hook
+looks for the files of meson's list.
 """
 
 import hashlib
@@ -28,6 +30,11 @@ def sources():
         path.relative_to(SOURCE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(files)
     }
+
+
+def python_files():
+    """Return the names of the Python files: meson lists them when it configures, not later."""
+    return sorted(path.relative_to(SOURCE).as_posix() for path in (SOURCE / "src").rglob("*.py"))
 
 
 def plan_of_build():
@@ -83,58 +90,78 @@ def complain(record, now, missing):
     return 1
 
 
+def missing_tools(record, now, tools, same_names):
+    """Return which tools this build would call in vain."""
+    missing = [name for name in TOOLS if tools[name] is None]
+    before = record.get("sources", {})
+    reconfigures = not same_names or any(
+        before.get(name) != now.get(name)
+        for name in before.keys() | now.keys()
+        if name.endswith((".build", ".options"))
+    )
+    # build.ninja calls meson by the path that it had when it was configured.
+    meson = record.get("meson")
+    if reconfigures and meson and not Path(meson).exists() and "meson" not in missing:
+        missing.append("meson")
+    return missing
+
+
 def build(arguments):
     """Run ninja if there is anything to do; return its exit status."""
-    record, now = recorded(), sources()
-    if is_current(record, now):
+    record, now, names = recorded(), sources(), python_files()
+    current = is_current(record, now)
+    same_names = record.get("python", names) == names
+    if current and same_names:
         print("ninja: no work to do.")
         return 0
     tools, path = find_tools(record)
-    missing = [name for name in TOOLS if tools[name] is None]
-    # build.ninja calls meson, where it has to, by the path that it had when it was configured.
-    meson = record.get("meson")
-    if meson and not Path(meson).exists() and "meson" not in missing:
-        before = record.get("sources", {})
-        reconfigures = any(
-            before.get(name) != now.get(name)
-            for name in before.keys() | now.keys()
-            if name.endswith((".build", ".options"))
-        )
-        missing += ["meson"] if reconfigures else []
+    missing = missing_tools(record, now, tools, same_names)
+    if missing and current:
+        return 0  # all that is compiled is as it was; a new Python file waits
     if missing:
         return complain(record, now, missing)
     RECORD.unlink(missing_ok=True)
-    done = subprocess.run([tools["ninja"], *arguments], env={**os.environ, "PATH": path})
-    if done.returncode == 0:
-        # Where pip puts the commands of packages that are installed later, beside those of today.
-        folders = {os.environ.get("TILEWISE_SCRIPTS", ""), *record.get("folders", ())}
-        folders |= {str(Path(tool).parent) for tool in tools.values()}
-        made = sorted(str(name) for name in Path().rglob("*.so") if ".p/" not in name.as_posix())
-        RECORD.write_text(
-            json.dumps(
-                {
-                    "sources": now,
-                    "plan": plan_of_build(),
-                    "made": made,
-                    "ninja": tools["ninja"],
-                    "meson": tools["meson"],
-                    "folders": sorted(filter(None, folders)),
-                }
-            ),
-            encoding="utf-8",
-        )
-    return done.returncode
+    environment = {**os.environ, "PATH": path}
+    commands = [[tools["ninja"], *arguments]]
+    if not same_names:
+        commands.insert(0, [tools["ninja"], "reconfigure"])
+    for command in commands:
+        status = subprocess.run(command, env=environment).returncode
+        if status:
+            return status
+    keep(record, now, names, tools)
+    return 0
+
+
+def keep(record, now, names, tools):
+    """Record a complete build."""
+    # Where pip puts the commands of packages that are installed later, beside those of today.
+    folders = {os.environ.get("TILEWISE_SCRIPTS", ""), *record.get("folders", ())}
+    folders |= {str(Path(tool).parent) for tool in tools.values()}
+    made = sorted(str(name) for name in Path().rglob("*.so") if ".p/" not in name.as_posix())
+    values = {
+        "sources": now,
+        "python": names,
+        "plan": plan_of_build(),
+        "made": made,
+        "ninja": tools["ninja"],
+        "meson": tools["meson"],
+        "folders": sorted(filter(None, folders)),
+    }
+    RECORD.write_text(json.dumps(values), encoding="utf-8")
 
 
 def main(arguments):
     """Build, or hand everything else that ninja is asked for to ninja."""
-    if "-n" in arguments and is_current(recorded(), sources()):
+    record = recorded()
+    same_names = record.get("python") == python_files()
+    if "-n" in arguments and same_names and is_current(record, sources()):
         print("ninja: no work to do.")
         return 0
     other = any(argument.startswith(("-t", "-n", "-h", "--version")) for argument in arguments)
     if not other and Path("build.ninja").exists():
         return build(arguments)
-    tools, _ = find_tools(recorded())
+    tools, _ = find_tools(record)
     if tools["ninja"] is None:
         print("tilewise: there is no ninja here to answer this", file=sys.stderr)
         return 1

@@ -141,6 +141,19 @@ def test_meson_that_is_gone_is_missed_where_it_would_be_called(built):
     assert rebuild(built)[0].returncode == 0
 
 
+def test_new_python_files_are_listed_anew(built):
+    (built / "src/tilewise/new.py").write_text("")
+    done, calls = rebuild(built)
+    assert done.returncode == 0
+    assert calls[::2] == ["ninja reconfigure", "ninja "]
+    assert rebuild(built)[1] == []
+    # Without the tools they wait; what is there still works.
+    (built / "src/tilewise/new.py").unlink()
+    lose_tools(built)
+    done, calls = rebuild(built, PATH=str(built / "nowhere"))
+    assert (done.returncode, calls) == (0, [])
+
+
 def test_a_build_that_failed_is_not_taken_for_one(built):
     (built / "broken").touch()
     change(built)
