@@ -18,7 +18,7 @@ SOURCES := $(shell find src tools meson.build meson.options pyproject.toml READM
 ROOM_TESTS := $(wildcard tests/kernels tests/engine tests/algorithms tests/metrics)
 KERNEL_TESTS ?= $(if $(ROOM_TESTS),$(ROOM_TESTS),tests)
 
-.PHONY: help venv demo test test-docs test-native test-aarch64 bench lint format docs debug-test
+.PHONY: help venv demo test types test-docs test-native test-aarch64 bench lint format docs debug-test
 .PHONY: sanitize sanitize-crowded sanitize-native wheel clean
 
 help: ## show this list
@@ -56,6 +56,11 @@ endef
 .venv-test/installed: .venv-test/created $(SOURCES)
 	$(call install,test,test)
 
+# Type checkers read the package that is installed beside them.
+.venv-test/checkers: .venv-test/created tools/typing-requirements.txt
+	.venv-test/bin/python -m pip install $(PIP_QUIET) -r tools/typing-requirements.txt
+	touch $@
+
 .venv-demo/installed: .venv-demo/created $(SOURCES)
 	$(call install,demo,demo)
 
@@ -92,13 +97,14 @@ endef
 	$(@D)/bin/python -m pip install $(PIP_QUIET) -r $<
 	touch $@
 
-.venv/installed: pyproject.toml tools/build_requirements.py tools/lint-requirements.txt | check-python
+.venv/installed: pyproject.toml tools/build_requirements.py tools/lint-requirements.txt \
+		tools/typing-requirements.txt | check-python
 	@echo "making $(@D)"
 	rm -rf build/editable
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python tools/build_requirements.py > $(@D)/build-requirements.txt
 	$(@D)/bin/python -m pip install $(PIP_QUIET) -r $(@D)/build-requirements.txt \
-		-r tools/lint-requirements.txt
+		-r tools/lint-requirements.txt -r tools/typing-requirements.txt
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(@D)/bin/python -m pip install $(PIP_QUIET) \
 		--no-build-isolation --config-settings=build-dir=build/editable \
 		--editable ".[all,test,docs]"
@@ -114,9 +120,12 @@ venv: .venv/installed ## a development environment in .venv, tilewise installed 
 demo: .venv-demo/installed ## quantise a photograph to 64 colours, scikit-learn beside it
 	.venv-demo/bin/python examples/demo.py $(ARGS)
 
-test: test-native .venv-test/installed ## all tests and the examples in docstrings, installed
+test: test-native .venv-test/installed .venv-test/checkers ## all tests and the examples in docstrings, installed
 	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) $(ARGS)
 	TILEWISE_TUNING=off .venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) --doctest-modules --pyargs tilewise
+
+types: .venv-test/installed .venv-test/checkers ## mypy and pyright on a program of users; stubs against compiled modules
+	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) tests/typing $(ARGS)
 
 # The instruction sets of the kernels on this machine, as meson.build knows them.
 NATIVE_ISAS := $(if $(filter x86_64 i%86,$(shell uname -m)),sse2 avx2 avx512,\

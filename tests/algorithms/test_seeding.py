@@ -14,11 +14,11 @@ from sklearn.datasets import (
     load_wine,
     make_blobs,
 )
-from tilewise.kernels._seeding import Seeding, nearest_to_seeds
 
 from tilewise import algorithms, kmeans_plusplus
 from tilewise.engine import Rows
 from tilewise.kernels import _exact
+from tilewise.kernels._seeding import Seeding, nearest_to_seeds
 
 BUNDLED = {
     "iris": load_iris,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from hostile import ISAS
-from tilewise.kernels._sparse import KERNELS, fill_sparse
 
 from tilewise.engine import Rows, fill_matrix
+from tilewise.kernels._sparse import KERNELS, fill_sparse
 
 METRICS = [name for name in KERNELS if name != "dot"]
 #: rows of X, rows of Y, columns, share stored: around every block of the kernels.

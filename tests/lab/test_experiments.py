@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from tilewise.kernels._rows import Rows
 
 import tilewise
 from tilewise.engine import Pass
 from tilewise.kernels import _mountain
+from tilewise.kernels._rows import Rows
 from tilewise.lab import chunks, mountain, peers, roofline, schema
 from tilewise.lab._data import blobs
 from tilewise.lab.dtypes import plain_labels

@@ -5,9 +5,9 @@ import pytest
 from cache_reference import ReferenceCaches
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tilewise.kernels._cachesim import Caches
 
 import tilewise
+from tilewise.kernels._cachesim import Caches
 from tilewise.lab.simulate import CacheConfig, simulate, simulate_chunks
 from tilewise.lab.trace import BUFFERS, Trace
 

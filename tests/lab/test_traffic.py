@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tilewise.kernels._cachesim import Caches
 
 import tilewise
+from tilewise.kernels._cachesim import Caches
 from tilewise.lab.reuse import SAMPLES, Cache, Stage, Visit, evaluate, survivors
 from tilewise.lab.simulate import CacheConfig, simulate
 from tilewise.lab.traffic import ledger, spread, traffic

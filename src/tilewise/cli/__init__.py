@@ -32,13 +32,14 @@ package has been imported. It belongs to a base install; click and rich come wit
 """
 
 import sys
+from collections.abc import Sequence
 
 from ._errors import ExitCode
 
 __all__ = ["main"]
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Parameters

@@ -1,24 +1,43 @@
 """What the K-Means estimators share: assigning new data, initial centres, scikit-learn's hooks."""
 
+from __future__ import annotations
+
 import warnings
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from sklearn.base import (
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from tilewise import algorithms, engine
+from tilewise._sklearn import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
 )
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
-
-from tilewise import algorithms, engine
+from tilewise._typing import (
+    ChunkSize,
+    DataLike,
+    Engine,
+    FloatMatrix,
+    InitLike,
+    PathLike,
+    RandomState,
+    Vector,
+    VectorLike,
+    WeightsLike,
+)
 from tilewise.cluster import _streaming, _validation
 from tilewise.cluster._callbacks import CallbackSupportMixin
 from tilewise.cluster._files import Output
 from tilewise.cluster._pickling import VersionedPickles
+from tilewise.engine import StreamReport
+from tilewise.plan import Plan, StreamPlan
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 def is_array_init(init):
@@ -36,7 +55,58 @@ class BaseKMeans(
 ):
     """Everything that follows from cluster centres; how they are found is the subclass's part."""
 
-    _parameter_constraints: ClassVar[dict] = {
+    # Parameters.
+    n_clusters: int
+    init: InitLike
+    n_init: int | Literal["auto"]
+    max_iter: int
+    tol: float
+    verbose: int
+    random_state: RandomState
+    chunk_size: ChunkSize
+    n_threads: int | None
+    engine: Engine
+    memory_limit: int | str | None
+    checkpoint: PathLike | None
+
+    # What a fit leaves.
+    cluster_centers_: FloatMatrix
+    labels_: Vector[np.int32]
+    inertia_: float
+    n_iter_: int
+    n_features_in_: int
+    feature_names_in_: Vector[np.object_]
+    chunk_plan_: Plan
+    stream_plan_: StreamPlan
+    stream_report_: StreamReport
+
+    if TYPE_CHECKING:
+        # What scikit-learn's bases bring.
+        def fit(
+            self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
+        ) -> Self: ...
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+        def set_params(self, **params: Any) -> Self: ...
+
+        def set_output(
+            self, *, transform: Literal["default", "pandas", "polars"] | None = None
+        ) -> Self: ...
+
+        def get_feature_names_out(
+            self, input_features: VectorLike | None = None
+        ) -> Vector[np.object_]: ...
+
+        def get_metadata_routing(self) -> Any: ...
+
+        def set_fit_request(self, *, sample_weight: bool | str | None = "$UNCHANGED$") -> Self: ...
+
+        def set_score_request(
+            self, *, sample_weight: bool | str | None = "$UNCHANGED$"
+        ) -> Self: ...
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -56,13 +126,13 @@ class BaseKMeans(
         "https://tilewise.readthedocs.io/en/stable/api/{estimator_module}.{estimator_name}.html"
     )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         # Not any attribute will do: a fit that found a bad value has set n_features_in_.
         return hasattr(self, "cluster_centers_")
 
@@ -169,7 +239,9 @@ class BaseKMeans(
         centers = np.ascontiguousarray(self.cluster_centers_, dtype=np.float64)
         return rows, centers, self._plan(rows, len(centers))
 
-    def fit_predict(self, X, y=None, sample_weight=None):
+    def fit_predict(
+        self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
+    ) -> Vector[np.int32]:
         """Fit, then return the cluster of each row: ``fit(X).labels_``.
 
         Parameters
@@ -188,7 +260,9 @@ class BaseKMeans(
         """
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def predict(self, X, *, out=None):
+    def predict(
+        self, X: DataLike, *, out: Vector[np.int32] | PathLike | None = None
+    ) -> Vector[np.int32]:
         """Return the nearest centre of each row.
 
         Any real dtype will do, whatever ``fit`` saw, and the answer is exact: the lowest index
@@ -226,7 +300,9 @@ class BaseKMeans(
         output = Output(out, rows.n_rows, (), np.int32)
         return output.put([engine.assign(rows, centers, plan)])
 
-    def fit_transform(self, X, y=None, sample_weight=None):
+    def fit_transform(
+        self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
+    ) -> FloatMatrix:
         """Fit, then return the distances of the same rows to the centres.
 
         Parameters
@@ -245,7 +321,7 @@ class BaseKMeans(
         """
         return self.fit(X, sample_weight=sample_weight)._transform(X, None)
 
-    def transform(self, X, *, out=None):
+    def transform(self, X: DataLike, *, out: FloatMatrix | PathLike | None = None) -> FloatMatrix:
         """Return the distance of every row to every centre.
 
         Parameters
@@ -281,7 +357,9 @@ class BaseKMeans(
         output = Output(out, rows.n_rows, (len(centers),), rows.dtype)
         return output.put([engine.distances(rows, centers, plan)])
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(
+        self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
+    ) -> float:
         """Return minus the weighted sum of squared distances to the nearest centres.
 
         Parameters

@@ -6,12 +6,20 @@ the end of a task stops the level that the task belongs to: the iterations of th
 runs. Estimators without callbacks get ``NoTasks``, and the loops get no hooks at all.
 """
 
-try:
-    from sklearn.callback import CallbackSupportMixin
-except ImportError:
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
 
     class CallbackSupportMixin:
-        """Stands in for scikit-learn's mixin before 1.9: it adds nothing."""
+        """scikit-learn has no types, and not in every version this class."""
+
+else:
+    try:
+        from sklearn.callback import CallbackSupportMixin
+    except ImportError:
+
+        class CallbackSupportMixin:
+            """Stands in for scikit-learn's mixin before 1.9: it adds nothing."""
 
 
 class NoTasks:

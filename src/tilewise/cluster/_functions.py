@@ -1,16 +1,60 @@
 """The functions beside the estimator."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 
 from tilewise import algorithms, engine
+from tilewise._sklearn import validate_params
+from tilewise._typing import (
+    ChunkSize,
+    Engine,
+    FloatMatrix,
+    InitLike,
+    Matrix,
+    MatrixLike,
+    RandomState,
+    Vector,
+    VectorLike,
+    WeightsLike,
+)
 from tilewise.cluster import _validation
 from tilewise.cluster._kmeans import KMeans
 
+# Centres, labels, inertia; iterations.
+_Found: TypeAlias = tuple[FloatMatrix, Vector[np.int32], float]
+_FoundAndIterations: TypeAlias = tuple[FloatMatrix, Vector[np.int32], float, int]
 
+
+@overload
+def k_means(
+    X: MatrixLike, n_clusters: int, *, sample_weight: WeightsLike | None = ...,
+    init: InitLike = ..., n_init: int | Literal["auto"] = ..., max_iter: int = ...,
+    verbose: int = ..., tol: float = ..., random_state: RandomState = ..., copy_x: bool = ...,
+    algorithm: Literal["lloyd", "elkan"] = ..., return_n_iter: Literal[False] = ...,
+    chunk_size: ChunkSize = ..., n_threads: int | None = ..., engine: Engine = ...,
+) -> _Found: ...  # fmt: skip
+@overload
+def k_means(
+    X: MatrixLike, n_clusters: int, *, sample_weight: WeightsLike | None = ...,
+    init: InitLike = ..., n_init: int | Literal["auto"] = ..., max_iter: int = ...,
+    verbose: int = ..., tol: float = ..., random_state: RandomState = ..., copy_x: bool = ...,
+    algorithm: Literal["lloyd", "elkan"] = ..., return_n_iter: Literal[True],
+    chunk_size: ChunkSize = ..., n_threads: int | None = ..., engine: Engine = ...,
+) -> _FoundAndIterations: ...  # fmt: skip
+@overload
+def k_means(
+    X: MatrixLike, n_clusters: int, *, sample_weight: WeightsLike | None = ...,
+    init: InitLike = ..., n_init: int | Literal["auto"] = ..., max_iter: int = ...,
+    verbose: int = ..., tol: float = ..., random_state: RandomState = ..., copy_x: bool = ...,
+    algorithm: Literal["lloyd", "elkan"] = ..., return_n_iter: bool, chunk_size: ChunkSize = ...,
+    n_threads: int | None = ..., engine: Engine = ...,
+) -> _Found | _FoundAndIterations: ...  # fmt: skip
 @validate_params(
     {
         "X": ["array-like", "sparse matrix"],
@@ -20,23 +64,23 @@ from tilewise.cluster._kmeans import KMeans
     prefer_skip_nested_validation=False,
 )
 def k_means(
-    X,
-    n_clusters,
+    X: MatrixLike,
+    n_clusters: int,
     *,
-    sample_weight=None,
-    init="k-means++",
-    n_init="auto",
-    max_iter=300,
-    verbose=False,
-    tol=1e-4,
-    random_state=None,
-    copy_x=True,
-    algorithm="lloyd",
-    return_n_iter=False,
-    chunk_size="auto",
-    n_threads=None,
-    engine="auto",
-):
+    sample_weight: WeightsLike | None = None,
+    init: InitLike = "k-means++",
+    n_init: int | Literal["auto"] = "auto",
+    max_iter: int = 300,
+    verbose: int = False,
+    tol: float = 1e-4,
+    random_state: RandomState = None,
+    copy_x: bool = True,
+    algorithm: Literal["lloyd", "elkan"] = "lloyd",
+    return_n_iter: bool = False,
+    chunk_size: ChunkSize = "auto",
+    n_threads: int | None = None,
+    engine: Engine = "auto",
+) -> _Found | _FoundAndIterations:
     """Cluster the rows of ``X``: :class:`KMeans` as a function.
 
     Parameters
@@ -98,6 +142,23 @@ def k_means(
     return (*found, model.n_iter_) if return_n_iter else found
 
 
+# The rows that are drawn have the type of the data.
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+@overload
+def kmeans_plusplus(
+    X: np.ndarray[Any, np.dtype[_Number]], n_clusters: int, *,
+    sample_weight: WeightsLike | None = ..., x_squared_norms: VectorLike | None = ...,
+    random_state: RandomState = ..., n_local_trials: int | None = ..., chunk_size: ChunkSize = ...,
+    n_threads: int | None = ...,
+) -> tuple[Matrix[_Number], Vector[np.intp]]: ...  # fmt: skip
+@overload
+def kmeans_plusplus(
+    X: MatrixLike, n_clusters: int, *, sample_weight: WeightsLike | None = ...,
+    x_squared_norms: VectorLike | None = ..., random_state: RandomState = ...,
+    n_local_trials: int | None = ..., chunk_size: ChunkSize = ..., n_threads: int | None = ...,
+) -> tuple[Matrix[Any], Vector[np.intp]]: ...  # fmt: skip
 @validate_params(
     {
         "X": ["array-like", "sparse matrix"],
@@ -112,16 +173,16 @@ def k_means(
     prefer_skip_nested_validation=True,
 )
 def kmeans_plusplus(
-    X,
-    n_clusters,
+    X: MatrixLike,
+    n_clusters: int,
     *,
-    sample_weight=None,
-    x_squared_norms=None,
-    random_state=None,
-    n_local_trials=None,
-    chunk_size="auto",
-    n_threads=None,
-):
+    sample_weight: WeightsLike | None = None,
+    x_squared_norms: VectorLike | None = None,
+    random_state: RandomState = None,
+    n_local_trials: int | None = None,
+    chunk_size: ChunkSize = "auto",
+    n_threads: int | None = None,
+) -> tuple[Matrix[Any], Vector[np.intp]]:
     """Draw rows to start K-Means from, by greedy k-means++.
 
     Each row is drawn with a probability proportional to its weighted squared distance from the

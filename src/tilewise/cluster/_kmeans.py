@@ -1,21 +1,37 @@
 """KMeans: Lloyd's iterations behind scikit-learn's interface."""
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
 from numbers import Integral
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from tilewise import algorithms, engine
+from tilewise._sklearn import _fit_context
+from tilewise._typing import (
+    ChunkSize,
+    DataLike,
+    Engine,
+    FloatMatrix,
+    InitLike,
+    PathLike,
+    RandomState,
+    Vector,
+    WeightsLike,
+)
 from tilewise.cluster import _checkpoint, _streaming, _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
 from tilewise.cluster._callbacks import fit_tasks
+
+if TYPE_CHECKING:
+    from typing import Self
 
 # Rows centred at a time for a callable init; any number that keeps the temporary small will do.
 CENTRED_ROWS = 4096
@@ -168,9 +184,22 @@ class KMeans(BaseKMeans):
     array([1, 0], dtype=int32)
     """
 
+    # Parameters and what a fit leaves, besides those of all estimators.
+    init: InitLike
+    n_init: int | Literal["auto"]
+    chunk_size: ChunkSize
+    engine: Engine
+    copy_x: bool
+    algorithm: Literal["lloyd", "elkan"]
+    init_size: int | Literal["all"] | None
+    cluster_centers_: FloatMatrix
+    labels_: Vector[np.int32]
+    inertia_: float
+    n_iter_: int
+
     _auto_runs = 10  # scikit-learn's number
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseKMeans._parameter_constraints,
         "copy_x": ["boolean"],
         "algorithm": [StrOptions({"lloyd", "elkan"})],
@@ -179,23 +208,23 @@ class KMeans(BaseKMeans):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        init="k-means++",
-        n_init="auto",
-        max_iter=300,
-        tol=1e-4,
-        verbose=0,
-        random_state=None,
-        copy_x=True,
-        algorithm="lloyd",
-        chunk_size="auto",
-        n_threads=None,
-        engine="auto",
-        memory_limit=None,
-        init_size=None,
-        checkpoint=None,
-    ):
+        init: InitLike = "k-means++",
+        n_init: int | Literal["auto"] = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: RandomState = None,
+        copy_x: bool = True,
+        algorithm: Literal["lloyd", "elkan"] = "lloyd",
+        chunk_size: ChunkSize = "auto",
+        n_threads: int | None = None,
+        engine: Engine = "auto",
+        memory_limit: int | str | None = None,
+        init_size: int | Literal["all"] | None = None,
+        checkpoint: PathLike | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.init = init
         self.n_init = n_init
@@ -213,7 +242,7 @@ class KMeans(BaseKMeans):
         self.checkpoint = checkpoint
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None) -> Self:
         """Find the centres.
 
         Parameters

@@ -1,20 +1,35 @@
 """MiniBatchKMeans: centres moved by random batches, behind scikit-learn's interface."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from tilewise import algorithms, engine
+from tilewise._sklearn import _fit_context
+from tilewise._typing import (
+    ChunkSize,
+    DataLike,
+    Engine,
+    InitLike,
+    MatrixLike,
+    PathLike,
+    RandomState,
+    WeightsLike,
+)
 from tilewise.cluster import _checkpoint, _streaming, _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
 from tilewise.cluster._callbacks import fit_tasks
 from tilewise.cluster._minibatch_source import fit_source
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class MiniBatchKMeans(BaseKMeans):
@@ -148,9 +163,27 @@ class MiniBatchKMeans(BaseKMeans):
     2
     """
 
+    # Parameters and what a fit leaves, besides those of all estimators.
+    init: InitLike
+    n_init: int | Literal["auto"]
+    chunk_size: ChunkSize
+    engine: Engine
+    batch_size: int
+    compute_labels: bool
+    max_no_improvement: int | None
+    init_size: int | None
+    reassignment_ratio: float
+    n_steps_: int
+
+    if TYPE_CHECKING:
+
+        def set_partial_fit_request(
+            self, *, sample_weight: bool | str | None = "$UNCHANGED$"
+        ) -> Self: ...
+
     _auto_runs = 3  # scikit-learn's number
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseKMeans._parameter_constraints,
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "compute_labels": ["boolean"],
@@ -161,25 +194,25 @@ class MiniBatchKMeans(BaseKMeans):
 
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        init="k-means++",
-        max_iter=100,
-        batch_size=1024,
-        verbose=0,
-        compute_labels=True,
-        random_state=None,
-        tol=0.0,
-        max_no_improvement=10,
-        init_size=None,
-        n_init="auto",
-        reassignment_ratio=0.01,
-        chunk_size="auto",
-        n_threads=None,
-        engine="auto",
-        memory_limit=None,
-        checkpoint=None,
-    ):
+        init: InitLike = "k-means++",
+        max_iter: int = 100,
+        batch_size: int = 1024,
+        verbose: int = 0,
+        compute_labels: bool = True,
+        random_state: RandomState = None,
+        tol: float = 0.0,
+        max_no_improvement: int | None = 10,
+        init_size: int | None = None,
+        n_init: int | Literal["auto"] = "auto",
+        reassignment_ratio: float = 0.01,
+        chunk_size: ChunkSize = "auto",
+        n_threads: int | None = None,
+        engine: Engine = "auto",
+        memory_limit: int | str | None = None,
+        checkpoint: PathLike | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.init = init
         self.max_iter = max_iter
@@ -199,7 +232,7 @@ class MiniBatchKMeans(BaseKMeans):
         self.checkpoint = checkpoint
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None) -> Self:
         """Find the centres from random batches of the rows.
 
         Parameters
@@ -318,7 +351,9 @@ class MiniBatchKMeans(BaseKMeans):
             kept.remove()
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self, X: MatrixLike, y: object = None, sample_weight: WeightsLike | None = None
+    ) -> Self:
         """Move the centres by one batch; the first one also gives the start.
 
         Goes on from `fit` and from other calls, also after pickling: counts and generator are

@@ -1,6 +1,7 @@
 """Pickles that know which version wrote them."""
 
 import warnings
+from typing import Any
 
 from sklearn.exceptions import InconsistentVersionWarning
 
@@ -21,10 +22,10 @@ class InconsistentTilewiseVersionWarning(InconsistentVersionWarning):
 class VersionedPickles:
     """Record the version of tilewise in the state of an estimator; compare it on loading."""
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_tilewise_version": __version__}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         written_by = state.pop("_tilewise_version", "of unknown version")
         if written_by != __version__:

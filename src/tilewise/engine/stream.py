@@ -64,7 +64,7 @@ class StreamReport:
         """ "reading" or "computing": which of the two kept the other waiting."""
         return "reading" if self.seconds_reading > self.seconds_computing else "computing"
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, int | float | str]:
         """The report as JSON-safe values."""
         return asdict(self) | {
             "seconds": self.seconds,

@@ -84,7 +84,7 @@ class Run:
     def measure(
         self, phase: str, cases: list[Case], share: float = 1.0, pause: float = 0.0,
         settle: bool = False,
-    ):  # fmt: skip
+    ) -> list[dict[str, Any]]:  # fmt: skip
         """Sample the cases in turn and keep what comes out, whatever happens.
 
         Parameters

@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from tilewise._typing import ChunkSize, Engine
 from tilewise.lab.simulate import CacheConfig, Simulation, simulate
 from tilewise.plan import Fact, Plan, plan
 from tilewise.plan import machine as this_machine
@@ -120,8 +122,8 @@ def available() -> str | None:
 
 
 def run(
-    n_samples: int, n_features: int, n_clusters: int, *, dtype: Any = "float32",
-    chunk_size: int | str = "auto", engine: str = "auto", isa: str = "avx2",
+    n_samples: int, n_features: int, n_clusters: int, *, dtype: DTypeLike = "float32",
+    chunk_size: ChunkSize = "auto", engine: Engine = "auto", isa: str = "avx2",
     d1: tuple[int, int, int] = (32768, 8, 64), ll: tuple[int, int, int] = (262144, 8, 64),
     update: bool = False, timeout: float = 300.0,
 ) -> CachegrindResult:  # fmt: skip

@@ -1,14 +1,20 @@
 """Time of a pass over the number of rows that are packed and scored at a time."""
 
+from __future__ import annotations
+
 import zlib
 from dataclasses import replace
+from typing import Any
 
+from numpy.typing import DTypeLike
+
+from tilewise._typing import Engine
 from tilewise.kernels._rows import Rows
-from tilewise.plan import machine, plan
+from tilewise.plan import Plan, machine, plan
 
 from . import _traffic
 from ._data import blobs, repeated
-from ._run import Case, above_zero
+from ._run import Case, Run, above_zero
 from .figures import Axis, Figure, Mark, Series, Table, shown, spread
 
 __all__ = ["bytes_per_row", "figures", "measure", "resized", "sizes", "table"]
@@ -19,7 +25,7 @@ _MOST_BYTES = 2**29
 _SHARD_MULTIPLE = 384
 
 
-def resized(base, chunk_rows):
+def resized(base: Plan, chunk_rows: int) -> Plan:
     """The plan with another chunk; a shard that is shorter is stretched to hold it.
 
     Labels do not depend on either. Shards are stretched here and nowhere else: in a fit they
@@ -50,7 +56,9 @@ def resized(base, chunk_rows):
     )  # fmt: skip
 
 
-def bytes_per_row(n, d, k, dtype, engine, threads=1):
+def bytes_per_row(
+    n: int, d: int, k: int, dtype: DTypeLike, engine: Engine, threads: int = 1
+) -> float:
     """Bytes of workspace that a row of a chunk takes, by the plan's own account."""
     short, long = (
         plan(n, d, k, dtype, engine=engine, n_threads=threads, chunk_size=rows)
@@ -62,7 +70,7 @@ def bytes_per_row(n, d, k, dtype, engine, threads=1):
     return (long.workspace_bytes_per_thread - short.workspace_bytes_per_thread) / rows
 
 
-def sizes(base, row_bytes, quick=False):
+def sizes(base: Plan, row_bytes: float, quick: bool = False) -> list[int]:
     """Chunk sizes of a sweep: from one tile, by powers of two, to the whole array."""
     last = min(base.n_samples, int(_MOST_BYTES / row_bytes))
     found, rows = set(), base.tile_rows
@@ -73,7 +81,7 @@ def sizes(base, row_bytes, quick=False):
     return sorted(rows for rows in found if base.tile_rows <= rows <= max(last, base.tile_rows))
 
 
-def measure(run):
+def measure(run: Run) -> None:
     """Sweep chunk sizes in one or both engines."""
     p = run.parameters
     n, d, k, dtype = p["rows"], p["features"], p["clusters"], p["dtype"]
@@ -136,7 +144,7 @@ def _by_engine(result):
     }
 
 
-def verdict(result, engine):
+def verdict(result: dict[str, Any], engine: str) -> dict[str, Any] | None:
     """How far the plan's own chunk is from the best one found; None where one is missing.
 
     Returns
@@ -161,7 +169,7 @@ def verdict(result, engine):
 
 
 @above_zero
-def table(result):
+def table(result: dict[str, Any]) -> Table:
     """Seconds of each chunk size, by engine."""
     facts = result["facts"].get("engines", {})
     rows = []
@@ -193,7 +201,7 @@ def table(result):
 
 
 @above_zero
-def figures(result):
+def figures(result: dict[str, Any]) -> list[Figure]:
     """The curve over chunk sizes; bytes between levels where there are any."""
     by_engine = _by_engine(result)
     if not by_engine:

@@ -1,14 +1,19 @@
 """float32 against float64: seconds, bytes, and labels that differ."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
+from tilewise._typing import FloatMatrix, Vector
 from tilewise.engine import assign
 from tilewise.kernels._rows import Rows
 from tilewise.plan import machine, plan
 
 from . import _traffic
 from ._data import blobs, repeated
-from ._run import Case, above_zero
+from ._run import Case, Run, above_zero
 from .figures import Axis, Figure, Series, Table, shown, spread
 
 __all__ = ["figures", "measure", "plain_labels", "table"]
@@ -17,7 +22,7 @@ _TYPES = ("float32", "float64")
 _OFFSETS = (0.0, 100.0, 1000.0)
 
 
-def plain_labels(X, centers, chunk_rows=4096):
+def plain_labels(X: FloatMatrix, centers: FloatMatrix, chunk_rows: int = 4096) -> Vector[np.int32]:
     """Labels by the textbook: ‖c‖² − 2 x·c in the type of the rows, nothing moved or checked.
 
     Parameters
@@ -39,7 +44,7 @@ def plain_labels(X, centers, chunk_rows=4096):
     return labels
 
 
-def measure(run):
+def measure(run: Run) -> None:
     """Time a pass in each type, then count labels near the origin and far from it."""
     p = run.parameters
     n, d, k = p["rows"], p["features"], p["clusters"]
@@ -94,7 +99,7 @@ def _flows(result, dtype):
 
 
 @above_zero
-def table(result):
+def table(result: dict[str, Any]) -> Table:
     """Seconds and bytes of each type, by formulas; labels for each offset."""
     flows = list(dict.fromkeys(f for name in _TYPES for f in _flows(result, name)))
     rows = [
@@ -114,7 +119,7 @@ def table(result):
 
 
 @above_zero
-def figures(result):
+def figures(result: dict[str, Any]) -> list[Figure]:
     """Seconds and bytes by type; labels that differ by offset."""
     made = []
     p, entries = result["parameters"], result["measurements"]

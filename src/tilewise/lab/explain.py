@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from tilewise._typing import ChunkSize, Engine
 from tilewise.lab.expected import expected_seconds
 from tilewise.lab.roofs import Roofs
 from tilewise.lab.traffic import Buffer, Traffic, ledger, spread, traffic
@@ -156,8 +158,8 @@ class Explanation:
 
 
 def explain(
-    n_samples: int, n_features: int, n_clusters: int, dtype: Any = "float32", *,
-    n_threads: int | None = None, chunk_size: int | str = "auto", engine: str = "auto",
+    n_samples: int, n_features: int, n_clusters: int, dtype: DTypeLike = "float32", *,
+    n_threads: int | None = None, chunk_size: ChunkSize = "auto", engine: Engine = "auto",
     machine: Machine | None = None, roofs: Roofs | None = None, update: bool = False,
 ) -> Explanation:  # fmt: skip
     """Explain the plan of a pass over dense rows, on this machine or another one.

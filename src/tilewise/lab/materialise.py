@@ -1,8 +1,11 @@
 """Nearest centres from the whole matrix of distances, from chunks of it, and without it."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +14,7 @@ from tilewise.plan._facts import format_bytes
 
 from ._data import room
 from ._materialise import FEWEST_RUNS, NO_ROOM
-from ._run import Case, above_zero
+from ._run import Case, Run, above_zero
 from .figures import Axis, Figure, Series, Table, shown, spread
 
 __all__ = ["METHODS", "figures", "measure", "table"]
@@ -42,7 +45,7 @@ def _check_matrix(p):
         )
 
 
-def measure(run):
+def measure(run: Run) -> None:
     """Run every method at a few sizes, each in a fresh process."""
     p = run.parameters
     _check_matrix(p)
@@ -110,7 +113,7 @@ def _rows(result, unit):
 
 
 @above_zero
-def table(result):
+def table(result: dict[str, Any]) -> Table:
     """Seconds and peak memory of each method at each size."""
     peaks = {(e["series"], e["case"]["rows"]): e["median"] for e in _rows(result, "bytes")}
     rows = [
@@ -131,7 +134,7 @@ def table(result):
 
 
 @above_zero
-def figures(result):
+def figures(result: dict[str, Any]) -> list[Figure]:
     """Time and peak memory over the number of rows."""
     made = []
     for unit, key, title, label in (

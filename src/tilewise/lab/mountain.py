@@ -4,15 +4,19 @@ After Bryant and O'Hallaron, "Computer Systems: A Programmer's Perspective", cha
 second view: reads that wait for one another, whose steps show where each cache ends.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
 
+from tilewise._typing import Vector
 from tilewise.kernels import _mountain
 from tilewise.plan import machine
 
-from ._run import Case, above_zero
-from ._steps import matched, steps
+from ._run import Case, Run, above_zero
+from ._steps import Step, matched, steps
 from .figures import Axis, Figure, Mark, Series, Table, shown
 
 __all__ = ["buffer", "compared", "figures", "measure", "table"]
@@ -28,7 +32,7 @@ _FACTS = {"L1": "l1d_bytes", "L2": "l2_bytes", "L3": "l3_bytes"}
 _AROUND = (0.75, 1, 1.5)
 
 
-def buffer(size):
+def buffer(size: int) -> Vector[np.float64]:
     """So many bytes of float64 words that begin with a page and are all touched.
 
     numpy asks for large pages (madvise) for arrays of 4 MiB and more, so the buffer is never
@@ -41,14 +45,21 @@ def buffer(size):
     return words
 
 
-def working_sets(smallest, largest, per_octave=2):
+def working_sets(smallest: int, largest: int, per_octave: float = 2) -> list[int]:
     """Sizes in bytes, whole lines, evenly spaced on a logarithmic scale."""
     count = round(math.log2(largest / smallest) * per_octave)
     found = (smallest * 2 ** (i / per_octave) for i in range(count + 1))
     return sorted({int(size) // _LINE * _LINE for size in found})
 
 
-def read_case(words, size, stride, isa, threads=1, series="bandwidth"):
+def read_case(
+    words: Vector[np.float64],
+    size: int,
+    stride: int,
+    isa: str,
+    threads: int = 1,
+    series: str = "bandwidth",
+) -> Case:
     """Gigabytes per second of the bytes asked for, one word out of `stride`."""
     part = words[: size // 8]
     asked = -(-len(part) // stride) * 8
@@ -104,7 +115,7 @@ def _walk_case(words, size, steps):
     return Case("latency", {"bytes": size}, call)
 
 
-def measure(run):
+def measure(run: Run) -> None:
     """Latency first, since the cache sizes come from it; then bandwidth by stride."""
     largest = run.parameters["largest_mib"] << 20
     words = buffer(largest)
@@ -125,7 +136,7 @@ def measure(run):
 
 
 @above_zero
-def compared(result):
+def compared(result: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Step]]:
     """What was read off for each cache that the system claims.
 
     Returns
@@ -166,7 +177,7 @@ def _walks(result):
 
 
 @above_zero
-def table(result):
+def table(result: dict[str, Any]) -> Table:
     """Latency and bandwidth at some working sets; claimed and seen caches."""
     rows = []
     latency = dict(_walks(result))
@@ -194,7 +205,7 @@ def _rate(value):
 
 
 @above_zero
-def figures(result):
+def figures(result: dict[str, Any]) -> list[Figure]:
     """Latency over working set; bandwidth over working set, a line per stride."""
     made, marks = [], []
     walks = _walks(result)

@@ -1,5 +1,7 @@
 """What ``make bench`` runs, as an experiment: it lives beside the package, in a checkout."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import statistics
@@ -8,8 +10,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from ._run import summary
+from ._run import Run, summary
 from .figures import Axis, Figure, Mark, Series, Table, shown
 
 __all__ = ["NotHere", "figures", "find_checkout", "measure", "table"]
@@ -19,7 +22,7 @@ class NotHere(ValueError):
     """There is no checkout to run the comparison from."""
 
 
-def find_checkout(given=None):
+def find_checkout(given: str | Path | None = None) -> Path:
     """The folder that has benchmarks/run.py.
 
     Parameters
@@ -50,7 +53,7 @@ def find_checkout(given=None):
     )
 
 
-def measure(run):
+def measure(run: Run) -> None:
     """Run the suites in a process of their own and take over what they wrote."""
     p = run.parameters
     script = find_checkout(p.get("checkout")) / "benchmarks" / "run.py"
@@ -125,7 +128,7 @@ def _cases(result):
     return cases
 
 
-def table(result):
+def table(result: dict[str, Any]) -> Table:
     """Seconds of everybody in every case."""
     rows = []
     for (suite, kind, shape, dtype), peers in _cases(result).items():
@@ -140,7 +143,7 @@ def table(result):
     return Table(["suite", "case", "library", "time", "to tilewise"], rows)
 
 
-def figures(result):
+def figures(result: dict[str, Any]) -> list[Figure]:
     """How many times as long each library takes as tilewise, by case."""
     told = {key: peers for key, peers in _cases(result).items() if "tilewise" in peers}
     names = list(dict.fromkeys(name for peers in told.values() for name in peers))

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import Any
@@ -12,7 +12,7 @@ from tilewise._version import __version__
 
 from ._machine import machine_key, machine_name
 from .charts import chart
-from .experiments import EXPERIMENTS
+from .experiments import EXPERIMENTS, Experiment
 from .figures import Figure, shown
 
 __all__ = ["asked", "compare", "html"]
@@ -189,7 +189,9 @@ def _whole(words):
     return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", words)
 
 
-def compare(experiment, results, letters) -> list[Figure]:
+def compare(
+    experiment: Experiment, results: Sequence[dict[str, Any]], letters: Mapping[str, str]
+) -> list[Figure]:
     """Figures that show the runs of several machines together.
 
     Parameters

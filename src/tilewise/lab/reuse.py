@@ -17,6 +17,7 @@ Journal 9, 1970); with several sets, as `survivors` says.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ class Visit:
         Address; None where it is another one in every chunk.
     """
 
-    key: tuple
+    key: tuple[Any, ...]
     name: str
     size: float
     write: bool = False

@@ -4,7 +4,10 @@ After Williams, Waterman and Patterson, "Roofline: an insightful visual performa
 multicore architectures", Communications of the ACM 52 (2009).
 """
 
+from __future__ import annotations
+
 import re
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +16,7 @@ from tilewise.plan import machine, plan
 
 from . import _traffic
 from ._data import blobs, repeated
-from ._run import Case, above_zero
+from ._run import Case, Run, above_zero
 from .chunks import resized
 from .figures import Axis, Figure, Mark, Series, Table, shown
 
@@ -23,7 +26,7 @@ _ROOFS = {"L1": "dotted", "L2": "dashdot", "L3": "dashed"}
 _SHAPE = re.compile(r"([1-9][0-9]*)[x×]([1-9][0-9]*)[x×]([1-9][0-9]*)")
 
 
-def parse_shapes(text):
+def parse_shapes(text: str) -> list[tuple[int, int, int]]:
     """Read ``60000x64x256,…`` as a list of (rows, features, clusters).
 
     Raises
@@ -46,7 +49,7 @@ def parse_shapes(text):
     return found
 
 
-def measure(run):
+def measure(run: Run) -> None:
     """Peaks first, then passes."""
     p = run.parameters
     here = machine()
@@ -136,7 +139,7 @@ def _short(which, case):
 
 
 @above_zero
-def table(result):
+def table(result: dict[str, Any]) -> Table:
     """Each dot with the share of its roof, its time and the one that was to be expected."""
     levels = _traffic.roofs_of(result)[1]
     shapes = result["facts"].get("shapes", {})
@@ -165,7 +168,7 @@ def table(result):
 
 
 @above_zero
-def figures(result):
+def figures(result: dict[str, Any]) -> list[Figure]:
     """The roofs as lines, a dot per chunk size, a colour per shape."""
     peak, levels = _traffic.roofs_of(result)
     dots = list(_dots(result))

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from tilewise._typing import Engine
 from tilewise.kernels._cachesim import Caches as _Caches
 from tilewise.lab.flows import Flow
 from tilewise.lab.trace import BUFFERS, Trace
@@ -328,7 +330,7 @@ class ChunkTraffic:
 
 def simulate_chunks(
     n_samples: int, n_features: int, n_clusters: int, chunk_sizes: Sequence[int | str], *,
-    dtype: Any = "float32", engine: str = "auto", machine: Machine | None = None,
+    dtype: DTypeLike = "float32", engine: Engine = "auto", machine: Machine | None = None,
     config: CacheConfig | None = None, update: bool = False, max_rows: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[ChunkTraffic]:  # fmt: skip

@@ -1,9 +1,12 @@
 """One to twice as many threads as CPUs; then too many at once, left alone and tamed."""
 
+from __future__ import annotations
+
 import functools
 import math
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 import threadpoolctl
@@ -14,7 +17,7 @@ from tilewise.kernels._rows import Rows
 from tilewise.plan import machine, plan
 
 from ._data import blobs, repeated
-from ._run import Case, above_zero
+from ._run import Case, Run, above_zero
 from .dtypes import plain_labels
 from .figures import Axis, Figure, Mark, Series, Table, shown, spread
 
@@ -47,7 +50,7 @@ WORKS = {
 }
 
 
-def measure(run):
+def measure(run: Run) -> None:
     """Sweep threads; then time the same jobs under each setup."""
     p = run.parameters
     n, d, k, dtype = p["rows"], p["features"], p["clusters"], p["dtype"]
@@ -168,7 +171,7 @@ def _split(result):
 
 
 @above_zero
-def table(result):
+def table(result: dict[str, Any]) -> Table:
     """Seconds and speed-up of each number of threads, then of each setup."""
     sweep, jobs = _split(result)
     one = next((e["median"] for e in sweep if e["case"]["threads"] == 1), None)
@@ -190,7 +193,7 @@ def table(result):
 
 
 @above_zero
-def figures(result):
+def figures(result: dict[str, Any]) -> list[Figure]:
     """Speed-up over threads; time of the jobs by setup."""
     sweep, jobs = _split(result)
     made = []

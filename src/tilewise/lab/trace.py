@@ -82,7 +82,7 @@ class Trace:
     shape: Shape = field(init=False)
     at: dict[str, int] = field(init=False, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "shape", Shape.of(self.plan))
         object.__setattr__(self, "at", addresses(self.shape, update=self.update,
                                                  known=self.known))  # fmt: skip

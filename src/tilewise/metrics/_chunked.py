@@ -1,13 +1,25 @@
 """The matrix a few rows at a time."""
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn import get_config
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples
+
+from tilewise._sklearn import validate_params
+from tilewise._typing import (
+    FloatMatrix,
+    MatrixLike,
+    MetricFunction,
+    MetricName,
+)
 
 from . import _door
 from ._pairwise import Matrix
@@ -17,7 +29,22 @@ from ._validation import THREADS, check_pair, thread_count
 
 __all__ = ["pairwise_distances_chunked"]
 
+_Reduced = TypeVar("_Reduced")
 
+
+@overload
+def pairwise_distances_chunked(
+    X: MatrixLike, Y: MatrixLike | None = ..., *, reduce_func: None = ...,
+    metric: MetricName | Literal["precomputed"] | MetricFunction = ..., n_jobs: int | None = ...,
+    working_memory: float | None = ..., n_threads: int | None = ..., **kwds: Any,
+) -> Iterator[FloatMatrix]: ...  # fmt: skip
+@overload
+def pairwise_distances_chunked(
+    X: MatrixLike, Y: MatrixLike | None = ..., *,
+    reduce_func: Callable[[FloatMatrix, int], _Reduced],
+    metric: MetricName | Literal["precomputed"] | MetricFunction = ..., n_jobs: int | None = ...,
+    working_memory: float | None = ..., n_threads: int | None = ..., **kwds: Any,
+) -> Iterator[_Reduced]: ...  # fmt: skip
 @validate_params(
     {
         "X": ["array-like", "sparse matrix"],
@@ -31,16 +58,16 @@ __all__ = ["pairwise_distances_chunked"]
     prefer_skip_nested_validation=False,  # the caller's reduce_func may call anything
 )
 def pairwise_distances_chunked(
-    X,
-    Y=None,
+    X: MatrixLike,
+    Y: MatrixLike | None = None,
     *,
-    reduce_func=None,
-    metric="euclidean",
-    n_jobs=None,
-    working_memory=None,
-    n_threads=None,
-    **kwds,
-):
+    reduce_func: Callable[[FloatMatrix, int], _Reduced] | None = None,
+    metric: MetricName | Literal["precomputed"] | MetricFunction = "euclidean",
+    n_jobs: int | None = None,
+    working_memory: float | None = None,
+    n_threads: int | None = None,
+    **kwds: Any,
+) -> Iterator[FloatMatrix] | Iterator[_Reduced]:
     """Generate the matrix of distances a few rows at a time.
 
     A chunk is computed when it is asked for, not before; parameters and shapes are checked by

@@ -1,13 +1,29 @@
 """The nearest rows, and the rows within a radius."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from itertools import pairwise
 from numbers import Integral
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils._param_validation import Options, StrOptions, validate_params
+from sklearn.utils._param_validation import Options, StrOptions
 
 from tilewise import engine
+from tilewise._sklearn import validate_params
+from tilewise._typing import (
+    CsrMatrix,
+    FloatMatrix,
+    FloatVector,
+    Matrix,
+    MatrixLike,
+    MetricFunction,
+    MetricName,
+    NeighborName,
+    Vector,
+)
 
 from . import _door
 from ._blocks import (
@@ -32,6 +48,9 @@ from ._validation import (
 __all__ = [
     "argkmin", "pairwise_distances_argmin", "pairwise_distances_argmin_min", "radius_neighbors",
 ]  # fmt: skip
+
+_Metric: TypeAlias = MetricName | NeighborName | MetricFunction
+_Parameters: TypeAlias = Mapping[str, Any] | None
 
 _EXTRA_NAMES = {alias for row in METRICS.values() for alias in row.neighbor_aliases}
 _METRICS = _door.NAMES | set(METRICS) | _EXTRA_NAMES
@@ -178,8 +197,14 @@ def _argmin(X, Y, axis, metric, metric_kwargs, n_threads):
     prefer_skip_nested_validation=False,
 )
 def pairwise_distances_argmin_min(
-    X, Y, *, axis=1, metric="euclidean", metric_kwargs=None, n_threads=None
-):
+    X: MatrixLike,
+    Y: MatrixLike | None,
+    *,
+    axis: Literal[0, 1] = 1,
+    metric: MetricName | MetricFunction = "euclidean",
+    metric_kwargs: _Parameters = None,
+    n_threads: int | None = None,
+) -> tuple[Vector[np.intp], FloatVector]:
     """Find the nearest row of ``Y`` for every row of ``X``, and its distance.
 
     Parameters
@@ -237,8 +262,14 @@ def pairwise_distances_argmin_min(
     prefer_skip_nested_validation=False,
 )
 def pairwise_distances_argmin(
-    X, Y, *, axis=1, metric="euclidean", metric_kwargs=None, n_threads=None
-):
+    X: MatrixLike,
+    Y: MatrixLike | None,
+    *,
+    axis: Literal[0, 1] = 1,
+    metric: MetricName | MetricFunction = "euclidean",
+    metric_kwargs: _Parameters = None,
+    n_threads: int | None = None,
+) -> Vector[np.intp]:
     """Find the nearest row of ``Y`` for every row of ``X``.
 
     Parameters
@@ -270,20 +301,42 @@ def pairwise_distances_argmin(
     return _argmin(X, Y, axis, metric, metric_kwargs, n_threads)[1]
 
 
+# Distances and indices.
+_Nearest: TypeAlias = tuple[FloatMatrix, Matrix[np.intp]]
+
+
+@overload
+def argkmin(
+    X: MatrixLike, Y: MatrixLike | None, k: int, *, metric: _Metric = ...,
+    metric_kwargs: _Parameters = ..., return_distance: Literal[True] = ...,
+    out: _Nearest | None = ..., n_threads: int | None = ...,
+) -> _Nearest: ...  # fmt: skip
+@overload
+def argkmin(
+    X: MatrixLike, Y: MatrixLike | None, k: int, *, metric: _Metric = ...,
+    metric_kwargs: _Parameters = ..., return_distance: Literal[False],
+    out: Matrix[np.intp] | None = ..., n_threads: int | None = ...,
+) -> Matrix[np.intp]: ...  # fmt: skip
+@overload
+def argkmin(
+    X: MatrixLike, Y: MatrixLike | None, k: int, *, metric: _Metric = ...,
+    metric_kwargs: _Parameters = ..., return_distance: bool,
+    out: _Nearest | Matrix[np.intp] | None = ..., n_threads: int | None = ...,
+) -> _Nearest | Matrix[np.intp]: ...  # fmt: skip
 @validate_params(
     {**_CONSTRAINTS, "return_distance": ["boolean"]}, prefer_skip_nested_validation=False
 )
 def argkmin(
-    X,
-    Y,
-    k,
+    X: MatrixLike,
+    Y: MatrixLike | None,
+    k: int,
     *,
-    metric="euclidean",
-    metric_kwargs=None,
-    return_distance=True,
-    out=None,
-    n_threads=None,
-):
+    metric: _Metric = "euclidean",
+    metric_kwargs: _Parameters = None,
+    return_distance: bool = True,
+    out: tuple[FloatMatrix, Matrix[np.intp]] | Matrix[np.intp] | None = None,
+    n_threads: int | None = None,
+) -> _Nearest | Matrix[np.intp]:
     """Find the k nearest rows of ``Y`` for every row of ``X``, nearest first.
 
     Parameters
@@ -368,6 +421,34 @@ def _two_outs(out, shape, search, return_distance):
     return distances, indices
 
 
+# Distances and indices: arrays of one array per row.
+_Within: TypeAlias = tuple[Vector[np.object_], Vector[np.object_]]
+
+
+@overload
+def radius_neighbors(
+    X: MatrixLike, Y: MatrixLike | None, radius: float, *, metric: _Metric = ...,
+    metric_kwargs: _Parameters = ..., return_distance: Literal[True] = ...,
+    sort_results: bool = ..., return_as: Literal["arrays"] = ..., n_threads: int | None = ...,
+) -> _Within: ...  # fmt: skip
+@overload
+def radius_neighbors(
+    X: MatrixLike, Y: MatrixLike | None, radius: float, *, metric: _Metric = ...,
+    metric_kwargs: _Parameters = ..., return_distance: Literal[False], sort_results: bool = ...,
+    return_as: Literal["arrays"] = ..., n_threads: int | None = ...,
+) -> Vector[np.object_]: ...  # fmt: skip
+@overload
+def radius_neighbors(
+    X: MatrixLike, Y: MatrixLike | None, radius: float, *, metric: _Metric = ...,
+    metric_kwargs: _Parameters = ..., return_distance: bool = ..., sort_results: bool = ...,
+    return_as: Literal["csr"], n_threads: int | None = ...,
+) -> CsrMatrix: ...  # fmt: skip
+@overload
+def radius_neighbors(
+    X: MatrixLike, Y: MatrixLike | None, radius: float, *, metric: _Metric = ...,
+    metric_kwargs: _Parameters = ..., return_distance: bool = ..., sort_results: bool = ...,
+    return_as: Literal["arrays", "csr"] = ..., n_threads: int | None = ...,
+) -> _Within | Vector[np.object_] | CsrMatrix: ...  # fmt: skip
 @validate_params(
     {
         **_CONSTRAINTS,
@@ -378,17 +459,17 @@ def _two_outs(out, shape, search, return_distance):
     prefer_skip_nested_validation=False,
 )
 def radius_neighbors(
-    X,
-    Y,
-    radius,
+    X: MatrixLike,
+    Y: MatrixLike | None,
+    radius: float,
     *,
-    metric="euclidean",
-    metric_kwargs=None,
-    return_distance=True,
-    sort_results=False,
-    return_as="arrays",
-    n_threads=None,
-):
+    metric: _Metric = "euclidean",
+    metric_kwargs: _Parameters = None,
+    return_distance: bool = True,
+    sort_results: bool = False,
+    return_as: Literal["arrays", "csr"] = "arrays",
+    n_threads: int | None = None,
+) -> _Within | Vector[np.object_] | CsrMatrix:
     """Find the rows of ``Y`` at a distance of at most ``radius`` from every row of ``X``.
 
     Parameters

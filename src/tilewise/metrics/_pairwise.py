@@ -1,12 +1,23 @@
 """Whole matrices of distances."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn import get_config
-from sklearn.utils._param_validation import MissingValues, StrOptions, validate_params
+from sklearn.utils._param_validation import MissingValues, StrOptions
 
+from tilewise._sklearn import validate_params
+from tilewise._typing import (
+    FloatMatrix,
+    MatrixLike,
+    MetricFunction,
+    MetricName,
+    VectorLike,
+)
 from tilewise.engine import Rows, fill_matrix, plan_matrix
 
 from . import _door
@@ -98,16 +109,16 @@ class Matrix:
     prefer_skip_nested_validation=True,
 )
 def pairwise_distances(
-    X,
-    Y=None,
-    metric="euclidean",
+    X: MatrixLike,
+    Y: MatrixLike | None = None,
+    metric: MetricName | Literal["precomputed"] | MetricFunction = "euclidean",
     *,
-    n_jobs=None,
-    ensure_all_finite=True,
-    out=None,
-    n_threads=None,
-    **kwds,
-):
+    n_jobs: int | None = None,
+    ensure_all_finite: bool | Literal["allow-nan"] = True,
+    out: FloatMatrix | None = None,
+    n_threads: int | None = None,
+    **kwds: Any,
+) -> FloatMatrix:
     """Compute the distance of every row of ``X`` to every row of ``Y``.
 
     Parameters
@@ -212,15 +223,15 @@ def _fill(X, Y, terms, out, n_threads, *, finite=True):
     prefer_skip_nested_validation=True,
 )
 def euclidean_distances(
-    X,
-    Y=None,
+    X: MatrixLike,
+    Y: MatrixLike | None = None,
     *,
-    Y_norm_squared=None,
-    squared=False,
-    X_norm_squared=None,
-    out=None,
-    n_threads=None,
-):
+    Y_norm_squared: MatrixLike | VectorLike | None = None,
+    squared: bool = False,
+    X_norm_squared: MatrixLike | VectorLike | None = None,
+    out: FloatMatrix | None = None,
+    n_threads: int | None = None,
+) -> FloatMatrix:
     """Compute the euclidean distance of every row of ``X`` to every row of ``Y``.
 
     Parameters
@@ -270,7 +281,13 @@ def euclidean_distances(
 
 
 @validate_params({**_TWO, "out": [np.ndarray, None], **THREADS}, prefer_skip_nested_validation=True)
-def manhattan_distances(X, Y=None, *, out=None, n_threads=None):
+def manhattan_distances(
+    X: MatrixLike,
+    Y: MatrixLike | None = None,
+    *,
+    out: FloatMatrix | None = None,
+    n_threads: int | None = None,
+) -> FloatMatrix:
     """Compute the sum of absolute differences of every row of ``X`` and every row of ``Y``.
 
     Parameters
@@ -301,7 +318,13 @@ def manhattan_distances(X, Y=None, *, out=None, n_threads=None):
 
 
 @validate_params({**_TWO, "out": [np.ndarray, None], **THREADS}, prefer_skip_nested_validation=True)
-def cosine_distances(X, Y=None, *, out=None, n_threads=None):
+def cosine_distances(
+    X: MatrixLike,
+    Y: MatrixLike | None = None,
+    *,
+    out: FloatMatrix | None = None,
+    n_threads: int | None = None,
+) -> FloatMatrix:
     """Compute one minus the cosine of the angle of every row of ``X`` and every row of ``Y``.
 
     Parameters
@@ -344,8 +367,15 @@ def cosine_distances(X, Y=None, *, out=None, n_threads=None):
     prefer_skip_nested_validation=True,
 )
 def nan_euclidean_distances(
-    X, Y=None, *, squared=False, missing_values=np.nan, copy=True, out=None, n_threads=None
-):
+    X: MatrixLike,
+    Y: MatrixLike | None = None,
+    *,
+    squared: bool = False,
+    missing_values: float = np.nan,
+    copy: bool = True,
+    out: FloatMatrix | None = None,
+    n_threads: int | None = None,
+) -> FloatMatrix:
     """Compute euclidean distances over the coordinates that both rows have.
 
     The sum of squares is scaled up by the number of coordinates over the number present in

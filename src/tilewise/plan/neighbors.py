@@ -2,9 +2,9 @@
 
 import numbers
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tilewise.plan._reasons import Reasoned, sized, sourced
 from tilewise.plan.layout import TILES
@@ -121,14 +121,14 @@ def plan_neighbors(
     n_x: int,
     n_y: int,
     n_features: int,
-    dtype: Any = "float32",
+    dtype: DTypeLike = "float32",
     *,
     k: int = 1,
     n_threads: int | None = None,
     chunk_rows: int | None = None,
     block_rows: int | None = None,
     machine: Machine | None = None,
-    score_dtype: Any = None,
+    score_dtype: DTypeLike | None = None,
     direct: bool | None = None,
     products: int | None = None,
 ) -> NeighborPlan:

@@ -1,9 +1,9 @@
 """From facts and a shape to every size of a matrix of distances."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tilewise.plan._reasons import Reasoned, sized, sourced
 from tilewise.plan.layout import TILES
@@ -125,9 +125,9 @@ def plan_pairs(
     n_x: int,
     n_y: int,
     n_features: int,
-    dtype: Any = "float32",
+    dtype: DTypeLike = "float32",
     *,
-    out_dtype: Any = None,
+    out_dtype: DTypeLike | None = None,
     n_threads: int | None = None,
     machine: Machine | None = None,
     direct: bool = True,

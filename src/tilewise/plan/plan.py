@@ -3,10 +3,12 @@
 import math
 import numbers
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from tilewise._typing import ChunkSize, Engine
 from tilewise.plan import tuning
 from tilewise.plan._reasons import Reasoned, sized, sourced
 from tilewise.plan.layout import TILES, csr_vectors, layout_for
@@ -129,10 +131,10 @@ class Plan(Reasoned):
     n_samples: int
     n_features: int
     n_clusters: int
-    dtype: str
-    score_dtype: str
-    engine: str
-    layout: str
+    dtype: Literal["float32", "float64"]
+    score_dtype: Literal["float32", "float64"]
+    engine: Literal["fused", "blas"]
+    layout: Literal["centres-in-lanes", "rows-in-lanes", "blas", "csr"]
     isa: str
     n_threads: int
     chunk_rows: int
@@ -157,16 +159,16 @@ def plan(
     n_samples: int,
     n_features: int,
     n_clusters: int,
-    dtype: Any = "float32",
+    dtype: DTypeLike = "float32",
     *,
     n_threads: int | None = None,
-    chunk_size: int | str = "auto",
-    engine: str = "auto",
+    chunk_size: ChunkSize = "auto",
+    engine: Engine = "auto",
     machine: Machine | None = None,
     direct: bool = True,
-    score_dtype: Any = None,
+    score_dtype: DTypeLike | None = None,
     density: float | None = None,
-    products: int | None = None,
+    products: Literal[0, 3, 6] | None = None,
 ) -> Plan:
     """Choose every size of a K-Means run.
 

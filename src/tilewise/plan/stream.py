@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tilewise.plan._reasons import Reasoned, sized
 from tilewise.plan.plan import Plan
@@ -43,7 +44,7 @@ class LimitTooSmall(ValueError):
     """A memory limit that a run over streamed rows cannot keep; says what the least is."""
 
 
-def parse_bytes(value) -> int | None:
+def parse_bytes(value: int | str | None) -> int | None:
     """Bytes from a number or from a text such as "1GB" or "512MiB".
 
     Parameters
@@ -86,7 +87,7 @@ def parse_bytes(value) -> int | None:
     return size
 
 
-def sample_rows(n_samples: int, n_features: int, n_clusters: int, dtype) -> int:
+def sample_rows(n_samples: int, n_features: int, n_clusters: int, dtype: DTypeLike) -> int:
     """Rows of the sample that a start is chosen from where the data are streamed.
 
     32 MiB of rows, at most 131,072 of them, but at least 16 for each cluster, and no more than

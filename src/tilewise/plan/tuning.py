@@ -146,7 +146,10 @@ class Tuning:
     entries : tuple of Entry
     """
 
-    def __init__(self, path: Path, entries: tuple[Entry, ...]):
+    path: Path
+    entries: tuple[Entry, ...]
+
+    def __init__(self, path: Path, entries: tuple[Entry, ...]) -> None:
         self.path, self.entries = path, entries
 
     def find(

@@ -1,7 +1,14 @@
 """Rows that a program makes: callables that return batches, and iterators."""
 
-import numpy as np
+from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tilewise._typing import SupportsArray
 from tilewise.sources._errors import SourceError, first_line
 from tilewise.sources._protocol import check_shape, convert, delivered, wanted_dtype
 from tilewise.sources._sequential import SequentialSource
@@ -21,7 +28,19 @@ class BatchSource(SequentialSource):
         What to deliver. By default as the first batch says.
     """
 
-    def __init__(self, batches, *, n_features=None, dtype=None):
+    name: str
+    one_shot: bool
+    n_features: int
+    row_bytes: int
+    held_bytes: int
+
+    def __init__(
+        self,
+        batches: Callable[[], Iterable[SupportsArray]] | Iterator[SupportsArray],
+        *,
+        n_features: int | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
         super().__init__()
         self.one_shot = not callable(batches)
         label = _label(batches)
@@ -35,7 +54,7 @@ class BatchSource(SequentialSource):
             self._look()
         self.row_bytes = getattr(self, "row_bytes", self.n_features * self.dtype.itemsize)
 
-    def fingerprint(self):
+    def fingerprint(self) -> dict[str, Any]:
         """Return what is known: nothing that would show other rows."""
         return {
             "kind": "batches",

@@ -1,6 +1,13 @@
 """Memory that rows are read into."""
 
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
 import numpy as np
+from numpy.typing import DTypeLike
+
+from tilewise._typing import Matrix
 
 # A cache line, and the widest vector of the kernels.
 ALIGNMENT = 64
@@ -10,7 +17,22 @@ ALIGNMENT = 64
 STAGE_BYTES = 1 << 18
 
 
-def aligned_empty(shape, dtype):
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+@overload
+def aligned_empty(
+    shape: tuple[int, int], dtype: np.dtype[_Scalar] | type[_Scalar]
+) -> Matrix[_Scalar]: ...
+@overload
+def aligned_empty(
+    shape: tuple[int, ...], dtype: np.dtype[_Scalar] | type[_Scalar]
+) -> np.ndarray[tuple[int, ...], np.dtype[_Scalar]]: ...
+@overload
+def aligned_empty(
+    shape: tuple[int, ...], dtype: DTypeLike
+) -> np.ndarray[tuple[int, ...], np.dtype[Any]]: ...
+def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray[Any, np.dtype[Any]]:
     """Return an uninitialised C-contiguous array that begins at a multiple of 64 bytes.
 
     Parameters

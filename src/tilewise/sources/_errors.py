@@ -1,7 +1,13 @@
 """What went wrong with a source of rows, and where."""
 
+from __future__ import annotations
+
 import importlib
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class SourceError(ValueError):
@@ -37,13 +43,24 @@ class SourceError(ValueError):
     nowhere.npy
     """
 
-    def __init__(self, message, *, source=None, shard=None, row=None):
+    source: str | None
+    shard: str | None
+    row: int | None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str | None = None,
+        shard: str | None = None,
+        row: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.source = source
         self.shard = shard
         self.row = row
 
-    def within(self, source, shard, start):
+    def within(self, source: str, shard: str, start: int) -> Self:
         """Say of which larger source the one that failed is a part; return the error."""
         self.source = source
         self.shard = shard if self.shard is None else self.shard

@@ -1,7 +1,11 @@
 """Reading a file by position: no page faults, no shared file pointer, no GIL meanwhile."""
 
-import os
+from __future__ import annotations
 
+import os
+from typing import Any
+
+from tilewise._typing import PathLike
 from tilewise.sources._errors import SourceError, check_unchanged, reason, stat_of
 
 # The most bytes that one system call is asked for. Linux delivers at most 0x7ffff000 anyway.
@@ -17,21 +21,24 @@ class PositionalFile:
         Its path; also its name in messages.
     """
 
-    def __init__(self, path):
+    path: str
+    identity: tuple[int, int]
+
+    def __init__(self, path: PathLike) -> None:
         self.path = path
         self.identity = stat_of(path)
         self._file = None
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Bytes of the file when it was first seen."""
         return self.identity[0]
 
-    def check_unchanged(self, row=None):
+    def check_unchanged(self, row: int | None = None) -> None:
         """Raise SourceError if the file is not what it was."""
         check_unchanged(self.path, self.identity, row)
 
-    def read_at(self, offset, target):
+    def read_at(self, offset: int, target: Any) -> int:
         """Read bytes into a writeable buffer until it is full or the file ends.
 
         The system may deliver less than asked; a call that a signal interrupted is repeated.
@@ -58,7 +65,7 @@ class PositionalFile:
             done += got
         return done
 
-    def close(self):
+    def close(self) -> None:
         """Close the file; the next read opens it again."""
         file, self._file = self._file, None
         if file is not None:

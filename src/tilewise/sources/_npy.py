@@ -1,12 +1,17 @@
 """Arrays in ``.npy`` files and behind memory maps, read by position."""
 
+from __future__ import annotations
+
 import ast
 import mmap
 import os
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from tilewise._typing import FloatDtype
 from tilewise.sources._buffers import STAGE_BYTES, aligned_empty, bytes_of
 from tilewise.sources._errors import SourceError
 from tilewise.sources._files import PositionalFile
@@ -48,7 +53,24 @@ class NpySource(Source):
         What to deliver.
     """
 
-    def __init__(self, file, shape, stored, offset, fortran, *, stride=None, dtype=None):
+    name: str
+    n_rows: int
+    n_features: int
+    dtype: FloatDtype
+    row_bytes: int
+    held_bytes: int
+
+    def __init__(
+        self,
+        file: PositionalFile,
+        shape: tuple[int, ...],
+        stored: np.dtype[Any],
+        offset: int,
+        fortran: bool,
+        *,
+        stride: int | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
         self.name = file.path
         self.n_rows, self.n_features = check_shape(shape, self.name)
         self.dtype = delivered(stored, dtype, self.name)
@@ -65,7 +87,7 @@ class NpySource(Source):
         elif stored != self.dtype:
             self.held_bytes = max(STAGE_BYTES, self.row_bytes)
 
-    def fingerprint(self):
+    def fingerprint(self) -> dict[str, Any]:
         """Return the file's name, size, time of change, shape and type."""
         size, changed = self._file.identity
         return {
@@ -80,7 +102,7 @@ class NpySource(Source):
             "dtype": self.dtype.str,
         }
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         self._file.close()
         self._stage = None

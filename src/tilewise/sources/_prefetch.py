@@ -1,13 +1,22 @@
 """A thread that reads rows ahead of those who compute with them."""
 
+from __future__ import annotations
+
 import os
 import queue
 import threading
 import time
 import weakref
+from collections.abc import Iterable, Iterator
 from itertools import count
+from typing import TYPE_CHECKING
 
+from tilewise._typing import FloatMatrix
 from tilewise.sources._buffers import aligned_empty
+from tilewise.sources._protocol import RowSource
+
+if TYPE_CHECKING:
+    from typing import Self
 
 # How long one wait for the reader lasts: what Ctrl-C may have to wait for on systems whose waits
 # it does not interrupt.
@@ -86,7 +95,20 @@ class Prefetch:
     10 [2. 2.]
     """
 
-    def __init__(self, source, parts=None, *, rows=None, n_buffers=2):
+    source: RowSource
+    rows: int
+    n_buffers: int
+    seconds_waiting: float
+    buffer_bytes: int
+
+    def __init__(
+        self,
+        source: RowSource,
+        parts: Iterable[tuple[int, int]] | None = None,
+        *,
+        rows: int | None = None,
+        n_buffers: int = 2,
+    ) -> None:
         if rows is None:
             if not isinstance(parts, (list, tuple)):
                 raise ValueError("rows must be given unless parts is a list")
@@ -107,17 +129,17 @@ class Prefetch:
         self._totals = (0.0, 0)
 
     @property
-    def seconds_reading(self):
+    def seconds_reading(self) -> float:
         """Time that the reader spent reading."""
         return self._now()[0]
 
     @property
-    def rows_read(self):
+    def rows_read(self) -> int:
         """Rows that the reader has read."""
         return self._now()[1]
 
     @property
-    def bytes_read(self):
+    def bytes_read(self) -> int:
         """Bytes that the reader has read, as stored."""
         return self.rows_read * self.source.row_bytes
 
@@ -125,7 +147,7 @@ class Prefetch:
         shared = self._shared
         return self._totals if shared is None else (shared.seconds_reading, shared.rows_read)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self._parts is None:
             raise RuntimeError("a Prefetch is used once; make another one")
         shape = (self.rows, self.source.n_features)
@@ -143,7 +165,7 @@ class Prefetch:
         self._thread.start()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         shared = self._shared
         if shared is None:
             return
@@ -152,7 +174,7 @@ class Prefetch:
         self._totals = (shared.seconds_reading, shared.rows_read)
         self._shared = None
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[int, FloatMatrix]]:
         shared = self._shared
         if shared is None:
             raise RuntimeError("a Prefetch is iterated over inside its with statement")

@@ -1,11 +1,17 @@
 """What a source of rows offers, and what all of ours share."""
 
+from __future__ import annotations
+
 import operator
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tilewise._typing import FloatDtype, FloatMatrix
 from tilewise.sources._errors import SourceError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 @runtime_checkable
@@ -33,24 +39,45 @@ class RowSource(Protocol):
         Bytes per row as stored.
     """
 
-    name: str
-    n_rows: int | None
-    n_features: int
-    dtype: np.dtype
-    one_shot: bool
-    random_access: bool
-    row_bytes: int
+    if TYPE_CHECKING:
+        # Nobody sets them from outside: a source may have narrower types, or properties.
+        @property
+        def name(self) -> str: ...
+        @property
+        def n_rows(self) -> int | None: ...
+        @property
+        def n_features(self) -> int: ...
+        @property
+        def dtype(self) -> FloatDtype: ...
+        @property
+        def one_shot(self) -> bool: ...
+        @property
+        def random_access(self) -> bool: ...
+        @property
+        def row_bytes(self) -> int: ...
 
-    def read(self, first, out):
+    else:
+        name: str
+        n_rows: int | None
+        n_features: int
+        dtype: np.dtype
+        one_shot: bool
+        random_access: bool
+        row_bytes: int
+
+    def read(self, first: int, out: FloatMatrix, /) -> int:
         """Fill `out` with the rows from `first` on; return how many there were."""
+        ...
 
-    def locate(self, row):
+    def locate(self, row: int, /) -> str:
         """Return what people call this row: its file and its number there."""
+        ...
 
-    def fingerprint(self):
+    def fingerprint(self) -> dict[str, Any]:
         """Return what must be equal for rows to be the same, for JSON."""
+        ...
 
-    def close(self):
+    def close(self) -> None:
         """Let go of files."""
 
 
@@ -72,11 +99,20 @@ class Source:
         can tell: a decoded chunk, a record batch, a staging buffer.
     """
 
-    one_shot = False
-    random_access = True
-    held_bytes = 0
+    name: str
+    n_rows: int | None
+    n_features: int
+    dtype: FloatDtype
+    row_bytes: int
+    one_shot: bool = False
+    random_access: bool = True
+    held_bytes: int = 0
 
-    def read(self, first, out):
+    if TYPE_CHECKING:
+
+        def fingerprint(self) -> dict[str, Any]: ...
+
+    def read(self, first: int, out: FloatMatrix) -> int:
         """Fill `out` with rows.
 
         Parameters
@@ -104,11 +140,11 @@ class Source:
             self._fill(first, out[:count])
         return count
 
-    def locate(self, row):
+    def locate(self, row: int) -> str:
         """Return what people call this row."""
         return f"{self.name}, row {row}"
 
-    def close(self):
+    def close(self) -> None:
         """Let go of files; the next read opens them again where that is possible."""
 
     def _begin(self):
@@ -133,13 +169,13 @@ class Source:
             )
         return first
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         rows = "unknown" if self.n_rows is None else self.n_rows
         return (
             f"<{type(self).__name__} {self.name!r}: {rows} × {self.n_features}, "

@@ -1,11 +1,16 @@
 """The table of what may be read, and `as_source`, which looks it up."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from tilewise._typing import FloatDtype
 from tilewise.sources._arrow import BatchReaderSource, TableSource
 from tilewise.sources._batches import BatchSource
 from tilewise.sources._chunks import Hdf5Source, ZarrSource
@@ -14,7 +19,7 @@ from tilewise.sources._errors import SourceError
 from tilewise.sources._npy import open_memmap
 from tilewise.sources._parquet import open_dataset
 from tilewise.sources._paths import open_path, open_paths
-from tilewise.sources._protocol import MEMBERS, wanted_dtype
+from tilewise.sources._protocol import MEMBERS, RowSource, wanted_dtype
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,9 @@ class Options:
     """What `as_source` was asked for beside the object itself."""
 
     n_features: int | None = None
-    dtype: np.dtype | None = None
+    dtype: FloatDtype | None = None
     streamed: bool = False
-    columns: tuple | None = None
+    columns: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class Reader:
     """
 
     name: str
-    recognises: Callable
-    opener: Callable
+    recognises: Callable[[Any, Options], bool]
+    opener: Callable[[Any, Options], RowSource]
 
 
 def class_names(X):
@@ -78,7 +83,7 @@ def _of(*names):
 
 #: Kinds of sources. The first row that recognises an object has it. Libraries' objects come before
 #: callables.
-READERS = [
+READERS: list[Reader] = [
     Reader("source", lambda X, _: _is_source(X), lambda X, _: X),
     Reader("path", lambda X, _: _is_path(X), open_path),
     Reader("paths", lambda X, _: _is_paths(X), open_paths),
@@ -106,7 +111,7 @@ READERS = [
 ]
 
 
-def register(reader, *, before="callable"):
+def register(reader: Reader, *, before: str = "callable") -> None:
     """Add a kind of source to the table.
 
     Parameters
@@ -140,7 +145,14 @@ def register(reader, *, before="callable"):
     READERS.insert(names.index(before), reader)
 
 
-def as_source(X, *, n_features=None, dtype=None, streamed=False, columns=None):
+def as_source(
+    X: object,
+    *,
+    n_features: int | None = None,
+    dtype: DTypeLike | None = None,
+    streamed: bool = False,
+    columns: Iterable[str] | None = None,
+) -> RowSource | None:
     """Return a source for rows that are not in memory, or None for what is.
 
     Parameters

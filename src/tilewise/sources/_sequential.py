@@ -1,8 +1,11 @@
 """Sources whose rows come in blocks, one after the other."""
 
+from __future__ import annotations
+
 from array import array
 from bisect import bisect_right
 
+from tilewise._typing import FloatMatrix
 from tilewise.sources._errors import SourceError, first_line
 from tilewise.sources._protocol import Source
 
@@ -15,13 +18,13 @@ class SequentialSource(Source):
     the rows between; reading further back begins again, at the row that ``_seek(first)`` names.
     """
 
-    random_access = False
-    n_rows = None
+    random_access: bool = False
+    n_rows: int | None = None
 
     # What errors call a block: "batch", "record batch".
-    block = "batch"
+    block: str = "batch"
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._iterator = None
         self._open = None  # the block that is being used up
         self._used = 0
@@ -29,7 +32,7 @@ class SequentialSource(Source):
         self._started = False
         self._starts = array("q")  # first rows of the blocks seen in the current pass
 
-    def read(self, first, out):
+    def read(self, first: int, out: FloatMatrix) -> int:
         """Fill `out` with rows; see `Source.read`."""
         first = self._checked(first, out)
         if self._iterator is None or first < self._next or self._seek(first) > self._next:
@@ -49,14 +52,14 @@ class SequentialSource(Source):
             self._advance()  # a pass that brings more rows than the one before is found out here
         return done
 
-    def locate(self, row):
+    def locate(self, row: int) -> str:
         """Return what people call this row: its block, and where in it, if that was read."""
         if self._starts and row < self._next + self._left():
             index = bisect_right(self._starts, row) - 1
             return f"{self.name}, {self.block} {index}, row {row - self._starts[index]}"
         return f"{self.name}, row {row}"
 
-    def close(self):
+    def close(self) -> None:
         """Drop the iterator; the next read begins again."""
         iterator, self._iterator, self._open = self._iterator, None, None
         if iterator is not None and hasattr(iterator, "close"):

@@ -1,12 +1,17 @@
 """Several sources, one after the other."""
 
+from __future__ import annotations
+
 import os
 from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from tilewise._typing import FloatDtype
 from tilewise.sources._errors import SourceError
-from tilewise.sources._protocol import Source
+from tilewise.sources._protocol import RowSource, Source
 
 
 class Shards(Source):
@@ -40,7 +45,15 @@ class Shards(Source):
     6 3 [0. 1. 1.] part-2.npy, row 1
     """
 
-    def __init__(self, members, name=None):
+    members: list[RowSource]
+    name: str
+    n_rows: int
+    n_features: int
+    dtype: FloatDtype
+    row_bytes: int
+    random_access: bool
+
+    def __init__(self, members: Sequence[RowSource], name: str | None = None) -> None:
         if not members:
             raise SourceError("there are no shards; name at least one file", source=name)
         self.members = list(members)
@@ -58,7 +71,7 @@ class Shards(Source):
         self._current = None
 
     @property
-    def held_bytes(self):
+    def held_bytes(self) -> int:
         """The most that one member holds: the others are closed."""
         return max(getattr(member, "held_bytes", 0) for member in self.members)
 
@@ -111,12 +124,12 @@ class Shards(Source):
         self._current = index
         return self.members[index]
 
-    def locate(self, row):
+    def locate(self, row: int) -> str:
         """Return the shard and the row within it."""
         index = min(bisect_right(self._starts, row) - 1, len(self.members) - 1)
         return self.members[index].locate(row - self._starts[index])
 
-    def fingerprint(self):
+    def fingerprint(self) -> dict[str, Any]:
         """Return the fingerprints of all shards."""
         return {
             "kind": "shards",
@@ -124,7 +137,7 @@ class Shards(Source):
             "shards": [member.fingerprint() for member in self.members],
         }
 
-    def close(self):
+    def close(self) -> None:
         """Close all shards."""
         self._current = None
         for member in self.members:

@@ -1,0 +1,57 @@
+from typing import Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tilewise._typing import Matrix, Vector
+from tilewise.kernels._rows import Rows
+
+LAYOUTS: dict[str, int]
+
+class Assignment:
+    def __init__(
+        self,
+        rows: Rows,
+        n_clusters: int,
+        *,
+        isa: str,
+        layout: str,
+        score_dtype: DTypeLike,
+        chunk_rows: int,
+        shard_rows: int,
+        panels_per_block: int,
+        depth_block: int,
+        n_threads: int,
+        slots: int,
+        update: bool,
+        panel_columns: int = 0,
+        products: int = 0,
+    ) -> None: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    @property
+    def addresses(self) -> dict[str, int]: ...
+    def set_centers(self, centers: Matrix[np.float64]) -> None: ...
+    def run(
+        self,
+        first_shard: int,
+        labels: Vector[np.int32],
+        *,
+        upper: Vector[np.float32] | None = None,
+        lower: Vector[np.float32] | None = None,
+        moves: Vector[np.float32] | None = None,
+        tighten: bool = False,
+        update: Literal[0, 1, 2] = 0,
+        weights: Vector[np.float64] | None = None,
+        shift: Vector[np.float64] | None = None,
+        most: int = 0,
+    ) -> tuple[int, int, int, int, int, int, int]: ...
+    def merge(
+        self,
+        count: int,
+        sums: Matrix[np.float64],
+        weight_sums: Vector[np.float64],
+        members: Vector[np.int64],
+    ) -> None: ...

@@ -1,0 +1,47 @@
+import numpy as np
+
+from tilewise._typing import Matrix, Vector
+from tilewise.kernels._rows import Rows
+
+SPARSE_DENSITY: float
+most_trials: int
+
+class Seeding:
+    def __init__(
+        self,
+        rows: Rows,
+        weights: Vector[np.float64] | None,
+        *,
+        isa: str,
+        shard_rows: int,
+        n_threads: int,
+    ) -> None: ...
+    @property
+    def by_entries(self) -> bool: ...
+    @property
+    def closest(self) -> Vector[np.float64]: ...
+    def near(self, nearest: Vector[np.float64], begin: int, end: int) -> bool: ...
+    def gained(self, trial: int, begin: int, end: int) -> bool: ...
+    def gains(
+        self,
+        trials: Matrix[np.float64],
+        nearest: Vector[np.float64] | None = None,
+        begin: int = 0,
+        end: int = -1,
+        shards: Matrix[np.float64] | None = None,
+    ) -> Vector[np.float64]: ...
+    def take(
+        self, trials: Matrix[np.float64], trial: int, seed: int, begin: int = 0, end: int = -1
+    ) -> float: ...
+    def locate(self, target: float) -> int: ...
+
+def weighted_choice(draw: float, n: int, weights: Vector[np.float64] | None = None) -> int: ...
+def nearest_to_seeds(
+    seeds: Matrix[np.float64],
+    count: int,
+    trials: Matrix[np.float64],
+    depth: int,
+    *,
+    isa: str,
+    n_threads: int,
+) -> Vector[np.float64]: ...
