@@ -1,11 +1,17 @@
-"""Rows of dask arrays, computed a block at a time in the reading thread."""
+"""Rows of dask arrays, computed a block at a time in the reading thread.
 
+What a cluster holds already is the exception: blocks that depend on futures are computed by the
+cluster that has them, and come from there.
+"""
+
+import sys
 from bisect import bisect_right
 
 import numpy as np
 
 from tilewise.sources._chunks import ChunkedSource
 from tilewise.sources._errors import SourceError
+from tilewise.sources._names import is_a
 from tilewise.sources._protocol import check_shape, convert, delivered
 from tilewise.sources._sequential import SequentialSource
 
@@ -36,7 +42,7 @@ class DaskSource(ChunkedSource):
     def _load(self, rows, columns):
         # Several blocks may begin at one row; all but the last of them are empty.
         row = bisect_right(self._edges, rows.start) - 1
-        return _computed(self._array, row, self._columns.index(columns))
+        return computed(self._array.blocks[row, self._columns.index(columns)])
 
     def fingerprint(self):
         """Return the name of the array, which dask makes from what went into it."""
@@ -79,7 +85,7 @@ class UnsizedDaskSource(SequentialSource):
     def _blocks(self, start):
         row = start
         for index in range(self._array.numblocks[0]):
-            values = _computed(self._array, index, 0)
+            values = computed(self._array.blocks[index, 0])
             if (
                 not isinstance(values, np.ndarray)
                 or values.ndim != 2
@@ -112,9 +118,24 @@ class UnsizedDaskSource(SequentialSource):
         }
 
 
-def _computed(array, row, column):
-    """Compute one block in this thread, whatever scheduler is set."""
-    return array.blocks[row, column].compute(scheduler="synchronous")
+def computed(part):
+    """Compute a block, a partition, a delayed object or a future.
+
+    In this thread, whatever scheduler is set: it is the thread that reads ahead. Futures are
+    left to their cluster.
+    """
+    if is_a(part, "distributed.Future"):
+        return part.result()
+    futures = _futures_of(part)
+    if not futures:
+        return part.compute(scheduler="synchronous")
+    return part.compute(scheduler=futures[0].client.get)
+
+
+def _futures_of(part):
+    """Return the futures of a cluster that a collection depends on."""
+    client = sys.modules.get("distributed.client")
+    return [] if client is None else client.futures_of(part)
 
 
 def open_dask(array, options):

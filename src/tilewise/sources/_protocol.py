@@ -1,6 +1,7 @@
 """What a source of rows offers, and what all of ours share."""
 
 import operator
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -31,6 +32,12 @@ class RowSource(Protocol):
         row or 0; what else a source accepts is its own business.
     row_bytes : int
         Bytes per row as stored.
+
+    Notes
+    -----
+    A source may have two members more: `held_bytes`, the most that it holds in memory beside
+    `out`, and `feature_names`, the names of its columns (a sequence of texts, or None).
+    Estimators keep the names and compare them.
     """
 
     name: str
@@ -59,6 +66,16 @@ MEMBERS = ("read", "locate", "fingerprint", "close", "n_rows", "n_features", "dt
            "random_access", "row_bytes", "name")  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Options:
+    """What `as_source` was asked for beside the object itself."""
+
+    n_features: int | None = None
+    dtype: np.dtype | None = None
+    streamed: bool = False
+    columns: tuple | None = None
+
+
 class Source:
     """What the sources of this room share: checks before a read, the bounds of the rows.
 
@@ -70,11 +87,14 @@ class Source:
     held_bytes : int
         The most that is held in memory beside `out` while rows are read, as far as the source
         can tell: a decoded chunk, a record batch, a staging buffer.
+    feature_names : tuple of str or None
+        Names of the columns, where the rows have any.
     """
 
     one_shot = False
     random_access = True
     held_bytes = 0
+    feature_names = None
 
     def read(self, first, out):
         """Fill `out` with rows.

@@ -6,25 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tilewise.sources._arrow import BatchReaderSource, TableSource
+from tilewise.sources._arrow import BatchReaderSource, TableSource, open_tables
 from tilewise.sources._batches import BatchSource
 from tilewise.sources._chunks import Hdf5Source, ZarrSource
 from tilewise.sources._dask import open_dask
 from tilewise.sources._errors import SourceError
+from tilewise.sources._names import is_a, with_columns
 from tilewise.sources._npy import open_memmap
 from tilewise.sources._parquet import open_dataset
+from tilewise.sources._partitions import (
+    DASK_FRAMES,
+    DASK_SERIES,
+    DELAYED,
+    DaskFrameSource,
+    open_delayed,
+    refuse_series,
+)
 from tilewise.sources._paths import open_path, open_paths
-from tilewise.sources._protocol import MEMBERS, wanted_dtype
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `as_source` was asked for beside the object itself."""
-
-    n_features: int | None = None
-    dtype: np.dtype | None = None
-    streamed: bool = False
-    columns: tuple | None = None
+from tilewise.sources._protocol import MEMBERS, Options, wanted_dtype
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,6 @@ class Reader:
     name: str
     recognises: Callable
     opener: Callable
-
-
-def class_names(X):
-    """Return "package.Name" for the classes of an object, without importing the package."""
-    return {f"{str(kind.__module__).partition('.')[0]}.{kind.__name__}" for kind in type(X).__mro__}
 
 
 def _is_path(X):
@@ -72,8 +66,11 @@ def _is_source(X):
 
 
 def _of(*names):
-    names = frozenset(names)
-    return lambda X, options: not names.isdisjoint(class_names(X))
+    return lambda X, options: is_a(X, *names)
+
+
+def _list_of(*names):
+    return lambda X, options: isinstance(X, (list, tuple)) and len(X) > 0 and is_a(X[0], *names)
 
 
 #: Kinds of sources. The first row that recognises an object has it. Libraries' objects come before
@@ -89,10 +86,15 @@ READERS = [
     ),
     Reader("pyarrow dataset", _of("pyarrow.Dataset"), open_dataset),
     Reader("pyarrow table", _of("pyarrow.Table", "pyarrow.RecordBatch"), TableSource),
+    Reader("pyarrow tables", _list_of("pyarrow.Table", "pyarrow.RecordBatch"), open_tables),
     Reader("pyarrow reader", _of("pyarrow.RecordBatchReader"), BatchReaderSource),
     Reader("zarr", _of("zarr.Array"), ZarrSource),
     Reader("hdf5", _of("h5py.Dataset"), Hdf5Source),
     Reader("dask", _of("dask.Array"), open_dask),
+    Reader("dask frame", _of(*DASK_FRAMES), DaskFrameSource),
+    Reader("dask series", _of(*DASK_SERIES), refuse_series),
+    Reader("delayed", _of(*DELAYED), lambda X, options: open_delayed([X], options)),
+    Reader("list of delayed", _list_of(*DELAYED), open_delayed),
     Reader(
         "callable",
         lambda X, _: callable(X) and not isinstance(X, type) and not hasattr(X, "__array__"),
@@ -149,10 +151,11 @@ def as_source(X, *, n_features=None, dtype=None, streamed=False, columns=None):
         - a path: ``.npy``, ``.parquet``, ``.h5`` or ``.hdf5`` (``"file.h5::dataset"``),
           ``.zarr``, or a directory of ``.npy`` or ``.parquet`` files, in the order of their names;
         - a list or tuple of paths: shards;
-        - ``pyarrow`` datasets, tables and record-batch readers, ``zarr.Array``,
-          ``h5py.Dataset``, ``dask.array.Array``;
-        - a callable without arguments that returns an iterable of batches, arrays of shape
-          (any, n_features), anew at each call;
+        - ``pyarrow`` datasets, tables (also a list of them) and record-batch readers,
+          ``zarr.Array``, ``h5py.Dataset``;
+        - dask arrays and data frames, a list of ``dask.delayed`` objects or of futures;
+        - a callable without arguments that returns an iterable of batches, arrays or data frames
+          of shape (any, n_features), anew at each call;
         - an iterator of batches, which can be read once;
         - a `RowSource`, which is returned as it is.
     n_features : int, optional
@@ -163,7 +166,8 @@ def as_source(X, *, n_features=None, dtype=None, streamed=False, columns=None):
     streamed : bool, default=False
         Read the file behind a ``numpy.memmap`` by position; otherwise it is an array.
     columns : list of str, optional
-        Of Arrow data: the columns to read, in this order. By default all.
+        Names of the columns to read, in this order. By default all, except those that hold the
+        index of a pandas data frame.
 
     Returns
     -------
@@ -193,6 +197,8 @@ def as_source(X, *, n_features=None, dtype=None, streamed=False, columns=None):
             break
     else:
         return None
+    if columns is not None and not getattr(source, "selects", False):
+        source = with_columns(source, columns)
     if n_features is not None and source.n_features != n_features:
         raise SourceError(
             f"{source.name}: {source.n_features} columns, but {n_features} are expected",
