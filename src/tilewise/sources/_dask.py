@@ -4,6 +4,7 @@ What a cluster holds already is the exception: blocks that depend on futures are
 cluster that has them, and come from there.
 """
 
+import contextlib
 import sys
 from bisect import bisect_right
 
@@ -38,11 +39,12 @@ class DaskSource(ChunkedSource):
             for sizes in array.chunks
         )
         super().__init__(name, array.shape, array.dtype, rows, columns, options.dtype, keep=True)
+        self._computed = computing(array)
 
     def _load(self, rows, columns):
         # Several blocks may begin at one row; all but the last of them are empty.
         row = bisect_right(self._edges, rows.start) - 1
-        return computed(self._array.blocks[row, self._columns.index(columns)])
+        return self._computed(self._array.blocks[row, self._columns.index(columns)])
 
     def fingerprint(self):
         """Return the name of the array, which dask makes from what went into it."""
@@ -81,11 +83,12 @@ class UnsizedDaskSource(SequentialSource):
         self.n_features = array.shape[1]
         self.dtype = delivered(array.dtype, options.dtype, self.name)
         self.row_bytes = self.n_features * array.dtype.itemsize
+        self._computed = computing(array)
 
     def _blocks(self, start):
         row = start
         for index in range(self._array.numblocks[0]):
-            values = computed(self._array.blocks[index, 0])
+            values = self._computed(self._array.blocks[index, 0])
             if (
                 not isinstance(values, np.ndarray)
                 or values.ndim != 2
@@ -118,24 +121,32 @@ class UnsizedDaskSource(SequentialSource):
         }
 
 
-def computed(part):
-    """Compute a block, a partition, a delayed object or a future.
+def computing(collection):
+    """Return the function that computes a part of a collection: a block, a partition, a future.
 
-    In this thread, whatever scheduler is set: it is the thread that reads ahead. Futures are
-    left to their cluster.
+    It computes in the thread that reads ahead, whatever scheduler is set. Parts that depend on
+    futures are left to their cluster. Called in the thread that opens the source: if that is a
+    task of a worker, its thread is given back, for the cluster may need it to compute the parts.
     """
-    if is_a(part, "distributed.Future"):
-        return part.result()
-    futures = _futures_of(part)
+    distributed = sys.modules.get("distributed")
+    futures = [] if distributed is None else distributed.futures_of(collection)
     if not futures:
-        return part.compute(scheduler="synchronous")
-    return part.compute(scheduler=futures[0].client.get)
+        return lambda part: part.compute(scheduler="synchronous")
+    try:
+        distributed.get_worker()
+    except ValueError:
+        client = futures[0].client
+    else:
+        client = distributed.get_client()
+        with contextlib.suppress(Exception):  # it has been given back before
+            distributed.secede()
 
+    def compute(part):
+        if is_a(part, "distributed.Future"):
+            return part.result()
+        return part.compute(scheduler=client.get)
 
-def _futures_of(part):
-    """Return the futures of a cluster that a collection depends on."""
-    client = sys.modules.get("distributed.client")
-    return [] if client is None else client.futures_of(part)
+    return compute
 
 
 def open_dask(array, options):

@@ -60,6 +60,14 @@ def frame_names(X):
     return tuple(map(str, names)) if texts else None
 
 
+def column_names(X):
+    """Return the names of the columns of a data frame or an Arrow table, None without names."""
+    if not is_a(X, "pyarrow.Table", "pyarrow.RecordBatch"):
+        return frame_names(X)
+    index = index_columns(X.schema)
+    return tuple(name for name in X.schema.names if name not in index)
+
+
 def index_columns(schema):
     """Return the columns of an Arrow schema that hold the index of a pandas data frame.
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tilewise.sources._batches import BatchSource
-from tilewise.sources._dask import computed
+from tilewise.sources._dask import computing
 from tilewise.sources._errors import SourceError
 from tilewise.sources._names import frame_names, is_a
 from tilewise.sources._protocol import delivered
@@ -17,7 +17,8 @@ DELAYED = ("dask.Delayed", "distributed.Future")
 class PartitionSource(BatchSource):
     """Rows of partitions that are computed one after the other, again in each pass.
 
-    A subclass offers ``_computed(index)``, an array or a data frame, and sets `_n_partitions`.
+    A subclass offers ``_parts()``, an iterator of what is computed to arrays or data frames, and
+    sets `_computed`, the function that does it.
     """
 
     block = "partition"
@@ -26,8 +27,8 @@ class PartitionSource(BatchSource):
         super().__init__(self._partitions, n_features=n_features, dtype=dtype, name=name)
 
     def _partitions(self):
-        for index in range(self._n_partitions):
-            yield self._computed(index)
+        for part in self._parts():
+            yield self._computed(part)
 
 
 class DaskFrameSource(PartitionSource):
@@ -48,7 +49,7 @@ class DaskFrameSource(PartitionSource):
         if options.columns is not None:
             frame = self._selected(frame, list(options.columns), name)
         self._frame = frame
-        self._n_partitions = frame.npartitions
+        self._computed = computing(frame)
         stored = [
             self._stored(*pair, name) for pair in zip(frame.columns, frame.dtypes, strict=True)
         ]
@@ -60,6 +61,9 @@ class DaskFrameSource(PartitionSource):
         super().__init__(name, len(stored), dtype)
         self.feature_names = frame_names(frame)
         self._first = "the data frame"
+
+    def _parts(self):
+        return (self._frame.partitions[index] for index in range(self._frame.npartitions))
 
     @staticmethod
     def _selected(frame, columns, name):
@@ -77,9 +81,6 @@ class DaskFrameSource(PartitionSource):
                 source=name,
             )
         return np.dtype(getattr(kind, "numpy_dtype", kind))
-
-    def _computed(self, index):
-        return computed(self._frame.partitions[index])
 
     def fingerprint(self):
         """Return the name of the frame, which dask makes from what went into it."""
@@ -103,19 +104,19 @@ class DelayedSource(PartitionSource):
     """
 
     def __init__(self, parts, options):
-        self._parts = list(parts)
-        self._n_partitions = len(self._parts)
-        name = f"{self._n_partitions} parts of {type(self._parts[0]).__name__}"
+        self._list = list(parts)
+        self._computed = computing(self._list)
+        name = f"{len(self._list)} parts of {type(self._list[0]).__name__}"
         super().__init__(name, options.n_features, options.dtype)
 
-    def _computed(self, index):
-        return computed(self._parts[index])
+    def _parts(self):
+        return iter(self._list)
 
     def fingerprint(self):
         """Return the keys of the parts, which name what is computed."""
         return super().fingerprint() | {
             "kind": "delayed",
-            "keys": [str(part.key) for part in self._parts],
+            "keys": [str(part.key) for part in self._list],
         }
 
 

@@ -11,7 +11,7 @@ from tilewise.sources._batches import BatchSource
 from tilewise.sources._chunks import Hdf5Source, ZarrSource
 from tilewise.sources._dask import open_dask
 from tilewise.sources._errors import SourceError
-from tilewise.sources._names import is_a, with_columns
+from tilewise.sources._names import is_a, names_of, with_columns
 from tilewise.sources._npy import open_memmap
 from tilewise.sources._parquet import open_dataset
 from tilewise.sources._partitions import (
@@ -76,6 +76,8 @@ def _list_of(*names):
 #: Kinds of sources. The first row that recognises an object has it. Libraries' objects come before
 #: callables.
 READERS = [
+    # A delayed object claims to have every attribute, those of a source too.
+    Reader("delayed", _of(*DELAYED), lambda X, options: open_delayed([X], options)),
     Reader("source", lambda X, _: _is_source(X), lambda X, _: X),
     Reader("path", lambda X, _: _is_path(X), open_path),
     Reader("paths", lambda X, _: _is_paths(X), open_paths),
@@ -140,6 +142,48 @@ def register(reader, *, before="callable"):
     if reader.name in names:
         raise ValueError(f"there is a reader named {reader.name!r} already")
     READERS.insert(names.index(before), reader)
+
+
+# Rows that are read at a time of a table that does not know how many it has.
+_TABLE_ROWS = 1 << 14
+
+# Tables that have names of columns and that NumPy can convert, but without the names.
+_TABLES = ("pyarrow.Table", "pyarrow.RecordBatch", *DASK_FRAMES)
+
+
+def read_table(X):
+    """Read a table that is no array, for functions that want all rows in memory.
+
+    Parameters
+    ----------
+    X : object
+        Whatever a function was given.
+
+    Returns
+    -------
+    rows : numpy.ndarray of shape (rows, n_features), or None
+        None if `X` is no Arrow table and no dask data frame.
+    names : tuple of str or None
+        Names of the columns.
+
+    Raises
+    ------
+    SourceError
+        If the table does not hold rows of real numbers.
+    """
+    if not is_a(X, *_TABLES):
+        return None, None
+    source = as_source(X)
+    if source.n_rows is not None:
+        rows = np.empty((source.n_rows, source.n_features), source.dtype)
+        source.read(0, rows)
+        return rows, names_of(source)
+    parts = []
+    while not parts or len(parts[-1]) == _TABLE_ROWS:
+        part = np.empty((_TABLE_ROWS, source.n_features), source.dtype)
+        count = source.read(_TABLE_ROWS * len(parts), part)
+        parts.append(part[:count].copy() if count < _TABLE_ROWS else part)
+    return np.concatenate(parts), names_of(source)
 
 
 def as_source(X, *, n_features=None, dtype=None, streamed=False, columns=None):
