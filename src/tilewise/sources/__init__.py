@@ -16,7 +16,7 @@ they are used: recognising an object imports nothing.
 from tilewise.sources._batches import BatchSource
 from tilewise.sources._buffers import aligned_empty
 from tilewise.sources._errors import MissingLibrary, SourceError
-from tilewise.sources._names import column_names, index_columns, names_of, with_columns
+from tilewise.sources._names import column_names, index_columns, names_of, some, with_columns
 from tilewise.sources._npy import NpySource
 from tilewise.sources._prefetch import Prefetch
 from tilewise.sources._protocol import RowSource, Source
@@ -28,5 +28,5 @@ __all__ = [
     "READERS", "BatchSource", "MissingLibrary", "NpySource", "Options", "Prefetch", "Reader",
     "RowSource", "SequentialSource", "Shards", "Source", "SourceError", "aligned_empty",
     "as_source", "column_names", "index_columns", "names_of", "read_table", "register",
-    "with_columns",
+    "some", "with_columns",
 ]  # fmt: skip

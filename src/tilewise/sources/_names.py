@@ -42,10 +42,11 @@ def is_a(X, *names):
     return not classes.isdisjoint(names)
 
 
-def frame_names(X):
+def frame_names(X, strict=True):
     """Return the column names of a data frame, None where `X` has none or they are no texts.
 
-    Frames are known by their attributes `columns` and `dtypes`, whoever made them.
+    Frames are known by their attributes `columns` and `dtypes`, whoever made them. Names of which
+    some are texts and some are not are an error, as in scikit-learn, or none if not `strict`.
     """
     columns = getattr(X, "columns", None)
     if isinstance(X, np.ndarray) or columns is None or not hasattr(X, "dtypes"):
@@ -53,6 +54,8 @@ def frame_names(X):
     names = list(columns)
     texts = sum(isinstance(name, str) for name in names)
     if 0 < texts < len(names):
+        if not strict:
+            return None
         raise SourceError(
             f"{type(X).__name__}: some column names are texts and some are not: {some(names)}; "
             "make all of them texts, X.columns = X.columns.astype(str)"
@@ -63,7 +66,7 @@ def frame_names(X):
 def column_names(X):
     """Return the names of the columns of a data frame or an Arrow table, None without names."""
     if not is_a(X, "pyarrow.Table", "pyarrow.RecordBatch"):
-        return frame_names(X)
+        return frame_names(X, strict=False)
     index = index_columns(X.schema)
     return tuple(name for name in X.schema.names if name not in index)
 
