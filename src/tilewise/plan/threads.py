@@ -4,6 +4,12 @@ An argument wins, then ``TILEWISE_NUM_THREADS``. Otherwise the smallest of four 
 caller's OMP_NUM_THREADS, the control group's quota, the affinity mask, and the limit that the
 OpenMP runtime holds for the calling thread, which is where threadpoolctl and joblib write.
 Nothing is changed: the number goes to every parallel loop as its ``num_threads``.
+
+In a task of a dask worker a fifth bound is the worker's threads, divided by the tasks that it runs
+at the moment. There the OMP_NUM_THREADS of a nanny does not count, and neither does a limit of the
+runtime of the same size, which comes from it: it is one thread for each task, so that a task that
+runs alone would leave the worker's other threads idle. Who wants one thread there says so by the
+argument or by ``TILEWISE_NUM_THREADS``.
 """
 
 import math
@@ -11,6 +17,7 @@ import numbers
 import os
 from collections.abc import Mapping
 
+from ._dask import nanny_threads, worker_share
 from ._facts import Fact
 from .machine import Machine
 from .machine import machine as this_machine
@@ -74,15 +81,22 @@ def n_threads(
 
         openmp_limit = _dispatch.omp_max_threads()
     bounds = []
+    share = worker_share()
+    if share is not None:
+        bounds.append(share)
     asked = _omp_num_threads(env)
-    if asked:
+    if asked and share is not None and nanny_threads(env) is not None:
+        # The runtime has read the variable too.
+        openmp_limit = None if openmp_limit == asked else openmp_limit
+    elif asked:
         bounds.append(Fact(asked, "OMP_NUM_THREADS"))
     quota = machine.cgroup_cpus
     if quota.value is not None:
         # Part of a CPU still needs a thread to use it.
         bounds.append(Fact(max(1, math.ceil(quota.value)), quota.source))
     bounds.append(machine.n_cpus)
-    bounds.append(Fact(max(1, openmp_limit), "OpenMP limit"))
+    if openmp_limit is not None:
+        bounds.append(Fact(max(1, openmp_limit), "OpenMP limit"))
     # min keeps the first of equals, so the list goes from the most deliberate to the least.
     return min(bounds, key=lambda fact: fact.value)
 
