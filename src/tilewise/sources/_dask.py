@@ -12,6 +12,7 @@ import numpy as np
 
 from tilewise.sources._chunks import ChunkedSource
 from tilewise.sources._errors import SourceError
+from tilewise.sources._labels import xarray_names
 from tilewise.sources._names import is_a
 from tilewise.sources._protocol import check_shape, convert, delivered
 from tilewise.sources._sequential import SequentialSource
@@ -147,6 +148,13 @@ def computing(collection):
         return part.compute(scheduler=client.get)
 
     return compute
+
+
+def open_xarray(array, options):
+    """Open an ``xarray.DataArray`` in chunks, with the names of its columns."""
+    source = open_dask(array.data, options)
+    source.feature_names = xarray_names(array)
+    return source
 
 
 def open_dask(array, options):

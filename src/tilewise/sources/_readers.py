@@ -9,8 +9,9 @@ import numpy as np
 from tilewise.sources._arrow import BatchReaderSource, TableSource, open_tables
 from tilewise.sources._batches import BatchSource
 from tilewise.sources._chunks import Hdf5Source, ZarrSource
-from tilewise.sources._dask import open_dask
+from tilewise.sources._dask import open_dask, open_xarray
 from tilewise.sources._errors import SourceError
+from tilewise.sources._labels import xarray_names
 from tilewise.sources._names import is_a, names_of, with_columns
 from tilewise.sources._npy import open_memmap
 from tilewise.sources._parquet import open_dataset
@@ -93,6 +94,11 @@ READERS = [
     Reader("zarr", _of("zarr.Array"), ZarrSource),
     Reader("hdf5", _of("h5py.Dataset"), Hdf5Source),
     Reader("dask", _of("dask.Array"), open_dask),
+    Reader(
+        "xarray",
+        lambda X, _: is_a(X, "xarray.DataArray") and is_a(X.data, "dask.Array"),
+        open_xarray,
+    ),
     Reader("dask frame", _of(*DASK_FRAMES), DaskFrameSource),
     Reader("dask series", _of(*DASK_SERIES), refuse_series),
     Reader("delayed", _of(*DELAYED), lambda X, options: open_delayed([X], options)),
@@ -162,7 +168,7 @@ def read_table(X):
     Returns
     -------
     rows : numpy.ndarray of shape (rows, n_features), or None
-        None if `X` is no Arrow table and no dask data frame.
+        None if `X` is no Arrow table, no dask data frame and no array of xarray.
     names : tuple of str or None
         Names of the columns.
 
@@ -171,6 +177,8 @@ def read_table(X):
     SourceError
         If the table does not hold rows of real numbers.
     """
+    if is_a(X, "xarray.DataArray") and X.ndim == 2:
+        return np.asarray(X), xarray_names(X)
     if not is_a(X, *_TABLES):
         return None, None
     source = as_source(X)
@@ -197,7 +205,8 @@ def as_source(X, *, n_features=None, dtype=None, streamed=False, columns=None):
         - a list or tuple of paths: shards;
         - ``pyarrow`` datasets, tables (also a list of them) and record-batch readers,
           ``zarr.Array``, ``h5py.Dataset``;
-        - dask arrays and data frames, a list of ``dask.delayed`` objects or of futures;
+        - dask arrays and data frames, arrays of xarray over those of dask, a list of
+          ``dask.delayed`` objects or of futures;
         - a callable without arguments that returns an iterable of batches, arrays or data frames
           of shape (any, n_features), anew at each call;
         - an iterator of batches, which can be read once;
