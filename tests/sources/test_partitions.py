@@ -1,6 +1,8 @@
 """Rows of dask data frames and of delayed objects, with and without a cluster."""
 
 import json
+import os
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -134,10 +136,13 @@ def test_a_part_that_fails(X):
 @pytest.fixture(params=[False, True], ids=["threads", "nanny"])
 def client(request):
     distributed = pytest.importorskip("distributed")
-    cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=request.param, dashboard_address=None
-    )
-    with cluster, distributed.Client(cluster) as client:
+    kind = {"n_workers": 1, "threads_per_worker": 1, "processes": request.param}
+    # A nanny sets variables in this process too.
+    with (
+        patch.dict(os.environ),
+        distributed.LocalCluster(dashboard_address=None, **kind) as cluster,
+        distributed.Client(cluster) as client,
+    ):
         yield client
 
 

@@ -1,11 +1,13 @@
-"""What a task of a dask worker may use of the worker's threads."""
+"""What dask says of threads: a worker's share of its own, and variables that a nanny sets."""
 
 import sys
 from collections.abc import Mapping
 
 from ._facts import Fact
 
-__all__ = ["nanny_threads", "worker_share"]
+__all__ = ["set_by_nanny", "worker_share"]
+
+_VARIABLE = "OMP_NUM_THREADS"
 
 
 def worker_share() -> Fact | None:
@@ -24,20 +26,22 @@ def worker_share() -> Fact | None:
     return Fact(max(1, threads // tasks), f"dask worker of {said}")
 
 
-def nanny_threads(env: Mapping[str, str]) -> str | None:
-    """Return the OMP_NUM_THREADS that a nanny gave this worker, or None if it gave none.
+def set_by_nanny(env: Mapping[str, str]) -> bool:
+    """Whether OMP_NUM_THREADS is what a nanny sets, 1 by default: a thread for each task.
 
-    A nanny sets it to what its configuration says, 1 by default: the worker has as many tasks at
-    a time as threads. Another number was set by somebody for this process.
+    A nanny sets it for its worker and, on the way, in the process that it lives in, which is the
+    user's where that has started a cluster of its own. Another number is somebody else's.
     """
+    text = env.get(_VARIABLE, "").strip()
     worker = _worker()
-    if worker is None or not getattr(worker, "nanny", None):
-        return None
-    import dask
+    if worker is not None and getattr(worker, "nanny", None):
+        import dask
 
-    given = dask.config.get("distributed.nanny.pre-spawn-environ", None) or {}
-    number = str(given.get("OMP_NUM_THREADS", "")).strip()
-    return number if number and number == env.get("OMP_NUM_THREADS", "").strip() else None
+        given = [dask.config.get("distributed.nanny.pre-spawn-environ", None) or {}]
+    else:
+        nannies = getattr(sys.modules.get("distributed.nanny"), "Nanny", None)
+        given = [nanny.pre_spawn_env for nanny in list(getattr(nannies, "_instances", ()))]
+    return bool(text) and any(str(each.get(_VARIABLE, "")).strip() == text for each in given)
 
 
 def _worker():

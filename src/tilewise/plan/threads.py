@@ -8,8 +8,10 @@ Nothing is changed: the number goes to every parallel loop as its ``num_threads`
 In a task of a dask worker a fifth bound is the worker's threads, divided by the tasks that it runs
 at the moment. There the OMP_NUM_THREADS of a nanny does not count, and neither does a limit of the
 runtime of the same size, which comes from it: it is one thread for each task, so that a task that
-runs alone would leave the worker's other threads idle. Who wants one thread there says so by the
-argument or by ``TILEWISE_NUM_THREADS``.
+runs alone would leave the worker's other threads idle. To have one thread there, pass
+``n_threads=1`` or set ``TILEWISE_NUM_THREADS``. A process that starts a cluster of its own finds
+the nanny's variable in its environment as well: it does not count where the runtime, which reads
+the variable when it is loaded, knows of more threads.
 """
 
 import math
@@ -17,7 +19,7 @@ import numbers
 import os
 from collections.abc import Mapping
 
-from ._dask import nanny_threads, worker_share
+from ._dask import set_by_nanny, worker_share
 from ._facts import Fact
 from .machine import Machine
 from .machine import machine as this_machine
@@ -84,11 +86,8 @@ def n_threads(
     share = worker_share()
     if share is not None:
         bounds.append(share)
-    asked = _omp_num_threads(env)
-    if asked and share is not None and nanny_threads(env) is not None:
-        # The runtime has read the variable too.
-        openmp_limit = None if openmp_limit == asked else openmp_limit
-    elif asked:
+    asked, openmp_limit = _without_nanny(env, share is not None, openmp_limit)
+    if asked:
         bounds.append(Fact(asked, "OMP_NUM_THREADS"))
     quota = machine.cgroup_cpus
     if quota.value is not None:
@@ -113,6 +112,16 @@ def _wish(requested: int | None, env: Mapping[str, str]) -> Fact | None:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MAX_THREADS:
         raise ValueError(f"TILEWISE_NUM_THREADS={text!r} is not {_RANGE}")
     return Fact(int(text), "TILEWISE_NUM_THREADS")
+
+
+def _without_nanny(env: Mapping[str, str], in_task: bool, openmp_limit: int):
+    """Return OMP_NUM_THREADS, 0 if unusable, and the runtime's limit, without what a nanny set."""
+    asked = _omp_num_threads(env)
+    if not asked or not set_by_nanny(env):
+        return asked, openmp_limit
+    if in_task:
+        return 0, None if openmp_limit == asked else openmp_limit
+    return (0 if openmp_limit > asked else asked), openmp_limit
 
 
 def _omp_num_threads(env: Mapping[str, str]) -> int:
