@@ -68,12 +68,14 @@ def _read_table(X):
 def _check_order(names, others):
     if names is None or others is None or names == others or sorted(names) != sorted(others):
         return
-    from tilewise.sources import some
-
     raise ValueError(
         "The feature names of X and Y should match.\n"
-        f"Feature names must be in the same order: X has {some(names)}, Y has {some(others)}.\n"
+        f"Feature names must be in the same order: X has {_some(names)}, Y has {_some(others)}.\n"
     )
+
+
+def _some(names):
+    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
 
 
 def _check_rows(X):
