@@ -6,8 +6,8 @@ Leaves: fitted attributes, labels and distances as NumPy arrays, and scikit-lear
 and types of error.
 
 This room checks parameters, shapes, names of columns, weights and initial centres, and turns
-``X`` into ``engine.Rows`` without copying it. It leaves one check to the engine, which reads every value
-anyway: a value of ``X`` that is not finite raises a ``ValueError`` naming its row and column.
+``X`` into ``engine.Rows`` without copying it. It leaves one check to the engine, which reads every
+value anyway: a value of ``X`` that is not finite raises a ``ValueError`` naming its row and column.
 Nothing is computed here: the loops are in ``algorithms``, the passes in ``engine``, the sizes in
 ``plan``.
 

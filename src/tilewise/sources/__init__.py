@@ -1,8 +1,8 @@
 """Rows that lie somewhere else than in memory, behind one small protocol.
 
 What enters: paths, objects of pyarrow, zarr, h5py, dask and xarray, callables and iterators;
-whatever `as_source` is given and `READERS` has a row for. What leaves: `RowSource` objects, which fill
-buffers with rows of native float32 or float64 and say where a row came from, and `Prefetch`,
+whatever `as_source` is given and `READERS` has a row for. What leaves: `RowSource` objects, which
+fill buffers with rows of native float32 or float64 and say where a row came from, and `Prefetch`,
 which has a thread fill them ahead. Shapes, types, nulls, changed and truncated files are checked
 here, and every failure is a `SourceError` that names file, shard and row. NaN and infinity pass:
 who computes with the rows looks for them, and asks `locate` where they were.

@@ -17,9 +17,29 @@ _LISTED = 8
 
 
 def names_of(source):
-    """Return the names of a source's columns as a tuple of texts, or None where it has none.
+    """Return the names of a source's columns.
 
-    A source of somebody else's need not know of names.
+    Parameters
+    ----------
+    source : RowSource
+        One of somebody else's need not know of names.
+
+    Returns
+    -------
+    tuple of str or None
+        None where the rows have no names.
+
+    Raises
+    ------
+    SourceError
+        If there are more or fewer names than columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tilewise.sources import as_source, names_of
+    >>> names_of(as_source(lambda: [np.ones((2, 3))])) is None
+    True
     """
     names = getattr(source, "feature_names", None)
     if names is None:
@@ -64,7 +84,19 @@ def frame_names(X, strict=True):
 
 
 def column_names(X):
-    """Return the names of the columns of a data frame or an Arrow table, None without names."""
+    """Return the names of the columns of a table in memory.
+
+    Parameters
+    ----------
+    X : object
+        Whatever a function was given.
+
+    Returns
+    -------
+    tuple of str or None
+        None unless `X` is a data frame whose names are all texts, or an Arrow table; of this
+        without the columns of an index.
+    """
     if not is_a(X, "pyarrow.Table", "pyarrow.RecordBatch"):
         return frame_names(X, strict=False)
     index = index_columns(X.schema)
@@ -76,6 +108,16 @@ def index_columns(schema):
 
     pandas lists them in the metadata of the schema. Levels without a name have names that
     pandas keeps for itself, so they are found without metadata too.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Of a table, a file or a data set.
+
+    Returns
+    -------
+    set of str
+        Names of columns.
     """
     found = {name for name in schema.names if _INDEX_LEVEL.fullmatch(name)}
     try:
