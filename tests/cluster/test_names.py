@@ -210,3 +210,18 @@ def test_missing_values_of_an_arrow_table_are_named(frame):
     table = pa.table({"a": [1.0, None, 2.0], "b": [1.0, 2.0, 3.0]})
     with pytest.raises(ValueError, match=r"row 1, column 'a': is null"):
         MiniBatchKMeans(2).partial_fit(table)
+
+
+def test_coordinates_of_xarray(frame):
+    xr = pytest.importorskip("xarray")
+    pytest.importorskip("dask.array")
+    array = xr.DataArray(frame.to_numpy(), dims=("row", "column"), coords={"column": NAMES})
+    for given in (array, array.chunk({"row": 50})):
+        model = KMeans(2, random_state=0, n_init=1).fit(given)
+        assert model.feature_names_in_.tolist() == NAMES
+        assert hasattr(model, "stream_plan_") == (given is not array)
+        assert np.array_equal(model.predict(frame), model.labels_)
+        for other in (array[:, ::-1], array.chunk({"row": 50})[:, ::-1]):
+            message_of(model.predict, other)
+    bare = xr.DataArray(frame.to_numpy(), dims=("row", "column"))
+    assert not hasattr(KMeans(2).fit(bare), "feature_names_in_")
