@@ -4,6 +4,8 @@ import csv
 import difflib
 import re
 
+import numpy as np
+
 from ._errors import BadData, WrongUsage
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
@@ -88,3 +90,57 @@ def position(name, names, source, error=BadData):
         many = f"{count} columns" if count else "no column"
         raise error(f"{source} has {many} called {name!r}")
     return list(names).index(name)
+
+
+def unnamed_index(names):
+    """Return the positions of the first columns if they, and not all, have no name.
+
+    That is how pandas and R write the index, or the names, of the rows.
+
+    Examples
+    --------
+    >>> from tilewise.cli._columns import unnamed_index
+    >>> unnamed_index(["", "a", "b"]), unnamed_index(["a", ""]), unnamed_index(None)
+    ([0], [], [])
+    """
+    if names is None:
+        return []
+    first = next((index for index, name in enumerate(names) if name), 0)
+    return list(range(first))
+
+
+def index_notes(names, index, values):
+    """Return what to say about an index that nothing in a text file tells from features.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        Names of all columns of the file.
+    index : list of int
+        The columns that were left out as an index.
+    values : numpy.ndarray of shape (n_rows, n_columns)
+        The others.
+
+    Returns
+    -------
+    list of str
+    """
+    if index:
+        last = index[-1] + values.shape[1]
+        what, they = (
+            ("the first column has no name", "it is")
+            if len(index) == 1
+            else (f"the first {len(index)} columns have no names", "they are")
+        )
+        return [f"{what}: {they} taken as an index and left out; --columns 0-{last} keeps all"]
+    if values.shape[0] < 2 or values.shape[1] < 2:
+        return []
+    for start in (0, 1):
+        if (values[:, 0] == np.arange(start, start + values.shape[0])).all():
+            label = column_label(0, names)
+            rest = f"1-{values.shape[1] - 1}" if values.shape[1] > 2 else "1"
+            return [
+                f"{label} counts the rows from {start} and is taken as a feature; "
+                f"--columns {rest} leaves it out"
+            ]
+    return []

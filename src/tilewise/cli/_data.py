@@ -8,14 +8,15 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..plan import LimitTooSmall
+from ..sources import index_columns
 from . import _csv
-from ._columns import column_label, position, select
+from ._columns import column_label, index_notes, position, select, unnamed_index
 from ._errors import BadData, MissingExtra, NoInput, WrongUsage, first_line, reason
 
 # Bytes of a block when a whole array is walked through: large against the cost of a Python
@@ -38,10 +39,17 @@ class Request:
     header: bool | None = None
     wanted: tuple | None = None
 
-    def positions(self, names, width, source):
+    def positions(self, names, width, source, index=()):
+        """Where the columns to read stand; those of an `index` are read only if asked for."""
         if self.columns is None and self.wanted is not None and names is not None:
             return [position(name, names, source) for name in self.wanted]
+        if self.columns is None:
+            return [column for column in range(width) if column not in index]
         return select(self.columns, names, width, source)
+
+    def by_default(self, names):
+        """Whether nothing says which columns to read of a file with these names."""
+        return self.columns is None and (self.wanted is None or names is None)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class Table:
         Names of all columns of the file.
     row_label : callable
         From the index of a row to what messages call it.
+    notes : tuple of str
+        What was decided about the file that nothing in it says.
     """
 
     path: Path
@@ -65,6 +75,7 @@ class Table:
     columns: list
     file_names: tuple | None = None
     row_label: Callable = "row index {}".format
+    notes: tuple = ()
 
     @property
     def names(self):
@@ -237,17 +248,27 @@ def _converted(table, dtype):
             cell = f"{block[row, column]} is too large for {dtype}"
             raise BadData(f"{table.path}: {table.place(start + row, column)}: {cell}")
         result[start : start + len(part)] = part
-    return Table(table.path, result, table.columns, table.file_names, table.row_label)
+    return replace(table, values=result)
 
 
 def read_csv(path, request):
     """Read delimited text, streaming."""
     delimiter = request.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
     layout = _csv.sniff(path, delimiter, request.header)
-    columns = request.positions(layout.names, layout.width, str(path))
+    index, notes = (), ()
+    if request.by_default(layout.names):
+        index = unnamed_index(layout.names)
+    columns = request.positions(layout.names, layout.width, str(path), index)
     values = _csv.read(layout, columns, request.dtype)
+    if request.by_default(layout.names):
+        notes = index_notes(layout.names, index, values)
     return Table(
-        path, values, columns, layout.names, lambda index: f"row {_csv.row_of(layout, index)}"
+        path,
+        values,
+        columns,
+        layout.names,
+        lambda index: f"row {_csv.row_of(layout, index)}",
+        tuple(f"{path}: {note}" for note in notes),
     )
 
 
@@ -271,7 +292,10 @@ def read_parquet(path, request):
 def _parquet_table(pyarrow, path, file, request):
     schema = file.schema_arrow
     names = tuple(schema.names)
-    columns = request.positions(names, len(names), str(path))
+    index = index_columns(schema)
+    columns = request.positions(
+        names, len(names), str(path), [at for at, name in enumerate(names) if name in index]
+    )
     if not columns or file.metadata.num_rows == 0:
         raise BadData(f"{path}: the table is empty")
     types = pyarrow.types

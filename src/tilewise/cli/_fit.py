@@ -29,6 +29,7 @@ from ._options import (
     report_options,
     request_of,
     shared_option,
+    show_notes,
     show_warnings,
     stem,
 )
@@ -203,6 +204,7 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
         weights = None
         if sample_weight is not None:
             weights = read_weights(sample_weight, len(table.values))
+    notes = show_notes(table)
     if clusters > len(table.values):
         raise BadData(f"{data}: {len(table.values)} rows cannot make {clusters} clusters")
     plan = planned(
@@ -267,6 +269,7 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
                     "seconds": clock.seconds,
                     "outputs": paths,
                     "plan": estimator.chunk_plan_.to_dict(),
+                    "notes": notes,
                     "warnings": messages,
                     "version": __version__,
                 }

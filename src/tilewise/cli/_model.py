@@ -86,6 +86,8 @@ class Model:
         estimator = KMeans(n_clusters=n_clusters, **params)
         estimator.cluster_centers_ = self.centers
         estimator.n_features_in_ = n_features
+        if self.feature_names is not None:
+            estimator.feature_names_in_ = np.array(self.feature_names, dtype=object)
         return estimator
 
 

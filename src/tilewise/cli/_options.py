@@ -264,6 +264,13 @@ def show_warnings(caught):
     return texts
 
 
+def show_notes(table):
+    """Print what was decided about DATA; return the texts."""
+    for note in table.notes:
+        click.echo(f"tilewise: note: {note}", err=True)
+    return list(table.notes)
+
+
 def on_terminal(as_json, quiet):
     """Return whether progress may be drawn on stderr."""
     return sys.stderr is not None and sys.stderr.isatty() and not as_json and not quiet

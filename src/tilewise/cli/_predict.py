@@ -26,6 +26,7 @@ from ._options import (
     planned,
     report_options,
     request_of,
+    show_notes,
     show_warnings,
     stem,
 )
@@ -100,8 +101,9 @@ def predict(model, data, ignore_names, labels, as_csv, distances, force, as_json
         table = (read_stream if streamed else read_table)(data, request)
         _check_columns(table, stored, model, ignore_names)
         _check_limit(table, options["memory_limit"], distances)
+    notes = show_notes(table)
     with clock("predict"), spinner("predicting", shown):
-        found, messages = _predicted(table, stored, options)
+        found, messages = _predicted(table, stored, options, ignore_names)
         apart = own_distances(table.values, stored.centers, found) if distances else None
     with clock("write"):
         outputs.write(_writers(found, apart, as_csv))
@@ -121,6 +123,7 @@ def predict(model, data, ignore_names, labels, as_csv, distances, force, as_json
                     "counts": counts,
                     "seconds": clock.seconds,
                     "outputs": paths,
+                    "notes": notes,
                     "warnings": messages,
                     "version": __version__,
                 }
@@ -165,7 +168,9 @@ def _check_limit(table, limit, distances):
         )
 
 
-def _predicted(table, stored, options):
+def _predicted(table, stored, options, ignore_names):
+    from tilewise.cluster._validation import check_columns
+
     limit = options.pop("memory_limit")
     how = {"n_threads": options.pop("threads"), **options}
     planned(table.values, len(stored.centers), how)  # a wrong option is told as one
@@ -173,8 +178,18 @@ def _predicted(table, stored, options):
     estimator.memory_limit = limit
     with warnings.catch_warnings(record=True) as caught, data_errors(table):
         warnings.simplefilter("always")
-        found = estimator.predict(table.values)
+        if not ignore_names:  # names on one side only are told as scikit-learn tells them
+            check_columns(table.values.shape[1], table.names, estimator, reset=False)
+        vars(estimator).pop("feature_names_in_", None)
+        found = estimator.predict(_unnamed(table.values))
     return found, show_warnings(caught)
+
+
+def _unnamed(values):
+    """The rows without the names of their columns, which have been compared."""
+    if hasattr(values, "feature_names"):
+        values.feature_names = None
+    return values
 
 
 def own_distances(values, centers, labels):

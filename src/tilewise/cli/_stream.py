@@ -72,6 +72,7 @@ class Rows:
 
             self.n_rows = count_rows(source)
         self.shape = (self.n_rows, source.n_features)
+        self.feature_names = sources.names_of(source)
         self.on_read = None
 
     def __getattr__(self, name):
@@ -102,6 +103,7 @@ class StreamTable:
     values: Rows
     columns: list
     names: tuple | None = None
+    notes: tuple = ()
 
     def first_not_finite(self):
         """The estimator names the place itself."""
@@ -141,14 +143,27 @@ def read_stream(path, request):
     outer = Path(str(path).partition("::")[0])
     if not outer.exists():
         raise NoInput(f"{path}: no such file or directory")
-    wanted = request.wanted if ending_of(path) == ".parquet" else None
+    wanted = request.wanted
     try:
-        source = sources.as_source(str(path), dtype=request.dtype, columns=wanted)
+        if _is_parquet(outer):
+            source = sources.as_source(str(path), dtype=request.dtype, columns=wanted)
+        else:
+            source = sources.as_source(str(path), dtype=request.dtype)
+            if wanted is not None and sources.names_of(source) is not None:
+                source = sources.with_columns(source, wanted)
     except sources.MissingLibrary as error:
         raise MissingExtra(first_line(error)) from error
     except (sources.SourceError, OSError) as error:
         raise BadData(first_line(error)) from error
-    return StreamTable(path, Rows(source), list(range(source.n_features)), wanted)
+    rows = Rows(source)
+    return StreamTable(path, rows, list(range(source.n_features)), rows.feature_names)
+
+
+def _is_parquet(path):
+    """Whether a path is a Parquet file, or a folder of such."""
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        return any(ending_of(name) == ".parquet" for name in path.iterdir())
+    return ending_of(path) == ".parquet"
 
 
 def _available():

@@ -5,9 +5,9 @@ read-only and memory-mapped ones, lists, data frames, sparse matrices - and thei
 Leaves: fitted attributes, labels and distances as NumPy arrays, and scikit-learn's own warnings
 and types of error.
 
-This room checks parameters, shapes, weights and initial centres, and turns ``X`` into
-``engine.Rows`` without copying it. It leaves one check to the engine, which reads every value
-anyway: a value of ``X`` that is not finite raises a ``ValueError`` naming its row and column.
+This room checks parameters, shapes, names of columns, weights and initial centres, and turns
+``X`` into ``engine.Rows`` without copying it. It leaves one check to the engine, which reads every
+value anyway: a value of ``X`` that is not finite raises a ``ValueError`` naming its row and column.
 Nothing is computed here: the loops are in ``algorithms``, the passes in ``engine``, the sizes in
 ``plan``.
 

@@ -250,7 +250,7 @@ class KMeans(BaseKMeans):
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or a source
             Rows to cluster. Arrays of any real dtype and order, read-only and memory-mapped
             ones included, are used where they are; sparse formats other than CSR are converted.
-            What `tilewise.sources.as_source` knows - paths, lists of paths, arrays of pyarrow,
+            What `tilewise.sources.as_source` knows - paths, lists of paths, data of pyarrow,
             Zarr, HDF5 and dask, callables that return batches - is read in parts, several times.
         y : Ignored
             Present by convention.

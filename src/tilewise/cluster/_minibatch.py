@@ -363,7 +363,7 @@ class MiniBatchKMeans(BaseKMeans):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The batch.
+            The batch. Arrow tables and dask frames are read whole.
         y : Ignored
             Present by convention.
         sample_weight : array-like of shape (n_samples,) or float, default=None

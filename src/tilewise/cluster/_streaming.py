@@ -36,15 +36,10 @@ def find_source(X, memory_limit=None):
 
 
 def check_features(source, estimator, *, reset):
-    """What ``validate_data`` does with the columns of data in memory."""
-    if reset:
-        vars(estimator).pop("feature_names_in_", None)
-        estimator.n_features_in_ = int(source.n_features)
-    elif source.n_features != estimator.n_features_in_:
-        raise ValueError(
-            f"X has {source.n_features} features, but {type(estimator).__name__} is expecting "
-            f"{estimator.n_features_in_} features as input."
-        )
+    """What ``validate_data`` does with the columns of data in memory: names and their number."""
+    from tilewise.sources import names_of
+
+    _validation.check_columns(source.n_features, names_of(source), estimator, reset=reset)
 
 
 def open_rows(source, estimator, why):

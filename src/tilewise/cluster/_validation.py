@@ -1,10 +1,13 @@
 """Checks of what users pass in; none of them copies ``X`` or reads all of it."""
 
+from dataclasses import dataclass
 from numbers import Integral, Number
+from operator import attrgetter
+from types import FunctionType
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import check_array
+from sklearn.utils import check_array, validation
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
@@ -29,14 +32,67 @@ _AS_IT_IS = {
 }
 
 
+@dataclass(frozen=True)
+class _Head:
+    """What scikit-learn's checks of columns want to know of data."""
+
+    shape: tuple
+    names: object
+
+
+# scikit-learn's own rules and messages, for names that come from elsewhere than a data frame: its
+# function with another way to ask for them.
+_check_names = FunctionType(
+    validation._check_feature_names.__code__,
+    {**vars(validation), "_get_feature_names": attrgetter("names")},
+    "_check_names",
+)
+_check_names.__kwdefaults__ = validation._check_feature_names.__kwdefaults__
+
+
+def check_columns(n_features, names, estimator, *, reset):
+    """Do what ``validate_data`` does with columns, for rows that are no array.
+
+    Parameters
+    ----------
+    n_features : int
+        Columns of the rows.
+    names : sequence of str or None
+        Their names.
+    estimator : estimator
+        Its ``n_features_in_`` and ``feature_names_in_`` are set (``reset=True``) or compared.
+    reset : bool
+        Whether the rows are those of a fit.
+
+    Raises
+    ------
+    ValueError
+        If names or number are not those of the fit.
+
+    Warns
+    -----
+    UserWarning
+        If either these rows or those of the fit have no names.
+    """
+    if names is not None:
+        names = np.asarray(names, dtype=object)
+    head = _Head((0, int(n_features)), names)
+    _check_names(estimator, head, reset=reset)
+    validation._check_n_features(estimator, head, reset=reset)
+
+
 def check_data(X, estimator=None, *, reset=True):
     """Return ``X`` as a 2-D ndarray or canonical CSR matrix of a real dtype.
 
     With an estimator, its ``n_features_in_`` and ``feature_names_in_`` are set (``reset=True``)
     or compared.
     """
+    X, names = _read_table(X)
     if estimator is None:
         X = check_array(X, input_name="X", **_AS_IT_IS)
+    elif names is not None:
+        check_columns(X.shape[1], names, estimator, reset=reset)
+        X = check_array(X, input_name="X", estimator=estimator, **_AS_IT_IS)
     else:
         X = validate_data(estimator, X, reset=reset, **_AS_IT_IS)
     if X.dtype.kind not in "biuf":  # objects and strings that may still spell numbers
@@ -45,6 +101,16 @@ def check_data(X, estimator=None, *, reset=True):
         X = X.copy()
         X.sum_duplicates()
     return X
+
+
+def _read_table(X):
+    """The rows and names of an Arrow table or a dask frame; anything else as it is, and None."""
+    if type(X) is np.ndarray or sp.issparse(X):  # plain arrays do not pay for the question
+        return X, None
+    from tilewise.sources import read_table
+
+    rows, names = read_table(X)
+    return (X, None) if rows is None else (rows, names)
 
 
 def check_weights(sample_weight, n_rows):

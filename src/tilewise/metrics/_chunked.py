@@ -25,7 +25,7 @@ from . import _door
 from ._pairwise import Matrix
 from ._table import METRICS, find
 from ._terms import Terms
-from ._validation import THREADS, check_pair, thread_count
+from ._validation import THREADS, check_pair, read_pair, thread_count
 
 __all__ = ["pairwise_distances_chunked"]
 
@@ -121,6 +121,7 @@ def pairwise_distances_chunked(
     """
     row = find(metric)
     threads = thread_count(n_threads, n_jobs)
+    X, Y = read_pair(X, Y)
     if row is None:
         return _door.chunks(
             X, Y, metric, reduce_func=reduce_func, n_jobs=n_jobs,

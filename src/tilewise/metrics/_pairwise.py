@@ -29,6 +29,7 @@ from ._validation import (
     check_out,
     check_pair,
     has_only_finite,
+    read_pair,
     result_dtype,
     thread_count,
 )
@@ -126,7 +127,8 @@ def pairwise_distances(
     X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
         Rows; distances of shape (n_samples_X, n_samples_Y) if ``metric="precomputed"``.
     Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
-        Other rows; None stands for ``X``.
+        Other rows; None stands for ``X``. Columns are matched by position. Frames whose columns
+        have the same names in another order are refused.
     metric : str or callable, default="euclidean"
         A metric of tilewise: "euclidean" ("l2"), "sqeuclidean", "manhattan" ("l1",
         "cityblock"), "cosine", "inner_product", "chebyshev", "minkowski", "canberra",
@@ -180,6 +182,7 @@ def pairwise_distances(
     """
     row = find(metric)
     threads = thread_count(n_threads, n_jobs)
+    X, Y = read_pair(X, Y)
     if row is None:
         return _through_the_door(X, Y, metric, n_jobs, ensure_all_finite, out, kwds)
     given = X, Y

@@ -12,7 +12,7 @@ from tilewise.plan import n_threads as threads_for
 
 __all__ = [
     "THREADS", "check_finite", "check_k", "check_out", "check_pair", "check_radius",
-    "has_only_finite", "is_single", "result_dtype", "thread_count",
+    "has_only_finite", "is_single", "read_pair", "result_dtype", "thread_count",
 ]  # fmt: skip
 
 #: Constraint of the parameter that tilewise adds to scikit-learn's.
@@ -25,8 +25,10 @@ _BLOCK_VALUES = 2**22
 def check_pair(X, Y):
     """Return ``X`` and ``Y`` as 2-D ndarrays or canonical CSR matrices of a real dtype.
 
-    One object for both where ``Y`` is None or ``X`` itself. Values are not looked at.
+    One object for both where ``Y`` is None or ``X`` itself. Values are not looked at. Names of
+    columns are compared as `read_pair` does it.
     """
+    X, Y = read_pair(X, Y)
     same = Y is None or Y is X
     X = _check_rows(X)
     Y = X if same else _check_rows(Y)
@@ -36,6 +38,44 @@ def check_pair(X, Y):
             f"X.shape[1] == {X.shape[1]} while Y.shape[1] == {Y.shape[1]}"
         )
     return X, Y
+
+
+def read_pair(X, Y):
+    """Return both with Arrow tables and dask frames read; anything else is as it was.
+
+    Columns of both that have the same names in another order are refused. Otherwise columns are
+    matched by position, as in scikit-learn, whose functions do not look at names.
+    """
+    same = Y is X
+    X, names = _read_table(X)
+    if same:
+        return X, X
+    Y, other_names = _read_table(Y)
+    _check_order(names, other_names)
+    return X, Y
+
+
+def _read_table(X):
+    """Rows and names of columns: an Arrow table is read, anything else stays as it is."""
+    if X is None or type(X) is np.ndarray or sp.issparse(X):  # these do not pay for the question
+        return X, None
+    from tilewise.sources import column_names, read_table
+
+    rows, names = read_table(X)
+    return (X, column_names(X)) if rows is None else (rows, names)
+
+
+def _check_order(names, others):
+    if names is None or others is None or names == others or sorted(names) != sorted(others):
+        return
+    raise ValueError(
+        "The feature names of X and Y should match.\n"
+        f"Feature names must be in the same order: X has {_some(names)}, Y has {_some(others)}.\n"
+    )
+
+
+def _some(names):
+    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
 
 
 def _check_rows(X):

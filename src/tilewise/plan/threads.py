@@ -4,6 +4,14 @@ An argument wins, then ``TILEWISE_NUM_THREADS``. Otherwise the smallest of four 
 caller's OMP_NUM_THREADS, the control group's quota, the affinity mask, and the limit that the
 OpenMP runtime holds for the calling thread, which is where threadpoolctl and joblib write.
 Nothing is changed: the number goes to every parallel loop as its ``num_threads``.
+
+In a task of a dask worker a fifth bound is the worker's threads, divided by the tasks that it runs
+at the moment. There the OMP_NUM_THREADS of a nanny does not count, and neither does a limit of the
+runtime of the same size, which comes from it: it is one thread for each task, so that a task that
+runs alone would leave the worker's other threads idle. To have one thread there, pass
+``n_threads=1`` or set ``TILEWISE_NUM_THREADS``. A process that starts a cluster of its own finds
+the nanny's variable in its environment as well: it does not count where the runtime, which reads
+the variable when it is loaded, knows of more threads.
 """
 
 import math
@@ -11,6 +19,7 @@ import numbers
 import os
 from collections.abc import Mapping
 
+from ._dask import set_by_nanny, worker_share
 from ._facts import Fact
 from .machine import Machine
 from .machine import machine as this_machine
@@ -74,7 +83,10 @@ def n_threads(
 
         openmp_limit = _dispatch.omp_max_threads()
     bounds = []
-    asked = _omp_num_threads(env)
+    share = worker_share()
+    if share is not None:
+        bounds.append(share)
+    asked, openmp_limit = _without_nanny(env, share is not None, openmp_limit)
     if asked:
         bounds.append(Fact(asked, "OMP_NUM_THREADS"))
     quota = machine.cgroup_cpus
@@ -82,7 +94,8 @@ def n_threads(
         # Part of a CPU still needs a thread to use it.
         bounds.append(Fact(max(1, math.ceil(quota.value)), quota.source))
     bounds.append(machine.n_cpus)
-    bounds.append(Fact(max(1, openmp_limit), "OpenMP limit"))
+    if openmp_limit is not None:
+        bounds.append(Fact(max(1, openmp_limit), "OpenMP limit"))
     # min keeps the first of equals, so the list goes from the most deliberate to the least.
     return min(bounds, key=lambda fact: fact.value)
 
@@ -99,6 +112,16 @@ def _wish(requested: int | None, env: Mapping[str, str]) -> Fact | None:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MAX_THREADS:
         raise ValueError(f"TILEWISE_NUM_THREADS={text!r} is not {_RANGE}")
     return Fact(int(text), "TILEWISE_NUM_THREADS")
+
+
+def _without_nanny(env: Mapping[str, str], in_task: bool, openmp_limit: int):
+    """Return OMP_NUM_THREADS, 0 if unusable, and the runtime's limit, without what a nanny set."""
+    asked = _omp_num_threads(env)
+    if not asked or not set_by_nanny(env):
+        return asked, openmp_limit
+    if in_task:
+        return 0, None if openmp_limit == asked else openmp_limit
+    return (0 if openmp_limit > asked else asked), openmp_limit
 
 
 def _omp_num_threads(env: Mapping[str, str]) -> int:

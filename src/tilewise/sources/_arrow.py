@@ -1,14 +1,16 @@
 """Arrow data: record batches, tables, and readers of record batches.
 
-The features are all columns, each numeric, or one column of lists of equal length, whose numbers
-are used where Arrow has them.
+The features are all columns but those of a pandas index, each numeric, or one column of lists of
+equal length, whose numbers are used where Arrow has them.
 """
 
 import numpy as np
 
 from tilewise.sources._errors import SourceError, need
-from tilewise.sources._protocol import convert, delivered
+from tilewise.sources._names import index_columns, is_a, some
+from tilewise.sources._protocol import Options, convert, delivered
 from tilewise.sources._sequential import SequentialSource
+from tilewise.sources._shards import Shards
 
 # What a record batch should take once it is delivered: large against the cost of a call for each
 # column, small against the buffers that it is copied to.
@@ -24,15 +26,22 @@ class Features:
     def __init__(self, schema, name, columns=None, dtype=None):
         self.arrow = need("pyarrow", name)
         self.source = name
-        names = list(schema.names) if columns is None else list(columns)
+        index = index_columns(schema) if columns is None else ()
+        wanted = schema.names if columns is None else columns
+        names = [column for column in wanted if column not in index]
         for column in names:
             if schema.names.count(column) != 1:
                 what = "there is no column" if column not in schema.names else "more than one is"
                 raise SourceError(
-                    f"{name}: {what} named {column!r}; it has {_some(schema.names)}", source=name
+                    f"{name}: {what} named {column!r}; it has {some(schema.names)}", source=name
                 )
         if not names:
-            raise SourceError(f"{name}: there are no columns; choose at least one", source=name)
+            beside = f" beside the index {some(sorted(index))}" if index else ""
+            raise SourceError(
+                f"{name}: there are no columns{beside}; choose at least one, "
+                "as_source(..., columns=[...])",
+                source=name,
+            )
         self.columns = names
         types = [self._plain(schema.field(column).type) for column in names]
         self.listed = any(map(self._is_list, types))
@@ -46,6 +55,7 @@ class Features:
         narrow = all(kind == np.float32 for kind in stored)
         self.dtype = delivered(np.float32 if narrow else np.float64, dtype, name)
         self.value_bytes = sum(kind.itemsize for kind in stored)
+        self.feature_names = None if self.listed else tuple(names)
 
     def _plain(self, kind):
         return kind.storage_type if isinstance(kind, self.arrow.BaseExtensionType) else kind
@@ -154,11 +164,15 @@ class ArrowSource(SequentialSource):
 
     block = "record batch"
 
+    # The columns that were asked for are chosen here.
+    selects = True
+
     def __init__(self, schema, name, options):
         super().__init__()
         self.name = name
         self._features = Features(schema, name, options.columns, options.dtype)
         self.dtype = self._features.dtype
+        self.feature_names = self._features.feature_names
         self.n_features = self._features.width
         if self.n_features is None:
             self.n_features = options.n_features
@@ -212,8 +226,8 @@ class TableSource(ArrowSource):
 
     random_access = True
 
-    def __init__(self, table, options):
-        super().__init__(table.schema, f"pyarrow {type(table).__name__}", options)
+    def __init__(self, table, options, name=None):
+        super().__init__(table.schema, name or f"pyarrow {type(table).__name__}", options)
         if not hasattr(table, "to_batches"):
             table = need("pyarrow", self.name).Table.from_batches([table])
         self._table = table
@@ -259,5 +273,24 @@ class BatchReaderSource(ArrowSource):
         }
 
 
-def _some(names):
-    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
+def rows_of_table(table, name=None):
+    """Return the rows of a ``pyarrow.Table`` or ``RecordBatch`` as an array, and their names."""
+    source = TableSource(table, Options(), name)
+    rows = np.empty((source.n_rows, source.n_features), source.dtype)
+    source.read(0, rows)
+    return rows, source.feature_names
+
+
+def open_tables(tables, options):
+    """Open a list of tables and record batches as one source; columns are joined by name."""
+    for index, table in enumerate(tables):
+        if not is_a(table, "pyarrow.Table", "pyarrow.RecordBatch"):
+            raise SourceError(
+                f"a list that begins with pyarrow data must hold nothing else; at {index} is "
+                f"{type(table).__name__}: convert it with pyarrow.table"
+            )
+    members = [
+        TableSource(table, options, f"pyarrow {type(table).__name__} {index}")
+        for index, table in enumerate(tables)
+    ]
+    return Shards(members, f"{len(members)} pyarrow tables")

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tilewise._typing import SupportsArray
+from tilewise.sources._arrow import rows_of_table
 from tilewise.sources._errors import SourceError, first_line
+from tilewise.sources._names import frame_names, is_a, order_of
 from tilewise.sources._protocol import check_shape, convert, delivered, wanted_dtype
 from tilewise.sources._sequential import SequentialSource
 
@@ -20,12 +22,15 @@ class BatchSource(SequentialSource):
     Parameters
     ----------
     batches : callable or iterator
-        A callable returns an iterable of arrays of shape (any, n_features). An iterator can be
-        read once.
+        A callable returns an iterable of arrays, data frames or pyarrow tables of shape
+        (any, n_features). Columns with names are joined by them: in the order of the first batch.
+        An iterator can be read once.
     n_features : int, optional
         Columns. By default the first batch is asked, and kept for the first pass.
     dtype : dtype-like, optional
         What to deliver. By default as the first batch says.
+    name : str, optional
+        What errors and progress call it.
     """
 
     name: str
@@ -40,13 +45,15 @@ class BatchSource(SequentialSource):
         *,
         n_features: int | None = None,
         dtype: DTypeLike | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__()
         self.one_shot = not callable(batches)
-        label = _label(batches)
-        self.name = f"rows from {label}"
+        self.name = name or f"rows from {_label(batches)}"
         self._given = batches
         self._returned = False
+        self._named = False
+        self._first = "the first batch"
         self.n_features = n_features
         self.dtype = wanted_dtype(dtype)
         self._asked_dtype = self.dtype
@@ -56,11 +63,13 @@ class BatchSource(SequentialSource):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what is known: nothing that would show other rows."""
+        columns = {} if self.feature_names is None else {"columns": list(self.feature_names)}
         return {
             "kind": "batches",
             "name": self.name,
             "n_features": self.n_features,
             "dtype": self.dtype.str,
+            **columns,
         }
 
     def _look(self):
@@ -113,19 +122,19 @@ class BatchSource(SequentialSource):
             )
 
     def _check(self, batch):
-        where = f"{self.name}, batch {len(self._starts)}"
+        where = f"{self.name}, {self.block} {len(self._starts)}"
         if isinstance(batch, tuple):
             raise self._bad(f"{where}: is a tuple; yield the rows alone")
         try:
-            values = np.asarray(batch)
-        except (ValueError, TypeError) as error:
-            raise self._bad(f"{where}: is no array of numbers: {first_line(error)}") from error
-        try:
+            values, names = self._rows_and_names(batch, where)
             check_shape(values.shape, where)
             dtype = delivered(values.dtype, None, where)
+            order = self._order(names, where)
         except SourceError as error:
             error.source, error.shard, error.row = self.name, None, self._next
             raise
+        except (ValueError, TypeError) as error:
+            raise self._bad(f"{where}: is no array of numbers: {first_line(error)}") from error
         if self.n_features is None:
             self.n_features = values.shape[1]
         if self.dtype is None:
@@ -143,7 +152,24 @@ class BatchSource(SequentialSource):
                 "yield one dtype, or ask for one"
             )
         self.held_bytes = max(self.held_bytes, values.nbytes)
-        return values
+        return values if order is None else values[:, order]
+
+    @staticmethod
+    def _rows_and_names(batch, where):
+        if is_a(batch, "pyarrow.Table", "pyarrow.RecordBatch"):
+            return rows_of_table(batch, where)
+        values = np.asarray(batch)
+        if values.dtype.hasobject and all_numbers(batch):
+            values = batch.to_numpy(np.float64, na_value=np.nan)
+        return values, frame_names(batch)
+
+    def _order(self, names, where):
+        """Return how the columns of a batch are to be put in order; the first one sets it."""
+        if not self._named:
+            self._named = True
+            if self.feature_names is None:
+                self.feature_names = names
+        return order_of(self.feature_names, names, where, self._first)
 
     def _bad(self, message):
         return SourceError(message, source=self.name, row=self._next)
@@ -157,6 +183,13 @@ class BatchSource(SequentialSource):
             out[...] = values
         else:
             convert(out, values, self, first)
+
+
+def all_numbers(frame):
+    """Whether all columns of a pandas data frame hold numbers, in types of pandas' own too."""
+    return is_a(frame, "pandas.DataFrame") and all(
+        getattr(dtype, "kind", "O") in "fiub" for dtype in frame.dtypes
+    )
 
 
 def _label(batches):

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewise.sources._buffers import aligned_empty
 from tilewise.sources._errors import SourceError, check_unchanged, first_line, stat_of
+from tilewise.sources._labels import hdf5_names, zarr_names
 from tilewise.sources._protocol import Source, check_shape, convert, delivered
 
 # Chunks smaller than this are read several at a time: large against the cost of a call.
@@ -157,6 +158,7 @@ class ZarrSource(ChunkedSource):
             options.dtype,
         )
         self._identity = _tree_identity(self._place)
+        self.feature_names = zarr_names(array)
 
     def _load(self, rows, columns):
         return np.asarray(self._array[rows, columns])
@@ -243,6 +245,7 @@ class Hdf5Source(ChunkedSource):
             keep=False if dataset.chunks is None else None,
         )
         self._identity = stat_of(self._path) if os.path.exists(self._path) else None
+        self.feature_names = hdf5_names(dataset)
 
     def _read(self, row, out):
         if self._dataset.dtype == out.dtype and len(self._columns) == 1:

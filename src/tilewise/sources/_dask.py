@@ -1,11 +1,19 @@
-"""Rows of dask arrays, computed a block at a time in the reading thread."""
+"""Rows of dask arrays, computed a block at a time in the reading thread.
 
+What a cluster holds already is the exception: blocks that depend on futures are computed by the
+cluster that has them, and come from there.
+"""
+
+import contextlib
+import sys
 from bisect import bisect_right
 
 import numpy as np
 
 from tilewise.sources._chunks import ChunkedSource
 from tilewise.sources._errors import SourceError
+from tilewise.sources._labels import xarray_names
+from tilewise.sources._names import is_a
 from tilewise.sources._protocol import check_shape, convert, delivered
 from tilewise.sources._sequential import SequentialSource
 
@@ -32,11 +40,12 @@ class DaskSource(ChunkedSource):
             for sizes in array.chunks
         )
         super().__init__(name, array.shape, array.dtype, rows, columns, options.dtype, keep=True)
+        self._computed = computing(array)
 
     def _load(self, rows, columns):
         # Several blocks may begin at one row; all but the last of them are empty.
         row = bisect_right(self._edges, rows.start) - 1
-        return _computed(self._array, row, self._columns.index(columns))
+        return self._computed(self._array.blocks[row, self._columns.index(columns)])
 
     def fingerprint(self):
         """Return the name of the array, which dask makes from what went into it."""
@@ -75,11 +84,12 @@ class UnsizedDaskSource(SequentialSource):
         self.n_features = array.shape[1]
         self.dtype = delivered(array.dtype, options.dtype, self.name)
         self.row_bytes = self.n_features * array.dtype.itemsize
+        self._computed = computing(array)
 
     def _blocks(self, start):
         row = start
         for index in range(self._array.numblocks[0]):
-            values = _computed(self._array, index, 0)
+            values = self._computed(self._array.blocks[index, 0])
             if (
                 not isinstance(values, np.ndarray)
                 or values.ndim != 2
@@ -112,9 +122,39 @@ class UnsizedDaskSource(SequentialSource):
         }
 
 
-def _computed(array, row, column):
-    """Compute one block in this thread, whatever scheduler is set."""
-    return array.blocks[row, column].compute(scheduler="synchronous")
+def computing(collection):
+    """Return the function that computes a part of a collection: a block, a partition, a future.
+
+    It computes in the thread that reads ahead, whatever scheduler is set. Parts that depend on
+    futures are left to their cluster. Called in the thread that opens the source: if that is a
+    task of a worker, its thread is given back, for the cluster may need it to compute the parts.
+    """
+    distributed = sys.modules.get("distributed")
+    futures = [] if distributed is None else distributed.futures_of(collection)
+    if not futures:
+        return lambda part: part.compute(scheduler="synchronous")
+    try:
+        distributed.get_worker()
+    except ValueError:
+        client = futures[0].client
+    else:
+        client = distributed.get_client()
+        with contextlib.suppress(Exception):  # it has been given back before
+            distributed.secede()
+
+    def compute(part):
+        if is_a(part, "distributed.Future"):
+            return part.result()
+        return part.compute(scheduler=client.get)
+
+    return compute
+
+
+def open_xarray(array, options):
+    """Open an ``xarray.DataArray`` in chunks, with the names of its columns."""
+    source = open_dask(array.data, options)
+    source.feature_names = xarray_names(array)
+    return source
 
 
 def open_dask(array, options):

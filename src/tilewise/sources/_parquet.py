@@ -15,6 +15,7 @@ from tilewise.sources._errors import (
     reason,
     stat_of,
 )
+from tilewise.sources._names import some
 from tilewise.sources._shards import Shards
 
 # What is read of a column of a Parquet file at once.
@@ -197,6 +198,21 @@ class DatasetSource(ArrowSource):
         }
 
 
+def _check_parts(dataset, columns):
+    """Refuse files that lack columns; Arrow would fill them with nulls."""
+    folders = getattr(getattr(dataset, "partitioning", None), "schema", None)
+    wanted = [name for name in columns if folders is None or name not in folders.names]
+    for fragment in dataset.get_fragments():
+        found = fragment.physical_schema.names
+        if not set(wanted).issubset(found):
+            raise SourceError(
+                f"{fragment.path}: the columns are {some(found)}, but those of the data set are "
+                f"{some(wanted)}; all parts must have the same names, in any order",
+                source=fragment.path,
+                shard=fragment.path,
+            )
+
+
 def open_dataset(dataset, options):
     """Open a data set: as Parquet files where it is no more than that, else through Arrow's scan.
 
@@ -211,7 +227,8 @@ def open_dataset(dataset, options):
     try:
         files = Shards([ParquetSource(path, asked) for path in found.files], found.name)
     except SourceError:
-        return found  # columns that stand in the names of folders, or differ from file to file
+        _check_parts(dataset, features.columns)
+        return found  # columns that stand in the names of folders, or types that differ
     if files.n_rows != found.n_rows:
         return found
     found.close()

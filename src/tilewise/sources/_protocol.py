@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -37,6 +38,12 @@ class RowSource(Protocol):
         row or 0; what else a source accepts is its own business.
     row_bytes : int
         Bytes per row as stored.
+
+    Notes
+    -----
+    A source may have two members more: `held_bytes`, the most that it holds in memory beside
+    `out`, and `feature_names`, the names of its columns (a sequence of texts, or None).
+    Estimators keep the names and compare them.
     """
 
     if TYPE_CHECKING:
@@ -86,6 +93,16 @@ MEMBERS = ("read", "locate", "fingerprint", "close", "n_rows", "n_features", "dt
            "random_access", "row_bytes", "name")  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Options:
+    """What `as_source` was asked for beside the object itself."""
+
+    n_features: int | None = None
+    dtype: FloatDtype | None = None
+    streamed: bool = False
+    columns: tuple[str, ...] | None = None
+
+
 class Source:
     """What the sources of this room share: checks before a read, the bounds of the rows.
 
@@ -97,6 +114,8 @@ class Source:
     held_bytes : int
         The most that is held in memory beside `out` while rows are read, as far as the source
         can tell: a decoded chunk, a record batch, a staging buffer.
+    feature_names : tuple of str or None
+        Names of the columns, where the rows have any.
     """
 
     name: str
@@ -107,6 +126,7 @@ class Source:
     one_shot: bool = False
     random_access: bool = True
     held_bytes: int = 0
+    feature_names: tuple[str, ...] | None = None
 
     if TYPE_CHECKING:
 

@@ -10,26 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tilewise._typing import FloatDtype
-from tilewise.sources._arrow import BatchReaderSource, TableSource
+from tilewise.sources._arrow import BatchReaderSource, TableSource, open_tables
 from tilewise.sources._batches import BatchSource
 from tilewise.sources._chunks import Hdf5Source, ZarrSource
-from tilewise.sources._dask import open_dask
+from tilewise.sources._dask import open_dask, open_xarray
 from tilewise.sources._errors import SourceError
+from tilewise.sources._labels import xarray_names
+from tilewise.sources._names import is_a, names_of, with_columns
 from tilewise.sources._npy import open_memmap
 from tilewise.sources._parquet import open_dataset
+from tilewise.sources._partitions import (
+    DASK_FRAMES,
+    DASK_SERIES,
+    DELAYED,
+    DaskFrameSource,
+    open_delayed,
+    refuse_series,
+)
 from tilewise.sources._paths import open_path, open_paths
-from tilewise.sources._protocol import MEMBERS, RowSource, wanted_dtype
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `as_source` was asked for beside the object itself."""
-
-    n_features: int | None = None
-    dtype: FloatDtype | None = None
-    streamed: bool = False
-    columns: tuple[str, ...] | None = None
+from tilewise.sources._protocol import MEMBERS, Options, RowSource, wanted_dtype
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,6 @@ class Reader:
     name: str
     recognises: Callable[[Any, Options], bool]
     opener: Callable[[Any, Options], RowSource]
-
-
-def class_names(X):
-    """Return "package.Name" for the classes of an object, without importing the package."""
-    return {f"{str(kind.__module__).partition('.')[0]}.{kind.__name__}" for kind in type(X).__mro__}
 
 
 def _is_path(X):
@@ -77,13 +71,18 @@ def _is_source(X):
 
 
 def _of(*names):
-    names = frozenset(names)
-    return lambda X, options: not names.isdisjoint(class_names(X))
+    return lambda X, options: is_a(X, *names)
+
+
+def _list_of(*names):
+    return lambda X, options: isinstance(X, (list, tuple)) and len(X) > 0 and is_a(X[0], *names)
 
 
 #: Kinds of sources. The first row that recognises an object has it. Libraries' objects come before
 #: callables.
 READERS: list[Reader] = [
+    # A delayed object claims to have every attribute, those of a source too.
+    Reader("delayed", _of(*DELAYED), lambda X, options: open_delayed([X], options)),
     Reader("source", lambda X, _: _is_source(X), lambda X, _: X),
     Reader("path", lambda X, _: _is_path(X), open_path),
     Reader("paths", lambda X, _: _is_paths(X), open_paths),
@@ -94,10 +93,20 @@ READERS: list[Reader] = [
     ),
     Reader("pyarrow dataset", _of("pyarrow.Dataset"), open_dataset),
     Reader("pyarrow table", _of("pyarrow.Table", "pyarrow.RecordBatch"), TableSource),
+    Reader("pyarrow tables", _list_of("pyarrow.Table", "pyarrow.RecordBatch"), open_tables),
     Reader("pyarrow reader", _of("pyarrow.RecordBatchReader"), BatchReaderSource),
     Reader("zarr", _of("zarr.Array"), ZarrSource),
     Reader("hdf5", _of("h5py.Dataset"), Hdf5Source),
     Reader("dask", _of("dask.Array"), open_dask),
+    Reader(
+        "xarray",
+        lambda X, _: is_a(X, "xarray.DataArray") and is_a(X.data, "dask.Array"),
+        open_xarray,
+    ),
+    Reader("dask frame", _of(*DASK_FRAMES), DaskFrameSource),
+    Reader("dask series", _of(*DASK_SERIES), refuse_series),
+    Reader("delayed", _of(*DELAYED), lambda X, options: open_delayed([X], options)),
+    Reader("list of delayed", _list_of(*DELAYED), open_delayed),
     Reader(
         "callable",
         lambda X, _: callable(X) and not isinstance(X, type) and not hasattr(X, "__array__"),
@@ -145,6 +154,50 @@ def register(reader: Reader, *, before: str = "callable") -> None:
     READERS.insert(names.index(before), reader)
 
 
+# Rows that are read at a time of a table that does not know how many it has.
+_TABLE_ROWS = 1 << 14
+
+# Tables that have names of columns and that NumPy can convert, but without the names.
+_TABLES = ("pyarrow.Table", "pyarrow.RecordBatch", *DASK_FRAMES)
+
+
+def read_table(X: object) -> tuple[FloatMatrix | None, tuple[str, ...] | None]:
+    """Read a table that is no array, for functions that want all rows in memory.
+
+    Parameters
+    ----------
+    X : object
+        Whatever a function was given.
+
+    Returns
+    -------
+    rows : numpy.ndarray of shape (rows, n_features), or None
+        None if `X` is no Arrow table, no dask data frame and no array of xarray.
+    names : tuple of str or None
+        Names of the columns.
+
+    Raises
+    ------
+    SourceError
+        If the table does not hold rows of real numbers.
+    """
+    if is_a(X, "xarray.DataArray") and X.ndim == 2:
+        return np.asarray(X), xarray_names(X)
+    if not is_a(X, *_TABLES):
+        return None, None
+    source = as_source(X)
+    if source.n_rows is not None:
+        rows = np.empty((source.n_rows, source.n_features), source.dtype)
+        source.read(0, rows)
+        return rows, names_of(source)
+    parts = []
+    while not parts or len(parts[-1]) == _TABLE_ROWS:
+        part = np.empty((_TABLE_ROWS, source.n_features), source.dtype)
+        count = source.read(_TABLE_ROWS * len(parts), part)
+        parts.append(part[:count].copy() if count < _TABLE_ROWS else part)
+    return np.concatenate(parts), names_of(source)
+
+
 def as_source(
     X: object,
     *,
@@ -161,10 +214,12 @@ def as_source(
         - a path: ``.npy``, ``.parquet``, ``.h5`` or ``.hdf5`` (``"file.h5::dataset"``),
           ``.zarr``, or a directory of ``.npy`` or ``.parquet`` files, in the order of their names;
         - a list or tuple of paths: shards;
-        - ``pyarrow`` datasets, tables and record-batch readers, ``zarr.Array``,
-          ``h5py.Dataset``, ``dask.array.Array``;
-        - a callable without arguments that returns an iterable of batches, arrays of shape
-          (any, n_features), anew at each call;
+        - ``pyarrow`` datasets, tables (also a list of them) and record-batch readers,
+          ``zarr.Array``, ``h5py.Dataset``;
+        - dask arrays and data frames, arrays of xarray over those of dask, a list of
+          ``dask.delayed`` objects or of futures;
+        - a callable without arguments that returns an iterable of batches, arrays or data frames
+          of shape (any, n_features), anew at each call;
         - an iterator of batches, which can be read once;
         - a `RowSource`, which is returned as it is.
     n_features : int, optional
@@ -175,7 +230,8 @@ def as_source(
     streamed : bool, default=False
         Read the file behind a ``numpy.memmap`` by position; otherwise it is an array.
     columns : list of str, optional
-        Of Arrow data: the columns to read, in this order. By default all.
+        Names of the columns to read, in this order. By default all, except those that hold the
+        index of a pandas data frame.
 
     Returns
     -------
@@ -205,6 +261,8 @@ def as_source(
             break
     else:
         return None
+    if columns is not None and not getattr(source, "selects", False):
+        source = with_columns(source, columns)
     if n_features is not None and source.n_features != n_features:
         raise SourceError(
             f"{source.name}: {source.n_features} columns, but {n_features} are expected",

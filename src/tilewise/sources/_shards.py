@@ -11,24 +11,28 @@ import numpy as np
 
 from tilewise._typing import FloatDtype
 from tilewise.sources._errors import SourceError
+from tilewise.sources._names import Chosen, names_of, order_of
 from tilewise.sources._protocol import RowSource, Source
 
 
 class Shards(Source):
     """The rows of several sources, in the order given.
 
+    Columns that have names are joined by them: members whose columns stand in another order than
+    those of the first are read in the order of the first.
+
     Parameters
     ----------
     members : list of RowSource
-        With known numbers of rows, equal widths and equal types. Members without rows are
-        allowed.
+        With known numbers of rows, equal widths, equal types, and the same names of columns or
+        none. Members without rows are allowed.
     name : str, optional
         What to call them together.
 
     Raises
     ------
     SourceError
-        If a member has another width or type than the first, naming it.
+        If a member has another width or type than the first, or other names, naming it.
 
     Examples
     --------
@@ -60,9 +64,11 @@ class Shards(Source):
         self.name = name or _common_name([member.name for member in members])
         first = members[0]
         self.n_features, self.dtype = first.n_features, first.dtype
+        self.feature_names = names_of(first)
         self._starts = [0]
-        for member in members:
+        for index, member in enumerate(members):
             self._check(member, first)
+            self.members[index] = self._joined(member, first)
             self._starts.append(self._starts[-1] + member.n_rows)
         self.n_rows = self._starts[-1]
         stored = sum(member.row_bytes * member.n_rows for member in members)
@@ -71,9 +77,22 @@ class Shards(Source):
         self._current = None
 
     @property
+    def selects(self) -> bool:
+        """Whether all members have chosen the columns that were asked for."""
+        return all(getattr(member, "selects", False) for member in self.members)
+
+    @property
     def held_bytes(self) -> int:
         """The most that one member holds: the others are closed."""
         return max(getattr(member, "held_bytes", 0) for member in self.members)
+
+    def _joined(self, member, first):
+        """Return a member with its columns in the order of the first one's."""
+        try:
+            order = order_of(self.feature_names, names_of(member), member.name, first.name)
+        except SourceError as error:
+            raise error.within(self.name, member.name, 0) from None
+        return member if order is None else Chosen(member, order)
 
     def _check(self, member, first):
         for what, found, expected, advice in (

@@ -1,0 +1,139 @@
+"""Rows of dask data frames and of delayed objects, computed a partition at a time."""
+
+import numpy as np
+
+from tilewise.sources._batches import BatchSource
+from tilewise.sources._dask import computing
+from tilewise.sources._errors import SourceError
+from tilewise.sources._names import frame_names, is_a
+from tilewise.sources._protocol import delivered
+
+#: Names of the classes, by the packages that have had them.
+DASK_FRAMES = ("dask.DataFrame", "dask_expr.DataFrame")
+DASK_SERIES = ("dask.Series", "dask_expr.Series")
+DELAYED = ("dask.Delayed", "distributed.Future")
+
+
+class PartitionSource(BatchSource):
+    """Rows of partitions that are computed one after the other, again in each pass.
+
+    A subclass offers ``_parts()``, an iterator of what is computed to arrays or data frames, and
+    sets `_computed`, the function that does it.
+    """
+
+    block = "partition"
+
+    def __init__(self, name, n_features=None, dtype=None):
+        super().__init__(self._partitions, n_features=n_features, dtype=dtype, name=name)
+
+    def _partitions(self):
+        for part in self._parts():
+            yield self._computed(part)
+
+
+class DaskFrameSource(PartitionSource):
+    """Rows of a ``dask.dataframe.DataFrame``.
+
+    Parameters
+    ----------
+    frame : dask.dataframe.DataFrame
+        Columns of numbers. Partitions may have them in another order.
+    options : Options
+        Columns, dtype and width that were asked for.
+    """
+
+    selects = True
+
+    def __init__(self, frame, options):
+        name = f"dask data frame of {frame.npartitions} partitions"
+        if options.columns is not None:
+            frame = self._selected(frame, list(options.columns), name)
+        self._frame = frame
+        self._computed = computing(frame)
+        stored = [
+            self._stored(*pair, name) for pair in zip(frame.columns, frame.dtypes, strict=True)
+        ]
+        if not stored:
+            raise SourceError(f"{name}: there are no columns; choose at least one", source=name)
+        narrow = all(kind == np.float32 for kind in stored)
+        dtype = delivered(np.float32 if narrow else np.float64, options.dtype, name)
+        self.row_bytes = sum(kind.itemsize for kind in stored)
+        super().__init__(name, len(stored), dtype)
+        self.feature_names = frame_names(frame)
+        self._first = "the data frame"
+
+    def _parts(self):
+        return (self._frame.partitions[index] for index in range(self._frame.npartitions))
+
+    @staticmethod
+    def _selected(frame, columns, name):
+        missing = [column for column in columns if column not in frame.columns]
+        if missing:
+            raise SourceError(f"{name}: there is no column named {missing[0]!r}", source=name)
+        return frame[columns]
+
+    @staticmethod
+    def _stored(column, kind, name):
+        if getattr(kind, "kind", "O") not in "fiub":
+            raise SourceError(
+                f"{name}: column {column!r} is of type {kind}, not numbers; leave it out, "
+                f"frame.drop(columns=[{column!r}])",
+                source=name,
+            )
+        return np.dtype(getattr(kind, "numpy_dtype", kind))
+
+    def fingerprint(self):
+        """Return the name of the frame, which dask makes from what went into it."""
+        return {
+            "kind": "dask frame",
+            "name": str(self._frame._name),
+            "columns": list(map(str, self._frame.columns)),
+            "dtype": self.dtype.str,
+        }
+
+
+class DelayedSource(PartitionSource):
+    """Rows of ``dask.delayed`` objects, or of futures, each an array or a data frame.
+
+    Parameters
+    ----------
+    parts : sequence of dask.delayed.Delayed or distributed.Future
+        In the order of their rows.
+    options : Options
+        The dtype and width that were asked for.
+    """
+
+    def __init__(self, parts, options):
+        self._list = list(parts)
+        self._computed = computing(self._list)
+        name = f"{len(self._list)} parts of {type(self._list[0]).__name__}"
+        super().__init__(name, options.n_features, options.dtype)
+
+    def _parts(self):
+        return iter(self._list)
+
+    def fingerprint(self):
+        """Return the keys of the parts, which name what is computed."""
+        return super().fingerprint() | {
+            "kind": "delayed",
+            "keys": [str(part.key) for part in self._list],
+        }
+
+
+def open_delayed(parts, options):
+    """Open delayed objects as partitions."""
+    for index, part in enumerate(parts):
+        if not is_a(part, *DELAYED):
+            raise SourceError(
+                f"a list that begins with a delayed object must hold nothing else; at {index} is "
+                f"{type(part).__name__}: wrap it with dask.delayed"
+            )
+    return DelayedSource(parts, options)
+
+
+def refuse_series(series, options):
+    """Refuse a single column, before anything is computed."""
+    raise SourceError(
+        "a dask Series holds one column and no rows of features: pass a data frame, "
+        "series.to_frame()"
+    )
