@@ -173,7 +173,9 @@ print(sources.__name__)
             with open(os.path.join(folder, name), encoding="utf-8") as file:
                 for line in file:
                     if "import" in line and "tilewise." in line:
-                        assert "from tilewise.sources" in line, (name, line)
+                        # Printable text is no room: a file below all rooms, which imports none.
+                        known = ("from tilewise.sources", "from tilewise._text import")
+                        assert any(start in line for start in known), (name, line)
 
 
 def test_lists_of_paths_and_other_things():

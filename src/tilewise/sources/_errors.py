@@ -3,6 +3,8 @@
 import importlib
 import os
 
+from tilewise._text import printable
+
 
 class SourceError(ValueError):
     """Rows could not be read as they were promised.
@@ -12,7 +14,7 @@ class SourceError(ValueError):
     Parameters
     ----------
     message : str
-        The whole message.
+        The whole message. What a terminal would take for more than text is escaped.
     source : str, optional
         Name of the source that was being read.
     shard : str, optional
@@ -38,7 +40,7 @@ class SourceError(ValueError):
     """
 
     def __init__(self, message, *, source=None, shard=None, row=None):
-        super().__init__(message)
+        super().__init__(printable(message))
         self.source = source
         self.shard = shard
         self.row = row
