@@ -65,12 +65,15 @@ def test_npy_that_holds_no_table(array, message):
         read("data.npy")
 
 
-@pytest.mark.parametrize("size", [0, 5, 100, -8])
-def test_damaged_npy(size):
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(0, "is empty"), (5, "does not begin as"), (100, "header .* is cut off"), (-8, "is cut off")],
+)
+def test_damaged_npy(size, said):
     np.save("data.npy", np.ones((10, 10)))
     content = Path("data.npy").read_bytes()
     Path("data.npy").write_bytes(content[:size])
-    with pytest.raises(BadData, match=r"data\.npy: not a readable \.npy file"):
+    with pytest.raises(BadData, match=rf"data\.npy: .*{said}"):
         read("data.npy")
 
 
@@ -90,7 +93,9 @@ def test_npz_that_cannot_be_read(X):
     with pytest.raises(BadData, match=r"not a \.npz file"):
         read("data.npz")
     np.savez("data.npz", np.array([[None]], dtype=object))
-    with pytest.raises(BadData, match="allow_pickle"):
+    with pytest.raises(
+        BadData, match=r"data\.npz \[arr_0\]: expected real numbers, got dtype object"
+    ):
         read("data.npz")
     np.savez("data.npz", X)
     content = bytearray(Path("data.npz").read_bytes())

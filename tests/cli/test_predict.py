@@ -181,7 +181,7 @@ def test_reading_a_model_runs_nothing(model, member):
     bomb = np.empty((), object)
     bomb[()] = Bomb()
     np.savez(model, **members | {member: bomb})
-    with pytest.raises(BadData, match="allow_pickle"):
+    with pytest.raises(BadData, match=r"model\.npz \[\w+\]: holds Python objects"):
         read_model(model)
     model.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(BadData, match=r"not a \.npz file"):

@@ -139,3 +139,59 @@ def test_explain_warns_of_a_record_in_one_line(invoke, monkeypatch, tmp_path):
     assert result.exit_code == 0
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"tilewise: warning: {path} is ignored")
+
+
+@pytest.fixture
+def no_measurement(monkeypatch):
+    def measured(*arguments, **options):
+        raise AssertionError("measured before it was known where the record can go")
+
+    monkeypatch.setattr(tune, "tune", measured)
+
+
+def test_without_a_home_it_says_what_to_set(fails, monkeypatch, no_measurement):
+    pwd = pytest.importorskip("pwd")
+
+    def nobody(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME", "TILEWISE_TUNING"):
+        monkeypatch.delenv(name, raising=False)
+    for option in ((), ("--show",), ("--forget",)):
+        said = fails(ExitCode.USAGE, "tune", *option)
+        assert "this user has no home folder" in said
+        assert "set TILEWISE_TUNING to the file that is to hold it" in said
+
+
+@pytest.mark.parametrize("place", ["file/below/tuning.json", "folder"])
+def test_a_place_that_holds_no_record_is_refused_before_measuring(
+    fails, monkeypatch, folder, no_measurement, place
+):
+    (folder / "file").write_text("")
+    (folder / "folder").mkdir()
+    monkeypatch.setenv("TILEWISE_TUNING", str(folder / place))
+    said = fails(ExitCode.CANNOT_WRITE, "tune", *SMALL)
+    assert str(folder / place.partition("/")[0]) in said
+    assert "set TILEWISE_TUNING to a file that can be written" in said
+
+
+def test_a_folder_without_permission(fails, monkeypatch, folder, record, no_measurement):
+    monkeypatch.setattr(tune.os, "access", lambda *arguments: False)
+    said = fails(ExitCode.CANNOT_WRITE, "tune", *SMALL)
+    assert said.startswith(f"{folder}: no permission to write here; set TILEWISE_TUNING")
+
+
+def test_what_was_measured_is_shown_where_it_cannot_be_kept(invoke, record, found, monkeypatch):
+    found(ENTRY)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device", str(record))
+
+    monkeypatch.setattr(tune, "save", full)
+    done = invoke("tune", *SMALL)
+    assert done.exit_code == ExitCode.CANNOT_WRITE
+    assert "96 rows per chunk" in " ".join(done.stdout.split())
+    assert "written" not in done.stdout
+    assert "what was measured could not be kept" in done.stderr
+    assert json.loads(invoke("tune", *SMALL, "--json").stdout)["found"][0]["accepted"]

@@ -1,8 +1,10 @@
 """What a result must look like, and what is said of a file that does not."""
 
+import contextlib
 import copy
 import json
 
+import damage
 import pytest
 
 from tilewise.lab import schema
@@ -88,3 +90,37 @@ def test_a_file_is_read_back(tmp_path, result):
     path = tmp_path / "x.json"
     path.write_text(json.dumps(result), encoding="utf-8")
     assert schema.read(path) == json.loads(json.dumps(result))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("seconds",), float("nan")), (("seconds",), float("inf")), (("seconds",), 10**400),
+        (("measurements", 0, "samples", 0), 10**400), (("measurements", 0, "repeats"), 10**30),
+        (("schema_version",), True), (("machine", "facts", "l2_bytes", "value"), 10**400),
+    ],
+)  # fmt: skip
+def test_numbers_beyond_arithmetic_are_refused(result, tmp_path, place, value):
+    at = result
+    for step in place[:-1]:
+        at = at[step]
+    at[place[-1]] = value
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(result), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"not JSON|schema_version"):
+        schema.read(path)
+
+
+def test_messages_do_not_repeat_a_long_value(result):
+    result["format"] = "x" * 10**6
+    with pytest.raises(ValueError, match="format") as caught:
+        schema.validate(result)
+    assert len(str(caught.value)) < 300
+
+
+def test_damaged_results_are_read_or_refused(result, tmp_path):
+    content = json.dumps(result).encode()
+    for seed in range(100):
+        (tmp_path / "a.json").write_bytes(damage.damaged(content, seed))
+        with contextlib.suppress(ValueError):
+            assert schema.read(tmp_path / "a.json")["format"] == "tilewise-lab"

@@ -6,6 +6,7 @@ import os
 import warnings
 from pathlib import Path
 
+import damage
 import pytest
 
 import tilewise
@@ -167,3 +168,131 @@ def test_linux_follows_the_cache_folder(monkeypatch):
     assert tuning.record_path({"XDG_CACHE_HOME": "/c"}) == Path("/c/tilewise/tuning.json")
     monkeypatch.setattr(tuning.sys, "platform", "win32")
     assert tuning.record_path({"LOCALAPPDATA": "/l"}) == Path("/l/tilewise/tuning.json")
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user as in a container: no home, no line in the password file."""
+    pwd = pytest.importorskip("pwd")
+
+    def nobody(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME", "TILEWISE_TUNING"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_without_a_home_there_is_no_record_and_all_else_works(homeless, monkeypatch, platform):
+    monkeypatch.setattr(tuning.sys, "platform", platform)
+    assert tuning.record_path() is None
+    assert tuning.record_path({"TILEWISE_TUNING": "/a/b.json"}) == Path("/a/b.json")
+    assert "this user has no home folder" in tuning.why_no_path()
+    assert "is off" in tuning.why_no_path({"TILEWISE_TUNING": "off"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tilewise.plan(100_000, 64, 256, n_threads=1) == untuned(100_000, 64, 256)
+
+
+def test_estimators_work_without_a_home(homeless):
+    rows = [[float(i), float(i % 3)] for i in range(30)]
+    for kind in (tilewise.KMeans, tilewise.MiniBatchKMeans):
+        assert len(set(kind(2, n_init=1, random_state=0).fit(rows).predict(rows))) == 2
+
+
+@pytest.mark.parametrize("home", [".", "relative/home"])
+def test_a_home_or_a_cache_folder_must_be_absolute(monkeypatch, tmp_path, home):
+    """A relative one would be another folder, maybe a stranger's, wherever the process stands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tuning.sys, "platform", "linux")
+    monkeypatch.setenv("HOME", home)
+    assert tuning.record_path({}) is None
+    assert tuning.record_path({"XDG_CACHE_HOME": home}) is None
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = tmp_path / ".cache" / "tilewise" / "tuning.json"
+    assert tuning.record_path({"XDG_CACHE_HOME": home}) == expected
+
+
+@pytest.mark.parametrize("kind", ["file for a folder", "nothing there", "too long"])
+def test_cache_folders_that_are_none(monkeypatch, tmp_path, kind):
+    (tmp_path / "file").write_text("")
+    places = {"file for a folder": tmp_path / "file", "nothing there": tmp_path / "no",
+              "too long": tmp_path / ("x" * 3000)}  # fmt: skip
+    monkeypatch.delenv("TILEWISE_TUNING", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(places[kind]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tilewise.plan(100_000, 64, 256, n_threads=1) == untuned(100_000, 64, 256)
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "/proc/self/mem"])
+def test_a_record_that_is_no_file(monkeypatch, place):
+    if not Path(place).exists():
+        pytest.skip("needs such a device")
+    monkeypatch.setenv("TILEWISE_TUNING", place)
+    with pytest.warns(RuntimeWarning, match="is ignored"):
+        assert tilewise.plan(100_000, 64, 256, n_threads=1) == untuned(100_000, 64, 256)
+
+
+NUMBERS = [f for f, kind in tuning.Entry.__annotations__.items() if kind in (int, float)]
+TEXTS = [f for f, kind in tuning.Entry.__annotations__.items() if kind is str]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "value", [10**18 * 8, 10**30, 10**400, -1, -(10**400), 1e308, True, None, "1", [1], {}]
+)
+def test_numbers_of_any_size_in_a_record(record, name, value):
+    if (name, value) == ("n_samples", 8 * 10**18):
+        value += 10**18
+    document = {"format": "tilewise-tuning", "schema_version": 1,
+                "records": [{"key": {}, "entries": [ENTRY.to_dict() | {name: value}]}]}  # fmt: skip
+    record.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.warns(RuntimeWarning) as caught:
+        assert tilewise.plan(100_000, 64, 256, n_threads=1) == untuned(100_000, 64, 256)
+    assert len(caught) == 1
+    assert "is ignored: not a tuning record" in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tilewise.plan(100_001, 64, 256, n_threads=1)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("value", ["", "\x1b[31m", "x" * 100, "2026-01-02\n", "\u202e", 1, None])
+def test_texts_of_any_kind_in_a_record(record, name, value):
+    document = {"format": "tilewise-tuning", "schema_version": 1,
+                "records": [{"key": {}, "entries": [ENTRY.to_dict() | {name: value}]}]}  # fmt: skip
+    record.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.warns(RuntimeWarning, match="is ignored: not a tuning record") as caught:
+        tilewise.plan(100_000, 64, 256, n_threads=1)
+    assert str(caught[0].message).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"format": "tilewise-tuning", "schema_version": true, "records": []}', "version True"),
+        ('{"format": "tilewise-tuning", "schema_version": NaN, "records": []}', "NaN"),
+        ('{"a":' * 50_000, "nested too deeply"),
+        (" " * 5_000_000, "longer than"),
+    ],
+)
+def test_records_beyond_json(record, text, said):
+    record.write_text(text)
+    with pytest.warns(RuntimeWarning, match=said):
+        assert tilewise.plan(100_000, 64, 256, n_threads=1) == untuned(100_000, 64, 256)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_records_change_nothing_else(record, seed):
+    """Whatever a flipped byte makes of a record: a plan is made, with at most one warning."""
+    key = tuning.machine_key(tilewise.machine())
+    text = tuning.to_text([{"key": key, "entries": [ENTRY]}])
+    record.write_bytes(damage.damaged(text.encode(), seed))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        p = tilewise.plan(100_000, 64, 256, n_threads=1)
+    assert len(caught) <= 1
+    assert all(issubclass(w.category, RuntimeWarning) for w in caught)
+    assert p.n_shards == untuned(100_000, 64, 256).n_shards

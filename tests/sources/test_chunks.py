@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 
+import damage
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -269,3 +271,52 @@ def test_dask_blocks_that_are_not_what_was_promised():
     failing = array.map_blocks(fails, dtype="f4", meta=np.empty((0, 0), "f4"))
     with pytest.raises(SourceError, match="rows 0 to 299 could not be read: RuntimeError: no luck"):
         read_in_parts(as_source(failing), 70)
+
+
+@pytest.mark.parametrize("chunks", [None, (64, 3)])
+def test_damage_anywhere_in_an_hdf5_file(tmp_path, chunks):
+    path, good = tmp_path / "x.h5", tmp_path / "good.h5"
+    with h5py.File(good, "w") as file:
+        file.create_dataset("rows", data=np.arange(900.0).reshape(300, 3), chunks=chunks)
+    content, refused = good.read_bytes(), 0
+    for seed in range(60):
+        path.write_bytes(damage.damaged(content, seed))
+        refused += not named_or_read(path)
+    assert refused > 5
+
+
+def test_damage_anywhere_in_a_zarr_array(tmp_path):
+    good = tmp_path / "good.zarr"
+    zarr.open(str(good), mode="w", shape=(300, 3), chunks=(64, 3), dtype="f8")[:] = 1.5
+    names = sorted(path.relative_to(good) for path in good.rglob("*") if path.is_file())
+    refused = 0
+    for seed in range(60):
+        path = tmp_path / f"x{seed}.zarr"
+        shutil.copytree(good, path)
+        target = path / (names[seed % len(names)] if seed % 2 else names[-1])
+        target.write_bytes(damage.damaged(target.read_bytes(), seed))
+        refused += not named_or_read(path)
+    assert refused > 5
+
+
+def test_an_array_that_claims_more_chunks_than_memory_can_list(tmp_path):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("rows", shape=(2**58, 2), chunks=(64, 2), dtype="f8")
+    with pytest.raises(SourceError, match=r"x\.h5::/rows: claims \d+ rows or columns in chunks"):
+        as_source(str(path))
+
+
+def named_or_read(path):
+    """Whether all rows can be read; where not, the error must name the file."""
+    said = None
+    try:
+        with as_source(str(path)) as source:
+            out = np.empty((100, source.n_features), source.dtype)
+            first = 0
+            while first < 1000 and (count := source.read(first, out)):
+                first += count
+    except SourceError as error:
+        said = str(error)
+    assert said is None or (str(path) in said and said.isprintable())
+    return said is None

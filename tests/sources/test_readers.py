@@ -173,9 +173,9 @@ print(sources.__name__)
             with open(os.path.join(folder, name), encoding="utf-8") as file:
                 for line in file:
                     if "import" in line and "tilewise." in line:
-                        # Names of types are no room.
-                        allowed = ("from tilewise.sources", "from tilewise._typing")
-                        assert any(module in line for module in allowed), (name, line)
+                        # Names of types and printable text are no rooms, and import none.
+                        files = ("sources", "_typing import", "_text import")
+                        assert any(f"from tilewise.{file}" in line for file in files), (name, line)
 
 
 def test_lists_of_paths_and_other_things():

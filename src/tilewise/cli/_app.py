@@ -7,6 +7,7 @@ import traceback
 import click
 
 from .. import __version__
+from .._text import printable
 from . import _bench, _explain, _fit, _info, _predict, _report, _tune
 from ._errors import CommandError, ExitCode, ReaderGone, first_line
 from ._options import Settings, debug_option, examples, exit_codes
@@ -46,10 +47,10 @@ class Tool(click.Group):
             return _tell(error.ctx.get_help(), ExitCode.USAGE)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx is not None else prog_name
-            message = error.format_message().rstrip(".")
+            message = _one_line(error.format_message()).rstrip(".")
             return _complain(f"{message} (see {path} --help)", ExitCode.USAGE)
         except click.ClickException as error:
-            return _complain(error.format_message(), ExitCode.USAGE)
+            return _complain(_one_line(error.format_message()), ExitCode.USAGE)
         except ReaderGone as error:
             return error.code
         except CommandError as error:
@@ -66,11 +67,21 @@ class Tool(click.Group):
     @staticmethod
     def _trace(settings):
         if settings.debug:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                click.echo(printable(line), err=True)
+
+
+# The longest error that is shown: what a file is called or holds may have any length.
+_MOST_SHOWN = 2000
 
 
 def _complain(message, code):
-    return _tell(f"tilewise: error: {' '.join(message.split())}", code)
+    return _tell(f"tilewise: error: {printable(message, _MOST_SHOWN)}", code)
+
+
+def _one_line(message):
+    # Lists of choices come with line ends of click's own.
+    return " ".join(message.split())
 
 
 def _tell(text, code):

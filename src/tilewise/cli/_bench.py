@@ -8,18 +8,29 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
+from .._text import printable
 from ..lab.experiments import EXPERIMENTS, perform
 from ..lab.peers import NotHere
-from ._errors import CommandError, ExitCode, MissingExtra, NoInput, WrongUsage, first_line
+from ._errors import (
+    CannotWrite,
+    CommandError,
+    ExitCode,
+    MissingExtra,
+    NoInput,
+    WrongUsage,
+    first_line,
+    reason,
+)
 from ._options import (
     BUDGET,
     FILE,
+    cells,
     chained,
     debug_option,
     examples,
     exit_codes,
+    human_line,
     is_shared,
     on_terminal,
     shared_option,
@@ -127,6 +138,8 @@ def _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet):
         raise NoInput(first_line(error)) from error
     except ValueError as error:
         raise WrongUsage(first_line(error)) from error
+    except OSError as error:  # no folder for temporary files, for one
+        raise CannotWrite(f"{error.filename or experiment.name}: {reason(error)}") from error
     # Files first: what was measured must not depend on whether it can be drawn or shown.
     try:
         figures = experiment.figures(result)
@@ -139,7 +152,7 @@ def _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet):
     if not quiet:
         show(experiment, result, figures, err=to_stdout)
     for path in [] if quiet else written:
-        click.echo(f"written {path}", err=to_stdout)
+        human_line(f"written {path}", to_stdout)
     if result["interrupted"]:
         kept = sum(len(e["samples"]) for e in result["measurements"])
         click.echo(f"tilewise: interrupted; {kept} samples were kept", err=True)
@@ -207,13 +220,13 @@ def show(experiment, result, figures, err=False):
     for number, name in enumerate(told.columns):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     for row in told.rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*cells(row))
     console.print(table)
     for note in told.notes:
-        console.print(note)
+        console.print(printable(note))
     for figure in figures:
         if figure.words:
-            console.print(figure.words[0], soft_wrap=False)
+            console.print(printable(figure.words[0], keep="\N{NO-BREAK SPACE}"), soft_wrap=False)
 
 
 @contextlib.contextmanager

@@ -6,14 +6,16 @@ import re
 
 import numpy as np
 
+from .._text import shorten
+from ..plan._facts import whole_number
 from ._errors import BadData, WrongUsage
 
-_RANGE = re.compile(r"(\d+)-(\d+)")
+_RANGE = re.compile(r"([0-9]+)-([0-9]+)", re.ASCII)
 
 
 def column_label(index, names):
     """Return how messages call a column: by its name, or by its position from 0."""
-    return f"column {names[index]!r}" if names is not None else f"column index {index}"
+    return f"column {shorten(names[index])!r}" if names is not None else f"column index {index}"
 
 
 def select(spec, names, width, source):
@@ -67,13 +69,15 @@ def _resolve(item, names, width, source):
     if names is not None and item in names:
         return [position(item, names, source, WrongUsage)]
     span = _RANGE.fullmatch(item)
-    if not span and not item.isdecimal():
+    if not span and whole_number(item) is None:
         if names is None:
             raise WrongUsage(f"--columns: {source} has no column names, so {item!r} means nothing")
         close = difflib.get_close_matches(item, names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise WrongUsage(f"--columns: {source} has no column {item!r}{hint}")
-    first, last = (int(end) for end in (span.groups() if span else (item, item)))
+    first, last = map(whole_number, span.groups() if span else (item, item))
+    if first is None or last is None:
+        raise WrongUsage(f"--columns: a number of {item!r} is beyond every column")
     if first > last:
         raise WrongUsage(f"--columns: the range {item!r} runs backwards")
     if last >= width:

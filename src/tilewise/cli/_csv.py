@@ -3,10 +3,17 @@
 The text passes through once, a block of records at a time, and only the numbers stay: eight
 bytes a cell, in an array that grows in place. Rows are numbered as an editor numbers lines,
 from 1, with the header counted.
+
+A number is written in ASCII: an optional sign, digits with at most one point among or beside them,
+an optional exponent; or ``nan``, ``inf`` or ``infinity`` in any case, with an optional sign. Spaces
+and tabs around it do not count. Nothing else is a number, whatever Python's `float` takes: no
+digits of other scripts, no underscores, no other white space, no hexadecimal digits, no decimal
+comma. `float` is what converts, so only what it takes beyond this must be found.
 """
 
 import csv
 import itertools
+import re
 from array import array
 from dataclasses import dataclass
 
@@ -17,6 +24,16 @@ from ._errors import BadData, NoInput, WrongUsage, reason
 
 # Records parsed between two conversions. Measured flat from 512 to 16,384.
 _BLOCK = 2048
+
+_NUMBER = re.compile(
+    r"[ \t]*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf|infinity)[ \t]*",
+    re.ASCII | re.IGNORECASE,
+)
+_CHARACTERS = b" \t0123456789+-.eEnNaAiIfFtTyY"
+_COMMA = re.compile(r"[ \t]*[+-]?[0-9]+,[0-9]+(?:e[+-]?[0-9]+)?[ \t]*", re.ASCII | re.IGNORECASE)
+
+# The most characters of a cell that a message shows.
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -30,14 +47,15 @@ class Layout:
 
 
 def _is_number(cell):
-    # float() also takes the digit separators of Python's source, which no data file means.
-    if "_" in cell:
-        return False
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def _is_plain(text):
+    """Whether a text has no other characters than numbers have.
+
+    Of such text `float` takes just what is a number by the rules above.
+    """
+    return text.isascii() and not text.encode("ascii").translate(None, _CHARACTERS)
 
 
 def _records(path, delimiter):
@@ -126,14 +144,13 @@ def read(layout, columns, dtype=None):
                 _explain(layout, columns, block)
         flat = list(itertools.chain.from_iterable(rows))
         lengths = {len(cells) for _, cells in block}
-        if lengths != {layout.width} or "_" in "".join(flat):
+        if lengths != {layout.width} or not _is_plain("".join(flat)):
             _explain(layout, columns, block)
         try:
             values = np.fromiter(map(float, flat), np.float64, count=len(flat))
         except ValueError:
             _explain(layout, columns, block)
-        if dtype == np.float32:
-            _refuse_overflow(layout, columns, block, values)
+        _refuse_overflow(layout, columns, block, values, dtype)
         buffer.frombytes(values.astype(dtype, copy=False).tobytes())
     if not buffer:
         raise BadData(f"{layout.path}: there is a header and no row below it")
@@ -173,22 +190,33 @@ def _explain(layout, columns, block):
             raise BadData(f"{where}: {len(cells)} cells where the first row has {layout.width}")
         for index in columns:
             if not _is_number(cells[index]):
-                text = cells[index].strip()
-                fault = f"{_shorten(text)} is not a number" if text else "the cell is empty"
-                raise BadData(f"{where}, {column_label(index, layout.names)}: {fault}")
+                label = column_label(index, layout.names)
+                raise BadData(f"{where}, {label}: {_fault(cells[index])}")
     raise AssertionError("a block was refused and nothing is wrong with it")
 
 
-def _refuse_overflow(layout, columns, block, values):
-    limit = float(np.finfo(np.float32).max)
-    beyond = np.flatnonzero(np.isfinite(values) & (np.abs(values) > limit))
-    if beyond.size:
-        record, column = divmod(int(beyond[0]), len(columns))
+def _fault(text):
+    text = text.strip(" \t")
+    if not text:
+        return "the cell is empty"
+    hint = "; write it with a point" if _COMMA.fullmatch(text) else ""
+    return f"{_shown(text)} is not a number{hint}"
+
+
+def _refuse_overflow(layout, columns, block, values, dtype):
+    """Raise for the first number that `dtype` has no room for; written infinities may pass."""
+    limit = float(np.finfo(dtype).max)
+    for beyond in np.flatnonzero(np.abs(values) > limit):
+        record, column = divmod(int(beyond), len(columns))
         row, cells = block[record]
-        label = column_label(columns[column], layout.names)
-        text = _shorten(cells[columns[column]])
-        raise BadData(f"{layout.path}: row {row}, {label}: {text} is too large for float32")
+        text = cells[columns[column]]
+        if "inf" not in text.lower():
+            label = column_label(columns[column], layout.names)
+            raise BadData(
+                f"{layout.path}: row {row}, {label}: {_shown(text)} is too large for {dtype}"
+            )
 
 
-def _shorten(text, limit=40):
-    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
+def _shown(text):
+    # The escapes of repr leave nothing that a terminal would take for a command.
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")

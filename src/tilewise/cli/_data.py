@@ -4,8 +4,6 @@
 Arrays of ``.npy`` stay in the file, mapped into memory; the other formats are read whole.
 """
 
-import zipfile
-import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,10 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from ..plan import LimitTooSmall
-from ..sources import index_columns
+from ..sources import Archive, SourceError, index_columns, map_npy
 from . import _csv
 from ._columns import column_label, index_notes, position, select, unnamed_index
-from ._errors import BadData, MissingExtra, NoInput, WrongUsage, first_line, reason
+from ._errors import (
+    BadData,
+    CommandError,
+    MissingExtra,
+    NoInput,
+    WrongUsage,
+    first_line,
+    reason,
+)
 
 # Bytes of a block when a whole array is walked through: large against the cost of a Python
 # statement, small against memory.
@@ -170,16 +176,14 @@ def read_npy(path, request):
 
 def open_npy(path):
     """Map a ``.npy`` file into memory, read-only; refuse pickled objects."""
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, SyntaxError) as error:
-        raise BadData(f"{path}: not a readable .npy file: {first_line(error)}") from error
+    with file_errors():
+        return map_npy(str(path))
 
 
 def read_npz(path, request):
     """Read one array of a ``.npz`` archive."""
-    with open_npz(path) as archive:
-        keys = list(archive.files)
+    with file_errors(), Archive(path) as archive:
+        keys = list(archive.names)
         if request.key is None and {"format", "shape", "data"} <= set(keys):
             raise BadData(f"{path}: sparse matrices are not read here; save a dense array")
         if request.key is None and len(keys) != 1:
@@ -187,33 +191,36 @@ def read_npz(path, request):
         key = keys[0] if request.key is None else request.key
         if key not in keys:
             raise WrongUsage(f"{path} holds no array {key!r}, only {_some(keys)}")
-        return _table_of_array(path, archive[key], request, f"{path} [{key}]")
+        source = f"{path} [{key}]"
+        _check_table(archive.header(key), source)
+        return _table_of_array(path, archive.read(key), request, source)
 
 
 @contextmanager
-def open_npz(path):
-    """Open a ``.npz`` archive; refuse pickled objects and name the file in every error."""
-    if not zipfile.is_zipfile(path):
-        raise BadData(f"{path}: not a .npz file")
+def file_errors():
+    """Tell as a fault of the file what the reader of arrays says of one; it names the file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            yield archive
-    except (ValueError, EOFError, SyntaxError, NotImplementedError) as error:
-        raise BadData(f"{path}: not a readable .npz file: {first_line(error)}") from error
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise BadData(f"{path}: the archive is damaged: {first_line(error)}") from error
+        yield
+    except SourceError as error:
+        raise BadData(first_line(error)) from error
 
 
 def _table_of_array(path, array, request, source):
-    if array.dtype.kind not in "fiub":
-        raise BadData(f"{source}: expected real numbers, got dtype {array.dtype}")
-    if array.ndim != 2:
-        raise BadData(f"{source}: expected rows and columns, got an array of shape {array.shape}")
-    if 0 in array.shape:
-        raise BadData(f"{source}: the array is empty, its shape is {array.shape}")
+    _check_table(array, source)
     columns = request.positions(None, array.shape[1], source)
     table = Table(path, take_columns(array, columns), columns)
     return _converted(table, request.dtype)
+
+
+def _check_table(array, source):
+    """Raise unless an array, or the header of one, is of numbers in rows and columns."""
+    shape = tuple(array.shape)
+    if array.dtype.kind not in "fiub":
+        raise BadData(f"{source}: expected real numbers, got dtype {array.dtype}")
+    if len(shape) != 2:
+        raise BadData(f"{source}: expected rows and columns, got an array of shape {shape}")
+    if 0 in shape:
+        raise BadData(f"{source}: the array is empty, its shape is {shape}")
 
 
 def take_columns(array, columns):
@@ -285,7 +292,16 @@ def read_parquet(path, request):
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             return _converted(_parquet_table(pyarrow, path, file, request), request.dtype)
-    except pyarrow.ArrowException as error:
+    except CommandError:
+        raise
+    except MemoryError as error:
+        raise BadData(
+            f"{path}: the table that it promises is larger than memory; --memory-limit reads it "
+            f"in parts ({first_line(error)})"
+        ) from error
+    except Exception as error:  # pyarrow fails in many ways on what is damaged
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise BadData(f"{path}: not a readable Parquet file: {first_line(error)}") from error
 
 
@@ -318,6 +334,8 @@ def _parquet_table(pyarrow, path, file, request):
     start = 0
     for batch in file.iter_batches(columns=chosen):
         stop = start + batch.num_rows
+        if stop > len(values):
+            raise BadData(f"{path}: is damaged: it has more rows than the {len(values)} promised")
         for column, name in enumerate(chosen):
             cells = batch.column(name)
             if cells.null_count:
@@ -327,6 +345,8 @@ def _parquet_table(pyarrow, path, file, request):
                 cells = cells.cast(pyarrow.float64())
             values[start:stop, column] = cells.to_numpy(zero_copy_only=False)
         start = stop
+    if start != len(values):
+        raise BadData(f"{path}: is damaged: it promises {len(values)} rows and has {start}")
     return table
 
 

@@ -1,18 +1,20 @@
 """``tilewise explain``: where a run keeps things, what it moves, and which roof binds."""
 
-import json
 import warnings
 
 import click
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from .._json import read_json
+from .._text import MOST_SHOWN, printable
 from ..plan._facts import format_bytes
+from ..plan.threads import MAX_THREADS
 from ._errors import BadData, NoInput, WrongUsage, first_line, reason
 from ._options import (
     FILE,
+    cells,
     chained,
     debug_option,
     engine_options,
@@ -121,7 +123,7 @@ def read_machine(path):
         return None, None
     from tilewise import Machine
 
-    record = _read(path)
+    record = _read(path, "the facts of a machine")
     # What `info` prints, what `bench` records, or the facts alone.
     if isinstance(record, dict) and isinstance(record.get("machine"), dict):
         record = record["machine"]
@@ -136,7 +138,9 @@ def read_machine(path):
     except ValueError as error:
         raise BadData(f"{path}: {first_line(error)}") from error
     count = threads.get("value") if isinstance(threads, dict) else None
-    return machine, count if type(count) is int and count >= 1 else machine.n_cpus.value
+    if type(count) is not int or not 1 <= count <= MAX_THREADS:
+        count = min(machine.n_cpus.value, MAX_THREADS)
+    return machine, count
 
 
 def read_roofs(path):
@@ -149,7 +153,7 @@ def read_roofs(path):
     """
     from ..lab.roofs import Roofs
 
-    record = _read(path)
+    record = _read(path, "a record of roofs")
     if isinstance(record, dict) and isinstance(record.get("roofs"), dict):
         record = record["roofs"]
     if not isinstance(record, dict):
@@ -160,19 +164,13 @@ def read_roofs(path):
         raise BadData(f"{path}: {first_line(error)}") from error
 
 
-def _read(path):
+def _read(path, what):
     try:
-        text = path.read_text(encoding="utf-8")
+        return read_json(path)
     except OSError as error:
         raise NoInput(f"{path}: {reason(error)}") from error
-    except UnicodeDecodeError as error:
-        raise BadData(f"{path}: not text ({first_line(error)})") from error
-    try:
-        return json.loads(text)
     except ValueError as error:
-        raise BadData(f"{path}: not JSON ({first_line(error)})") from error
-    except RecursionError as error:
-        raise BadData(f"{path}: nested too deeply for a record") from error
+        raise BadData(f"{path}: not {what} ({first_line(error)})") from error
 
 
 def _show(told):
@@ -180,15 +178,15 @@ def _show(told):
     plan = told.plan
     console.print(
         f"{plan.n_samples} x {plan.n_features}, {plan.n_clusters} clusters, {plan.dtype}, on "
-        f"{told.machine.cpu_model.value}"
+        f"{printable(told.machine.cpu_model.value, MOST_SHOWN)}"
     )
     for sentence in plan.sentences():
-        console.print(f"  {sentence}", soft_wrap=False)
+        console.print(f"  {printable(sentence)}", soft_wrap=False)
     console.print(_ledger(told))
     console.print(_traffic(told))
     # What is said of the traffic and the roofs; the plan and the ledger stand above.
     for sentence in told.sentences()[len(plan.reasons) + len(told.ledger) :]:
-        console.print(sentence)
+        console.print(printable(sentence))
 
 
 def _ledger(told):
@@ -201,11 +199,11 @@ def _ledger(told):
         # Whole words and numbers: only the last column is wrapped.
         table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "what")
     for buffer in told.ledger:
-        cells = (
+        row = (
             buffer.name, format_bytes(buffer.bytes), buffer.home, f"{100 * buffer.share:.3g} %",
             buffer.what,
         )  # fmt: skip
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells(row))
     return table
 
 
@@ -214,11 +212,11 @@ def _traffic(told):
     for name in ("between", "in", "out", "FLOP per byte", "at least", "at most"):
         table.add_column(name, justify="left" if name == "between" else "right")
     for flow, limits in zip(told.traffic.flows, told.spread, strict=True):
-        cells = (
+        row = (
             f"{flow.inner} and {flow.outer}",
             *(format_bytes(round(size)) for size in (flow.bytes_in, flow.bytes_out)),
             f"{told.traffic.intensity(flow):.3g}",
             *(format_bytes(round(size)) for size in limits),
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells(row))
     return table

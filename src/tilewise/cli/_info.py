@@ -6,12 +6,11 @@ import click
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from .. import __version__
 from ..plan._facts import format_bytes
 from ._errors import WrongUsage, first_line
-from ._options import debug_option, examples
+from ._options import cells, debug_option, examples
 from ._output import to_json
 
 
@@ -42,8 +41,7 @@ def info(as_json):
     table.add_column("value")
     table.add_column("source", overflow="fold")
     for name, fact in facts.items():
-        cells = (name, readable(name, fact["value"]), fact["source"])
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells((name, readable(name, fact["value"]), fact["source"])))
     console.print(table)
 
 

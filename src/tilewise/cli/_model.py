@@ -8,21 +8,27 @@
     ``n_samples``, ``feature_names`` (a list, or null where the data had none), ``columns`` (the
     selection that was typed, or null), ``inertia`` and ``n_iter``.
 
-Both are read with ``allow_pickle=False`` and checked, so a file from a stranger can at worst
-be refused. The file says nothing about time or place: equal fits give equal bytes.
+Both are read without pickle and checked, each by its header before it is unpacked, so a file from
+a stranger can at worst be refused. The file says nothing about time or place: equal fits give
+equal bytes.
 """
 
-import json
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._data import check_readable, open_npz
-from ._errors import BadData
+from .._json import loads
+from ..sources import Archive
+from ._data import check_readable, file_errors
+from ._errors import BadData, first_line
 from ._output import to_json
 
 FORMAT = "tilewise-kmeans"
 FORMAT_VERSION = 1
+
+# Room for the names of a million columns.
+_MOST_METADATA_BYTES = 1 << 28
+_MOST_COUNT = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -108,30 +114,47 @@ def read_model(path):
         `NoInput` if the file cannot be read, `BadData` if it is not a model of ours.
     """
     check_readable(path)
-    with open_npz(path) as archive:
-        if not {"centers", "metadata"} <= set(archive.files):
-            raise BadData(f"{path}: not a model that `tilewise fit` wrote")
-        centers, text = archive["centers"], archive["metadata"]
+    what = f"{path}: not a model that `tilewise fit` wrote"
+    with file_errors(), Archive(path) as archive:
+        missing = [name for name in ("centers", "metadata") if name not in archive.names]
+        if missing:
+            raise BadData(f"{what}: it holds no array {missing[0]!r}")
+        fault = _fault_of_headers(archive)
+        if fault is not None:
+            raise BadData(f"{what}: {fault}")
+        centers, text = archive.read("centers"), archive.read("metadata")
     try:
-        if text.dtype.kind != "U" or text.ndim != 0:
-            raise ValueError("the metadata is not a text")
-        return _checked(centers, json.loads(str(text)))
-    except (ValueError, RecursionError) as error:
-        raise BadData(f"{path}: not a model that `tilewise fit` wrote: {error}") from error
+        return _checked(centers, loads(str(text)))
+    except ValueError as error:
+        raise BadData(f"{what}: {first_line(error)}") from error
+
+
+def _fault_of_headers(archive):
+    for name in ("centers", "metadata"):
+        archive.header(name).check_plain(f"{archive.name} [{name}]")
+    centers, metadata = archive.header("centers"), archive.header("metadata")
+    kind, shape = centers.dtype, centers.shape
+    if kind.kind != "f" or kind.itemsize not in (4, 8) or len(shape) != 2:
+        return f"centres of dtype {kind} and shape {shape}"
+    if 0 in shape:
+        return "the centres are empty"
+    if metadata.dtype.kind != "U" or metadata.shape != ():
+        return "the metadata is not a text"
+    if metadata.dtype.itemsize > _MOST_METADATA_BYTES:
+        return "the metadata is far too long"
+    return None
 
 
 def _checked(centers, metadata):
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise ValueError(f"the format is not {FORMAT!r}")
-    if metadata.get("format_version") != FORMAT_VERSION:
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION or isinstance(version, bool):
         raise ValueError(
-            f"format version {metadata.get('format_version')!r}; "
-            f"this release reads version {FORMAT_VERSION}"
+            f"format version {version!r:.60}; this release reads version {FORMAT_VERSION}"
         )
-    if centers.dtype.kind != "f" or centers.dtype.itemsize not in (4, 8) or centers.ndim != 2:
-        raise ValueError(f"centres of dtype {centers.dtype} and shape {centers.shape}")
-    if 0 in centers.shape or not np.isfinite(centers).all():
-        raise ValueError("the centres are empty or not finite")
+    if not np.isfinite(centers).all():
+        raise ValueError("the centres are not finite")
     names = metadata.get("feature_names")
     if names is not None:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -145,9 +168,23 @@ def _checked(centers, metadata):
         centers=np.ascontiguousarray(centers, dtype=centers.dtype.newbyteorder("=")),
         tilewise_version=str(metadata.get("tilewise_version")),
         params=params if isinstance(params, dict) else {},
-        n_samples=metadata.get("n_samples"),
+        n_samples=_count(metadata, "n_samples"),
         feature_names=names,
         columns=columns if isinstance(columns, str) else None,
-        inertia=metadata.get("inertia"),
-        n_iter=metadata.get("n_iter"),
+        inertia=_inertia(metadata),
+        n_iter=_count(metadata, "n_iter"),
     )
+
+
+def _count(metadata, name):
+    count = metadata.get(name)
+    if count is not None and (type(count) is not int or not 0 <= count < _MOST_COUNT):
+        raise ValueError(f"{name} is {count!r:.60}, no count")
+    return count
+
+
+def _inertia(metadata):
+    inertia = metadata.get("inertia")
+    if inertia is not None and (type(inertia) not in (int, float) or inertia < 0):
+        raise ValueError(f"the inertia is {inertia!r:.60}")
+    return inertia

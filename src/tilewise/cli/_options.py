@@ -9,7 +9,10 @@ from pathlib import Path
 
 import click
 import numpy as np
+from rich.text import Text
 
+from .._text import printable
+from ..plan._facts import whole_number
 from ..plan.threads import MAX_THREADS
 from ._data import READERS, Request
 from ._errors import MEANINGS, WrongUsage, first_line
@@ -38,9 +41,10 @@ class WholeOrAuto(click.ParamType):
     def convert(self, value, param, ctx):
         if value == "auto" or isinstance(value, int):
             return value
-        if not value.isdecimal() or int(value) < 1:
+        number = whole_number(value)
+        if not number:
             self.fail(f"{value!r} is neither 'auto' nor a whole number of at least 1", param, ctx)
-        return int(value)
+        return number
 
 
 class Budget(click.FloatRange):
@@ -214,8 +218,13 @@ def examples(*lines):
 
 
 def human_line(text, as_json=False):
-    """Print a line for people: on stderr where stdout belongs to JSON."""
-    click.echo(text, err=as_json)
+    """Print a line for people: on stderr where stdout belongs to JSON, and printable always."""
+    click.echo(printable(text), err=as_json)
+
+
+def cells(values):
+    """Return a row of a table for the terminal: printable, and no markup."""
+    return [Text(printable(value)) for value in values]
 
 
 def planned(values, n_clusters, how, batch_size=None):
@@ -260,7 +269,7 @@ def show_warnings(caught):
         )
     )
     for text in texts:
-        click.echo(f"tilewise: warning: {text}", err=True)
+        human_line(f"tilewise: warning: {text}", True)
     return texts
 
 

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from .._text import MOST_SHOWN, printable
+
 
 @contextmanager
 def spinner(message, shown):
@@ -14,7 +16,7 @@ def spinner(message, shown):
     if not shown:
         yield
         return
-    with Console(stderr=True).status(escape(message)):
+    with Console(stderr=True).status(escape(printable(message, MOST_SHOWN))):
         yield
 
 

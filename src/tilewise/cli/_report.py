@@ -4,7 +4,7 @@ import click
 
 from ._bench import needs
 from ._errors import BadData, NoInput, first_line, reason
-from ._options import FILE, debug_option, examples, exit_codes
+from ._options import FILE, debug_option, examples, exit_codes, human_line
 from ._output import Outputs
 
 
@@ -49,7 +49,7 @@ def report(files, output, title, force, quiet):
             raise BadData(f"{path}: not a result of tilewise bench: {first_line(error)}") from error
         name = results[-1]["experiment"]
         if name not in EXPERIMENTS:
-            raise BadData(f"{path}: experiment {name!r} is not known to this version")
+            raise BadData(f"{path}: experiment {name!r:.60} is not known to this version")
     try:
         page = html(results, title)
     except ValueError as error:
@@ -60,4 +60,4 @@ def report(files, output, title, force, quiet):
         raise BadData(f"{', '.join(map(str, files))}: no page can be made ({what})") from error
     outputs.write({"page": lambda stream: stream.write(page.encode())})
     if not quiet:
-        click.echo(f"written {output}")
+        human_line(f"written {output}")

@@ -8,7 +8,9 @@ import click
 from tilewise import sources
 from tilewise.plan import parse_bytes
 
+from ..plan._facts import whole_number
 from ._errors import BadData, MissingExtra, NoInput, WrongUsage, first_line
+from ._options import human_line
 
 # Files above this share of the memory that is free are read in parts.
 _SHARE = 0.5
@@ -43,9 +45,10 @@ class InitSize(click.ParamType):
     def convert(self, value, param, ctx):
         if value == "all" or isinstance(value, int):
             return value
-        if not value.isdecimal() or int(value) < 1:
+        number = whole_number(value)
+        if not number:
             self.fail(f"{value!r} is neither 'all' nor a whole number of at least 1", param, ctx)
-        return int(value)
+        return number
 
 
 memory_option = click.option(
@@ -124,10 +127,10 @@ def streams(path, request, memory_limit):
         size, free = outer.stat().st_size if outer.is_file() else 0, _available()
         if free is None or size <= _SHARE * free:
             return False
-        click.echo(
+        human_line(
             f"tilewise: {path} has {size / 1e9:.1f} GB, more than half of the {free / 1e9:.1f} GB "
             "of memory that are free: it is read in parts (see --memory-limit)",
-            err=True,
+            True,
         )
     elif ending_of(path) not in _ENDINGS and not outer.is_dir():
         raise WrongUsage(

@@ -66,7 +66,7 @@ def tune(shapes, dtype, threads, seconds, quick, show, forget, as_json, quiet):
         raise WrongUsage("--show and --forget exclude each other")
     path = tuning.record_path()
     if path is None:
-        raise WrongUsage(f"{tuning.VARIABLE} is off: there is no record to work on; unset it")
+        raise WrongUsage(tuning.why_no_path())
     try:
         if show:
             return _show(path, as_json, quiet)
@@ -74,7 +74,8 @@ def tune(shapes, dtype, threads, seconds, quick, show, forget, as_json, quiet):
             return _forget(path, as_json, quiet)
         return _measure(path, shapes, dtype, threads, seconds, quick, as_json, quiet)
     except OSError as error:
-        raise CannotWrite(f"{path}: {reason(error)}") from error
+        hint = "" if show else f"; set {tuning.VARIABLE} to a file that can be written"
+        raise CannotWrite(f"{error.filename or path}: {reason(error)}{hint}") from error
     except ValueError as error:  # an environment variable that makes no sense
         raise WrongUsage(first_line(error)) from error
 
@@ -131,6 +132,7 @@ def _measure(path, texts, dtype, threads, seconds, quick, as_json, quiet):
     from ..lab.roofline import parse_shapes
 
     _read(path)
+    lab.check_place(path)  # before the time of a measurement is spent in vain
     try:
         shapes = [shape for text in texts for shape in parse_shapes(text)]
     except ValueError as error:
@@ -155,16 +157,24 @@ def _measure(path, texts, dtype, threads, seconds, quick, as_json, quiet):
         raise WrongUsage(first_line(error)) from error
     entries = [told["entry"] for told in found if told["accepted"]]
     decided = [told for told in found if told["decided"]]
-    if decided:
-        lab.save(entries, decided, path)
+    unwritten = None
+    try:
+        if decided:
+            lab.save(entries, decided, path)
+    except (OSError, ValueError) as error:  # what was measured is shown all the same
+        unwritten = error
     if as_json:
         plain = [told | {"entry": told["entry"] and told["entry"].to_dict()} for told in found]
         click.echo(to_json({"path": path, "found": plain, "interrupted": interrupted}))
     if not quiet:
         for told in found:
             human_line(_told(told), as_json)
-        if entries:
+        if entries and unwritten is None:
             human_line(f"written {path}", as_json)
+    if unwritten is not None:
+        raise CannotWrite(
+            f"{path}: what was measured could not be kept: {first_line(unwritten)}"
+        ) from unwritten
     if interrupted:
         human_line(
             f"tilewise: interrupted; of {len(shapes)} shape{'s' if len(shapes) > 1 else ''} "

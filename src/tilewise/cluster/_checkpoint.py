@@ -3,14 +3,16 @@
 import hashlib
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from tilewise import algorithms
 from tilewise._files import replacing
+from tilewise._json import loads
+from tilewise._text import printable
 from tilewise._version import __version__
+from tilewise.sources import Archive, SourceError
 
 # Of a data set in memory, bytes that are digested at a time.
 _DIGESTED = 2**24
@@ -22,6 +24,33 @@ WITHOUT_EFFECT = frozenset(
 )  # fmt: skip
 
 
+# Room for the parameters and the fingerprints of a hundred thousand files.
+_MOST_IDENTITY_BYTES = 1 << 28
+
+# What a saved state must hold, as type and shape: "i" is any whole number, "rows" the type of the
+# rows, k and d are clusters and columns. The file may come from a stranger, or from a failing disk.
+_RANDOM = {"{}_keys": ("u4", (624,)), "{}_rest": ("f8", (3,))}
+_LLOYD = {
+    "run": ("i", ()), "n_iter": ("i", ()), "centers": ("f8", ("k", "d")),
+    "assigned": ("f8", ("k", "d")), "sums": ("f8", ("k", "d")), "weight_sums": ("f8", ("k",)),
+    "members": ("i8", ("k",)), "ended": ("U", ()),
+    "best_centers": ("rows", ("k", "d")), "best_found": ("f8", (2,)),
+    **{name.format(which): form for which in ("start", "random") for name, form in _RANDOM.items()},
+}  # fmt: skip
+# Of the runs before; the first one has none.
+_BEST = {"best_centers", "best_found"}
+_MINIBATCH = {
+    "steps": ("i", ()), "centers": ("f8", ("k", "d")), "counts": ("f8", ("k",)),
+    "since_reassigned": ("i", ()), "smoothed": ("f8", ()), "least": ("f8", ()),
+    "worse": ("i", ()), "inertia": ("f8", ()), "ended": ("b", ()),
+    **{name.format("random"): form for name, form in _RANDOM.items()},
+}  # fmt: skip
+# There is none yet, and NaN says so.
+_MAY_BE_NAN = {"smoothed", "least"}
+_ENDINGS = ("", "strict", "tol", "stopped")
+_MOST = 1 << 62
+
+
 class Checkpoint:
     """State of a fit in a file; it is there as long as the fit is not finished.
 
@@ -30,10 +59,15 @@ class Checkpoint:
     path : str or path-like
     identity : dict
         What a state must have been saved for: estimator, parameters, data, weights.
+    forms : dict of str to tuple
+        Arrays that a state must hold, each with type and shape; see `forms_of`.
+    limits : dict of str to int
+        What whole numbers of a state are at most.
     """
 
-    def __init__(self, path, identity):
+    def __init__(self, path, identity, forms, limits):
         self.path = Path(path)
+        self._forms, self._limits = forms, limits
         self._identity = json.loads(json.dumps(identity, default=str))
         self.saved = self._load()
 
@@ -43,26 +77,40 @@ class Checkpoint:
         Raises ValueError if the file holds something else, and says what differs.
         """
         try:
-            loaded = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                raise ValueError("an array")
-            with loaded as file:
-                found = {name: file[name] for name in file.files}
-            identity = json.loads(str(found.pop("identity")))
+            with Archive(self.path) as archive:
+                self._check_identity(archive)
+                without_best = _BEST.isdisjoint(archive.names)
+                wanted = [n for n in self._forms if not (without_best and n in _BEST)]
+                for name in wanted:
+                    _check_form(name, archive.header(name), *self._forms[name])
+                found = {name: archive.read(name) for name in wanted}
+            _check_values(found, self._limits)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, EOFError, IsADirectoryError, zipfile.BadZipFile) as error:
+        except AnotherFit as error:
+            raise ValueError(printable(error)) from None
+        except (SourceError, ValueError, IsADirectoryError) as error:
             raise ValueError(
-                f"checkpoint {self.path} is no checkpoint of tilewise: remove it or name another "
-                "file"
+                printable(
+                    f"checkpoint {self.path} is no checkpoint of tilewise: remove it or name "
+                    f"another file ({error})"
+                )
             ) from error
+        return found
+
+    def _check_identity(self, archive):
+        header = archive.header("identity")
+        if header.dtype.kind != "U" or header.shape or header.dtype.itemsize > _MOST_IDENTITY_BYTES:
+            raise ValueError("what it was saved for is not a text")
+        identity = loads(str(archive.read("identity")))
+        if not isinstance(identity, dict):
+            raise ValueError("what it was saved for is no object of JSON")
         differing = sorted(_differences(identity, self._identity))
         if differing:
-            raise ValueError(
+            raise AnotherFit(
                 f"checkpoint {self.path} was written by another fit: {'; '.join(differing)}. Fit "
                 "with the same parameters and data, remove the file, or name another one."
             )
-        return found
 
     def write(self, **arrays):
         """Replace the saved state."""
@@ -72,6 +120,43 @@ class Checkpoint:
     def remove(self):
         """Forget the state: the fit is finished."""
         self.path.unlink(missing_ok=True)
+
+
+class AnotherFit(Exception):
+    """A state is in order, and of other data or parameters."""
+
+
+def forms_of(estimator, rows):
+    """Return the arrays that a state of an estimator holds, each with type and shape."""
+    sizes = {"k": estimator.n_clusters, "d": rows.n_features}
+    forms = _MINIBATCH if hasattr(estimator, "batch_size") else _LLOYD
+    return {
+        name: (rows.dtype.str if kind == "rows" else kind, tuple(sizes.get(n, n) for n in shape))
+        for name, (kind, shape) in forms.items()
+    }
+
+
+def _check_form(name, header, kind, shape):
+    fits = header.dtype.kind == kind if len(kind) == 1 else header.dtype == np.dtype(kind)
+    if not fits or header.shape != shape:
+        raise ValueError(
+            f"{name} is of dtype {header.dtype} and shape {header.shape}, where {shape} is expected"
+        )
+
+
+def _check_values(state, limits):
+    """Raise ValueError where a state cannot have been saved by a fit."""
+    for name, values in state.items():
+        if name not in _MAY_BE_NAN and values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")
+        if values.dtype.kind == "i" and not 0 <= values.min() <= values.max() <= limits.get(
+            name, _MOST
+        ):
+            raise ValueError(f"{name} is out of range")
+        if name.endswith("_rest") and (values[0] not in range(625) or values[1] not in (0, 1)):
+            raise ValueError(f"{name} is no state of a generator")
+    if "run" in state and str(state["ended"]) not in _ENDINGS:
+        raise ValueError("it says of no iteration how it ended")
 
 
 def _differences(saved, now, where=""):
@@ -133,7 +218,9 @@ def open_checkpoint(path, estimator, rows, weights, source=None):
         return None
     if not Path(os.path.abspath(path)).parent.is_dir():
         raise ValueError(f"checkpoint={str(path)!r}: there is no such folder")
-    return Checkpoint(path, identity_of(estimator, rows, weights, source))
+    limits = {"run": getattr(estimator, "_n_init", 1) - 1, "n_iter": estimator.max_iter}
+    forms = forms_of(estimator, rows)
+    return Checkpoint(path, identity_of(estimator, rows, weights, source), forms, limits)
 
 
 def pack_random(random_state, prefix="random"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
+from tilewise._text import printable, printable_all
 from tilewise._version import __version__
 
 from ._machine import machine_key, machine_name
@@ -97,6 +98,8 @@ def html(results: Sequence[dict[str, Any]], title: str = "What memory and caches
 
     if not results:
         raise ValueError("no result to report on")
+    # Results may come from strangers: what turns or hides text does so on a page too.
+    results, title = [printable_all(result) for result in results], printable(title)
     for result in results:
         if result["experiment"] not in EXPERIMENTS:
             raise ValueError(

@@ -6,6 +6,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from tilewise._json import read_json
+
 __all__ = ["SCHEMA_VERSION", "read", "result_schema", "validate"]
 
 #: Rises when a reader of the older form would misread the newer one.
@@ -66,7 +68,7 @@ def validate(value: Any, schema: dict[str, Any] | None = None) -> None:
 def _check(value, schema, root, place):
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
-    if "const" in schema and value != schema["const"]:
+    if "const" in schema and (value != schema["const"] or isinstance(value, bool)):
         raise ValueError(f"{place}: {schema['const']!r} expected, not {value!r:.60}")
     if "type" in schema:
         wanted = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
@@ -79,7 +81,7 @@ def _check(value, schema, root, place):
         if not fits:
             raise ValueError(f"{place}: {' or '.join(wanted)} expected, not {value!r:.60}")
     if "minimum" in schema and value < schema["minimum"]:
-        raise ValueError(f"{place}: at least {schema['minimum']} expected, not {value!r}")
+        raise ValueError(f"{place}: at least {schema['minimum']} expected, not {value!r:.60}")
     if isinstance(value, dict):
         for name in schema.get("required", ()):
             if name not in value:
@@ -87,11 +89,11 @@ def _check(value, schema, root, place):
         known = schema.get("properties", {})
         others = schema.get("additionalProperties", True)
         for name, item in value.items():
-            inside = f"{place}.{name}".removeprefix("top.")
+            inside = f"{place}.{name:.60}".removeprefix("top.")
             if name in known:
                 _check(item, known[name], root, inside)
             elif others is False:
-                raise ValueError(f"{place}: {name!r} is not known")
+                raise ValueError(f"{place}: {name!r:.60} is not known")
             elif others is not True:
                 _check(item, others, root, inside)
     if isinstance(value, list):
@@ -121,12 +123,8 @@ def read(path: str | Path) -> dict[str, Any]:
         If it is no result of this version; the message says where it departs from one.
     """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError("not a text in UTF-8, let alone JSON") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}: not JSON ({error.msg})") from error
+        value = read_json(path)
+        validate(value)
     except RecursionError as error:
         raise ValueError("nested too deeply for a result") from error
-    validate(value)
     return value

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import math
 import os
 import time
@@ -21,7 +22,7 @@ from tilewise.plan.plan import TUNED_LAYOUTS
 from ._data import blobs, check_room
 from ._run import Case, Run
 
-__all__ = ["KINDS", "SHAPES", "candidates", "forget", "repeatable", "save", "tune"]
+__all__ = ["KINDS", "SHAPES", "candidates", "check_place", "forget", "repeatable", "save", "tune"]
 
 #: Rows, features and clusters that are tuned unless others are named: short and long rows, few
 #: and many clusters.
@@ -356,6 +357,32 @@ def save(entries: list[tuning.Entry], replaced: list[dict[str, Any]], path: Path
     """
     with _alone(path):
         _put(entries, replaced, path)
+
+
+def check_place(path: Path) -> None:
+    """Raise OSError where a record cannot be written, naming the file or folder that forbids it.
+
+    Nothing is made or changed.
+
+    Parameters
+    ----------
+    path : Path
+        Where the record is to go.
+
+    Raises
+    ------
+    OSError
+        If there is something else than a file, or the nearest folder that is there is none or
+        cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        kind = IsADirectoryError if path.is_dir() else OSError
+        raise kind(errno.EISDIR, "not a file that could hold a record", str(path))
+    folder = next(place for place in path.absolute().parents if place.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "no permission to write here", str(folder))
 
 
 @contextlib.contextmanager

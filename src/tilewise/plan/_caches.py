@@ -7,12 +7,16 @@ such a list into facts for the smallest core that the process may run on.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ._facts import Fact, format_bytes
+from ._facts import Fact, format_bytes, whole_number
 
 # The kinds that hold data; instruction and trace caches do not matter to the plan.
 DATA_KINDS = frozenset({"Data", "Unified"})
 # More are no report of ways: guests are told of 255, Windows says "fully associative" so.
 MOST_WAYS = 64
+# No cache of the next decades; what claims to be larger is a slip.
+MOST_CACHE_BYTES = 1 << 40
+# CPUs are numbered below this: 128 times what Linux can be built for. A longer list is none.
+_MOST_CPUS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +39,18 @@ def parse_cpu_list(text: str) -> frozenset[int]:
         if not part:
             continue
         first, dash, last = part.partition("-")
-        low = int(first)
-        high = int(last) if dash else low
-        if high < low:
-            raise ValueError(f"{text!r} is not a CPU list")
+        low = whole_number(first.strip())
+        high = whole_number(last.strip()) if dash else low
+        if low is None or high is None or not low <= high < _MOST_CPUS:
+            raise ValueError(f"{text!r:.60} is not a CPU list")
         cpus.update(range(low, high + 1))
     return frozenset(cpus)
 
 
 def parse_cpu_map(text: str) -> frozenset[int]:
     """Read a CPU bit map such as ``ffffffff,00000003``, whose last word holds CPUs 0 to 31."""
+    if len(text) > _MOST_CPUS // 4:
+        raise ValueError(f"{text!r:.60} is not a CPU map")
     bits = 0
     for word in text.strip().split(","):
         bits = (bits << 32) | int(word, 16)

@@ -7,7 +7,7 @@ process's own group up to the root of what is mounted. Versions 1 and 2, and bot
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ._facts import Fact
+from ._facts import Fact, whole_number
 
 # Version 1 writes "no limit" as the largest multiple of the page size; no machine has 2**60 bytes.
 _UNLIMITED = 1 << 60
@@ -33,20 +33,18 @@ def memory_limit(root: Path, proc: Path) -> Fact | None:
 
 def _quota_v2(folder: Path) -> Fact | None:
     words = (read_text(folder / "cpu.max") or "").split()
-    if len(words) != 2 or not (words[0].isdigit() and words[1].isdigit()):
-        return None
-    return _cpus(int(words[0]), int(words[1]), "cgroup cpu.max")
+    return _cpus(words, "cgroup cpu.max")
 
 
 def _quota_v1(folder: Path) -> Fact | None:
-    quota, period = (read_text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
-    if not (quota and period and quota.isdigit() and period.isdigit()):
-        return None
-    return _cpus(int(quota), int(period), "cgroup cpu.cfs_quota_us")
+    words = [read_text(folder / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
+    return _cpus(words, "cgroup cpu.cfs_quota_us")
 
 
-def _cpus(quota: int, period: int, source: str) -> Fact | None:
-    return Fact(quota / period, source) if quota > 0 and period > 0 else None
+def _cpus(words: list[str], source: str) -> Fact | None:
+    """CPUs' worth of time from a quota and a period; None where they are no such numbers."""
+    quota, period = map(whole_number, words) if len(words) == 2 else (None, None)
+    return Fact(quota / period, source) if quota and period else None
 
 
 def _memory_v2(folder: Path) -> Fact | None:
@@ -58,10 +56,10 @@ def _memory_v1(folder: Path) -> Fact | None:
 
 
 def _bytes(path: Path) -> Fact | None:
-    text = read_text(path) or ""
-    if not text.isdigit() or not 0 < int(text) < _UNLIMITED:
+    size = whole_number(read_text(path) or "")
+    if size is None or not 0 < size < _UNLIMITED:
         return None
-    return Fact(int(text), f"cgroup {path.name}")
+    return Fact(size, f"cgroup {path.name}")
 
 
 Reader = Callable[[Path], Fact | None]

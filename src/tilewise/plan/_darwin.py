@@ -6,7 +6,7 @@ cluster of cores, so a core counts on its share of it. The system-level cache is
 
 from collections.abc import Callable
 
-from ._facts import Fact, format_bytes
+from ._facts import Fact, format_bytes, whole_number
 
 _LEVELS = range(4)
 _PER_LEVEL = (
@@ -61,8 +61,7 @@ def read(run: Callable[[list[str]], str]) -> dict[str, Fact]:
 
 
 def _count(entries: dict[str, str], key: str) -> int:
-    text = entries.get(key, "")
-    return int(text) if text.isdigit() else 0
+    return whole_number(entries.get(key, "")) or 0
 
 
 def _level_caches(entries: dict[str, str]) -> dict[str, Fact]:
@@ -103,7 +102,7 @@ def _general_caches(entries: dict[str, str]) -> dict[str, Fact]:
     ``hw.cacheconfig`` lists how many CPUs share memory, L1, L2 and L3, in that order.
     """
     words = entries.get("hw.cacheconfig", "").split()
-    sharers = [int(word) if word.isdigit() else 0 for word in words[:4]] + [0] * 4
+    sharers = [whole_number(word) or 0 for word in words[:4]] + [0] * 4
     facts: dict[str, Fact] = {}
     l1d, l2, l3 = (_count(entries, f"hw.l{n}cachesize") for n in ("1d", "2", "3"))
     if l1d:

@@ -16,6 +16,10 @@ GIB = 1 << 30
 # Also what the kernel means by the letters in the sysfs file "size": powers of 1024.
 _UNITS = {"": 1, "K": KIB, "KIB": KIB, "M": MIB, "MIB": MIB, "G": GIB, "GIB": GIB}
 _SIZE = re.compile(r"([0-9]+)\s*([A-Za-z]*)", re.ASCII)
+# What a count of bytes, CPUs or microseconds has room for. Python refuses to read numbers of
+# thousands of digits, with an error of its own.
+_MOST_DIGITS = 19
+
 SIZE_FORM = "a whole number of bytes, optionally with K, M, G, KiB, MiB or GiB"
 
 
@@ -49,9 +53,24 @@ def parse_size(text: str) -> int:
     """Read a size such as ``49152``, ``48K`` or ``2 MiB`` as bytes; ValueError otherwise."""
     match = _SIZE.fullmatch(text.strip())
     unit = _UNITS.get(match[2].upper()) if match else None
-    if match is None or unit is None:
-        raise ValueError(f"{text!r} is not a size: expected {SIZE_FORM}")
-    return int(match[1]) * unit
+    digits = None if match is None else whole_number(match[1])
+    if digits is None or unit is None:
+        raise ValueError(f"{text!r:.60} is not a size: expected {SIZE_FORM}")
+    return digits * unit
+
+
+def whole_number(text: str) -> int | None:
+    """Read ASCII digits as a number; None where they are something else or too many.
+
+    Examples
+    --------
+    >>> from tilewise.plan._facts import whole_number
+    >>> whole_number("12"), whole_number("-1"), whole_number("9" * 5000)
+    (12, None, None)
+    """
+    if not (text.isascii() and text.isdigit()) or len(text.lstrip("0")) > _MOST_DIGITS:
+        return None
+    return int(text[-_MOST_DIGITS:])
 
 
 def format_bytes(size: int) -> str:
@@ -72,7 +91,7 @@ def size_override(env: Mapping[str, str], variable: str, low: int, high: int) ->
     try:
         size = parse_size(text)
     except ValueError:
-        raise ValueError(f"{variable}={text!r} is not a size: expected {allowed}") from None
+        raise ValueError(f"{variable}={text!r:.60} is not a size: expected {allowed}") from None
     if not low <= size <= high:
-        raise ValueError(f"{variable}={text!r} is out of range: expected {allowed}")
+        raise ValueError(f"{variable}={text!r:.60} is out of range: expected {allowed}")
     return Fact(size, variable)

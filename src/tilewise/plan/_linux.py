@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ._caches import DATA_KINDS, Cache, core_facts, parse_cpu_list, parse_cpu_map
+from ._caches import DATA_KINDS, MOST_CACHE_BYTES, Cache, core_facts, parse_cpu_list, parse_cpu_map
 from ._cgroup import cpu_quota, memory_limit, read_text
-from ._facts import KIB, Fact, parse_size
+from ._facts import KIB, Fact, parse_size, whole_number
 
 # Where the CPU carries no hypervisor flag (aarch64), firmware names the maker of the guest.
 _GUEST_MAKERS = ("QEMU", "KVM", "VMware", "Xen", "innotek", "VirtualBox", "Parallels", "Google")
@@ -32,7 +32,8 @@ def _caches(root: Path, mask: frozenset[int] | None) -> list[Cache]:
     base = root / "devices" / "system" / "cpu"
     if mask is None:
         names = (path.name.removeprefix("cpu") for path in base.glob("cpu[0-9]*"))
-        mask = frozenset(int(name) for name in names if name.isdigit())
+        numbers = (whole_number(name) for name in names)
+        mask = frozenset(number for number in numbers if number is not None)
     found: dict[tuple, Cache] = {}
     for cpu in sorted(mask):
         for folder in sorted((base / f"cpu{cpu}" / "cache").glob("index*")):
@@ -47,10 +48,12 @@ def _cache(folder: Path, cpu: int, mask: frozenset[int]) -> Cache | None:
     kind = read_text(folder / "type") or ""
     if kind not in DATA_KINDS:
         return None
+    level = whole_number(read_text(folder / "level") or "")
     try:
-        level = int(read_text(folder / "level") or "")
         size = parse_size(read_text(folder / "size") or "")
     except ValueError:
+        return None
+    if level is None or size > MOST_CACHE_BYTES:
         return None
     line, ways = (_number(folder / name) for name in ("coherency_line_size", _WAYS))
     cpus = _sharers(folder)
@@ -61,10 +64,7 @@ def _cache(folder: Path, cpu: int, mask: frozenset[int]) -> Cache | None:
 
 
 def _number(path: Path) -> int:
-    try:
-        return int(read_text(path) or 0)
-    except ValueError:
-        return 0
+    return whole_number(read_text(path) or "") or 0
 
 
 def _sharers(folder: Path) -> frozenset[int]:
@@ -121,6 +121,7 @@ def _guest(root: Path, proc: Path) -> Fact | None:
 def _total_memory(proc: Path) -> Fact | None:
     for line in (read_text(proc / "meminfo") or "").splitlines():
         words = line.split()
-        if len(words) >= 2 and words[0] == "MemTotal:" and words[1].isdigit():
-            return Fact(int(words[1]) * KIB, "/proc/meminfo MemTotal")
+        size = whole_number(words[1]) if len(words) >= 2 and words[0] == "MemTotal:" else None
+        if size:
+            return Fact(size * KIB, "/proc/meminfo MemTotal")
     return None

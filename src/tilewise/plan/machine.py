@@ -228,6 +228,15 @@ def _shown(name: str, value: Any) -> str:
     return format_bytes(value) if name.endswith("_bytes") else str(value)
 
 
+# What a recorded fact may be at most: far beyond any machine, and far below what arithmetic on
+# sizes cannot hold. Records come from strangers.
+_MOST_CPUS, _MOST_CACHE, _MOST_MEMORY = 1 << 20, 1 << 40, 1 << 60
+_MOST = {
+    "n_cpus": _MOST_CPUS, "l3_shared_by": _MOST_CPUS, "cpus_per_core": _MOST_CPUS,
+    "cgroup_cpus": _MOST_CPUS, "l1d_bytes": _MOST_CACHE, "l2_bytes": _MOST_CACHE,
+    "l3_bytes": _MOST_CACHE, "page_bytes": _MOST_CACHE, "line_bytes": 1 << 16,
+    "memory_bytes": _MOST_MEMORY, "l1d_ways": 1 << 16, "l2_ways": 1 << 16, "l3_ways": 1 << 16,
+}  # fmt: skip
 _FLAGS = frozenset({"hypervisor", "openmp"})
 _WAYS = frozenset({"l1d_ways", "l2_ways", "l3_ways"})
 
@@ -248,9 +257,9 @@ def _fact(name: str, entry: Mapping[str, Any]) -> Fact:
     try:
         value, source = entry["value"], entry["source"]
     except (TypeError, KeyError):
-        raise ValueError(f"{name} needs a value and a source, got {entry!r}") from None
-    least = 0 if name == "l3_bytes" else 1
-    number = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        raise ValueError(f"{name} needs a value and a source, got {entry!r:.60}") from None
+    least, most = 0 if name == "l3_bytes" else 1, _MOST.get(name, 0)
+    number = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
     if name == "isa":
         right, wanted = value in ISAS, f"one of {', '.join(ISAS)}"
     elif name == "cpu_model":
@@ -258,12 +267,14 @@ def _fact(name: str, entry: Mapping[str, Any]) -> Fact:
     elif name in _FLAGS:
         right, wanted = isinstance(value, bool), "true or false"
     elif name == "cgroup_cpus":
-        right = value is None or number or (isinstance(value, float) and value > 0)
-        wanted = "a positive number or null"
+        right = value is None or number or (isinstance(value, float) and 0 < value <= most)
+        wanted = f"a positive number of at most {most} or null"
     else:
-        right, wanted = number, f"a whole number of at least {least}"
+        right, wanted = number, f"a whole number of at least {least} and at most {most}"
     if not right or not isinstance(source, str):
-        raise ValueError(f"{name} needs {wanted} and a source, got {value!r} from {source!r}")
+        raise ValueError(
+            f"{name} needs {wanted} and a source, got {value!r:.60} from {source!r:.60}"
+        )
     return Fact(value, source)
 
 

@@ -33,6 +33,9 @@ _SAMPLE_ROWS_PER_CLUSTER = 16
 # Arrays of clusters x features that a run holds at once, in float64.
 _CENTER_ARRAYS = 14
 
+# A larger limit limits nothing, and arithmetic with floats could not hold it.
+_MOST_LIMIT = 1 << 62
+
 _UNITS = {"": 1, "B": 1} | {
     prefix + suffix: base**power
     for base, suffix in ((1000, "B"), (1024, "iB"))
@@ -71,14 +74,14 @@ def parse_bytes(value: int | str | None) -> int | None:
         return None
     size = None
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        size = int(value)
+        size = min(int(value), _MOST_LIMIT)
     elif isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value, re.ASCII)
         unit = found and {name.upper(): scale for name, scale in _UNITS.items()}.get(
             found[2].upper()
         )
         if unit:
-            size = int(float(found[1]) * unit)
+            size = int(min(float(found[1]) * unit, _MOST_LIMIT))
     if size is None or size < 1:
         raise ValueError(
             f"memory_limit={value!r} is no size: give bytes as a whole number, or a text such as "

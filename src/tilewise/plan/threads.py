@@ -20,7 +20,7 @@ import os
 from collections.abc import Mapping
 
 from ._dask import set_by_nanny, worker_share
-from ._facts import Fact
+from ._facts import Fact, whole_number
 from .machine import Machine
 from .machine import machine as this_machine
 
@@ -109,9 +109,10 @@ def _wish(requested: int | None, env: Mapping[str, str]) -> Fact | None:
     text = env.get("TILEWISE_NUM_THREADS", "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MAX_THREADS:
-        raise ValueError(f"TILEWISE_NUM_THREADS={text!r} is not {_RANGE}")
-    return Fact(int(text), "TILEWISE_NUM_THREADS")
+    count = whole_number(text)
+    if count is None or not 1 <= count <= MAX_THREADS:
+        raise ValueError(f"TILEWISE_NUM_THREADS={text!r:.60} is not {_RANGE}")
+    return Fact(count, "TILEWISE_NUM_THREADS")
 
 
 def _without_nanny(env: Mapping[str, str], in_task: bool, openmp_limit: int):
@@ -130,7 +131,7 @@ def _omp_num_threads(env: Mapping[str, str]) -> int:
     OpenMP runtimes pass over a value that they cannot read, and so does this.
     """
     first = env.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isascii() and first.isdigit() else 0
+    return whole_number(first) or 0
 
 
 def _pool_lost() -> bool:

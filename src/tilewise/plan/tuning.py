@@ -10,6 +10,7 @@ import contextvars
 import json
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,13 +18,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tilewise._json import read_json
+from tilewise._text import printable
 from tilewise._version import __version__
 
 from .machine import Machine
 
 __all__ = [
     "VARIABLE", "Entry", "Tuning", "current", "ignored", "machine_key", "read", "record_path",
-    "to_text",
+    "to_text", "why_no_path",
 ]  # fmt: skip
 
 VARIABLE = "TILEWISE_TUNING"
@@ -33,6 +36,10 @@ _FORMAT = "tilewise-tuning"
 _NEAR = math.sqrt(2)
 _MOST_ROWS = 2**24
 _MOST_BYTES = 2**22
+# What was measured is at most this many times faster: beyond lies a slip, or a joke.
+_MOST_GAIN = 1000.0
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_WORD = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 
 _ignored: contextvars.ContextVar[bool] = contextvars.ContextVar("tilewise_tuning", default=False)
 
@@ -88,16 +95,29 @@ class Entry:
                 fits = isinstance(value, int) and not isinstance(value, bool)
                 fits = fits and 1 <= value <= (_MOST_ROWS if "samples" not in name else 2**62)
             elif kind is float:
-                fits = isinstance(value, int | float) and math.isfinite(value)
+                fits = isinstance(value, int | float) and not isinstance(value, bool)
+                fits = fits and -1 < value <= _MOST_GAIN
             else:
-                fits = isinstance(value, str)
+                form = _DATE if name == "measured" else _WORD
+                fits = isinstance(value, str) and form.fullmatch(value) is not None
             if not fits:
-                raise ValueError(f"{name} is {value!r}")
+                raise ValueError(f"{name} is {value!r:.60}")
         return cls(**values)
 
 
 def record_path(env: Mapping[str, str] | None = None) -> Path | None:
-    """Where the record is kept; None where TILEWISE_TUNING is "off".
+    """Where the record is kept.
+
+    Parameters
+    ----------
+    env : mapping, optional
+        Environment; the process's own by default.
+
+    Returns
+    -------
+    Path or None
+        None where TILEWISE_TUNING is "off", and where there is no folder for it: a user in a
+        container may have no home. Plans need no record.
 
     Examples
     --------
@@ -109,15 +129,32 @@ def record_path(env: Mapping[str, str] | None = None) -> Path | None:
     named = env.get(VARIABLE, "").strip()
     if named:
         return None if named.lower() == "off" else Path(named)
-    if sys.platform == "win32":
-        base = env.get("LOCALAPPDATA", "").strip()
-        folder = Path(base) if base else Path("~/AppData/Local").expanduser()
-    elif sys.platform == "darwin":
-        folder = Path("~/Library/Caches").expanduser()
-    else:
-        base = env.get("XDG_CACHE_HOME", "").strip()
-        folder = Path(base) if base else Path("~/.cache").expanduser()
-    return folder / "tilewise" / "tuning.json"
+    folder = _cache_folder(env)
+    return None if folder is None else folder / "tilewise" / "tuning.json"
+
+
+def why_no_path(env: Mapping[str, str] | None = None) -> str:
+    """What to tell people where `record_path` is None."""
+    env = os.environ if env is None else env
+    if env.get(VARIABLE, "").strip():
+        return f"{VARIABLE} is off: there is no record to work on; unset it"
+    return (
+        f"this user has no home folder, so there is no place for the record; set {VARIABLE} to "
+        "the file that is to hold it"
+    )
+
+
+def _cache_folder(env: Mapping[str, str]) -> Path | None:
+    """The user's folder of files that programs can do without; None if there is none."""
+    variable = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_CACHE_HOME")
+    below = {"win32": "AppData/Local", "darwin": "Library/Caches"}.get(sys.platform, ".cache")
+    # By the rules of these variables a relative path counts as none: it would mean another
+    # folder wherever the process stands, and there a record of whoever owns that one.
+    base = Path(env.get(variable, "").strip())
+    if base.is_absolute():
+        return base
+    home = Path(os.path.expanduser("~"))  # which, unlike pathlib's, raises nothing
+    return home / below if home.is_absolute() else None
 
 
 def machine_key(machine: Machine) -> dict[str, Any]:
@@ -180,9 +217,10 @@ class Tuning:
         rows = max(tile_rows, round(wanted / tile_rows) * tile_rows)
         rows = min(rows, -(-shard_rows // tile_rows) * tile_rows)
         return rows, (
-            f"{rows} rows, from the tuning record {self.path}: at {entry.n_features} features "
-            f"and {entry.n_clusters} clusters {entry.chunk_rows} rows were "
-            f"{100 * entry.gain:.0f} % faster than {entry.plan_chunk_rows} ({entry.measured})."
+            f"{rows} rows, from the tuning record {printable(self.path)}: at "
+            f"{entry.n_features} features and {entry.n_clusters} clusters {entry.chunk_rows} "
+            f"rows were {100 * entry.gain:.0f} % faster than {entry.plan_chunk_rows} "
+            f"({entry.measured})."
         )
 
 
@@ -219,7 +257,7 @@ def current(machine: Machine, own: bool) -> Tuning | None:
         return None
     try:
         seen = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     state = (seen.st_mtime_ns, seen.st_size, id(machine))
     kept = _KEPT.get(path)
@@ -250,7 +288,7 @@ def _current(path: Path, machine: Machine, own: bool) -> Tuning | None:
 
 def _warn(own: bool, text: str) -> None:
     if own:
-        warnings.warn(text, RuntimeWarning, stacklevel=5)
+        warnings.warn(printable(text), RuntimeWarning, stacklevel=5)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -268,16 +306,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     ValueError
         If it holds something else.
     """
-    if os.path.getsize(path) > _MOST_BYTES:
-        raise ValueError("far too long")
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError("not JSON") from error
+    told = read_json(path, _MOST_BYTES)
     if not isinstance(told, dict) or told.get("format") != _FORMAT:
         raise ValueError(f"no {_FORMAT}")
-    if told.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"schema version {told.get('schema_version')!r}")
+    version = told.get("schema_version")
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise ValueError(f"schema version {version!r:.60}")
     if not isinstance(told.get("records"), list):
         raise ValueError("no list of records")
     records = []

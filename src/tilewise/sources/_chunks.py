@@ -19,6 +19,9 @@ _LEAST_BYTES = 1 << 20
 # than this. Then its chunks are decoded again for each part of the band that is asked for.
 _MOST_KEPT_BYTES = 1 << 26
 
+# Sixteen million bands of a MiB. A damaged file may claim any shape.
+_MOST_BANDS = 1 << 24
+
 
 class ChunkedSource(Source):
     """Rows of an array whose chunks are read whole, one at a time.
@@ -118,7 +121,13 @@ class ChunkedSource(Source):
         pass
 
 
-def _edges(length, step):
+def _edges(length, step, name):
+    if length // step > _MOST_BANDS:
+        raise SourceError(
+            f"{name}: claims {length} rows or columns in chunks of {step}, more than can be kept "
+            "track of; check the file, or make larger chunks",
+            source=name,
+        )
     return [*range(0, length, step), length]
 
 
@@ -153,8 +162,8 @@ class ZarrSource(ChunkedSource):
             name,
             (n_rows, n_columns),
             stored,
-            _edges(n_rows, band),
-            _edges(n_columns, min(chunk_columns, n_columns)),
+            _edges(n_rows, band, name),
+            _edges(n_columns, min(chunk_columns, n_columns), name),
             options.dtype,
         )
         self._identity = _tree_identity(self._place)
@@ -238,8 +247,8 @@ class Hdf5Source(ChunkedSource):
             name,
             (n_rows, n_columns),
             stored,
-            _edges(n_rows, _grouped(chunk_rows, n_rows, row_bytes)),
-            _edges(n_columns, min(chunk_columns, n_columns)),
+            _edges(n_rows, _grouped(chunk_rows, n_rows, row_bytes), name),
+            _edges(n_columns, min(chunk_columns, n_columns), name),
             options.dtype,
             # Nothing is decoded of what lies in one piece.
             keep=False if dataset.chunks is None else None,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Self
 
+from tilewise._text import printable
+
 
 class SourceError(ValueError):
     """Rows could not be read as they were promised.
@@ -18,7 +20,7 @@ class SourceError(ValueError):
     Parameters
     ----------
     message : str
-        The whole message.
+        The whole message. What a terminal would take for more than text is escaped.
     source : str, optional
         Name of the source that was being read.
     shard : str, optional
@@ -55,7 +57,7 @@ class SourceError(ValueError):
         shard: str | None = None,
         row: int | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.source = source
         self.shard = shard
         self.row = row

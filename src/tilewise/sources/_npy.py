@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import mmap
 import os
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,16 +13,8 @@ from tilewise._typing import FloatDtype
 from tilewise.sources._buffers import STAGE_BYTES, aligned_empty, bytes_of
 from tilewise.sources._errors import SourceError
 from tilewise.sources._files import PositionalFile
+from tilewise.sources._headers import header_of
 from tilewise.sources._protocol import Source, check_shape, convert, delivered, wanted_dtype
-
-_MAGIC = b"\x93NUMPY"
-
-# Bytes of the number that says how long the header is, and the header's encoding, by version.
-_VERSIONS = {1: (2, "latin1"), 2: (4, "latin1"), 3: (4, "utf8")}
-
-# A header of two dimensions takes about a hundred bytes. Parsing very long text is slow and can
-# exhaust the stack, so NumPy draws the same line.
-_MOST_HEADER_BYTES = 10_000
 
 # What one column of a Fortran-ordered file is read by: large against the cost of a call, and
 # small enough that the columns of one cache line together stay in a few MiB.
@@ -199,69 +189,14 @@ def open_npy(path, dtype=None):
     """
     file = PositionalFile(os.fspath(path))
     try:
-        stored, shape, fortran, offset = _read_header(file)
-        name = file.path
+        header = header_of(file)
+        name, shape = file.path, header.shape
         check_shape(shape, name)
-        delivered(stored, wanted_dtype(dtype), name, "convert it and save it again")
-        promised = offset + shape[0] * shape[1] * stored.itemsize
-        if promised != file.size:
-            how = "is cut off" if file.size < promised else "holds something more"
-            raise SourceError(
-                f"{name}: {how}: its header promises shape {shape} of {stored}, "
-                f"{promised} bytes in all, and the file has {file.size}; write it again",
-                source=name,
-                row=max(0, file.size - offset) // (shape[1] * stored.itemsize),
-            )
-        return NpySource(file, shape, stored, offset, fortran, dtype=dtype)
+        delivered(header.dtype, wanted_dtype(dtype), name, "convert it and save it again")
+        header.check_size(file.size, name)
+        return NpySource(file, shape, header.dtype, header.offset, header.fortran, dtype=dtype)
     finally:
         file.close()
-
-
-def _read_header(file):
-    name = file.path
-    head = np.empty(12, np.uint8)
-    got = file.read_at(0, head)
-    start = head[:got].tobytes()
-    if start[:6] != _MAGIC:
-        what = "is empty" if got == 0 else "does not begin as a .npy file does"
-        raise SourceError(
-            f"{name}: {what}; write it with numpy.save, or say what it is by its ending",
-            source=name,
-        )
-    version = start[6] if got > 6 else 0
-    if version not in _VERSIONS:
-        raise SourceError(
-            f"{name}: .npy format version {version} is not known; write it with numpy.save",
-            source=name,
-        )
-    size, encoding = _VERSIONS[version]
-    length = int.from_bytes(start[8 : 8 + size], "little")
-    if got < 8 + size or length > _MOST_HEADER_BYTES:
-        raise _bad_header(name, f"it is said to be {length} bytes long")
-    text = np.empty(length, np.uint8)
-    if file.read_at(8 + size, text) != length:
-        raise _bad_header(name, "it is cut off")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = ast.literal_eval(text.tobytes().decode(encoding).strip())
-        shape, fortran = header["shape"], header["fortran_order"]
-        stored = np.lib.format.descr_to_dtype(header["descr"])
-    except (ValueError, SyntaxError, TypeError, KeyError, IndexError, RecursionError) as error:
-        raise _bad_header(name, "it cannot be understood") from error
-    if (
-        not isinstance(shape, tuple)
-        or not all(type(extent) is int and extent >= 0 for extent in shape)
-        or type(fortran) is not bool
-    ):
-        raise _bad_header(name, f"shape {shape!r}, fortran_order {fortran!r}")
-    return stored, shape, fortran, 8 + size + length
-
-
-def _bad_header(name, what):
-    return SourceError(
-        f"{name}: the header of this .npy file is damaged: {what}; write it again", source=name
-    )
 
 
 def open_memmap(array, dtype=None):

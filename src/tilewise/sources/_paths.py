@@ -25,21 +25,23 @@ def _parquet(path, inside, options):
 def _hdf5(path, inside, options):
     h5py = need("h5py", path)
     stat_of(path)
+    file = None
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise SourceError(
-            f"{path}: cannot be read as an HDF5 file: {first_line(error)}; check the file",
-            source=path,
-        ) from error
-    try:
         arrays = []
         file.visititems(lambda name, item: arrays.append(name) if hasattr(item, "shape") else None)
         found = file[_chosen(path, inside, arrays, file.get)]
         return Hdf5Source(found, options, file)
-    except BaseException:
-        file.close()
-        raise
+    except BaseException as error:
+        if file is not None:
+            file.close()
+        if isinstance(error, SourceError) or not isinstance(error, Exception):
+            raise
+        # On a damaged file the library raises whatever its layers do.
+        raise SourceError(
+            f"{path}: cannot be read as an HDF5 file: {first_line(error)}; check the file",
+            source=path,
+        ) from error
 
 
 def _zarr(path, inside, options):
@@ -52,12 +54,20 @@ def _zarr(path, inside, options):
             f"{path}: cannot be read as Zarr: {first_line(error)}; check the directory",
             source=path,
         ) from error
-    if not hasattr(found, "shape"):
-        arrays = [name for name, _ in found.arrays()]
-        found = found[_chosen(path, inside, arrays, found.get)]
-    elif inside:
+    if hasattr(found, "shape") and inside:
         raise SourceError(f"{path}: is an array and holds none named {inside!r}", source=path)
-    return ZarrSource(found, options, path + (_INSIDE + inside if inside else ""))
+    try:
+        if not hasattr(found, "shape"):
+            arrays = [name for name, _ in found.arrays()]
+            found = found[_chosen(path, inside, arrays, found.get)]
+        return ZarrSource(found, options, path + (_INSIDE + inside if inside else ""))
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(
+            f"{path}: cannot be read as Zarr: {first_line(error)}; check the directory",
+            source=path,
+        ) from error
 
 
 def _chosen(path, inside, arrays, get):
