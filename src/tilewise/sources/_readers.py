@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tilewise._typing import FloatDtype, FloatMatrix
-from tilewise._typing import FloatDtype, FloatMatrix
+from tilewise._typing import FloatMatrix
 from tilewise.sources._arrow import BatchReaderSource, TableSource, open_tables
 from tilewise.sources._batches import BatchSource
 from tilewise.sources._chunks import Hdf5Source, ZarrSource
