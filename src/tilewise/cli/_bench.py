@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..lab.experiments import EXPERIMENTS, perform
 from ..lab.peers import NotHere
+from ..lab.quiet import headline, noise
 from ._errors import CommandError, ExitCode, MissingExtra, NoInput, WrongUsage, first_line
 from ._options import (
     BUDGET,
@@ -75,7 +76,8 @@ def bench():
     """Measure what memory and caches cost on this machine.
 
     Each experiment samples its cases in turn, prints medians, and writes every sample to one
-    JSON file that `tilewise report` reads. Ctrl-C ends it and keeps what was measured.
+    JSON file that `tilewise report` reads. Ctrl-C ends it and keeps what was measured. Where
+    others use the machine meanwhile it says so first and compares nothing.
     """
 
 
@@ -199,6 +201,8 @@ def _write(result, figures, json_file, plot, to_stdout):
 def show(experiment, result, figures, err=False):
     """Print the table of a result and the first words of each figure."""
     console = Console(markup=False, highlight=False, stderr=err)
+    if reasons := noise(result):
+        console.print(Text(headline(reasons), style="bold yellow"))
     told = experiment.table(result)
     if not told.rows:
         console.print("nothing was measured")
@@ -212,7 +216,7 @@ def show(experiment, result, figures, err=False):
     for note in told.notes:
         console.print(note)
     for figure in figures:
-        if figure.words:
+        if figure.words and not figure.warning:
             console.print(figure.words[0], soft_wrap=False)
 
 
