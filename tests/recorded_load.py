@@ -43,7 +43,8 @@ def calibrations(spread=0.0):
     ----------
     spread : float
     """
-    turns = itertools.cycle((1 - spread / 2, 1.0, 1.0, 1 + spread / 2))
+    low, high = 1 - spread / 2, 1 + spread / 2
+    turns = itertools.cycle((low, high, 1.0, low, high))
     return lambda: 0.001 * next(turns)
 
 
