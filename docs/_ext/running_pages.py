@@ -20,7 +20,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from notebooks import FENCE, notebook, write_notebooks
+from notebooks import FENCE, LESSONS, notebook, write_notebooks
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
@@ -141,13 +141,17 @@ def on_read(app, name, source):
 
 
 def pack_course(app):
-    """Put the notebooks of all lessons into one archive."""
+    """Put the notebooks of all lessons into one archive, and without solutions into another."""
     generated = pathlib.Path(app.srcdir, "_generated")
-    generated.mkdir(exist_ok=True)
-    lessons = sorted(pathlib.Path(app.srcdir, "course").glob("[0-9]-*.md"))
-    with zipfile.ZipFile(generated / "tilewise-course.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in write_notebooks(lessons, generated):
-            archive.write(path, f"tilewise-course/{path.name}")
+    lessons = sorted(pathlib.Path(app.srcdir, "course").glob(LESSONS))
+    for name, folder, solutions in (
+        ("tilewise-course", generated, True),
+        ("tilewise-course-without-solutions", generated / "handout", False),
+    ):
+        books = write_notebooks(lessons, folder, solutions)
+        with zipfile.ZipFile(generated / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in books:
+                archive.write(path, f"{name}/{path.name}")
 
 
 def setup(app):
