@@ -107,7 +107,8 @@ def lloyd(result):
         paragraph(
             "One iteration of Lloyd's from equal centres by everybody in turn, medians of",
             f"{listed(sorted(map(str, rounds)))} rounds, on {cpus} CPUs of a virtual machine",
-            f"({isa(result)}), {result['started'][:10]}: {listed(named)}. f4 is float32, f8 float64.",
+            f"({isa(result)}), {result['started'][:10]}: {listed(named)}.",
+            "f4 is float32, f8 float64.",
         ),
         table(["data", "n × d × k", "", "tilewise", "scikit-learn", "fastest rival",
                "rival / tilewise"], rows, 3),
@@ -157,7 +158,8 @@ def fits(default, earlier, small, minibatch):
     return [
         paragraph(
             f"Whole fits and starts ({listed(days)}). A rival counts where its inertia is within",
-            f"{report.EQUAL_QUALITY - 1:.1%} of tilewise's; where none is, the row counts as 1 in a mean.",
+            f"{report.EQUAL_QUALITY - 1:.1%} of tilewise's; where none is, the row counts as 1 in a",
+            "mean.",
         ),
         table(["what", "data", "n × d × k", "", "tilewise", "scikit-learn", "fastest rival",
                "rival / tilewise"], rows, 4),

@@ -34,7 +34,15 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_ext", "_generated", "_recorded", "gallery", "**/*.ipynb", "auto_gallery/*.py"]
+exclude_patterns = [
+    "_build",
+    "_ext",
+    "_generated",
+    "_recorded",
+    "gallery",
+    "**/*.ipynb",
+    "auto_gallery/*.py",
+]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 # Primes in formulas are primes.

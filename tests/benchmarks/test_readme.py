@@ -80,7 +80,9 @@ def test_the_page_shows_every_committed_row(bench):
         result = json.loads(path.read_text(encoding="utf-8"))
         for suite in {record["suite"] for record in result["records"]}:
             mine = [r for r in result["records"] if r["suite"] == suite]
-            table = bench.report.suite_table(result, suite).partition("\n\n|")[2].partition("\n\n")[0]
+            table = (
+                bench.report.suite_table(result, suite).partition("\n\n|")[2].partition("\n\n")[0]
+            )
             assert table.count("\n") == len(mine) + 1, (path.name, suite)
 
 

@@ -17,7 +17,6 @@ _spec.loader.exec_module(_plan_tests)
 MACHINES, here, recorded = _plan_tests.MACHINES, _plan_tests.here, _plan_tests.recorded
 
 
-
 @pytest.fixture(scope="module", autouse=True)
 def quiet_machine():
     """A machine on which nobody else works, whatever the one does that runs the tests."""

@@ -9,8 +9,8 @@ from typing import Any
 from tilewise.plan._facts import format_bytes
 
 __all__ = [
-    "COLORS", "GROUNDS", "NOTHING", "Axis", "Conclusion", "Figure", "Mark", "Series", "Table", "drawable",
-    "few_points", "headroom", "mark_sides", "shown", "spread", "ticks",
+    "COLORS", "GROUNDS", "NOTHING", "Axis", "Conclusion", "Figure", "Mark", "Series", "Table",
+    "drawable", "few_points", "headroom", "mark_sides", "shown", "spread", "ticks",
 ]  # fmt: skip
 
 #: The first three are Okabe and Ito's ("Color universal design", 2008), the others were sought so

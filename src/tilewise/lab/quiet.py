@@ -123,11 +123,14 @@ def noise(result: dict[str, Any]) -> list[str]:
     """
     if result.get("quiet") is False:
         return list(result.get("noise") or ["the result says that its machine was not quiet"])
-    if "quiet" in result or "machine" not in result:
+    if "quiet" in result:
         return []
-    average = result["machine"].get("load_before")
-    cpus = result["machine"]["facts"]["n_cpus"]["value"]
-    return [] if average is None else _of_average(average, cpus)
+    try:
+        average = float(result["machine"]["load_before"])
+        cpus = int(result["machine"]["facts"]["n_cpus"]["value"])
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return []  # it says nothing, or is no whole result
+    return _of_average(average, cpus)
 
 
 def headline(reasons: list[str]) -> str:
@@ -171,6 +174,7 @@ def careful(make):
 
     @functools.wraps(make)
     def made(result):
+        """Make it, and take out what cannot be concluded."""
         found = make(result)
         reasons = noise(result)
         if not reasons:

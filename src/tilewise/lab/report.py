@@ -119,7 +119,8 @@ def html(results: Sequence[dict[str, Any]], title: str = "What memory and caches
         "results": len(results),
         "noisy": [
             {"name": _named(result, letters, len(machines) > 1), "reasons": "; ".join(reasons)}
-            for result in results if (reasons := noise(result))
+            for result in results
+            if (reasons := noise(result))
         ],
     }
     environment = jinja2.Environment(
