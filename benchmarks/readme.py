@@ -158,8 +158,8 @@ def fits(default, earlier, small, minibatch):
     return [
         paragraph(
             f"Whole fits and starts ({listed(days)}). A rival counts where its inertia is within",
-            f"{report.EQUAL_QUALITY - 1:.1%} of tilewise's; where none is, the row counts as 1 in a",
-            "mean.",
+            f"{report.EQUAL_QUALITY - 1:.1%} of tilewise's; where none is, the row counts as 1 in",
+            "a mean.",
         ),
         table(["what", "data", "n × d × k", "", "tilewise", "scikit-learn", "fastest rival",
                "rival / tilewise"], rows, 4),

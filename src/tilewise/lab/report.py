@@ -183,7 +183,12 @@ def _section(experiment, results, letters, charts):
                 "parameters": asked(result["parameters"]),
                 "interrupted": result["interrupted"], "quick": result["quick"],
                 "samples": sum(len(e["samples"]) for e in result["measurements"]),
-                "figures": [_placed(f, charts) for f in figures],
+                # The reasons stand above the run; here the fact is enough.
+                "figures": [
+                    _placed(replace(f, warning=f"{TOO_NOISY.capitalize()}.") if f.warning else f,
+                            charts)
+                    for f in figures
+                ],
                 "table": told,
             }
         )  # fmt: skip

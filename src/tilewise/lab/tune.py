@@ -154,13 +154,13 @@ def tune(
     dict
         ``shape``; ``quiet`` and, where that is false, ``noise`` (why; then nothing is decided);
         ``load`` (what else the machine did); ``candidates`` (rows, panels, median and samples of
-        each, and ``predict``, the same of a pass for labels only); ``rival`` (rows and panels of the one that was fastest at
-        first and had to prove it, or None), ``duel`` (its and the plan's fresh samples by kind of
-        pass), ``gains`` (by kind, as `repeatable` says), ``kind`` (of the pass that gained),
-        ``gain``, ``accepted`` and ``entry``, a `tuning.Entry` or None; ``interrupted`` and
-        ``decided``. Ctrl-C ends it and keeps what was measured: candidates that it came before
-        have no samples and no median, and it is decided only if the duel had its least number of
-        rounds.
+        each, and ``predict``, the same of a pass for labels only); ``rival`` (rows and panels of
+        the one that was fastest at first and had to prove it, or None), ``duel`` (its and the
+        plan's fresh samples by kind of pass), ``gains`` (by kind, as `repeatable` says), ``kind``
+        (of the pass that gained), ``gain``, ``accepted`` and ``entry``, a `tuning.Entry` or None;
+        ``interrupted`` and ``decided``. Ctrl-C ends it and keeps what was measured: candidates
+        that it came before have no samples and no median, and it is decided only if the duel had
+        its least number of rounds.
 
     Raises
     ------
@@ -202,7 +202,8 @@ def _tuned(shape, dtype, n_threads, run):
     told = {
         "shape": list(shape), "dtype": dtype, "n_threads": base.n_threads, "layout": base.layout,
         "quiet": None, "noise": [], "candidates": [], "rival": None, "duel": {}, "gains": {},
-        "kind": None, "gain": 0.0, "accepted": False, "entry": None, "interrupted": False, "decided": True,
+        "kind": None, "gain": 0.0, "accepted": False, "entry": None,
+        "interrupted": False, "decided": True,
     }  # fmt: skip
     try:
         run.meter.before(quick=True)
