@@ -182,13 +182,31 @@ def keep(name, made, pictures, folder=RECORDED):
 
 
 def wait_for_quiet(end):
-    """Return when others are at rest, or when the time is over."""
-    while time.monotonic() < end:
+    """Return why the machine is busy; nothing as soon as others are at rest, or in the end."""
+    while True:
         meter = Meter()
         meter.before()
-        if meter.verdict()["quiet"] is not False:
-            return
+        noise = meter.verdict()["noise"]
+        if not noise or time.monotonic() >= end:
+            return noise
         time.sleep(5)
+
+
+def recorded_in_time(name, end, noisy):
+    """Record a page on a quiet machine, on any in the end if that is allowed; return the noise."""
+    while True:
+        noise = wait_for_quiet(end)
+        if noise and not noisy:
+            return noise
+        with tempfile.TemporaryDirectory() as folder:
+            pictures = pathlib.Path(folder)
+            made = record(name, DOCS / f"{name}.md", pictures)
+            late = time.monotonic() >= end
+            if not made["noise"] or (noisy and late):
+                keep(name, made, pictures)
+                return made["noise"]
+            if late:
+                return made["noise"]
 
 
 def main(arguments=None):
@@ -204,18 +222,9 @@ def main(arguments=None):
     end = time.monotonic() + 60 * told.wait
     refused = 0
     for name in told.pages or names():
-        while True:
-            wait_for_quiet(end)
-            with tempfile.TemporaryDirectory() as folder:
-                pictures = pathlib.Path(folder)
-                made = record(name, DOCS / f"{name}.md", pictures)
-                calm, late = made["quiet"] is not False, time.monotonic() >= end
-                if calm or (told.noisy and late):
-                    keep(name, made, pictures)
-            if calm or late:
-                break
-        print(f"{name}: {'; '.join(made['noise']) or 'quiet'}", flush=True)
-        refused += not calm and not told.noisy
+        noise = recorded_in_time(name, end, told.noisy)
+        print(f"{name}: {'; '.join(noise) or 'quiet'}", flush=True)
+        refused += bool(noise) and not told.noisy
     if refused:
         print(f"{refused} not kept: the machine was not quiet", file=sys.stderr)
     return 1 if refused else 0
