@@ -19,7 +19,7 @@ ROOM_TESTS := $(wildcard tests/kernels tests/engine tests/algorithms tests/metri
 KERNEL_TESTS ?= $(if $(ROOM_TESTS),$(ROOM_TESTS),tests)
 
 .PHONY: help venv demo test types test-docs test-native test-aarch64 bench lint format docs debug-test
-.PHONY: sanitize sanitize-crowded sanitize-native wheel clean
+.PHONY: sanitize sanitize-crowded sanitize-native record wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -155,6 +155,9 @@ lint: .venv-lint/installed ## ruff, cython-lint and numpydoc; changes nothing
 format: .venv-lint/installed ## let ruff rewrite what it can
 	.venv-lint/bin/ruff check --fix .
 	.venv-lint/bin/ruff format .
+
+record: .venv-test/installed ## run the lessons on a quiet machine and keep what the site shows of them
+	.venv-test/bin/python docs/_ext/recording.py $(ARGS)
 
 docs: .venv-docs/installed ## the documentation, in docs/_build/html
 	.venv-docs/bin/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -9,6 +9,7 @@ import sys
 
 import peers
 import timing
+from report import LOUD
 
 PACKAGES = (
     "tilewise",
@@ -22,9 +23,6 @@ PACKAGES = (
     "threadpoolctl",
 )
 SETTINGS = ("TILEWISE_", "OMP_", "OPENBLAS_", "MKL_", "GOMP_")
-
-# Work of others above this share of the machine shows in the medians of short calls.
-LOUD = 0.05
 
 
 def versions():
@@ -126,6 +124,15 @@ def describe():
         "thread_pools": thread_pools(),
         "quiet": timing.quietness(),
     }
+
+
+def meter():
+    """Return what watches other processes while we measure, or None without tilewise's own."""
+    try:
+        from tilewise.lab._load import Meter
+    except ImportError:
+        return None
+    return Meter()
 
 
 def warn_if_loud(quiet):

@@ -5,6 +5,7 @@ python benchmarks/report.py RESULT.json lloyd    one suite of one result
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -13,6 +14,11 @@ import statistics
 US = "tilewise"
 REFERENCE = "scikit-learn"
 RESULTS = pathlib.Path(__file__).parent / "results"
+
+# Work of others above this share of the machine shows in the medians of short calls; where it was
+# measured, tilewise/lab/quiet.py says.
+LOUD = 0.05
+TOO_NOISY = "too noisy to tell"
 
 # Inertias that differ by less than this count as equal quality: as much as another start
 # changes them, far less than giving up early does.
@@ -90,6 +96,8 @@ def head(result):
         )
     if result["settings"]:
         lines.append(", ".join(f"{k}={v}" for k, v in result["settings"].items()))
+    if noise := noise_of(result):
+        lines.insert(0, f"{TOO_NOISY.upper()}: {noise}; nothing is compared below")
     quiet = result["quiet"]
     if quiet["busy"] is not None:
         lines.append(
@@ -99,6 +107,20 @@ def head(result):
     if result["arguments"]["quick"]:
         lines.append("a quick run on a tenth of the rows: not for quoting")
     return "\n".join(lines) + "\n"
+
+
+def noise_of(result):
+    """Return who else was at work before or during a run, in words; empty where it was quiet."""
+    quiet = result.get("quiet") or {}
+    during = quiet.get("during") or {}
+    return ", ".join(
+        f"{who} took {max(shares):.0%} of the machine"
+        for who, names in (
+            ("other processes", (quiet.get("busy"), during.get("others"))),
+            ("the hypervisor", (quiet.get("steal"), during.get("stolen"))),
+        )
+        if (shares := [share for share in names if share is not None and share > LOUD])
+    )
 
 
 def figures(record):
@@ -136,6 +158,56 @@ def against(record, name):
 def times(ratio):
     """Return a ratio as it is said."""
     return "–" if ratio is None else f"{ratio:.2f}×"
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """How many times as long a rival takes, over all rows of a table.
+
+    Attributes
+    ----------
+    mean, least : float
+        The geometric mean of all rows, and the least ratio among those that have one.
+    rows, as_one : int
+        How many there are, and how many of them have no ratio and count as 1.
+    """
+
+    mean: float
+    least: float
+    rows: int
+    as_one: int
+
+
+def weight(record, name=None):
+    """Return a row's ratio, whether it counts as 1 for want of one; None where nobody is compared.
+
+    This is the one rule of every table: no row is left out of a mean. Where both took part and no
+    ratio can be told (a time too short to measure, a run that failed, no rival of equal quality)
+    the row is neither won nor lost. `name` is a peer; without it the fastest rival counts.
+    """
+    others = record["peers"].keys() - {US} if name is None else record["peers"].keys() & {name}
+    if US not in record["peers"] or not others:
+        return None
+    ratio = ratios(record)[0] if name is None else against(record, name)
+    return (1.0, True) if ratio is None else (ratio, False)
+
+
+def mean_of(records, name=None):
+    """Return the `Mean` of all rows in which a peer takes part, or None if none has a ratio."""
+    found = [told for record in records if (told := weight(record, name)) is not None]
+    real = [ratio for ratio, as_one in found if not as_one]
+    if not real:
+        return None
+    mean = statistics.geometric_mean(ratio for ratio, _ in found)
+    return Mean(mean, min(real), len(found), len(found) - len(real))
+
+
+def ratio_cell(record, name=None):
+    """Return a row's ratio as a table says it, marked where it counts as 1."""
+    told = weight(record, name)
+    if told is None:
+        return times(None)
+    return "counts as 1" if told[1] else times(told[0])
 
 
 def cell(record, name):
@@ -216,7 +288,11 @@ def suite_table(result, suite):
             row[1] += f", batch {record['batch_size']}"
             row[1] += ", centres given" if record["given_centers"] else ""
         row += [cell(record, name) for name in names]
-        rows.append(row + ([*map(times, ratios(record)), spread(record)] if timed else []))
+        if timed and noise_of(result):
+            row += [TOO_NOISY, TOO_NOISY, spread(record)]
+        elif timed:
+            row += [ratio_cell(record), ratio_cell(record, REFERENCE), spread(record)]
+        rows.append(row)
     parts = [f"### {TITLES[suite]}\n", markdown(header, rows)]
     parts += list(notes(result, suite, records, names))
     if suite == "lloyd" and result["machine"]["peaks"]:
@@ -226,24 +302,22 @@ def suite_table(result, suite):
     return "\n".join(parts) + "\n"
 
 
-def mean_and_least(found):
-    """Return the geometric mean of ratios and the least of them, or None if there are none."""
-    found = [ratio for ratio in found if ratio is not None]
-    return (statistics.geometric_mean(found), min(found)) if found else None
-
-
 def means(records):
     """Yield how many times as long the fastest rival of each row and scikit-learn take."""
     for dtype in SHORT_DTYPES:
-        both = [ratios(record) for record in records if record["case"]["dtype"] == dtype]
-        for what, found in zip(
-            ("the fastest rival", REFERENCE), zip(*both, strict=True), strict=False
-        ):
-            if told := mean_and_least(found):
+        mine = [record for record in records if record["case"]["dtype"] == dtype]
+        for what, name in (("the fastest rival", None), (REFERENCE, REFERENCE)):
+            if told := mean_of(mine, name):
                 yield (
-                    f"\nGeometric mean against {what}, {dtype}: "
-                    f"{told[0]:.2f}× (least {told[1]:.2f}×)."
+                    f"\nGeometric mean against {what}, {dtype}: {told.mean:.2f}× "
+                    f"(least {told.least:.2f}×; {rows_told(told)})."
                 )
+
+
+def rows_told(mean):
+    """Return how many rows a mean is made of, and how many of them count as 1."""
+    text = f"{mean.rows} rows" if mean.rows != 1 else "1 row"
+    return text + (f", {mean.as_one} of which count as 1" if mean.as_one else "")
 
 
 def means_of_pairs(records, names):
@@ -255,19 +329,29 @@ def means_of_pairs(records, names):
         groups.setdefault(group, []).append(record)
     rows = []
     for group, mine in groups.items():
-        told = [mean_and_least(against(record, name) for record in mine) for name in rivals]
+        told = [mean_of(mine, name) for name in rivals]
         if any(told):
-            rows.append([*group, *(f"{t[0]:.2f}× ({t[1]:.2f}×)" if t else "–" for t in told)])
+            rows.append([*group, *map(of_pairs_told, told)])
     if not rows:
         return ""
     title = "\nTimes as long as tilewise: geometric mean of the rows above (least of them)\n\n"
     return title + markdown(["task", "", "dtype", *rivals], rows)
 
 
+def of_pairs_told(mean):
+    """Return a mean with the least ratio, marked where rows in it count as 1."""
+    if mean is None:
+        return "–"
+    text = f"{mean.mean:.2f}× ({mean.least:.2f}×)"
+    return text + (f" [{mean.as_one} of {mean.rows} count as 1]" if mean.as_one else "")
+
+
 def notes(result, suite, records, names):
     """Yield the lines below a table: means, then what must be known to read it."""
     of_pairs = "n_y" in records[0]["case"]
-    if not of_pairs:
+    if noise := noise_of(result):
+        yield f"\n{TOO_NOISY.capitalize()}, and no mean: {noise}."
+    elif not of_pairs:
         yield from means(records)
     elif table := means_of_pairs(records, names):
         yield table

@@ -6,6 +6,7 @@ judges: there is no assertion in here.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -80,6 +81,18 @@ def _shape(text):
     return "x".join(str(int(size)) for size in sizes)
 
 
+def watched(records, meter, quiet):
+    """Yield records, and note in `quiet` what others did while they were measured."""
+    while True:
+        with contextlib.nullcontext() if meter is None else meter.during():
+            record = next(records, None)
+        if meter is not None:
+            quiet["during"] = meter.facts()["during"]
+        if record is None:
+            return
+        yield record
+
+
 def main():
     """Run the suites that were asked for."""
     options = parse()
@@ -125,10 +138,11 @@ def main():
         shapes=tuple(options.shapes),
         dtypes=tuple(options.dtypes),
     )
+    meter = environment.meter()
     for name, suite in suites.SUITES.items():
         if name not in options.only:
             continue
-        for record in suite(run):
+        for record in watched(suite(run), meter, result["quiet"]):
             result["records"].append(record)
             # After every case: an hour of measuring should survive a Ctrl-C.
             path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -13,9 +13,10 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 import cover  # noqa: E402
 import lab_figures  # noqa: E402
+import recording  # noqa: E402
 import results  # noqa: E402
 import rooms  # noqa: E402
-from running_pages import STYLE  # noqa: E402
+from recording import STYLE  # noqa: E402
 
 import tilewise  # noqa: E402
 from tilewise.cli._app import app as command_line  # noqa: E402
@@ -33,7 +34,15 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_ext", "_generated", "gallery", "**/*.ipynb", "auto_gallery/*.py"]
+exclude_patterns = [
+    "_build",
+    "_ext",
+    "_generated",
+    "_recorded",
+    "gallery",
+    "**/*.ipynb",
+    "auto_gallery/*.py",
+]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 # Primes in formulas are primes.
@@ -41,8 +50,8 @@ smartquotes = False
 # A function among the settings of the gallery cannot be kept between builds.
 suppress_warnings = ["config.cache"]
 
-# Pages of which every Python block runs, with its results behind it.
-running_pages = ["ladder", "course/[0-9]-*"]
+# Pages that have behind every Python block what it gave where it was recorded.
+running_pages = list(recording.PAGES)
 
 numpydoc_show_class_members = False
 autodoc_typehints = "none"

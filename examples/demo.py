@@ -20,6 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 
 import tilewise
+from tilewise.lab._load import Meter
+from tilewise.lab.quiet import headline
 
 RULE = "─" * 78
 
@@ -84,15 +86,18 @@ def show_plan(model):
         print(textwrap.fill(sentence, 78, initial_indent="- ", subsequent_indent="  "))
 
 
-def show_times(samples, n_iter):
-    """Print the medians of all phases, one library beside the other."""
+def show_times(samples, n_iter, noise):
+    """Print the medians of all phases, one library beside the other; ratios if it was quiet."""
+    if noise:
+        print(textwrap.fill(headline(noise), 78))
     print(f"{'':<22}{'tilewise':>14}{'scikit-learn':>16}{'times faster':>16}")
     for phase in samples["tilewise"][0]:
         ours, theirs = (
             statistics.median(run[phase] for run in samples[name])
             for name in ("tilewise", "scikit-learn")
         )
-        print(f"{phase:<22}{seconds(ours):>14}{seconds(theirs):>16}{theirs / ours:>15.1f}×")
+        ratio = "–" if noise else f"{theirs / ours:.1f}×"
+        print(f"{phase:<22}{seconds(ours):>14}{seconds(theirs):>16}{ratio:>16}")
         if phase == "iterations":
             each = [seconds(t / n) for t, n in zip((ours, theirs), n_iter, strict=True)]
             print(f"{'  per iteration':<22}{each[0]:>14}{each[1]:>16}")
@@ -118,10 +123,13 @@ def main():
         phases(library, pixels[:2000], 8)
     samples = {name: [] for name in libraries}
     models, labels = {}, {}
-    for _ in range(options.runs):
-        for name, library in libraries.items():
-            times, models[name], labels[name] = phases(library, pixels, options.colours)
-            samples[name].append(times)
+    meter = Meter()
+    meter.before()
+    with meter.during():
+        for _ in range(options.runs):
+            for name, library in libraries.items():
+                times, models[name], labels[name] = phases(library, pixels, options.colours)
+                samples[name].append(times)
     ours, theirs = models["tilewise"], models["scikit-learn"]
 
     heading(f"The plan for {len(pixels):,} pixels × {depth} channels, {options.colours} colours")
@@ -131,7 +139,7 @@ def main():
         f"KMeans({options.colours}, random_state=0).fit, medians of {options.runs} runs taken in "
         "turn"
     )
-    show_times(samples, (ours.n_iter_, theirs.n_iter_))
+    show_times(samples, (ours.n_iter_, theirs.n_iter_), meter.verdict()["noise"])
     equal = np.mean(labels["tilewise"] == labels["scikit-learn"])
     print(f"{'iterations until done':<22}{ours.n_iter_:>14}{theirs.n_iter_:>16}")
     print(f"{'inertia':<22}{ours.inertia_:>14.4f}{theirs.inertia_:>16.4f}")

@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from running_pages import STYLE
+from recording import STYLE
 from sklearn.datasets import load_sample_image
 
 import tilewise

@@ -6,7 +6,7 @@ import pathlib
 import re
 
 import matplotlib.pyplot as plt
-from running_pages import STYLE
+from recording import STYLE
 
 __all__ = ["chart", "page_of", "paths"]
 
@@ -71,19 +71,30 @@ def anchor(name):
 
 
 def ratios_of(suite, tools):
-    """Return for each case of a suite its newest record: (what it is, record)."""
+    """Return for each case of a suite what it is and its newest weights in the two means.
+
+    Results of a busy machine have none; no other case is left out.
+    """
     newest = {}
     for _, result in committed():
+        if tools.noise_of(result):
+            continue
         for record in result["records"]:
             if record["suite"] == suite and record["unit"] == "s":
                 newest.setdefault(" ".join(tools.labels(record["case"])), record)
-    return [(name, *tools.ratios(record)) for name, record in newest.items()]
+    return [
+        (name, tools.weight(record), tools.weight(record, tools.REFERENCE))
+        for name, record in newest.items()
+    ]
 
 
 def chart(path):
     """Draw how many times as long others take for an iteration, from the committed results."""
     tools = report()
-    found = [row for row in ratios_of("lloyd", tools) if row[1] and row[2]]
+    found = [
+        (name + " (counts as 1)" * (rival[1] or sklearn[1]), rival[0], sklearn[0])
+        for name, rival, sklearn in ratios_of("lloyd", tools) if rival and sklearn
+    ]  # fmt: skip
     found.sort(key=lambda row: row[2])
     names = [name.replace("overlapping ", "").replace(" × ", "×") for name, _, _ in found]
     with plt.rc_context(STYLE):

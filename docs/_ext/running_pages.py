@@ -1,126 +1,63 @@
-"""Pages whose Python blocks run while the site is built, with what they print and draw.
+"""Pages whose Python blocks have results: what they printed and drew where they were recorded.
 
-What enters: Markdown pages whose names match `running_pages` in conf.py. What leaves: the same
-pages with output and pictures behind each block, and one notebook per page. Blocks of a page run
-in order, in one namespace. Under a heading "Run" the results are folded away, so that a reader
-can predict before looking.
+What enters: Markdown pages whose names match `running_pages` in conf.py, and their records in
+docs/_recorded (recording.py). What leaves: the same pages with output and pictures behind each
+block, and one notebook per page. Nothing is measured while the site is built: a block that differs
+from the recorded one stops the build. Under a heading "Run" the results are folded away, so that a
+reader can predict before looking.
 """
 
-import contextlib
 import fnmatch
-import io
 import pathlib
-import tempfile
-import time
-import traceback
+import shutil
 import zipfile
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-from notebooks import FENCE, notebook, write_notebooks
+import recording
+from notebooks import FENCE, LESSONS, notebook, write_notebooks
+from recording import STYLE
 from sphinx.errors import ExtensionError
-from sphinx.util import logging
 
-import tilewise
-from tilewise.lab.figures import COLORS
-
-logger = logging.getLogger(__name__)
-
-# Pictures are as wide as a phone shows them at the size of text; colours are those of the lab.
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.prop_cycle": plt.cycler(color=list(COLORS)),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 12,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 100,
-    "figure.figsize": (6.2, 3.9),
-    "font.size": 11,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "legend.fontsize": 10,
-    "lines.linewidth": 2,
-    "savefig.dpi": 160,
-    "savefig.facecolor": "white",
-}
-FOLDED = "<details class='result'><summary>What it gave where this page was built</summary>"
 SHOWN = "<div class='result'>"
 
 
-def facts():
-    """Say on which machine the figures of a page were taken, in one sentence."""
-    here = tilewise.machine()
-    caches = ", ".join(
-        f"{name} {getattr(here, fact).value // 1024:,} KiB"
-        for name, fact in (("L1", "l1d_bytes"), ("L2", "l2_bytes"))
-    )
-    cpus = here.n_cpus.value
+def folded(record):
+    """Return the opening of a fold that says where its results come from."""
     return (
-        f"{here.cpu_model.value}, {cpus} CPU{'s' * (cpus != 1)}, {caches}, {here.isa.value}; "
-        f"tilewise {tilewise.__version__}, {time.strftime('%Y-%m-%d')}"
+        "<details class='result'><summary>What it gave where it was recorded "
+        f"({record['recorded']})</summary>"
     )
 
 
-def run_block(code, line, page, namespace):
-    """Run one block; returns what it printed."""
-    printed = io.StringIO()
-    # The blank lines before make tracebacks name the line of the page.
-    program = compile("\n" * (line - 1) + code, str(page), "exec")
-    with contextlib.redirect_stdout(printed):
-        exec(program, namespace)
-    return printed.getvalue()
+def source_told(record):
+    """Return on which machine the figures of a page were taken, and whether it was quiet."""
+    told = f"{record['machine']}; tilewise {record['version']}, {record['recorded']}"
+    if record["quiet"] is False:
+        told += ". **Too noisy to compare times**: " + "; ".join(record["noise"])
+    return told
 
 
-def take_pictures(name, folder, numbers):
-    """Save the open figures and close them; returns (file name, what to say instead)."""
-    taken = []
-    for number in plt.get_fignums():
-        figure = plt.figure(number)
-        path = folder / f"{name}-{next(numbers)}.png"
-        figure.savefig(path)
-        titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-        words = figure.get_suptitle() or "; ".join(titles)
-        if not words:
-            raise ExtensionError(f"{path.name}: a figure without a title has no text for ears")
-        taken.append((path.name, words.replace("\n", " ").replace("]", "")))
-    plt.close("all")
-    return taken
-
-
-def with_results(text, name, page, pictures):
-    """Run the blocks of a page and return it with their results."""
-    namespace, numbers = {"__name__": name.replace("/", "_")}, iter(range(1, 1000))
+def with_results(text, name, record):
+    """Return a page with what its blocks gave when they were recorded."""
+    if lines := recording.stale(text, record):
+        raise ExtensionError(
+            f"{name}: what the block of line {lines[0]} gives is not recorded; run "
+            f"`python docs/_ext/recording.py {name}` on a quiet machine"
+        )
     parts, place, heading = [], 0, ""
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for found in FENCE.finditer(text):
-            prose = text[place : found.start()]
-            headings = [line for line in prose.splitlines() if line.startswith("## ")]
-            heading = headings[-1] if headings else heading
-            line = text.count("\n", 0, found.start(1)) + 1
-            try:
-                with plt.rc_context(STYLE):
-                    printed = run_block(found[1], line, page, namespace)
-                    shots = take_pictures(name.replace("/", "-"), pictures, numbers)
-            except Exception as problem:
-                where = "".join(traceback.format_exception(problem, limit=-2))
-                raise ExtensionError(f"{page}: the block of line {line} failed\n{where}") from None
-            parts += [prose, found[0]]
-            place = found.end()
-            if printed or shots:
-                fold = heading.startswith("## Run")
-                parts.append(f"\n{FOLDED if fold else SHOWN}\n")
-                if printed:
-                    parts.append(f"\n```text\n{printed}```\n")
-                parts += [f"\n![{words}](/_generated/{shot})\n" for shot, words in shots]
-                parts.append(f"\n{'</details>' if fold else '</div>'}\n\n")
-        parts.append(text[place:])
-    logger.info("%s ran in %.1f s", name, time.perf_counter() - started)
+    for found, block in zip(FENCE.finditer(text), record["blocks"], strict=True):
+        prose = text[place : found.start()]
+        headings = [line for line in prose.splitlines() if line.startswith("## ")]
+        heading = headings[-1] if headings else heading
+        parts += [prose, found[0]]
+        place = found.end()
+        if block["printed"] or block["pictures"]:
+            fold = heading.startswith("## Run")
+            parts.append(f"\n{folded(record) if fold else SHOWN}\n")
+            if block["printed"]:
+                parts.append(f"\n```text\n{block['printed']}```\n")
+            parts += [f"\n![{p['words']}](/_generated/{p['file']})\n" for p in block["pictures"]]
+            parts.append(f"\n{'</details>' if fold else '</div>'}\n\n")
+    parts.append(text[place:])
     return "".join(parts)
 
 
@@ -131,23 +68,34 @@ def on_read(app, name, source):
     page = pathlib.Path(app.env.doc2path(name))
     generated = pathlib.Path(app.srcdir, "_generated")
     generated.mkdir(exist_ok=True)
-    book = generated / f"{page.stem}.ipynb"
+    record = recording.read(name)
+    body = with_results(source[0], name, record)
+    app.env.note_dependency(str(recording.RECORDED / f"{recording.slug(name)}.json"))
+    for block in record["blocks"]:
+        for picture in block["pictures"]:
+            shutil.copyfile(recording.RECORDED / picture["file"], generated / picture["file"])
     write_notebooks([page], generated)
-    head, _, body = source[0].partition("\n\n")
-    link = f"{{download}}`This page as a notebook </_generated/{book.name}>`"
-    note = f"```{{container}} from-here\n{link} · its figures are from {facts()}\n```\n\n"
-    body = with_results(source[0], name, page, generated)[len(head) + 2 :]
-    source[0] = f"{head}\n\n{note}{body}"
+    head, _, _ = source[0].partition("\n\n")
+    link = f"{{download}}`This page as a notebook </_generated/{page.stem}.ipynb>`"
+    note = (
+        f"```{{container}} from-here\n{link} gives your figures · those on this page are from "
+        f"{source_told(record)}\n```\n\n"
+    )
+    source[0] = f"{head}\n\n{note}{body[len(head) + 2 :]}"
 
 
 def pack_course(app):
-    """Put the notebooks of all lessons into one archive."""
+    """Put the notebooks of all lessons into one archive, and without solutions into another."""
     generated = pathlib.Path(app.srcdir, "_generated")
-    generated.mkdir(exist_ok=True)
-    lessons = sorted(pathlib.Path(app.srcdir, "course").glob("[0-9]-*.md"))
-    with zipfile.ZipFile(generated / "tilewise-course.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in write_notebooks(lessons, generated):
-            archive.write(path, f"tilewise-course/{path.name}")
+    lessons = sorted(pathlib.Path(app.srcdir, "course").glob(LESSONS))
+    for name, folder, solutions in (
+        ("tilewise-course", generated, True),
+        ("tilewise-course-without-solutions", generated / "handout", False),
+    ):
+        books = write_notebooks(lessons, folder, solutions)
+        with zipfile.ZipFile(generated / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in books:
+                archive.write(path, f"{name}/{path.name}")
 
 
 def setup(app):

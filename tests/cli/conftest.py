@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
+import recorded_load
 from click.testing import CliRunner
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_machine():
+    """A machine on which nobody else works, whatever the one does that runs the tests."""
+    with recorded_load.a_machine():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,10 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import recorded_load
 
 from tilewise.cli import _bench
 from tilewise.cli._errors import ExitCode
@@ -56,6 +58,40 @@ def test_json_on_standard_output_is_alone_there(invoke):
     quiet = invoke("bench", "chunks", *SMALL, "--engines", "fused", "--json", "-", "--quiet")
     assert json.loads(quiet.stdout)["experiment"] == "chunks"
     assert quiet.stderr == ""
+
+
+def test_a_busy_machine_is_told_first_and_nothing_is_compared(invoke):
+    with recorded_load.a_machine(others=0.4):
+        done = invoke("bench", "chunks", *SMALL, "--engines", "fused", "--json", "a.json")
+    assert done.exit_code == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert told.startswith("Too noisy to tell: other processes used 39 % of 2 CPUs")
+    assert "too noisy to tell" in told.partition("quartiles")[2]
+    for word in ("best", "times as long", "slower"):
+        assert word not in told.replace("to best", "")
+    result = read("a.json")
+    assert result["quiet"] is False
+    assert "39 %" in result["noise"][0]
+    again = invoke("report", "a.json", "-o", "a.html")
+    if again.exit_code != ExitCode.MISSING_EXTRA:
+        page = Path("a.html").read_text(encoding="utf-8")
+        assert page.index("Too noisy to tell") < page.index("<nav")
+
+
+def test_a_quiet_machine_is_not_talked_about(invoke):
+    done = invoke("bench", "chunks", *SMALL, "--engines", "fused", "--json", "a.json")
+    assert "noisy" not in done.stdout + done.stderr
+    assert read("a.json")["quiet"] is True
+
+
+def test_json_on_standard_output_says_it_there_and_to_people(invoke):
+    with recorded_load.a_machine(stolen=0.3):
+        done = invoke("bench", "dtypes", *SMALL, "--json", "-")
+        silent = invoke("bench", "dtypes", *SMALL, "--json", "-", "--quiet")
+    assert json.loads(done.stdout)["quiet"] is False
+    assert done.stderr.startswith("Too noisy to tell: the hypervisor took 30 %")
+    assert json.loads(silent.stdout)["quiet"] is False
+    assert silent.stderr == ""
 
 
 @pytest.mark.parametrize("where", ["figures", "plots"])

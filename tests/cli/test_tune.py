@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import recorded_load
 
 import tilewise
 from tilewise.cli._errors import ExitCode
@@ -16,6 +17,7 @@ DUEL = {"decided": True, "interrupted": False,
         "gains": {"fit": 0.12, "predict": -0.01}, "kind": "fit",
         "rival": {"chunk_rows": 96, "panels_per_block": 1},
         "duel": {"fit": {"plan": [1.0] * 30, "rival": [1.0] * 30}}}  # fmt: skip
+NOISY = {"quiet": False, "noise": ["others were at work"], "gains": {}}
 SMALL = ("--shape", "2000x64x64", "--quick", "--threads", 1)
 
 
@@ -65,6 +67,39 @@ def test_no_gain_stores_nothing(invoke, record, found):
     told = " ".join(done.stdout.split())
     assert "the plan's 384 rows stay; 96 rows, 1 panels gained +12.0 % in fit, -1.0 %" in told
     assert not record.exists()
+
+
+def test_a_busy_machine_keeps_nothing_and_forgets_nothing(invoke, record):
+    tune.save([ENTRY], [{"dtype": "float32", "shape": [2000, 64, 64]}], record)
+    before = record.read_bytes()
+    with recorded_load.a_machine(others=0.4):
+        done = invoke("tune", *SMALL, "--json")
+        plain = invoke("tune", *SMALL)
+    assert done.exit_code == plain.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["quiet"] is False
+    assert "2000x64x64 float32: other processes used " in told["noise"][0]
+    assert list(told)[:3] == ["path", "quiet", "noise"]
+    assert told["found"][0]["accepted"] is False
+    first, second = plain.stdout.splitlines()
+    assert first.startswith("Too noisy to tell: 2000x64x64 float32: other processes used ")
+    assert "too noisy to tell; the plan's" in second
+    assert record.read_bytes() == before
+
+
+def test_one_busy_moment_does_not_spoil_the_other_shapes(invoke, record, monkeypatch):
+    loads = iter([NOISY, {"quiet": True, "noise": []}])
+
+    def measured(shape, dtype, **options):
+        calm = next(loads)
+        return {"shape": list(shape), "dtype": dtype, "candidates": [{"chunk_rows": 384}],
+                "gain": 0.12, **DUEL, **calm, "accepted": calm["quiet"],
+                "decided": calm["quiet"], "entry": ENTRY if calm["quiet"] else None}  # fmt: skip
+
+    monkeypatch.setattr(tune, "tune", measured)
+    done = invoke("tune", *SMALL, "--shape", "9x9x9")
+    assert done.stdout.startswith("Too noisy to tell: 1 of 2 shapes: others were at work.")
+    assert tuning.read(record)[0]["entries"] == [ENTRY]
 
 
 def test_it_really_measures(invoke, record):

@@ -8,7 +8,7 @@ import pytest
 
 API = pathlib.Path(__file__).parents[2] / "docs" / "api"
 LAB = ("experiments", "report", "explain", "simulate", "traffic", "tune", "roofs", "flows",
-       "schema", "cachegrind", "figures", "expected")  # fmt: skip
+       "schema", "cachegrind", "figures", "expected", "quiet")  # fmt: skip
 PACKAGES = (
     "tilewise", "tilewise.cluster", "tilewise.metrics", "tilewise.sources",
     *(f"tilewise.lab.{name}" for name in LAB),

@@ -185,6 +185,8 @@ def test_commands_of_a_shell_run(command, tmp_path, monkeypatch, capsys):
         named = re.fullmatch(r"\.(?:\[([\w,]+)\])?", arguments[1])
         assert named, command
         assert set((named[1] or "all").split(",")) <= set(project["optional-dependencies"])
+    elif name == "jupyter":  # test_course.py runs it, where there is a notebook
+        assert arguments[0] == "nbconvert"
     elif name == "python":
         monkeypatch.chdir(tmp_path)
         paths = [str(ROOT / word) if "/" in word else word for word in arguments]

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
@@ -83,7 +84,7 @@ def test_a_notebook_has_the_blocks_of_its_page(page):
         assert cell.count("<details") == cell.count("</details>"), cell
         assert not re.search(r"\]\((?!https?:)", cell), "a link that leads nowhere"
     assert len({cell["id"] for cell in cells}) == len(cells)
-    # Whatever code stands below the heading of the exercises is a solution, and nothing else is.
+    # Whatever code stands below the heading of the exercises is a solution, and no other is.
     place = text.index("## Exercises")
     behind = len(notebooks.FENCE.findall(text[place:]))
     hidden = [
@@ -94,18 +95,91 @@ def test_a_notebook_has_the_blocks_of_its_page(page):
     assert hidden == [False] * (len(code) - behind) + [True] * behind
 
 
+def solutions_of(page):
+    """Return what the folds of a page hold, and the page without them."""
+    text = page.read_text(encoding="utf-8")
+    fold = re.compile(r"<details>.*?</details>", re.DOTALL)
+    return fold.findall(text), fold.sub("", text)
+
+
+def lines_of(text):
+    """Return the lines of some Markdown that say something, as a notebook shows them."""
+    text = re.sub(r"<[^>]*>|^```.*$", "", notebooks.PAGE_LINK.sub(r"\1", text), flags=re.MULTILINE)
+    return {line.strip() for line in text.replace("Solution", "").splitlines() if line.strip()}
+
+
+def sources(cells):
+    return ["".join(cell["source"]) for cell in cells]
+
+
+def assert_no_solution(cells, page):
+    """Check that cells hold a whole lesson and not a line that only its solutions have."""
+    folds, rest = solutions_of(page)
+    assert len(folds) == len(exercises_of(page))
+    told = set().union(*map(lines_of, sources(cells)))
+    given_away = set().union(*map(lines_of, folds)) - lines_of(rest)
+    assert given_away
+    assert not told & given_away
+    assert told == lines_of(rest)
+
+
+@each_lesson
+def test_cells_without_the_tag_give_no_solution_away(page):
+    cells = notebooks.notebook(page.read_text(encoding="utf-8"))["cells"]
+    student = [c for c in cells if notebooks.TAG not in c["metadata"].get("tags", [])]
+    assert_no_solution(student, page)
+    assert not any("Solution" in source or "<details" in source for source in sources(student))
+    # And those with it are nothing but solutions.
+    folds, _ = solutions_of(page)
+    hidden = [c for c in cells if notebooks.TAG in c["metadata"].get("tags", [])]
+    assert set().union(*map(lines_of, sources(hidden))) - {", continued"} == set().union(
+        *map(lines_of, folds)
+    )
+    made = notebooks.notebook(page.read_text(encoding="utf-8"), solutions=False)
+    assert made["cells"] == student
+
+
+def teachers_command():
+    """The command of the teacher's page that drops what is tagged, as a list of words."""
+    page = (COURSE / "teacher.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^jupyter (nbconvert .*)$", page, re.MULTILINE)
+    return shlex.split(line)
+
+
+def test_nbconvert_drops_the_solutions_as_the_teachers_page_says(tmp_path, monkeypatch):
+    pytest.importorskip("nbconvert")
+    notebooks.write_notebooks(LESSONS, tmp_path / "my-notebooks")
+    monkeypatch.chdir(tmp_path)
+    *command, pattern = teachers_command()
+    books = sorted(map(str, pathlib.Path().glob(pattern)))
+    subprocess.run([sys.executable, "-m", *command, *books], check=True, timeout=300)
+    for page in LESSONS:
+        book = json.loads((tmp_path / "handout" / f"{page.stem}.ipynb").read_text(encoding="utf-8"))
+        assert_no_solution(book["cells"], page)
+
+
+def test_the_command_of_the_teachers_page_names_the_tag():
+    assert teachers_command()[-2] == notebooks.TAG
+
+
+def test_a_fold_that_is_not_closed_is_found_out():
+    with pytest.raises(ValueError, match="'Solution' is not closed"):
+        notebooks.cells_of("Ask.\n\n<details><summary>Solution</summary>\n\nNever ends.\n")
+
+
 def test_prose_around_hidden_code_stays_hidden():
     text = (
         "Ask.\n\n<details><summary>Solution</summary>\n\nFirst.\n\n```python\na = 1\n```\n\n"
         "Then [there](page.md).\n\n```python\nb = 2\n```\n\n</details>\n\nAfter.\n"
     )
     assert notebooks.cells_of(text) == [
-        ("markdown", "Ask.\n\n<details><summary>Solution</summary>\n\nFirst.\n\n</details>", False),
+        ("markdown", "Ask.", False),
+        ("markdown", "<details><summary>Solution</summary>\n\nFirst.\n\n</details>", True),
         ("code", "a = 1", True),
         (
             "markdown",
             "<details><summary>Solution, continued</summary>\n\nThen there.\n\n</details>",
-            False,
+            True,
         ),
         ("code", "b = 2", True),
         ("markdown", "After.", False),
@@ -120,10 +194,11 @@ def test_a_notebook_is_valid(page):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("solutions", [True, False], ids=["teacher", "student"])
 @each_lesson
-def test_a_notebook_runs_from_start_to_end(page, tmp_path):
+def test_a_notebook_runs_from_start_to_end(page, solutions, tmp_path):
     pytest.importorskip("matplotlib")
-    (path,) = notebooks.write_notebooks([page], tmp_path)
+    (path,) = notebooks.write_notebooks([page], tmp_path, solutions)
     assert json.loads(path.read_text(encoding="utf-8"))["nbformat"] == 4
     done = subprocess.run(
         [sys.executable, "-c", RUN, path.name],
@@ -172,7 +247,18 @@ def test_jupyter_shows_figures_once_and_no_bare_objects(page, kernel, tmp_path):
         assert len(shown) == kinds.count("display_data") == drawn, cell.source
 
 
-def test_the_program_writes_all_notebooks(tmp_path):
+@pytest.mark.parametrize("more", [[], ["--without-solutions"]], ids=["teacher", "student"])
+def test_the_program_writes_all_notebooks(tmp_path, more):
     program = ROOT / "docs" / "_ext" / "notebooks.py"
-    subprocess.run([sys.executable, program, COURSE, tmp_path], check=True, timeout=600)
+    subprocess.run([sys.executable, program, COURSE, tmp_path, *more], check=True, timeout=600)
     assert sorted(path.stem for path in tmp_path.iterdir()) == [page.stem for page in LESSONS]
+    told = "".join(path.read_text(encoding="utf-8") for path in tmp_path.iterdir())
+    assert ("<summary>Solution</summary>" in told) is not bool(more)
+
+
+def test_the_program_says_where_there_is_no_page(tmp_path):
+    program = ROOT / "docs" / "_ext" / "notebooks.py"
+    done = subprocess.run([sys.executable, program, tmp_path, tmp_path / "out"],
+                          capture_output=True, text=True, timeout=600)  # fmt: skip
+    assert done.returncode == 2
+    assert "no page named like" in done.stderr

@@ -276,4 +276,5 @@ class Loaded(html.parser.HTMLParser):
 def test_the_course_can_be_downloaded(site):
     names = {path.name for path in (site / "_downloads").rglob("*.*")}
     lessons = {f"{page.stem}.ipynb" for page in (ROOT / "docs/course").glob("[0-9]-*.md")}
-    assert lessons | {"tilewise-course.zip", "ladder.ipynb"} <= names
+    archives = {"tilewise-course.zip", "tilewise-course-without-solutions.zip"}
+    assert lessons | archives | {"ladder.ipynb"} <= names

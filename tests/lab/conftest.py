@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import recorded_load
 
 from tilewise.lab.experiments import perform
 
@@ -14,6 +15,14 @@ _spec = importlib.util.spec_from_file_location(
 _plan_tests = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_plan_tests)
 MACHINES, here, recorded = _plan_tests.MACHINES, _plan_tests.here, _plan_tests.recorded
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_machine():
+    """A machine on which nobody else works, whatever the one does that runs the tests."""
+    with recorded_load.a_machine():
+        yield
+
 
 # Small enough for seconds; the figures mean nothing.
 SMALL = {

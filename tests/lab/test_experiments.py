@@ -290,7 +290,7 @@ def test_the_comparison_is_taken_over(checkout):
     assert len(EXPERIMENTS["peers"].table(result).rows) == 2
 
 
-def test_differences_lost_in_noise_are_left_out(checkout):
+def test_differences_lost_in_noise_have_no_bar_and_count_as_one(checkout):
     result = perform("peers", {"checkout": str(checkout)}, quick=True)
     base = {e["series"]: e for e in result["measurements"]}
     kinds = ("blobs", "noise")
@@ -304,6 +304,10 @@ def test_differences_lost_in_noise_are_left_out(checkout):
             (figure,) = EXPERIMENTS["peers"].figures(result)
             assert [s.y for s in figure.series] == [[pytest.approx(2.0)]]
             assert any("1 time was too short to measure" in word for word in figure.words)
+            # The mean of 2 and of 1, not of 2 alone.
+            assert "took 1.41 times as long" in figure.words[0]
+            assert "of 2 cases, 1 of them too short to measure" in figure.words[0]
+            assert "counts as 1" in EXPERIMENTS["peers"].table(result).notes[0]
             told = [row[3:] for row in EXPERIMENTS["peers"].table(result).rows]
             assert told.count(["too short to measure", ""]) == 1
             assert sum(ratio.endswith("×") for _, ratio in told) == (2 if lost == "tilewise" else 3)

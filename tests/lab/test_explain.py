@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import recorded_load
 
 from tilewise import Machine, machine
 from tilewise.lab.explain import explain
@@ -147,6 +148,18 @@ def test_measured_roofs_are_rates():
     assert Roofs.from_dict(json.loads(json.dumps(roofs.to_dict()))) == roofs
 
 
+def test_roofs_of_a_busy_machine_say_so(result_of):
+    with recorded_load.a_machine(others=0.5), pytest.warns(RuntimeWarning, match="Too noisy"):
+        roofs = Roofs.measure(1)
+    assert "but other processes used" in roofs.source
+    noisy = result_of("roofline") | {"quiet": False, "noise": ["others were at work"]}
+    assert Roofs.from_dict(noisy).source.endswith("but others were at work")
+    assert "but" not in Roofs.from_dict(result_of("roofline")).source
+    for odd in ({}, {"load_before": "x"}, {"load_before": 9, "facts": {}}, None):
+        part = {key: noisy[key] for key in ("measurements", "parameters")} | {"machine": odd}
+        assert Roofs.from_dict(part).compute_gflops > 0
+
+
 def test_scaling():
     roofs = Roofs(100.0, {"L1": 50.0, "L2": 40.0, "L3": 30.0, "memory": 20.0}, 2, "a test")
     more, less = roofs.scaled(4), roofs.scaled(1)
@@ -261,6 +274,11 @@ def test_command_measures(invoke):
     result = invoke(*SHAPE, "--threads", 1, "--measure", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["roofs"]["source"].startswith("measured now")
+    assert result.stderr == ""
+    with recorded_load.a_machine(others=0.5):
+        result = invoke(*SHAPE, "--threads", 1, "--measure", "--json")
+    assert "but other processes used" in json.loads(result.stdout)["roofs"]["source"]
+    assert result.stderr.startswith("tilewise: warning: Too noisy to tell: other processes used")
 
 
 @pytest.mark.parametrize(

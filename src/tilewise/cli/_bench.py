@@ -8,10 +8,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from .._text import printable
 from ..lab.experiments import EXPERIMENTS, perform
 from ..lab.peers import NotHere
+from ..lab.quiet import headline, noise
 from ._errors import (
     CannotWrite,
     CommandError,
@@ -86,7 +88,8 @@ def bench():
     """Measure what memory and caches cost on this machine.
 
     Each experiment samples its cases in turn, prints medians, and writes every sample to one
-    JSON file that `tilewise report` reads. Ctrl-C ends it and keeps what was measured.
+    JSON file that `tilewise report` reads. Ctrl-C ends it and keeps what was measured. Where
+    others use the machine meanwhile it says so first and compares nothing.
     """
 
 
@@ -212,6 +215,8 @@ def _write(result, figures, json_file, plot, to_stdout):
 def show(experiment, result, figures, err=False):
     """Print the table of a result and the first words of each figure."""
     console = Console(markup=False, highlight=False, stderr=err)
+    if reasons := noise(result):
+        console.print(Text(headline(reasons), style="bold yellow"))
     told = experiment.table(result)
     if not told.rows:
         console.print("nothing was measured")
@@ -225,7 +230,7 @@ def show(experiment, result, figures, err=False):
     for note in told.notes:
         console.print(printable(note))
     for figure in figures:
-        if figure.words:
+        if figure.words and not figure.warning:
             console.print(printable(figure.words[0], keep="\N{NO-BREAK SPACE}"), soft_wrap=False)
 
 

@@ -94,13 +94,13 @@ def explain(
     }  # fmt: skip
     try:
         roofs = None if roofs_file is None else read_roofs(roofs_file)
-        if measure:
-            from tilewise import plan
-
-            sizes = plan(rows, features, clusters, dtype, n_threads=threads)
-            roofs = Roofs.measure(sizes.n_threads, sizes.score_dtype)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            if measure:
+                from tilewise import plan
+
+                sizes = plan(rows, features, clusters, dtype, n_threads=threads)
+                roofs = Roofs.measure(sizes.n_threads, sizes.score_dtype)
             told = explained(rows, features, clusters, dtype, roofs=roofs, **choices)
         show_warnings(caught)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import click
 
+from ..lab.quiet import TOO_NOISY, headline
 from ._bench import progress
 from ._errors import BadData, CannotWrite, ExitCode, WrongUsage, first_line, reason
 from ._options import (
@@ -56,7 +57,8 @@ from ._output import to_json
 def tune(shapes, dtype, threads, seconds, quick, show, forget, as_json, quiet):
     """Measure chunk sizes around the plan's own on this machine.
 
-    Only a gain above 5 % that shows in both halves of a duel is kept. Later plans for shapes
+    Only a gain above 5 % that shows in both halves of a duel is kept, and none where others use the
+    machine meanwhile. Later plans for shapes
     near the measured one use the record and name it; results stay the same, bit for bit. The
     record lies in the user's cache folder, or where TILEWISE_TUNING says; "off" turns it off.
     """
@@ -165,8 +167,14 @@ def _measure(path, texts, dtype, threads, seconds, quick, as_json, quiet):
         unwritten = error
     if as_json:
         plain = [told | {"entry": told["entry"] and told["entry"].to_dict()} for told in found]
-        click.echo(to_json({"path": path, "found": plain, "interrupted": interrupted}))
+        calm, reasons = _calm(found)
+        head = {"path": path, "quiet": calm, "noise": reasons}
+        click.echo(to_json(head | {"found": plain, "interrupted": interrupted}))
     if not quiet:
+        if noisy := [told for told in found if told.get("quiet") is False]:
+            of = f"{len(noisy)} of {len(shapes)} shapes" if len(shapes) > 1 else _name(noisy[0])
+            reasons = "; ".join(noisy[0]["noise"])
+            human_line(f"{headline([f'{of}: {reasons}'])} Nothing of it is kept.", as_json)
         for told in found:
             human_line(_told(told), as_json)
         if entries and unwritten is None:
@@ -186,11 +194,27 @@ def _measure(path, texts, dtype, threads, seconds, quick, as_json, quiet):
     return ExitCode.OK
 
 
+def _calm(found):
+    """Whether the machine was quiet for all shapes, and for which it was not, and why."""
+    reasons = [
+        f"{_name(told)}: {reason}" for told in found
+        if told.get("quiet") is False for reason in told["noise"]
+    ]  # fmt: skip
+    known = [told["quiet"] for told in found if told.get("quiet") is not None]
+    return (all(known) if known else None), reasons
+
+
+def _name(told):
+    return "x".join(map(str, told["shape"])) + f" {told['dtype']}"
+
+
 def _told(told):
-    name = "x".join(map(str, told["shape"])) + f" {told['dtype']}"
+    name = _name(told)
     own = told["candidates"][0]["chunk_rows"]
     gains = ", ".join(f"{100 * gain:+.1f} % in {kind}" for kind, gain in told["gains"].items())
     rounds = len(told["duel"].get("fit", {}).get("plan", ()))
+    if told.get("quiet") is False:
+        return f"{name}: {TOO_NOISY}; the plan's {own} rows and what the record holds stay"
     if not told["decided"]:
         return f"{name}: interrupted {_so_far(told, rounds)}; the plan's {own} rows stay"
     if told["accepted"]:

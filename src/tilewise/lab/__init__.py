@@ -36,9 +36,9 @@ Run under valgrind (`cachegrind`)::
 
 Measured (each experiment is a row of `experiments.EXPERIMENTS`)::
 
-    perform(name, parameters=None, *, seconds=None, quick=False, watch=None) -> dict
-        a result that follows result.schema.json: machine, versions, parameters, raw samples;
-        Ctrl-C keeps what there is
+    perform(name, parameters=None, *, seconds=None, quick=False, watch=None, meter=None) -> dict
+        a result that follows result.schema.json: whether the machine was quiet, machine,
+        versions, parameters, raw samples; Ctrl-C keeps what there is
 
     chunks, dtypes, threads, materialise, mountain, roofline, peers
         what each measures; figures, tables and words are made from a result alone, so that a
@@ -48,6 +48,8 @@ Measured (each experiment is a row of `experiments.EXPERIMENTS`)::
     plots, charts         drawn as PNG or SVG (matplotlib), for a page (plotly)
     report                the page (jinja2)
     schema                whether a file is a result
+    quiet                 whether the machine was quiet, and what may be concluded if it was not
+    _load                 what else the machine does meanwhile
     _run                  repeated, interleaved samples
     _machine, _data       what a result says of the machine; the rows that are measured on
 """

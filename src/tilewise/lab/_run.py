@@ -4,6 +4,7 @@ All cases of a phase are sampled in turn, round after round, each round beginnin
 one: a machine that drifts then drifts for all of them alike.
 """
 
+import contextlib
 import functools
 import math
 import statistics
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._load import Meter
 from .figures import Table
 
 __all__ = ["Case", "Run", "above_zero", "summary"]
@@ -69,6 +71,8 @@ class Run:
         Smoke size: two rounds.
     watch : callable, optional
         Called with the phase, samples done, samples planned and the seconds left.
+    meter : Meter, optional
+        Watches what else the machine does.
     """
 
     parameters: dict[str, Any]
@@ -80,6 +84,16 @@ class Run:
     simulated: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     interrupted: bool = False
+    meter: Meter | None = None
+
+    def watched(self):
+        """Return a context in which the load of the machine is watched, if it is at all."""
+        return contextlib.nullcontext() if self.meter is None else self.meter.during()
+
+    def calibrate(self):
+        """Between samples: repeat the fixed piece of work that shows a machine that changes."""
+        if self.meter is not None:
+            self.meter.calibrate()
 
     def measure(
         self, phase: str, cases: list[Case], share: float = 1.0, pause: float = 0.0,
@@ -116,10 +130,11 @@ class Run:
         begin = time.perf_counter()
         deadline = begin + self.seconds * share
         try:
-            for number, (case, entry) in enumerate(zip(cases, entries, strict=True)):
-                self._tell(phase, number, len(cases) * 2, None)
-                _warm_up(case, entry, pause)
-            self._rounds(phase, cases, entries, deadline, pause, settle)
+            with self.watched():
+                for number, (case, entry) in enumerate(zip(cases, entries, strict=True)):
+                    self._tell(phase, number, len(cases) * 2, None)
+                    _warm_up(case, entry, pause)
+                self._rounds(phase, cases, entries, deadline, pause, settle)
         except KeyboardInterrupt:
             self.interrupted = True
             raise
@@ -154,6 +169,7 @@ class Run:
                 if turn and time.perf_counter() > deadline:
                     return
                 time.sleep(pause)
+                self.calibrate()
                 if settle:
                     cases[at].call()
                 entries[at]["samples"].append(_sample(cases[at], entries[at]["repeats"]))

@@ -265,7 +265,7 @@ def bytes_figures(result):
                     f"chunks-bytes-{engine}", f"Bytes between levels, {engine} engine",
                     Axis("rows per chunk", "log2", "rows"),
                     Axis("bytes moved by one pass", "log2", "bytes"), series,
-                    words=_words(result, engine),
+                    words=_words(result, engine), timed=False,
                 )
             )  # fmt: skip
     return made

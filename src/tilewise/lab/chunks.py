@@ -15,7 +15,8 @@ from tilewise.plan import Plan, machine, plan
 from . import _traffic
 from ._data import blobs, repeated
 from ._run import Case, Run, above_zero
-from .figures import Axis, Figure, Mark, Series, Table, shown, spread
+from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown, spread
+from .quiet import noise
 
 __all__ = ["bytes_per_row", "figures", "measure", "resized", "sizes", "table"]
 
@@ -185,7 +186,7 @@ def table(result: dict[str, Any]) -> Table:
                 )
                 if c == rows_of
             ]
-            notes += ["best"] if e["median"] == best else []
+            notes += ["best"] if e["median"] == best and not noise(result) else []
             rows.append(
                 [engine, shown(c, "rows"), shown(e["median"], "s"),
                  spread(e),
@@ -197,7 +198,7 @@ def table(result: dict[str, Any]) -> Table:
         found = [e for entries in _by_engine(result).values() for e in entries]
         rows = [row[:-1] + cells(e) + row[-1:] for row, e in zip(rows, found, strict=True)]
     heads = ["engine", "rows" if columns else "chunk rows", "pass", "quartiles", "to best"]
-    return Table([*heads, *columns, ""], rows, notes)
+    return Table([*heads, *columns, ""], rows, notes, concluded=(heads.index("to best"),))
 
 
 @above_zero
@@ -283,11 +284,13 @@ def _words(result, by_engine, main):
     worst = max(entries, key=lambda e: e["median"])
     best = min(entries, key=lambda e: e["median"])
     words = [
-        f"One pass of the {main} engine took {shown(best['median'], 's')} with the best chunk "
-        f"({best['case']['chunk_rows']:,} rows) and {shown(worst['median'], 's')} with the worst "
-        f"({worst['case']['chunk_rows']:,} rows), {worst['median'] / best['median']:.1f} times as "
-        "long, for the same labels. "
-        + " ".join(filter(None, (_own_choice(result, engine) for engine in by_engine))),
+        Conclusion(
+            f"One pass of the {main} engine took {shown(best['median'], 's')} with the best chunk "
+            f"({best['case']['chunk_rows']:,} rows) and {shown(worst['median'], 's')} with the "
+            f"worst ({worst['case']['chunk_rows']:,} rows), "
+            f"{worst['median'] / best['median']:.1f} times as long, for the same labels. "
+            + " ".join(filter(None, (_own_choice(result, engine) for engine in by_engine)))
+        ),
     ]
     words.append(
         "On the left the centres are fetched anew for every few rows; on the right the packed "

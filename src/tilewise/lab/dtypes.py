@@ -14,7 +14,7 @@ from tilewise.plan import machine, plan
 from . import _traffic
 from ._data import blobs, repeated
 from ._run import Case, Run, above_zero
-from .figures import Axis, Figure, Series, Table, shown, spread
+from .figures import Axis, Conclusion, Figure, Series, Table, shown, spread
 
 __all__ = ["figures", "measure", "plain_labels", "table"]
 
@@ -128,14 +128,16 @@ def figures(result: dict[str, Any]) -> list[Figure]:
         words = []
         if len(entries) == 2:
             times = {e["case"]["dtype"]: e["median"] for e in entries}
-            words.append(
-                f"A pass over {p['rows']:,} × {p['features']} numbers against {p['clusters']} "
-                f"centres took {shown(times['float32'], 's')} in float32 and "
-                f"{shown(times['float64'], 's')} in float64, "
-                f"{times['float64'] / times['float32']:.2f} times as long. Its rows are "
-                f"{shown(_bytes(result, 'float32'), 'bytes')} in float32 and twice that in "
-                "float64." + _moved(result)
-            )
+            words += [
+                Conclusion(
+                    f"A pass over {p['rows']:,} × {p['features']} numbers against "
+                    f"{p['clusters']} centres took {shown(times['float32'], 's')} in float32 and "
+                    f"{shown(times['float64'], 's')} in float64, "
+                    f"{times['float64'] / times['float32']:.2f} times as long."
+                ),
+                f"The rows are {shown(_bytes(result, 'float32'), 'bytes')} in float32 and twice "
+                "that in float64." + _moved(result),
+            ]
         words.append(
             "tilewise ranks in float32 whatever the type of the rows, and settles in float64 "
             "what rounding left open; so float64 rows cost the reading of twice the bytes and "
@@ -192,5 +194,5 @@ def _labels_figure(p, labels):
             f"What it cannot undo is the rounding of the rows themselves: stored as float32, "
             f"{last['rounded_rows']:,} rows are other rows, nearer to another centre.",
         ],
-        kind="bars",
+        kind="bars", timed=False,
     )  # fmt: skip

@@ -7,9 +7,11 @@ from typing import Any
 
 from . import chunks, dtypes, materialise, mountain, peers, roofline, threads
 from ._data import check_room
+from ._load import Meter
 from ._machine import describe, machine_name
 from ._run import Run
 from .figures import Figure, Table
+from .quiet import careful
 from .schema import SCHEMA_VERSION
 
 __all__ = ["EXPERIMENTS", "Experiment", "Parameter", "perform"]
@@ -87,7 +89,8 @@ def _shape(rows, features, clusters, quick_rows, dtype=True, threads=None):
 
 def _signed(figures):
     """Figures that say which machine they come from, wherever they are taken."""
-    return lambda result: [replace(f, source=machine_name(result)) for f in figures(result)]
+    made = careful(figures)
+    return lambda result: [replace(f, source=machine_name(result)) for f in made(result)]
 
 
 #: Name to row: what ``tilewise bench`` can measure.
@@ -109,7 +112,7 @@ EXPERIMENTS = {
                 Parameter("cachegrind", False, False, "flag",
                           "Add what valgrind counts, running the real kernels; takes minutes."),
             ),
-            chunks.measure, chunks.table, _signed(chunks.figures),
+            chunks.measure, careful(chunks.table), _signed(chunks.figures),
         ),
         Experiment(
             "dtypes",
@@ -117,7 +120,7 @@ EXPERIMENTS = {
             "float32 against float64: seconds, bytes read, and labels that differ, near the "
             "origin and far from it, for tilewise and for plain float32 arithmetic.",
             _shape(60_000, 64, 256, 4_000, dtype=False, threads=1),
-            dtypes.measure, dtypes.table, _signed(dtypes.figures),
+            dtypes.measure, careful(dtypes.table), _signed(dtypes.figures),
         ),
         Experiment(
             "threads",
@@ -125,7 +128,7 @@ EXPERIMENTS = {
             "One to twice as many threads as CPUs; then several jobs at once, each with all "
             "threads (joblib x OpenMP x BLAS), left alone and tamed with threadpoolctl.",
             _shape(100_000, 64, 256, 8_000),
-            threads.measure, threads.table, _signed(threads.figures), 60.0,
+            threads.measure, careful(threads.table), _signed(threads.figures), 60.0,
         ),
         Experiment(
             "materialise",
@@ -134,7 +137,7 @@ EXPERIMENTS = {
             "of it at a time, and without it: seconds and peak memory, each in a process of its "
             "own.",
             _shape(200_000, 32, 256, 10_000, threads=1),
-            materialise.measure, materialise.table, _signed(materialise.figures), 60.0,
+            materialise.measure, careful(materialise.table), _signed(materialise.figures), 60.0,
         ),
         Experiment(
             "mountain",
@@ -145,7 +148,7 @@ EXPERIMENTS = {
             (
                 Parameter("largest_mib", 256, 16, "count", "Largest working set, in MiB."),
             ),
-            mountain.measure, mountain.table, _signed(mountain.figures), 45.0,
+            mountain.measure, careful(mountain.table), _signed(mountain.figures), 45.0,
         ),
         Experiment(
             "roofline",
@@ -160,7 +163,7 @@ EXPERIMENTS = {
                           ("float32", "float64")),
                 Parameter("threads", 1, 1, "count", "Threads."),
             ),
-            roofline.measure, roofline.table, _signed(roofline.figures), 40.0,
+            roofline.measure, careful(roofline.table), _signed(roofline.figures), 40.0,
         ),
         Experiment(
             "peers",
@@ -172,7 +175,7 @@ EXPERIMENTS = {
                 Parameter("checkout", None, None, "path",
                           "Folder of the checkout.  [default: the current one or above]"),
             ),
-            peers.measure, peers.table, _signed(peers.figures), 600.0,
+            peers.measure, careful(peers.table), _signed(peers.figures), 600.0,
         ),
     )
 }  # fmt: skip
@@ -185,6 +188,7 @@ def perform(
     seconds: float | None = None,
     quick: bool = False,
     watch: Callable[[str, int, int, float | None], None] | None = None,
+    meter: Meter | None = None,
 ) -> dict[str, Any]:
     """Run an experiment.
 
@@ -200,11 +204,15 @@ def perform(
         Smoke size, for tests: the figures mean little.
     watch : callable, optional
         Called with the phase, samples done, samples planned and the seconds left or None.
+    meter : Meter, optional
+        Watches what else the machine does; one that reads this system by default.
 
     Returns
     -------
     dict
-        Safe for JSON; follows `result_schema`. ``interrupted`` is true where Ctrl-C ended it,
+        Safe for JSON; follows `result_schema`. ``quiet`` is false where others were at work or
+        the machine changed, ``noise`` says how, and tables and figures then compare nothing.
+        ``interrupted`` is true where Ctrl-C ended it,
         and what had been measured until then is in it.
 
     Raises
@@ -230,16 +238,19 @@ def perform(
     known |= {key: value for key, value in (parameters or {}).items() if value is not None}
     check_room(known)
     budget = seconds if seconds is not None else (1.0 if quick else experiment.seconds)
+    # What matters most to a reader comes first.
     result = {
         "format": "tilewise-lab", "schema_version": SCHEMA_VERSION, "experiment": name,
-        "started": _now(),
+        "quiet": None, "noise": [], "started": _now(),
     } | describe()  # fmt: skip
-    run = Run(known, budget, quick, watch)
+    meter = Meter() if meter is None else meter
+    run = Run(known, budget, quick, watch, meter=meter)
     try:
+        meter.before(quick)
         experiment.measure(run)
     except KeyboardInterrupt:
         run.interrupted = True
-    return result | {
+    return result | meter.verdict() | {
         "finished": _now(), "interrupted": run.interrupted, "quick": quick, "seconds": budget,
         "parameters": run.parameters, "measurements": run.measurements,
         "predicted": run.predicted, "simulated": run.simulated, "facts": run.facts,

@@ -9,8 +9,8 @@ from typing import Any
 from tilewise.plan._facts import format_bytes
 
 __all__ = [
-    "COLORS", "GROUNDS", "NOTHING", "Axis", "Figure", "Mark", "Series", "Table", "drawable",
-    "few_points", "headroom", "mark_sides", "shown", "spread", "ticks",
+    "COLORS", "GROUNDS", "NOTHING", "Axis", "Conclusion", "Figure", "Mark", "Series", "Table",
+    "drawable", "few_points", "headroom", "mark_sides", "shown", "spread", "ticks",
 ]  # fmt: skip
 
 #: The first three are Okabe and Ito's ("Color universal design", 2008), the others were sought so
@@ -22,6 +22,12 @@ GROUNDS = ("#ffffff", "#f5f7f9", "#15181b", "#1e2226")
 
 #: What stands where a figure has no point that its axes can show.
 NOTHING = "nothing here could be measured"
+
+
+class Conclusion(str):
+    """A sentence that compares what was timed; not said where the machine was too busy for it."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,23 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A line across the figure at a value of one axis; `sloped` is y = slope × x instead."""
+    """A line across the figure at a value of one axis.
 
-    axis: str  # "x", "y" or "slope"
+    Attributes
+    ----------
+    axis : {"x", "y"}
+    value : float
+    label : str
+    strong : bool, default=False
+    concluded : bool, default=False
+        Whether it was read off what was timed, as a `Conclusion` is.
+    """
+
+    axis: str
     value: float
     label: str
     strong: bool = False
+    concluded: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,10 @@ class Figure:
     kind : {"lines", "bars"}, default="lines"
     source : str, default=""
         The machine that it was measured on, for pictures that leave the page.
+    timed : bool, default=True
+        Whether it shows times or rates, which a busy machine spoils; bytes and labels stay.
+    warning : str, default=""
+        Why nothing can be concluded from it.
     """
 
     key: str
@@ -115,6 +136,8 @@ class Figure:
     words: list[str] = field(default_factory=list)
     kind: str = "lines"
     source: str = ""
+    timed: bool = True
+    warning: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The figure as plain values."""
@@ -123,11 +146,21 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under headings, and sentences below them."""
+    """Rows of text under headings, and sentences below them.
+
+    Attributes
+    ----------
+    columns : list of str
+    rows : list of list of str
+    notes : list of str
+    concluded : tuple of int
+        Places of the columns that compare what was timed.
+    """
 
     columns: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
+    concluded: tuple[int, ...] = ()
 
 
 def shown(value: float | None, unit: str = "", digits: int = 3) -> str:

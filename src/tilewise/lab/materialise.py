@@ -15,7 +15,7 @@ from tilewise.plan._facts import format_bytes
 from ._data import room
 from ._materialise import FEWEST_RUNS, NO_ROOM
 from ._run import Case, Run, above_zero
-from .figures import Axis, Figure, Series, Table, shown, spread
+from .figures import Axis, Conclusion, Figure, Series, Table, shown, spread
 
 __all__ = ["METHODS", "figures", "measure", "table"]
 
@@ -157,7 +157,7 @@ def figures(result: dict[str, Any]) -> list[Figure]:
             made.append(
                 Figure(key, title, Axis("rows", "log2", "rows"),
                        Axis(label, "log2" if unit == "bytes" else "log10", unit),
-                       series, words=words)
+                       series, words=words, timed=unit == "s")
             )  # fmt: skip
     return made
 
@@ -167,7 +167,7 @@ def _words(result, last, unit):
     rows = max(x for x, _ in last.values())
     whole = rows * p["clusters"] * (4 if p["dtype"] == "float32" else 8)
     told = ", ".join(f"{name} {shown(y, unit)}" for name, (x, y) in last.items() if x == rows)
-    words = [f"With {rows:,} rows and {p['clusters']} centres: {told}."]
+    words = [Conclusion(f"With {rows:,} rows and {p['clusters']} centres: {told}.")]
     if unit == "bytes":
         words.append(
             f"The matrix alone has {shown(whole, 'bytes')}, and grows with the rows; numpy makes "

@@ -17,7 +17,7 @@ from tilewise.plan import machine
 
 from ._run import Case, Run, above_zero
 from ._steps import Step, matched, steps
-from .figures import Axis, Figure, Mark, Series, Table, shown
+from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown
 
 __all__ = ["buffer", "compared", "figures", "measure", "table"]
 
@@ -196,7 +196,7 @@ def table(result: dict[str, Any]) -> Table:
                 [shown(size, "bytes"), shown(latency[size], "s"), _rate(own.get(1)),
                  _rate(own.get(8))]
             )  # fmt: skip
-    notes = _claim_notes(told, left, max(latency, default=0))
+    notes = [Conclusion(note) for note in _claim_notes(told, left, max(latency, default=0))]
     return Table(["working set", "a read that waits", "all words", "a word per line"], rows, notes)
 
 
@@ -215,7 +215,9 @@ def figures(result: dict[str, Any]) -> list[Figure]:
         if 0 < claim["claimed"] <= largest:
             marks.append(Mark("x", claim["claimed"], f"{claim['level']} (claimed)"))
         if claim["seen"]:
-            marks.append(Mark("x", claim["seen"].at, f"{claim['level']} (seen)", True))
+            marks.append(
+                Mark("x", claim["seen"].at, f"{claim['level']} (seen)", True, concluded=True)
+            )
     if walks:
         entries = sorted(
             (e for e in result["measurements"] if e["series"] == "latency"),
@@ -255,10 +257,13 @@ def _bandwidth_figure(result, reads, marks):
         Axis("bandwidth of the bytes asked for (GB/s)", "log10"),
         series, [m for m in marks if "claimed" in m.label],
         [
-            f"The summit is {shown(best['median'])} GB/s with "
-            f"{shown(best['case']['bytes'], 'bytes')} read word after word; the lowest "
-            f"valley {shown(least['median'])} GB/s, with "
-            f"{shown(least['case']['bytes'], 'bytes')} and one word of {least['case']['stride']}.",
+            Conclusion(
+                f"The summit is {shown(best['median'])} GB/s with "
+                f"{shown(best['case']['bytes'], 'bytes')} read word after word; the lowest "
+                f"valley {shown(least['median'])} GB/s, with "
+                f"{shown(least['case']['bytes'], 'bytes')} and one word of "
+                f"{least['case']['stride']}."
+            ),
             "A line of the cache has 64 bytes. Whoever asks for one word of it still pays for all "
             "eight: from a stride of 8 words on every read fetches a line of its own, and longer "
             "strides lose what is fetched ahead, and address translations. Reading every word uses "
@@ -270,16 +275,20 @@ def _bandwidth_figure(result, reads, marks):
 def _latency_words(result, walks, claims, left):
     first, last = walks[0], walks[-1]
     words = [
-        f"A read out of {shown(first[0], 'bytes')} took {shown(first[1], 's')}; out of "
-        f"{shown(last[0], 'bytes')}, {shown(last[1], 's')}: {last[1] / first[1]:.0f} times as "
-        "long. No two reads overlap here, and the order is random, so nothing is fetched ahead."
+        Conclusion(
+            f"A read out of {shown(first[0], 'bytes')} took {shown(first[1], 's')}; out of "
+            f"{shown(last[0], 'bytes')}, {shown(last[1], 's')}: {last[1] / first[1]:.0f} times as "
+            "long. No two reads overlap here, and the order is random, so nothing is fetched ahead."
+        )
     ]
     told = _claim_notes(claims, left, last[0])
     words.append(
-        "The curve climbs where a cache ends; “seen” is where it is half-way up, and the cache "
-        "ends somewhere on the climb. " + ". ".join(told) + ". What a virtual machine "
-        "says of L3 is often the whole host's, and its neighbours use it too; a step may also "
-        "come early where other data share a cache."
+        Conclusion(
+            "The curve climbs where a cache ends; “seen” is where it is half-way up, and the cache "
+            "ends somewhere on the climb. " + ". ".join(told) + ". What a virtual machine "
+            "says of L3 is often the whole host's, and its neighbours use it too; a step may also "
+            "come early where other data share a cache."
+        )
     )
     large, whole = (result["facts"].get(k) for k in ("large_page_bytes", "buffer_bytes"))
     if large is not None and whole:

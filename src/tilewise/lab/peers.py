@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ._run import Run, summary
-from .figures import Axis, Figure, Mark, Series, Table, shown
+from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown
+from .quiet import noise
 
 __all__ = ["NotHere", "figures", "find_checkout", "measure", "table"]
 
@@ -65,7 +66,8 @@ def measure(run: Run) -> None:
         if run.quick:
             command += ["--shapes", "1000x8x4", "--dtypes", "float32", "--rounds", "2", "--quick"]
         try:
-            _watched(command, run)
+            with run.watched():
+                _watched(command, run)
         finally:
             if path.is_file():
                 with contextlib.suppress(json.JSONDecodeError):  # cut short while it was written
@@ -130,63 +132,89 @@ def _cases(result):
 
 def table(result: dict[str, Any]) -> Table:
     """Seconds of everybody in every case."""
-    rows = []
+    rows, notes = [], []
     for (suite, kind, shape, dtype), peers in _cases(result).items():
         own = peers.get("tilewise")
         for name, e in sorted(peers.items(), key=lambda item: item[1]["median"]):
-            time, ratio = "too short to measure", ""
-            if _measurable(e):
-                time = shown(e["median"], e["unit"])
-                if own and _measurable(own):
-                    ratio = f"{e['median'] / own['median']:.2f}×"
+            time = shown(e["median"], e["unit"]) if _measurable(e) else "too short to measure"
+            ratio = ""
+            if own and _measurable(own) and _measurable(e):
+                ratio = f"{e['median'] / own['median']:.2f}×"
             rows.append([f"{suite}, {kind}", f"{shape} {dtype}", name, time, ratio])
-    return Table(["suite", "case", "library", "time", "to tilewise"], rows)
+    if any("too short" in row[3] for row in rows):
+        notes.append(Conclusion("What was too short to measure counts as 1 in a mean."))
+    columns = ["suite", "case", "library", "time", "to tilewise"]
+    return Table(columns, rows, notes, concluded=(4,))
 
 
 def figures(result: dict[str, Any]) -> list[Figure]:
-    """How many times as long each library takes as tilewise, by case."""
+    """How many times as long each library takes as tilewise, by case; times where it was noisy."""
     told = {key: peers for key, peers in _cases(result).items() if "tilewise" in peers}
     names = list(dict.fromkeys(name for peers in told.values() for name in peers))
-    cases, lost = {}, 0
-    for key, peers in told.items():
-        usable = {name: e for name, e in peers.items() if _measurable(e)}
-        lost += len(peers) - len(usable)
-        if "tilewise" in usable:
-            cases[key] = usable
-    series = []
+    if noise(result):
+        return _times_figure(result, told, names)
+    series, words, lost = [], [], set()
     for number, name in enumerate(n for n in names if n != "tilewise"):
-        have = [(key, peers) for key, peers in cases.items() if name in peers]
-        if not have:
-            continue
-        series.append(
-            Series(name, [_label(key) for key, _ in have],
-                   [peers[name]["median"] / peers["tilewise"]["median"] for _, peers in have],
-                   color=number)
-        )  # fmt: skip
+        both = {key: peers for key, peers in told.items() if name in peers}
+        have = {
+            _label(key): peers[name]["median"] / peers["tilewise"]["median"]
+            for key, peers in both.items()
+            if _measurable(peers[name]) and _measurable(peers["tilewise"])
+        }
+        lost |= {(key, who) for key, peers in both.items()
+                 for who in ("tilewise", name) if not _measurable(peers[who])}  # fmt: skip
+        if have:
+            words.append(Conclusion(_mean(name, list(have.values()), len(both) - len(have))))
+            series.append(Series(name, list(have), list(have.values()), color=number))
     if not series:
         return []
-    words = []
-    for s in series:
-        mean = statistics.geometric_mean(s.y)
-        words.append(
-            f"{s.name} took {mean:.2f} times as long as tilewise (geometric mean of {len(s.y)} "
-            f"case{'s' if len(s.y) > 1 else ''}; from {min(s.y):.2f} to {max(s.y):.2f})."
-        )
     if lost:
         words.append(
-            f"{lost} time{'s were' if lost > 1 else ' was'} too short to measure and "
-            f"{'are' if lost > 1 else 'is'} left out; larger shapes or more rounds would tell."
+            f"{len(lost)} time{'s were' if len(lost) > 1 else ' was'} too short to measure: there "
+            "is no bar, and the case counts as 1 in the mean; larger shapes or more rounds would "
+            "tell."
         )
-    missing = result["facts"].get("missing") or {}
-    if missing:
-        words.append(f"Not installed, so not measured: {', '.join(sorted(missing))}.")
     return [
         Figure(
             "peers", "Time of others over tilewise's", Axis("case"),
             Axis("time / tilewise's (above 1: slower)"), series,
-            [Mark("y", 1.0, "tilewise", True)], words, "bars",
+            [Mark("y", 1.0, "tilewise", True)], words + _missing(result), "bars",
         )
     ]  # fmt: skip
+
+
+def _mean(name, ratios, short):
+    """The mean over all cases: what could not be measured is neither won nor lost."""
+    mean = statistics.geometric_mean([*ratios, *[1.0] * short])
+    count = len(ratios) + short
+    of = f"{count} case{'s' if count > 1 else ''}"
+    if short:
+        of += f", {short} of them too short to measure"
+    return (
+        f"{name} took {mean:.2f} times as long as tilewise (geometric mean of {of}; from "
+        f"{min(ratios):.2f} to {max(ratios):.2f})."
+    )
+
+
+def _times_figure(result, cases, names):
+    """Medians instead of ratios: those would be the conclusion that a busy machine forbids."""
+    series = []
+    for number, name in enumerate(names):
+        have = {_label(key): peers[name]["median"] for key, peers in cases.items()
+                if name in peers and _measurable(peers[name])}  # fmt: skip
+        if have:
+            series.append(Series(name, list(have), list(have.values()), color=number))
+    if not series:
+        return []
+    return [
+        Figure("peers-times", "Times of everybody", Axis("case"), Axis("time", unit="s"), series,
+               words=_missing(result), kind="bars")
+    ]  # fmt: skip
+
+
+def _missing(result):
+    missing = result["facts"].get("missing") or {}
+    return [f"Not installed, so not measured: {', '.join(sorted(missing))}."] if missing else []
 
 
 def _label(key):

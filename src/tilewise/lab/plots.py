@@ -20,6 +20,7 @@ __all__ = ["write"]
 _INCHES = (6.4, 4.4)
 _STYLES = {"line": "-", "dashed": "--", "dotted": ":", "dashdot": "-.", "dots": "None"}
 _MARKERS = "osD^vP"
+_WARNING = "#8a4b00"
 
 
 def write(figure: Figure, stream: BinaryIO, kind: str = "png") -> None:
@@ -52,8 +53,9 @@ def _drawn(figure):
     figure = drawable(figure)
     canvas = Canvas(figsize=_INCHES, layout="constrained")
     axes = canvas.add_subplot()
+    lines = bool(figure.source) + bool(figure.warning)
     axes.set_title(figure.title, loc="left", fontsize=11.5, fontweight="bold",
-                   pad=26 if figure.source else 12)  # fmt: skip
+                   pad=12 + 14 * lines)  # fmt: skip
     if not figure.series:
         axes.set_axis_off()
         axes.text(0.5, 0.5, NOTHING, ha="center", va="center", transform=axes.transAxes)
@@ -65,9 +67,11 @@ def _drawn(figure):
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if figure.source:
-        axes.annotate(f"Measured on {figure.source}", (0, 1), xycoords="axes fraction",
-                      xytext=(0, 13), textcoords="offset points", fontsize=8.5,
-                      color="#666666")  # fmt: skip
+        _line(axes, f"Measured on {figure.source}", 13, color="#666666")
+    if figure.warning:
+        # The reasons are too long for a picture; that there are some must not be lost with a page.
+        _line(axes, "The machine was not quiet: too noisy to tell", 13 * lines, color=_WARNING,
+              fontweight="bold")  # fmt: skip
     if sum(not series.labelled for series in figure.series) > 1:
         # Below the axes, so that it never covers a point.
         canvas.legend(
@@ -75,6 +79,12 @@ def _drawn(figure):
             ncols=min(2, len(figure.series)), frameon=False, fontsize=9,
         )  # fmt: skip
     return canvas
+
+
+def _line(axes, text, height, **style):
+    """A line of text between the title and the axes."""
+    axes.annotate(text, (0, 1), xycoords="axes fraction", xytext=(0, height),
+                  textcoords="offset points", fontsize=8.5, **style)  # fmt: skip
 
 
 def _color(series, number):

@@ -15,6 +15,7 @@ from ._machine import machine_key, machine_name
 from .charts import chart
 from .experiments import EXPERIMENTS, Experiment
 from .figures import Figure, shown
+from .quiet import TOO_NOISY, headline, noise
 
 __all__ = ["asked", "compare", "html"]
 
@@ -118,6 +119,12 @@ def html(results: Sequence[dict[str, Any]], title: str = "What memory and caches
             if (own := [r for r in results if r["experiment"] == name])
         ],
         "many_machines": len(machines) > 1,
+        "results": len(results),
+        "noisy": [
+            {"name": _named(result, letters, len(machines) > 1), "reasons": "; ".join(reasons)}
+            for result in results
+            if (reasons := noise(result))
+        ],
     }
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -134,6 +141,15 @@ def html(results: Sequence[dict[str, Any]], title: str = "What memory and caches
     )
 
 
+def _named(result, letters, several):
+    machine = f" on machine {letters[machine_key(result)]}" if several else ""
+    return f"{result['experiment']}{machine}, {_date(result)}"
+
+
+def _date(result):
+    return result["started"].replace("T", " ").replace("+00:00", " UTC")
+
+
 def _machine(results, key, letter):
     own = [r for r in results if machine_key(r) == key]
     facts = own[0]["machine"]["facts"]
@@ -145,12 +161,10 @@ def _machine(results, key, letter):
             if text is None:
                 text = shown(value, unit) if unit else str(value)
             rows.append((label, text, facts[name]["source"]))
-    loads = [r["machine"].get("load_before") for r in own]
     return {
         "letter": letter, "name": machine_name(own[0]), "facts": rows,
         "versions": ", ".join(f"{k} {v}" for k, v in own[0]["versions"].items() if v),
-        "load": max((load for load in loads if load is not None), default=None),
-        "cpus": facts["n_cpus"]["value"], "system": own[0]["machine"]["system"],
+        "system": own[0]["machine"]["system"],
     }  # fmt: skip
 
 
@@ -168,11 +182,16 @@ def _section(experiment, results, letters, charts):
         runs.append(
             {
                 "letter": letter,
-                "started": result["started"].replace("T", " ").replace("+00:00", " UTC"),
+                "started": _date(result), "noise": headline(noise(result)),
                 "parameters": asked(result["parameters"]),
                 "interrupted": result["interrupted"], "quick": result["quick"],
                 "samples": sum(len(e["samples"]) for e in result["measurements"]),
-                "figures": [_placed(f, charts) for f in figures],
+                # The reasons stand above the run; here the fact is enough.
+                "figures": [
+                    _placed(replace(f, warning=f"{TOO_NOISY.capitalize()}.") if f.warning else f,
+                            charts)
+                    for f in figures
+                ],
                 "table": told,
             }
         )  # fmt: skip
@@ -184,7 +203,8 @@ def _section(experiment, results, letters, charts):
 def _placed(figure, charts):
     identity = f"chart-{len(charts) + 1}"
     charts.append({"id": identity} | chart(figure))
-    return {"id": identity, "title": figure.title, "words": [_whole(w) for w in figure.words]}
+    return {"id": identity, "title": figure.title, "warning": figure.warning,
+            "words": [_whole(w) for w in figure.words]}  # fmt: skip
 
 
 def _whole(words):
@@ -240,11 +260,16 @@ def _compared(key, figures, results):
         words.append(
             "The runs were not asked for the same: compare shapes of the curves, not heights."
         )
+    loud = [letter for letter, result in results.items() if first.timed and noise(result)]
+    warning = ""
+    if loud:
+        warning = f"{TOO_NOISY.capitalize()}: {' and '.join(loud)} measured on a busy machine."
     for letter, figure in figures.items():
-        if letter != first_letter:
+        if letter != first_letter and not loud:
             words += _ratios(first_letter, first, letter, figure)
     title = f"{first.title}: machines {' and '.join(figures)}"
-    return replace(first, key=f"{key}-compared", title=title, series=series, marks=[], words=words)
+    return replace(first, key=f"{key}-compared", title=title, series=series, marks=[],
+                   words=words, warning=warning)  # fmt: skip
 
 
 def _ratios(first_letter, first, letter, other):

@@ -18,7 +18,7 @@ from . import _traffic
 from ._data import blobs, repeated
 from ._run import Case, Run, above_zero
 from .chunks import resized
-from .figures import Axis, Figure, Mark, Series, Table, shown
+from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown
 
 __all__ = ["figures", "measure", "parse_shapes", "table"]
 
@@ -164,7 +164,7 @@ def table(result: dict[str, Any]) -> Table:
         "fitted.",
     ]
     told = ["shape", "chunk rows", "FLOP/B", "GFLOP/s", "of its roof", "time", "expected"]
-    return Table(told, rows, notes)
+    return Table(told, rows, notes, concluded=(told.index("of its roof"), told.index("expected")))
 
 
 @above_zero
@@ -201,7 +201,7 @@ def figures(result: dict[str, Any]) -> list[Figure]:
         Figure(
             "roofline", "Roofline", Axis("floating-point operations per byte of memory", "log10"),
             Axis("GFLOP/s", "log10"), series,
-            marks, _words(result, peak, levels, dots),
+            marks, list(map(Conclusion, _words(result, peak, levels, dots))),
         )
     ]  # fmt: skip
 

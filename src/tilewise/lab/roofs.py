@@ -5,6 +5,7 @@ multicore architectures", Communications of the ACM 52 (2009).
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 from tilewise.plan import Machine
 from tilewise.plan import machine as this_machine
 from tilewise.plan.layout import TILES
+
+from ._load import Meter
+from .quiet import headline, noise
 
 __all__ = ["Roofs"]
 
@@ -90,20 +94,32 @@ class Roofs:
 
     @classmethod
     def measure(cls, threads: int = 1, score_dtype: str = "float32") -> "Roofs":
-        """Measure this machine, in about two seconds."""
+        """Measure this machine, in about two seconds.
+
+        Warns
+        -----
+        RuntimeWarning
+            If others used the machine meanwhile; `source` then says so.
+        """
         from tilewise.kernels import _probe
 
-        here = this_machine()
+        here, meter = this_machine(), Meter()
+        meter.before(quick=True)
         found = {}
-        for level, size in (
-            ("L1", here.l1d_bytes.value // 2),
-            ("L2", here.l2_bytes.value // 2),
-            ("memory", max(64 * 2**20, 8 * here.l2_bytes.value)),
-        ):
-            found[level] = _read_gbs(size // here.cpus_per_core.value, threads, here.isa.value)
-        compute = _probe.fma_gflops(score_dtype, threads, here.isa.value, 2_000_000)
-        products = _probe.product_gflops(threads, here.isa.value)
-        return cls(compute, found, threads, "measured now, best of several", products)
+        with meter.during():
+            for level, size in (
+                ("L1", here.l1d_bytes.value // 2),
+                ("L2", here.l2_bytes.value // 2),
+                ("memory", max(64 * 2**20, 8 * here.l2_bytes.value)),
+            ):
+                found[level] = _read_gbs(size // here.cpus_per_core.value, threads, here.isa.value)
+            compute = _probe.fma_gflops(score_dtype, threads, here.isa.value, 2_000_000)
+            products = _probe.product_gflops(threads, here.isa.value)
+        source = "measured now, best of several"
+        if reasons := meter.verdict()["noise"]:
+            warnings.warn(headline(reasons), RuntimeWarning, stacklevel=2)
+            source += f", but {'; '.join(reasons)}"
+        return cls(compute, found, threads, source, products)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Roofs":
@@ -130,8 +146,11 @@ class Roofs:
                         peak = max(entry["samples"])
                     elif entry["series"] == "bandwidth":
                         bandwidth[entry["case"]["level"]] = max(entry["samples"])
-                found = cls(peak, bandwidth, int(record["parameters"]["threads"]),
-                            "recorded by tilewise bench roofline", products)  # fmt: skip
+                source = "recorded by tilewise bench roofline"
+                if reasons := noise(record):
+                    source += f", but {'; '.join(map(str, reasons))}"
+                found = cls(peak, bandwidth, int(record["parameters"]["threads"]), source,
+                            products)  # fmt: skip
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a record of roofs ({type(error).__name__}: {error})") from error
         rates = [found.compute_gflops, *found.bandwidth_gbs.values()]

@@ -80,7 +80,7 @@ def _check(value, schema, root, place):
         )
         if not fits:
             raise ValueError(f"{place}: {' or '.join(wanted)} expected, not {value!r:.60}")
-    if "minimum" in schema and value < schema["minimum"]:
+    if "minimum" in schema and value is not None and value < schema["minimum"]:
         raise ValueError(f"{place}: at least {schema['minimum']} expected, not {value!r:.60}")
     if isinstance(value, dict):
         for name in schema.get("required", ()):

@@ -19,7 +19,8 @@ from tilewise.plan import machine, plan
 from ._data import blobs, repeated
 from ._run import Case, Run, above_zero
 from .dtypes import plain_labels
-from .figures import Axis, Figure, Mark, Series, Table, shown, spread
+from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown, spread
+from .quiet import noise
 
 __all__ = ["SETUPS", "WORKS", "figures", "measure", "table"]
 
@@ -189,7 +190,7 @@ def table(result: dict[str, Any]) -> Table:
              spread(e),
              f"{base / e['median']:.2f}×" if base else ""]
         )  # fmt: skip
-    return Table(["", "time", "quartiles", "speed-up"], rows)
+    return Table(["", "time", "quartiles", "speed-up"], rows, concluded=(3,))
 
 
 @above_zero
@@ -198,7 +199,7 @@ def figures(result: dict[str, Any]) -> list[Figure]:
     sweep, jobs = _split(result)
     made = []
     if sweep and sweep[0]["case"]["threads"] == 1:
-        made.append(_sweep_figure(result, sweep))
+        made.append((_times_figure if noise(result) else _sweep_figure)(result, sweep))
     if jobs:
         made.append(_jobs_figure(result, jobs))
     return made
@@ -219,11 +220,26 @@ def _sweep_figure(result, sweep):
         ],
         [Mark("x", cpus, f"{cpus} CPUs")],
         [
-            _sweep_words(sweep, best, cpus),
-            "Each sample follows an untimed pass, as passes of a fit follow one another: threads "
-            "that have slept are often woken two on one CPU, and spread out later.",
-            "The labels, centres and inertia are the same bits for every number of threads.",
+            Conclusion(_sweep_words(sweep, best, cpus)), *_SWEEP_WORDS,
         ],
+    )  # fmt: skip
+
+
+_SWEEP_WORDS = (
+    "Each sample follows an untimed pass, as passes of a fit follow one another: threads that have "
+    "slept are often woken two on one CPU, and spread out later.",
+    "The labels, centres and inertia are the same bits for every number of threads.",
+)
+
+
+def _times_figure(result, sweep):
+    """The same as times: a speed-up is a ratio, which a busy machine does not give."""
+    return Figure(
+        "threads-times", "Time over threads", Axis("threads"), Axis("time of one pass", unit="s"),
+        [Series("tilewise", [e["case"]["threads"] for e in sweep], [e["median"] for e in sweep],
+                [e["low"] for e in sweep], [e["high"] for e in sweep], color=0)],
+        [Mark("x", result["facts"]["cpus"], f"{result['facts']['cpus']} CPUs")],
+        list(_SWEEP_WORDS),
     )  # fmt: skip
 
 
@@ -311,7 +327,10 @@ def _jobs_figure(result, jobs):
     lessons = [_lesson(work, own) for work, own in found.items()]
     facts = result["facts"]
     words = [
-        " ".join(filter(None, lessons)) or "The jobs were not run under enough setups to compare.",
+        Conclusion(
+            " ".join(filter(None, lessons))
+            or "The jobs were not run under enough setups to compare."
+        ),
         f"{facts['jobs']} jobs of equal work, each on {facts['job_rows']:,} rows, repeated until a "
         f"job lasts about {shown(_JOB_SECONDS, 's')} on one thread: "
         + "; ".join(f"{work}, {WORKS[work]}" for work in found if work in WORKS)

@@ -20,6 +20,7 @@ from tilewise.plan import Plan, machine, plan, tuning
 from tilewise.plan.plan import TUNED_LAYOUTS
 
 from ._data import blobs, check_room
+from ._load import Meter
 from ._run import Case, Run
 
 __all__ = ["KINDS", "SHAPES", "candidates", "check_place", "forget", "repeatable", "save", "tune"]
@@ -129,6 +130,7 @@ def tune(
     shape: tuple[int, int, int], dtype: str = "float32", *, n_threads: int | None = None,
     seconds: float = 10.0, quick: bool = False,
     watch: Callable[[str, int, int, float | None], None] | None = None,
+    meter: Meter | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure the candidates of one shape; nothing is saved.
 
@@ -145,18 +147,21 @@ def tune(
         Smoke size.
     watch : callable, optional
         As `perform` takes it.
+    meter : Meter, optional
+        As `perform` takes it.
 
     Returns
     -------
     dict
-        ``shape``; ``candidates`` (rows, panels, median and samples of each, and ``predict``, the
-        same of a pass for labels only); ``rival`` (rows and panels of the one that was fastest at
-        first and had to prove it, or None), ``duel`` (its and the plan's fresh samples by kind of
-        pass), ``gains`` (by kind, as `repeatable` says), ``kind`` (of the pass that gained),
-        ``gain``, ``accepted`` and ``entry``, a `tuning.Entry` or None; ``interrupted`` and
-        ``decided``. Ctrl-C ends it and keeps what was measured: candidates that it came before
-        have no samples and no median, and it is decided only if the duel had its least number of
-        rounds.
+        ``shape``; ``quiet`` and, where that is false, ``noise`` (why; then nothing is decided);
+        ``load`` (what else the machine did); ``candidates`` (rows, panels, median and samples of
+        each, and ``predict``, the same of a pass for labels only); ``rival`` (rows and panels of
+        the one that was fastest at first and had to prove it, or None), ``duel`` (its and the
+        plan's fresh samples by kind of pass), ``gains`` (by kind, as `repeatable` says), ``kind``
+        (of the pass that gained), ``gain``, ``accepted`` and ``entry``, a `tuning.Entry` or None;
+        ``interrupted`` and ``decided``. Ctrl-C ends it and keeps what was measured: candidates
+        that it came before have no samples and no median, and it is decided only if the duel had
+        its least number of rounds.
 
     Raises
     ------
@@ -170,16 +175,26 @@ def tune(
     All candidates are timed in turn. The fastest then meets the plan in a duel of fresh samples:
     both kinds of pass, the order changing from round to round, buffers made anew every few
     rounds, until the budget is spent. It is accepted if one kind of pass gains (`repeatable`) and
-    the other one does not lose more than 2 %.
+    the other one does not lose more than 2 %, on a machine that was quiet (`quiet.judged`).
     """
+    meter = Meter() if meter is None else meter
+    told = _tuned(shape, dtype, n_threads, Run({}, seconds, quick, watch, meter=meter))
+    told |= meter.verdict()
+    if told["quiet"] is False:
+        # Samples are facts and stay; what they seem to say does not.
+        told |= {"decided": False, "accepted": False, "entry": None, "kind": None,
+                 "gain": 0.0, "gains": {}}  # fmt: skip
+    return told
+
+
+def _tuned(shape, dtype, n_threads, run):
+    """Measure and decide, whatever else the machine did."""
     n, d, k = shape
-    begin = time.perf_counter()
     with tuning.ignored():
         base = plan(n, d, k, dtype, n_threads=n_threads)
     check_room({"rows": n, "features": d, "clusters": k, "dtype": dtype})
     X, centers = blobs(n, d, k, dtype)
     rows = Rows(X)
-    run = Run({}, seconds, quick, watch)
     plans = candidates(base)
     works = {kind: [_work(rows, centers, p, update) for p in plans]
              for kind, update in KINDS.items()}  # fmt: skip
@@ -187,10 +202,13 @@ def tune(
              for kind, own in works.items() for i, (_, call) in enumerate(own)]  # fmt: skip
     told = {
         "shape": list(shape), "dtype": dtype, "n_threads": base.n_threads, "layout": base.layout,
-        "candidates": [], "rival": None, "duel": {}, "gains": {}, "kind": None,
-        "gain": 0.0, "accepted": False, "entry": None, "interrupted": False, "decided": True,
+        "quiet": None, "noise": [], "candidates": [], "rival": None, "duel": {}, "gains": {},
+        "kind": None, "gain": 0.0, "accepted": False, "entry": None,
+        "interrupted": False, "decided": True,
     }  # fmt: skip
     try:
+        run.meter.before(quick=True)
+        begin = time.perf_counter()
         measured = run.measure(f"candidates for {n}x{d}x{k}", cases, 0.4)
         _check_equal(plans, works)
     except KeyboardInterrupt:
@@ -212,11 +230,11 @@ def tune(
     repeats = {kind: entries[0]["repeats"] for kind, entries in first.items()}
     samples, told["interrupted"] = _duel(
         lambda kind: [_work(rows, centers, p, KINDS[kind])[1] for p in (base, chosen)],
-        repeats, run, begin + seconds, shape,
+        repeats, run, begin + run.seconds, shape,
     )  # fmt: skip
     told["rival"] = {"chunk_rows": chosen.chunk_rows, "panels_per_block": chosen.panels_per_block}
     told["duel"] = {kind: {"plan": pair[0], "rival": pair[1]} for kind, pair in samples.items()}
-    if min(map(len, samples["fit"])) < _fewest(quick):
+    if min(map(len, samples["fit"])) < _fewest(run.quick):
         told["decided"] = False
         return told
     found = {kind: repeatable(*pair) for kind, pair in samples.items()}
@@ -305,7 +323,8 @@ def _duel(make, repeats, run, deadline, shape):
     """
     samples = {kind: ([], []) for kind in KINDS}
     try:
-        _rounds(samples, make, repeats, run, deadline, shape)
+        with run.watched():
+            _rounds(samples, make, repeats, run, deadline, shape)
     except KeyboardInterrupt:
         whole = min(len(own) for pair in samples.values() for own in pair) // 2 * 2
         return {kind: (ours[:whole], theirs[:whole])
@@ -329,6 +348,7 @@ def _rounds(samples, make, repeats, run, deadline, shape):
             for pair in calls.values():
                 for call in pair:
                     call()
+        run.calibrate()
         for kind, pair in calls.items():
             for place in (0, 1) if turn % 2 else (1, 0):
                 start = time.perf_counter()
