@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from tilewise import algorithms, engine
 from tilewise.cluster import _streaming, _validation
 from tilewise.cluster._callbacks import CallbackSupportMixin
+from tilewise.cluster._draft import drafted
 from tilewise.cluster._files import Output
 from tilewise.cluster._pickling import VersionedPickles
 
@@ -63,8 +64,29 @@ class BaseKMeans(
         return tags
 
     def __sklearn_is_fitted__(self):
-        # Not any attribute will do: a fit that found a bad value has set n_features_in_.
         return hasattr(self, "cluster_centers_")
+
+    def set_params(self, **params):
+        """Set parameters of this estimator: all of them, or none if one is not known.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self : estimator instance
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of such a name.
+        """
+        with drafted(self) as draft:
+            super(BaseKMeans, draft).set_params(**params)
+        return self
 
     def _plan(self, rows, n_clusters, batch_size=None):
         return _validation.plan_for(
@@ -92,7 +114,7 @@ class BaseKMeans(
                 "Explicit initial center position passed: performing only one init in "
                 f"{type(self).__name__} instead of n_init={self._n_init}.",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
             self._n_init = 1
 

@@ -6,12 +6,23 @@ the end of a task stops the level that the task belongs to: the iterations of th
 runs. Estimators without callbacks get ``NoTasks``, and the loops get no hooks at all.
 """
 
+import functools
+
 try:
-    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
 
     class CallbackSupportMixin:
         """Stands in for scikit-learn's mixin before 1.9: it adds nothing."""
+
+    def with_callbacks(method):
+        """Call the method, from as deep a stack as scikit-learn's: warnings count its frames."""
+
+        @functools.wraps(method)
+        def called(estimator, *args, **kwargs):
+            return method(estimator, *args, **kwargs)
+
+        return called
 
 
 class NoTasks:

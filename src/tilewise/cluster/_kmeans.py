@@ -15,7 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from tilewise import algorithms, engine
 from tilewise.cluster import _checkpoint, _streaming, _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
-from tilewise.cluster._callbacks import fit_tasks
+from tilewise.cluster._callbacks import fit_tasks, with_callbacks
+from tilewise.cluster._draft import drafted
 
 # Rows centred at a time for a callable init; any number that keeps the temporary small will do.
 CENTRED_ROWS = 4096
@@ -246,6 +247,12 @@ class KMeans(BaseKMeans):
         ConvergenceWarning
             If fewer than ``n_clusters`` clusters have rows.
         """
+        with drafted(self) as draft:
+            draft._fit(X, y, sample_weight)
+        return self
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight):
         source = _streaming.find_source(X, self.memory_limit)
         if source is None:
             X = _validation.check_data(X, self)
@@ -339,7 +346,7 @@ class KMeans(BaseKMeans):
                 f"Number of distinct clusters ({n_found}) found smaller than n_clusters "
                 f"({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         for name in ("stream_plan_", "stream_report_"):
             vars(self).pop(name, None)
@@ -357,7 +364,6 @@ class KMeans(BaseKMeans):
         if kept is not None:
             kept.remove()
         tasks.finish()
-        return self
 
     def _sample_size(self, rows, init):
         """Rows that a start is chosen from; 0 where none is needed, None for all."""
@@ -387,7 +393,7 @@ class KMeans(BaseKMeans):
             warnings.warn(
                 "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
 
     @staticmethod
