@@ -202,10 +202,10 @@ def test_a_checkpoint_of_another_fit(Estimator, tmp_path):
 BATCHES = [blobs(40, 3, 3, seed=seed) for seed in range(4)]
 
 BAD_BATCHES = {
-    "nan": (lambda: with_nan(BATCHES[0]), None),
-    "wider": (lambda: WIDER, None),
-    "weights that do not fit": (lambda: BATCHES[0], np.ones(3)),
-    "no rows": (lambda: BATCHES[0][:0], None),
+    "nan": (lambda: with_nan(BATCHES[0]), None, "NaN"),
+    "wider": (lambda: WIDER, None, "expecting 3 features"),
+    "weights that do not fit": (lambda: BATCHES[0], np.ones(3), "sample_weight.shape"),
+    "no rows": (lambda: BATCHES[0][:0], None, "0 sample"),
 }
 
 
@@ -216,10 +216,10 @@ def halfway(seed=0):
 
 @pytest.mark.parametrize("name", BAD_BATCHES)
 def test_a_batch_that_fails_changes_nothing(name):
-    data, weights = BAD_BATCHES[name]
+    data, weights, message = BAD_BATCHES[name]
     model = halfway()
     before = state_of(model)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=message):
         model.partial_fit(data(), sample_weight=weights)
     assert state_of(model) == before
     assert model.n_steps_ == 2

@@ -176,19 +176,23 @@ class BaseKMeans(
         if not self.__sklearn_is_fitted__():  # a fitted model need not pay for finding its tags
             check_is_fitted(self)
 
+    def _centers(self):
+        """The fitted centres in float64; people also put their own in their place."""
+        return _validation.check_own_centers(self.cluster_centers_)
+
     def _new_source(self, X):
         """The source that new data come from, or None, and the fitted centres."""
         self._check_fitted()
         source = _streaming.find_source(X, self.memory_limit)
         if source is not None:
             _streaming.check_features(source, self, reset=False)
-        return source, np.ascontiguousarray(self.cluster_centers_, dtype=np.float64)
+        return source, self._centers()
 
     def _check_new(self, X):
         """Rows of new data and the fitted centres, with the plan of a pass over them."""
         self._check_fitted()
         rows = engine.Rows(_validation.check_data(X, self, reset=False))
-        centers = np.ascontiguousarray(self.cluster_centers_, dtype=np.float64)
+        centers = self._centers()
         return rows, centers, self._plan(rows, len(centers))
 
     def fit_predict(self, X, y=None, sample_weight=None):

@@ -7,6 +7,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
 from tilewise import algorithms, engine
+from tilewise._numbers import readable
 from tilewise.cluster import _validation
 from tilewise.cluster._kmeans import KMeans
 
@@ -181,7 +182,8 @@ def kmeans_plusplus(
     weights = _validation.check_weights(sample_weight, rows.n_rows)
     _validation.check_enough_rows(rows.n_rows, n_clusters)
     if x_squared_norms is not None:
-        norms = check_array(x_squared_norms, dtype=rows.dtype, ensure_2d=False)
+        norms = readable(x_squared_norms, "x_squared_norms")
+        norms = check_array(norms, dtype=rows.dtype, ensure_2d=False)
         if len(norms) != rows.n_rows:
             raise ValueError(
                 f"The length of x_squared_norms {len(norms)} should be equal to the length of "

@@ -8,6 +8,7 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
+from tilewise._numbers import as_real, readable
 from tilewise.plan import plan
 
 #: Constraints of the parameters that tilewise adds to scikit-learn's.
@@ -28,6 +29,8 @@ _AS_IT_IS = {
     "ensure_all_finite": False,
 }
 
+_UNREAD = {"ensure_all_finite": False, "ensure_min_samples": 0, "ensure_min_features": 0}
+
 
 def check_data(X, estimator=None, *, reset=True):
     """Return ``X`` as a 2-D ndarray or canonical CSR matrix of a real dtype.
@@ -35,12 +38,12 @@ def check_data(X, estimator=None, *, reset=True):
     With an estimator, its ``n_features_in_`` and ``feature_names_in_`` are set (``reset=True``)
     or compared.
     """
+    X = readable(X)
     if estimator is None:
         X = check_array(X, input_name="X", **_AS_IT_IS)
     else:
         X = validate_data(estimator, X, reset=reset, **_AS_IT_IS)
-    if X.dtype.kind not in "biuf":  # objects and strings that may still spell numbers
-        X = X.astype(np.float64)
+    X = as_real(X)  # objects and strings may still spell numbers
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -54,18 +57,19 @@ def check_weights(sample_weight, n_rows):
     """
     if sample_weight is None:
         return None
-    if isinstance(sample_weight, Number):
-        weights = np.full(n_rows, sample_weight, dtype=np.float64)
+    name = "sample_weight"
+    if isinstance(sample_weight, Number) and not isinstance(sample_weight, complex):
+        weights = np.full(n_rows, as_real(np.asarray(sample_weight), name), dtype=np.float64)
     else:
         weights = check_array(
-            sample_weight,
+            readable(sample_weight, name),
             ensure_2d=False,
             ensure_min_samples=0,
-            dtype=np.float64,
-            order="C",
+            dtype=None,
             ensure_all_finite=False,
-            input_name="sample_weight",
+            input_name=name,
         )
+        weights = np.asarray(as_real(weights, name), dtype=np.float64, order="C")
     if weights.ndim != 1:
         raise ValueError(
             f"Sample weights must be 1D array or scalar, got {weights.ndim}D array; "
@@ -94,6 +98,7 @@ def check_centers(centers, rows, n_clusters):
     They pass through the dtype of the rows first, as scikit-learn's do: centres that come from
     float32 data are float32 values.
     """
+    centers = as_real(check_array(readable(centers, "init"), dtype=None, **_UNREAD), "init")
     centers = check_array(centers, dtype=rows.dtype, order="C", input_name="init")
     for length, wanted, what in zip(
         centers.shape,
@@ -124,3 +129,10 @@ def plan_for(
         direct=rows.is_direct,
         density=rows.density if rows.is_sparse else None,
     )
+
+
+def check_own_centers(centers):
+    """Return the centres of a fitted model as float64 (k, d); None of them may be missing."""
+    if type(centers) is not np.ndarray:
+        centers = check_array(readable(centers, "cluster_centers_"), input_name="cluster_centers_")
+    return np.ascontiguousarray(centers, dtype=np.float64)

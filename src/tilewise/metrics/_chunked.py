@@ -13,7 +13,7 @@ from . import _door
 from ._pairwise import Matrix
 from ._table import METRICS, find
 from ._terms import Terms
-from ._validation import THREADS, check_pair, thread_count
+from ._validation import THREADS, check_pair, readable_pair, thread_count
 
 __all__ = ["pairwise_distances_chunked"]
 
@@ -96,7 +96,7 @@ def pairwise_distances_chunked(
     threads = thread_count(n_threads, n_jobs)
     if row is None:
         return _door.chunks(
-            X, Y, metric, reduce_func=reduce_func, n_jobs=n_jobs,
+            *readable_pair(X, Y, metric), metric, reduce_func=reduce_func, n_jobs=n_jobs,
             working_memory=working_memory, **kwds,
         )  # fmt: skip
     X, Y = check_pair(X, Y)

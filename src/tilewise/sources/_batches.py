@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tilewise._numbers import readable
 from tilewise.sources._errors import SourceError, first_line
 from tilewise.sources._protocol import check_shape, convert, delivered, wanted_dtype
 from tilewise.sources._sequential import SequentialSource
@@ -98,7 +99,7 @@ class BatchSource(SequentialSource):
         if isinstance(batch, tuple):
             raise self._bad(f"{where}: is a tuple; yield the rows alone")
         try:
-            values = np.asarray(batch)
+            values = np.asarray(readable(batch, "the batch"))
         except (ValueError, TypeError) as error:
             raise self._bad(f"{where}: is no array of numbers: {first_line(error)}") from error
         try:

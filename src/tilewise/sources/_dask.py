@@ -4,6 +4,7 @@ from bisect import bisect_right
 
 import numpy as np
 
+from tilewise._numbers import readable
 from tilewise.sources._chunks import ChunkedSource
 from tilewise.sources._errors import SourceError
 from tilewise.sources._protocol import check_shape, convert, delivered
@@ -114,7 +115,8 @@ class UnsizedDaskSource(SequentialSource):
 
 def _computed(array, row, column):
     """Compute one block in this thread, whatever scheduler is set."""
-    return array.blocks[row, column].compute(scheduler="synchronous")
+    values = array.blocks[row, column].compute(scheduler="synchronous")
+    return readable(values, f"block ({row}, {column}) of dask array {array.name}")
 
 
 def open_dask(array, options):
