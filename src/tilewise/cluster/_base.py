@@ -1,6 +1,8 @@
 """What the K-Means estimators share: assigning new data, initial centres, scikit-learn's hooks."""
 
+import math
 import warnings
+from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -15,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from tilewise import algorithms, engine
-from tilewise.cluster import _streaming, _validation
+from tilewise.cluster import _scaled, _streaming, _validation
 from tilewise.cluster._callbacks import CallbackSupportMixin
 from tilewise.cluster._draft import drafted
 from tilewise.cluster._files import Output
@@ -139,8 +141,8 @@ class BaseKMeans(
             drawn = random_state.randint(0, X.shape[0], init_size)
         if is_array_init(init):
             return init
-        # Streamed rows have been looked at, and stay where they are.
-        rows = X if isinstance(X, engine.StreamRows) else engine.Rows(X)
+        # Streamed and scaled rows have been looked at, and stay where they are.
+        rows = X if isinstance(X, engine.StreamRows | engine.Rows) else engine.Rows(X)
         origin = None
         if drawn is not None:
             origin = rows.picked(drawn.astype(np.int64, copy=False))
@@ -149,7 +151,8 @@ class BaseKMeans(
             rows = engine.Rows(X)
         if init_size is not None:
             # Nobody has looked at the values yet.
-            engine.column_stats(rows, self._plan(rows, n_clusters), origin=origin)
+            stats = engine.column_stats(rows, self._plan(rows, n_clusters), origin=origin)
+            engine.refuse_out_of_range(stats.largest)
         if callable(init):
             X = X.astype(rows.dtype, copy=False)
             centers = init(X, n_clusters, random_state=random_state)
@@ -195,6 +198,9 @@ class BaseKMeans(
         centers = self._centers()
         return rows, centers, self._plan(rows, len(centers))
 
+    def _assigned(self, rows, centers):
+        return _scaled.assigned(rows, centers, partial(self._plan, n_clusters=len(centers)))
+
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, then return the cluster of each row: ``fit(X).labels_``.
 
@@ -227,8 +233,8 @@ class BaseKMeans(
             that come once included.
         out : ndarray of shape (n_samples,), int32, str or path-like, default=None
             Where the labels go: an array, a memory map too, or the path of a .npy file to be
-            written. A file takes its place when it is complete; one that was there before stays
-            until then.
+            written. The content of an array is undefined after an error. A file takes its place
+            when it is complete; one that was there before stays until then.
 
         Returns
         -------
@@ -246,11 +252,11 @@ class BaseKMeans(
         source, centers = self._new_source(X)
         if source is not None:
             return _streaming.predict(self, source, centers, out)
-        rows, centers, plan = self._check_new(X)
+        rows, centers, _ = self._check_new(X)
         if out is None:
-            return engine.assign(rows, centers, plan)
+            return self._assigned(rows, centers)
         output = Output(out, rows.n_rows, (), np.int32)
-        return output.put([engine.assign(rows, centers, plan)])
+        return output.put([self._assigned(rows, centers)])
 
     def fit_transform(self, X, y=None, sample_weight=None):
         """Fit, then return the distances of the same rows to the centres.
@@ -326,8 +332,14 @@ class BaseKMeans(
         """
         source, centers = self._new_source(X)
         if source is not None:
-            return _streaming.score(self, source, centers, sample_weight)
-        rows, centers, plan = self._check_new(X)
+            inertia = _streaming.inertia(self, source, centers, sample_weight)
+            if not math.isfinite(inertia):
+                _scaled.warn_of_inertia()
+            return -inertia
+        rows, centers, _ = self._check_new(X)
         weights = _validation.check_weights(sample_weight, rows.n_rows)
-        _, inertia = engine.assign_inertia(rows, centers, weights, plan)
+        plan_of = partial(self._plan, n_clusters=len(centers))
+        inertia = _scaled.assigned_inertia(rows, centers, weights, plan_of)
+        if not math.isfinite(inertia):
+            _scaled.warn_of_inertia()
         return -float(inertia)

@@ -8,7 +8,7 @@ from sklearn.utils._param_validation import Interval, validate_params
 
 from tilewise import algorithms, engine
 from tilewise._numbers import readable
-from tilewise.cluster import _validation
+from tilewise.cluster import _scaled, _validation
 from tilewise.cluster._kmeans import KMeans
 
 
@@ -190,9 +190,9 @@ def kmeans_plusplus(
                 f"n_samples {rows.n_rows}."
             )
     plan = _validation.plan_for(rows, n_clusters, chunk_size=chunk_size, n_threads=n_threads)
-    engine.column_stats(rows, plan)  # finds values that are not finite
+    stats = engine.column_stats(rows, plan)  # finds values that are not finite
     indices = algorithms.kmeans_plusplus(
-        rows,
+        _scaled.fit_scale(rows, stats.largest).rows(rows),
         n_clusters,
         weights=weights,
         random_state=check_random_state(random_state),

@@ -225,8 +225,10 @@ class MiniBatchKMeans(BaseKMeans):
         ------
         ValueError
             If parameters or shapes do not fit, if weights differ in sign or are all 0, or if a
-            value that is read is NaN or infinite; the message names its row and column. Of
-            sources also if ``memory_limit`` cannot be kept, or as `SourceError` if reading fails.
+            value that is read is NaN or infinite; the message names its row and column. Also if
+            the squares of differences overflow or vanish in float64; the message names a power of
+            two to multiply the data by. Of sources also if ``memory_limit`` cannot be kept, or as
+            `SourceError` if reading fails.
 
         Warns
         -----
@@ -317,6 +319,7 @@ class MiniBatchKMeans(BaseKMeans):
         )
 
     def _found(self, found, kept):
+        engine.refuse_out_of_range(found["cluster_centers_"])
         for name in ("labels_", "stream_plan_", "stream_report_"):
             vars(self).pop(name, None)
         vars(self).update(found)
@@ -348,7 +351,7 @@ class MiniBatchKMeans(BaseKMeans):
         Raises
         ------
         ValueError
-            As in `fit`. The centres are what they were then.
+            As in `fit`. Centres, counts and draws are what they were then.
         """
         with drafted(self) as draft:
             draft._partial_fit(X, sample_weight)
@@ -393,6 +396,7 @@ class MiniBatchKMeans(BaseKMeans):
             "n_steps_": getattr(self, "n_steps_", 0) + 1,
             "chunk_plan_": plan,
         }
+        engine.refuse_out_of_range(found["cluster_centers_"])
         if self.compute_labels:
             found |= self._labelled(rows, weights, found["cluster_centers_"])
         vars(self).update(found)
