@@ -18,7 +18,7 @@ from ._blocks import (
     nearest_blocks,
     radius_blocks,
 )
-from ._ranges import float32_below, largest_rank, mend_nearest, mend_within
+from ._ranges import float32_below, largest_rank, mend_nearest, mend_within, only_within
 from ._table import METRICS, find
 from ._terms import Terms, without_missing
 from ._validation import (
@@ -185,11 +185,7 @@ class Search:
         # The engine compares roots. The root of the radius lets all through that are within,
         # and what rounding lets through beside them goes here.
         offsets, ranks, indices = self._run(engine.radius, float(np.sqrt(radius)), sort=sort)
-        keep = ranks <= radius
-        if not keep.all():
-            kept = np.concatenate([[0], np.cumsum(keep)])
-            offsets, ranks, indices = kept[offsets], ranks[keep], indices[keep]
-        return offsets, ranks, indices
+        return only_within(radius, offsets, ranks, indices)
 
 
 def _argmin(X, Y, axis, metric, metric_kwargs, n_threads):

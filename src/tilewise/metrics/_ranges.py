@@ -10,7 +10,7 @@ import numpy as np
 from tilewise.engine import Scale, extent
 from tilewise.engine.found import sort_found
 
-__all__ = ["float32_below", "largest_rank", "mend_nearest", "mend_within"]
+__all__ = ["float32_below", "largest_rank", "mend_nearest", "mend_within", "only_within"]
 
 # Distances below this come from squares that have lost digits.
 _LOWEST = 2.0**-480
@@ -67,11 +67,21 @@ def mend_within(search, radius, sort):
 
 def _within(search, scale, radius, sort):
     degree = _degree(search)
-    within = radius
+    # Distances below 2**-1022 are rounded when the scale is undone: the radius decides after that.
+    within = np.nextafter(radius, np.inf) if scale.exponent > 0 else radius
     for _ in range(degree):
         within = float(scale.values(within))
     offsets, distances, indices = search.scaled(scale).within_finished(within, sort)
-    return offsets, scale.undone(distances, degree), indices
+    return only_within(radius, offsets, scale.undone(distances, degree), indices)
+
+
+def only_within(radius, offsets, distances, indices):
+    """Those pairs whose distance, or rank, is not above the radius."""
+    keep = distances <= radius
+    if keep.all():
+        return offsets, distances, indices
+    kept = np.concatenate([[0], np.cumsum(keep)])
+    return kept[offsets], distances[keep], indices[keep]
 
 
 def _within_large(search, largest, radius, sort):
