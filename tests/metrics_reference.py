@@ -10,7 +10,8 @@ import numpy as np
 
 
 def _euclidean(x, y):
-    return math.sqrt(_sqeuclidean(x, y))
+    # Right also where the squares are out of range.
+    return math.dist(x, y)
 
 
 def _sqeuclidean(x, y):
@@ -59,8 +60,10 @@ def _cosine(x, y):
 
 
 def _nan_euclidean(x, y):
-    parts = [(a - b) ** 2 for a, b in zip(x, y, strict=True) if a == a and b == b]
-    return math.sqrt(math.fsum(parts) * len(x) / len(parts)) if parts else math.nan
+    known = [(a, b) for a, b in zip(x, y, strict=True) if a == a and b == b]
+    if not known:
+        return math.nan
+    return math.dist(*zip(*known, strict=True)) * math.sqrt(len(x) / len(known))
 
 
 METRICS = {

@@ -72,6 +72,20 @@ def canonical(rows, centers):
     return folded(rows[:, None, :] - centers[None, :, :])
 
 
+def roots(rows, others):
+    """Euclidean distances (n, m) of float64 rows, right also where their squares are out of range.
+
+    There the gaps of a pair are multiplied by the power of two that brings the largest to one.
+    """
+    gaps = np.abs(rows[:, None, :] - others[None, :, :])
+    largest = gaps.max(axis=2)
+    exponents = np.where(np.isfinite(largest), np.clip(np.frexp(largest)[1], -1000, 1000), 0)
+    squares = folded(gaps)
+    scaled = folded(gaps * np.ldexp(1.0, -exponents)[:, :, None])
+    ordinary = (squares >= 2.0**-960) & np.isfinite(squares)
+    return np.where(ordinary, np.sqrt(squares), np.ldexp(np.sqrt(scaled), exponents))
+
+
 def column_stats(rows, plan=None):
     X = rows.all()
     mean = X.mean(axis=0)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from tilewise.engine import BatchPass, Draws, Rows, squared_moves
+from tilewise.engine import BatchPass, Draws, Rows, refuse_out_of_range, squared_moves
 from tilewise.plan import Plan
 
 __all__ = [
@@ -282,6 +282,9 @@ def _step(batch, state, moved, batch_size, random_state, ratio, verbose):
     since = state.since_reassigned + batch_size
     reassign = since >= _REASSIGN_AFTER * len(counts) or not counts.all()
     inertia = batch.step(state.centers, moved, counts)
+    if not math.isfinite(inertia):
+        # Or weights are that large.
+        refuse_out_of_range(batch.rows, state.centers)
     state.since_reassigned = 0 if reassign else since
     if reassign and ratio > 0.0:
         _reassign(batch.rows, moved, counts, random_state, ratio, verbose)

@@ -1,8 +1,10 @@
 """Greedy k-means++ seeding, draw for draw as scikit-learn makes it."""
 
+import math
+
 import numpy as np
 
-from tilewise.engine import Rows, open_seeding
+from tilewise.engine import Rows, open_seeding, refuse_out_of_range
 from tilewise.kernels import _exact, _seeding
 from tilewise.plan import Plan
 
@@ -54,6 +56,9 @@ def kmeans_plusplus(
     seeds = np.zeros((kept, max(8, -(-d // 8) * 8)))
     seeds[0, :d] = rows.take(indices[:1])[0]
     potential = state.take(seeds[:1], 0, 0)
+    if not math.isfinite(potential):
+        # Every draw would be of the last row. Or weights are that large.
+        refuse_out_of_range(rows)
     for c in range(1, n_clusters):
         targets = random_state.uniform(size=n_trials) * potential
         candidates = np.array([state.locate(target) for target in targets], dtype=np.int64)

@@ -5,6 +5,11 @@ read-only and memory-mapped ones, lists, data frames, sparse matrices - and thei
 Leaves: fitted attributes, labels and distances as NumPy arrays, and scikit-learn's own warnings
 and types of error.
 
+A fit works on a draft of the estimator (``_draft``), which takes over the result at once: a fit
+that fails changes nothing. Values whose squares float64 has no room for are scaled by a power of
+two (``_scaled``). Missing values of every kind become NaN before anything is checked
+(``tilewise._numbers``).
+
 This room checks parameters, shapes, names of columns, weights and initial centres, and turns
 ``X`` into ``engine.Rows`` without copying it. It leaves one check to the engine, which reads every
 value anyway: a value of ``X`` that is not finite raises a ``ValueError`` naming its row and column.

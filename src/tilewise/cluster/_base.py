@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -29,8 +31,9 @@ from tilewise._typing import (
     VectorLike,
     WeightsLike,
 )
-from tilewise.cluster import _streaming, _validation
+from tilewise.cluster import _scaled, _streaming, _validation
 from tilewise.cluster._callbacks import CallbackSupportMixin
+from tilewise.cluster._draft import drafted
 from tilewise.cluster._files import Output
 from tilewise.cluster._pickling import VersionedPickles
 from tilewise.engine import StreamReport
@@ -88,7 +91,6 @@ class BaseKMeans(
 
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
 
-        def set_params(self, **params: Any) -> Self: ...
 
         def set_output(
             self, *, transform: Literal["default", "pandas", "polars"] | None = None
@@ -133,8 +135,29 @@ class BaseKMeans(
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
-        # Not any attribute will do: a fit that found a bad value has set n_features_in_.
         return hasattr(self, "cluster_centers_")
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of this estimator: all of them, or none if one is not known.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        self : estimator instance
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of such a name.
+        """
+        with drafted(self) as draft:
+            super(BaseKMeans, draft).set_params(**params)
+        return self
 
     def _plan(self, rows, n_clusters, batch_size=None):
         return _validation.plan_for(
@@ -162,7 +185,7 @@ class BaseKMeans(
                 "Explicit initial center position passed: performing only one init in "
                 f"{type(self).__name__} instead of n_init={self._n_init}.",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
             self._n_init = 1
 
@@ -187,8 +210,8 @@ class BaseKMeans(
             drawn = random_state.randint(0, X.shape[0], init_size)
         if is_array_init(init):
             return init
-        # Streamed rows have been looked at, and stay where they are.
-        rows = X if isinstance(X, engine.StreamRows) else engine.Rows(X)
+        # Streamed and scaled rows have been looked at, and stay where they are.
+        rows = X if isinstance(X, engine.StreamRows | engine.Rows) else engine.Rows(X)
         origin = None
         if drawn is not None:
             origin = rows.picked(drawn.astype(np.int64, copy=False))
@@ -197,7 +220,8 @@ class BaseKMeans(
             rows = engine.Rows(X)
         if init_size is not None:
             # Nobody has looked at the values yet.
-            engine.column_stats(rows, self._plan(rows, n_clusters), origin=origin)
+            stats = engine.column_stats(rows, self._plan(rows, n_clusters), origin=origin)
+            engine.refuse_out_of_range(stats.largest)
         if callable(init):
             X = X.astype(rows.dtype, copy=False)
             centers = init(X, n_clusters, random_state=random_state)
@@ -224,20 +248,27 @@ class BaseKMeans(
         if not self.__sklearn_is_fitted__():  # a fitted model need not pay for finding its tags
             check_is_fitted(self)
 
+    def _centers(self):
+        """The fitted centres in float64; people also put their own in their place."""
+        return _validation.check_own_centers(self.cluster_centers_)
+
     def _new_source(self, X):
         """The source that new data come from, or None, and the fitted centres."""
         self._check_fitted()
         source = _streaming.find_source(X, self.memory_limit)
         if source is not None:
             _streaming.check_features(source, self, reset=False)
-        return source, np.ascontiguousarray(self.cluster_centers_, dtype=np.float64)
+        return source, self._centers()
 
     def _check_new(self, X):
         """Rows of new data and the fitted centres, with the plan of a pass over them."""
         self._check_fitted()
         rows = engine.Rows(_validation.check_data(X, self, reset=False))
-        centers = np.ascontiguousarray(self.cluster_centers_, dtype=np.float64)
+        centers = self._centers()
         return rows, centers, self._plan(rows, len(centers))
+
+    def _assigned(self, rows, centers):
+        return _scaled.assigned(rows, centers, partial(self._plan, n_clusters=len(centers)))
 
     def fit_predict(
         self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
@@ -275,8 +306,8 @@ class BaseKMeans(
             that come once included.
         out : ndarray of shape (n_samples,), int32, str or path-like, default=None
             Where the labels go: an array, a memory map too, or the path of a .npy file to be
-            written. A file takes its place when it is complete; one that was there before stays
-            until then.
+            written. The content of an array is undefined after an error. A file takes its place
+            when it is complete; one that was there before stays until then.
 
         Returns
         -------
@@ -294,11 +325,11 @@ class BaseKMeans(
         source, centers = self._new_source(X)
         if source is not None:
             return _streaming.predict(self, source, centers, out)
-        rows, centers, plan = self._check_new(X)
+        rows, centers, _ = self._check_new(X)
         if out is None:
-            return engine.assign(rows, centers, plan)
+            return self._assigned(rows, centers)
         output = Output(out, rows.n_rows, (), np.int32)
-        return output.put([engine.assign(rows, centers, plan)])
+        return output.put([self._assigned(rows, centers)])
 
     def fit_transform(
         self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
@@ -378,8 +409,14 @@ class BaseKMeans(
         """
         source, centers = self._new_source(X)
         if source is not None:
-            return _streaming.score(self, source, centers, sample_weight)
-        rows, centers, plan = self._check_new(X)
+            inertia = _streaming.inertia(self, source, centers, sample_weight)
+            if not math.isfinite(inertia):
+                _scaled.warn_of_inertia()
+            return -inertia
+        rows, centers, _ = self._check_new(X)
         weights = _validation.check_weights(sample_weight, rows.n_rows)
-        _, inertia = engine.assign_inertia(rows, centers, weights, plan)
+        plan_of = partial(self._plan, n_clusters=len(centers))
+        inertia = _scaled.assigned_inertia(rows, centers, weights, plan_of)
+        if not math.isfinite(inertia):
+            _scaled.warn_of_inertia()
         return -float(inertia)

@@ -6,20 +6,34 @@ the end of a task stops the level that the task belongs to: the iterations of th
 runs. Estimators without callbacks get ``NoTasks``, and the loops get no hooks at all.
 """
 
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    _Method = TypeVar("_Method", bound=Callable[..., Any])
 
     class CallbackSupportMixin:
         """scikit-learn has no types, and not in every version this class."""
 
+    def with_callbacks(method: _Method) -> _Method: ...
+
 else:
     try:
-        from sklearn.callback import CallbackSupportMixin
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
     except ImportError:
 
         class CallbackSupportMixin:
             """Stands in for scikit-learn's mixin before 1.9: it adds nothing."""
+
+        def with_callbacks(method):
+            """Call the method, from a stack as deep as scikit-learn's: warnings count frames."""
+
+            @functools.wraps(method)
+            def called(estimator, *args, **kwargs):
+                return method(estimator, *args, **kwargs)
+
+            return called
 
 
 class NoTasks:

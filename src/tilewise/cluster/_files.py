@@ -99,7 +99,7 @@ class Output:
 
 def check_out(out, n_rows, columns, dtype):
     """Raise unless `out` is an array that can hold the result."""
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise ValueError(
             f"out must be an array or the path of a .npy file, got {type(out).__name__}"
         )

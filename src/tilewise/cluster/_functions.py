@@ -10,6 +10,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval
 
 from tilewise import algorithms, engine
+from tilewise._numbers import readable
 from tilewise._sklearn import validate_params
 from tilewise._typing import (
     ChunkSize,
@@ -23,7 +24,7 @@ from tilewise._typing import (
     VectorLike,
     WeightsLike,
 )
-from tilewise.cluster import _validation
+from tilewise.cluster import _scaled, _validation
 from tilewise.cluster._kmeans import KMeans
 
 # Centres, labels, inertia; iterations.
@@ -242,16 +243,17 @@ def kmeans_plusplus(
     weights = _validation.check_weights(sample_weight, rows.n_rows)
     _validation.check_enough_rows(rows.n_rows, n_clusters)
     if x_squared_norms is not None:
-        norms = check_array(x_squared_norms, dtype=rows.dtype, ensure_2d=False)
+        norms = readable(x_squared_norms, "x_squared_norms")
+        norms = check_array(norms, dtype=rows.dtype, ensure_2d=False)
         if len(norms) != rows.n_rows:
             raise ValueError(
                 f"The length of x_squared_norms {len(norms)} should be equal to the length of "
                 f"n_samples {rows.n_rows}."
             )
     plan = _validation.plan_for(rows, n_clusters, chunk_size=chunk_size, n_threads=n_threads)
-    engine.column_stats(rows, plan)  # finds values that are not finite
+    stats = engine.column_stats(rows, plan)  # finds values that are not finite
     indices = algorithms.kmeans_plusplus(
-        rows,
+        _scaled.fit_scale(rows, stats.largest).rows(rows),
         n_clusters,
         weights=weights,
         random_state=check_random_state(random_state),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -26,9 +26,10 @@ from tilewise._typing import (
     Vector,
     WeightsLike,
 )
-from tilewise.cluster import _checkpoint, _streaming, _validation
+from tilewise.cluster import _checkpoint, _scaled, _streaming, _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
-from tilewise.cluster._callbacks import fit_tasks
+from tilewise.cluster._callbacks import fit_tasks, with_callbacks
+from tilewise.cluster._draft import drafted
 
 if TYPE_CHECKING:
     from typing import Self
@@ -43,16 +44,19 @@ class Start:
 
     init: object  # "k-means++", "random", a callable, or centres (k, d) in float64
     X: object  # what ``init`` is to see: centred for a callable, else as it was given
-    offset: np.ndarray | float  # what to add to the centres that come back
+    offset: np.ndarray | float  # what to add to the centres that come back, scaled
     weights: np.ndarray | None = None  # of the rows of X
+    scale: engine.Scale = field(default_factory=engine.Scale)  # of the fit, where X has none
 
 
-def centred(X, rows, mean):
-    """``X`` less its mean, in the dtype of the rows."""
+def centred(X, rows, mean, scale):
+    """``X`` less its mean, which is scaled, in the dtype of the rows."""
     out = np.empty(X.shape, dtype=rows.dtype)
     for first in range(0, len(X), CENTRED_ROWS):
         part = slice(first, first + CENTRED_ROWS)
-        np.subtract(X[part], mean, out=out[part], casting="same_kind")
+        np.subtract(scale.values(X[part]), mean, out=out[part], casting="same_kind")
+        if scale:
+            out[part] = scale.undone(out[part])
     return out
 
 
@@ -135,7 +139,8 @@ class KMeans(BaseKMeans):
     labels_ : ndarray of shape (n_samples,), int32
         Cluster of each row, always equal to ``predict`` of the same rows.
     inertia_ : float
-        Weighted sum of the rows' squared distances to their centres.
+        Weighted sum of the rows' squared distances to their centres; infinity, with a warning, if
+        float64 has no room for it.
     n_iter_ : int
         Iterations of the run that was kept.
     chunk_plan_ : Plan
@@ -274,7 +279,21 @@ class KMeans(BaseKMeans):
         -----
         ConvergenceWarning
             If fewer than ``n_clusters`` clusters have rows.
+        RuntimeWarning
+            If the inertia is larger than float64 has room for, or if values differ so much in size
+            that small differences count as zero beside the largest.
+
+        Notes
+        -----
+        The estimator keeps its old attributes until the fit has succeeded, and after a fit that
+        failed.
         """
+        with drafted(self) as draft:
+            draft._fit(X, y, sample_weight)
+        return self
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight):
         source = _streaming.find_source(X, self.memory_limit)
         if source is None:
             X = _validation.check_data(X, self)
@@ -303,17 +322,23 @@ class KMeans(BaseKMeans):
         kept = _checkpoint.open_checkpoint(self.checkpoint, self, rows, weights, source)
         random_state = _checkpoint.begin(kept, random_state)
         if source is None:
-            stats = engine.column_stats(rows, plan)
-            start = self._start(X, rows, init, stats.mean, weights)
+            sample = _streaming.Sample(X, weights, engine.column_stats(rows, plan))
         else:
             sample = _streaming.measure(rows, plan, size, weights, random_state)
-            stats = sample.stats
-            start = self._start(sample.X, rows, init, stats.mean, sample.weights)
+        stats = sample.stats
+        scale = _scaled.fit_scale(rows, stats.largest)
+        if scale:
+            rows = scale.rows(rows)
+            plan = self._plan(rows, self.n_clusters)
+            stats = engine.column_stats(rows, plan)
+            if self.verbose:
+                print(f"X is fitted times 2.0**{scale.exponent}, for its squares; so is inertia.")
+        start = self._start(sample, rows, init, stats.mean, scale)
         self._tol = float(self.tol * np.mean(stats.variance)) if self.tol else 0
 
         def attributes(centers, n_iter):
             return {
-                "cluster_centers_": np.array(centers, dtype=rows.dtype),
+                "cluster_centers_": np.array(scale.undone(centers), dtype=rows.dtype),
                 "_n_features_out": self.n_clusters,
                 "n_iter_": n_iter,
                 "chunk_plan_": plan,
@@ -368,7 +393,7 @@ class KMeans(BaseKMeans):
                 f"Number of distinct clusters ({n_found}) found smaller than n_clusters "
                 f"({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         for name in ("stream_plan_", "stream_report_"):
             vars(self).pop(name, None)
@@ -377,16 +402,23 @@ class KMeans(BaseKMeans):
             if self.verbose:
                 print(rows.report)
         vars(self).update(streamed)
-        self.cluster_centers_ = best.centers
+        labels, inertia = best.labels, best.inertia
+        self.cluster_centers_ = scale.undone(best.centers)
+        if scale and not np.array_equal(scale.values(self.cluster_centers_), best.centers):
+            # Centres below 2**-1022 were rounded: labels belong to these.
+            final = engine.open_pass(rows, self.n_clusters, plan, weights=weights)
+            inertia = final.conclude(scale.values(self.cluster_centers_))
+            labels = final.labels
         self._n_features_out = self.n_clusters
-        self.labels_ = best.labels
-        self.inertia_ = float(best.inertia)
+        self.labels_ = labels
+        self.inertia_ = float(scale.undone(inertia, 2))
+        if not np.isfinite(self.inertia_):
+            _scaled.warn_of_inertia(stacklevel=6)
         self.n_iter_ = int(best.n_iter)
         self.chunk_plan_ = plan
         if kept is not None:
             kept.remove()
         tasks.finish()
-        return self
 
     def _sample_size(self, rows, init):
         """Rows that a start is chosen from; 0 where none is needed, None for all."""
@@ -416,16 +448,23 @@ class KMeans(BaseKMeans):
             warnings.warn(
                 "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
 
     @staticmethod
-    def _start(X, rows, init, mean, weights):
-        if not callable(init):
-            return Start(init, X, 0.0, weights)
-        if sp.issparse(X):
-            return Start(init, X.astype(rows.dtype, copy=False), 0.0, weights)
-        return Start(init, centred(X, rows, mean), mean, weights)
+    def _start(sample, rows, init, mean, scale):
+        X, weights = sample.X, sample.weights
+        if is_array_init(init):
+            return Start(scale.values(init), X, 0.0, weights)
+        if callable(init):
+            # What users see, and return, has no scale.
+            if sp.issparse(X):
+                return Start(init, X.astype(rows.dtype, copy=False), 0.0, weights, scale)
+            return Start(init, centred(X, rows, mean, scale), mean, weights, scale)
+        if scale:
+            streamed = isinstance(rows, engine.StreamRows) and isinstance(X, np.ndarray)
+            X = scale.values(X) if streamed else rows
+        return Start(init, X, 0.0, weights)
 
     def _first_centers(self, start, random_state):
         """Initial centres of one run, in float64 and in the coordinates of the data."""
@@ -438,4 +477,4 @@ class KMeans(BaseKMeans):
         )
         if self.verbose:
             print("Initialization complete")
-        return np.asarray(centers, dtype=np.float64) + start.offset
+        return start.scale.values(np.asarray(centers, dtype=np.float64)) + start.offset

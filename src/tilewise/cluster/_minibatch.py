@@ -25,7 +25,8 @@ from tilewise._typing import (
 )
 from tilewise.cluster import _checkpoint, _streaming, _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
-from tilewise.cluster._callbacks import fit_tasks
+from tilewise.cluster._callbacks import fit_tasks, with_callbacks
+from tilewise.cluster._draft import drafted
 from tilewise.cluster._minibatch_source import fit_source
 
 if TYPE_CHECKING:
@@ -257,8 +258,10 @@ class MiniBatchKMeans(BaseKMeans):
         ------
         ValueError
             If parameters or shapes do not fit, if weights differ in sign or are all 0, or if a
-            value that is read is NaN or infinite; the message names its row and column. Of
-            sources also if ``memory_limit`` cannot be kept, or as `SourceError` if reading fails.
+            value that is read is NaN or infinite; the message names its row and column. Also if
+            the squares of differences overflow or vanish in float64; the message names a power of
+            two to multiply the data by. Of sources also if ``memory_limit`` cannot be kept, or as
+            `SourceError` if reading fails.
 
         Warns
         -----
@@ -266,9 +269,16 @@ class MiniBatchKMeans(BaseKMeans):
             If ``init_size`` is less than ``n_clusters``, or an array is given to start from
             together with another ``n_init`` than 1.
         """
+        with drafted(self) as draft:
+            draft._fit(X, y, sample_weight)
+        return self
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight):
         source = _streaming.find_source(X, self.memory_limit)
         if source is not None:
-            return fit_source(self, X, y, source, sample_weight)
+            fit_source(self, X, y, source, sample_weight)
+            return
         X = _validation.check_data(X, self)
         rows = engine.Rows(X)
         self._check_sizes(rows)
@@ -326,10 +336,8 @@ class MiniBatchKMeans(BaseKMeans):
             "_ewa_inertia_min": run.least_inertia,
             "_no_improvement": run.no_improvement,
         }
-        # All at once, at the very end: a fit that fails leaves the model that there was.
         self._found(found, kept)
         tasks.finish()
-        return self
 
     def _run(self, batches, centers, n_steps, random_state, **how):
         rules = {"tol": self._tol, "max_no_improvement": self.max_no_improvement}
@@ -344,6 +352,7 @@ class MiniBatchKMeans(BaseKMeans):
         )
 
     def _found(self, found, kept):
+        engine.refuse_out_of_range(found["cluster_centers_"])
         for name in ("labels_", "stream_plan_", "stream_report_"):
             vars(self).pop(name, None)
         vars(self).update(found)
@@ -377,8 +386,14 @@ class MiniBatchKMeans(BaseKMeans):
         Raises
         ------
         ValueError
-            As in `fit`. The centres are what they were then.
+            As in `fit`. Centres, counts and draws are what they were then.
         """
+        with drafted(self) as draft:
+            draft._partial_fit(X, sample_weight)
+        return self
+
+    @with_callbacks
+    def _partial_fit(self, X, sample_weight):
         started = hasattr(self, "cluster_centers_")
         X = _validation.check_data(X, self, reset=not started)
         rows = engine.Rows(X)
@@ -416,10 +431,10 @@ class MiniBatchKMeans(BaseKMeans):
             "n_steps_": getattr(self, "n_steps_", 0) + 1,
             "chunk_plan_": plan,
         }
+        engine.refuse_out_of_range(found["cluster_centers_"])
         if self.compute_labels:
             found |= self._labelled(rows, weights, found["cluster_centers_"])
         vars(self).update(found)
-        return self
 
     def _check_sizes(self, rows):
         """Set the sizes that follow from parameters and data; warn where one has to give way."""
@@ -436,7 +451,7 @@ class MiniBatchKMeans(BaseKMeans):
                 f"init_size={init_size} should be larger than n_clusters={self.n_clusters}. "
                 "Setting it to min(3*n_clusters, n_samples)",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
             init_size = 3 * self.n_clusters
         self._init_size = min(init_size, rows.n_rows)

@@ -26,7 +26,6 @@ def fit_source(estimator, X, y, source, sample_weight):
     begun.finish()
     if estimator.verbose:
         print(found["stream_report_"])
-    return estimator
 
 
 def _fit_again(estimator, source, sample_weight, tasks):

@@ -1,14 +1,16 @@
 """Sources of rows behind the estimators: opening, starting, assigning and measuring them."""
 
+import math
 import os
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.random import sample_without_replacement
 
 from tilewise import engine
-from tilewise.cluster import _validation
+from tilewise.cluster import _scaled, _validation
 from tilewise.cluster._files import Output
 from tilewise.plan import LimitTooSmall, parse_bytes, plan, plan_stream, sample_rows
 
@@ -171,7 +173,7 @@ def predict(estimator, source, centers, out):
     """Labels of the rows of a source."""
 
     def labelled(view, chunk_plan):
-        return engine.assign(view, centers, chunk_plan)
+        return _scaled.assigned(view, centers, lambda rows: chunk_plan)
 
     return _mapped(estimator, source, centers, out, (), np.int32, labelled)
 
@@ -211,8 +213,8 @@ def raise_located(source, view, first):
     rows.raise_nonfinite()
 
 
-def score(estimator, source, centers, sample_weight):
-    """Minus the inertia of the rows of a source."""
+def inertia(estimator, source, centers, sample_weight):
+    """The inertia of the rows of a source."""
     rows = open_rows(source, estimator, "score adds up rows in an order that needs their number.")
     weights = _validation.check_weights(sample_weight, rows.n_rows)
     chunk_plan = estimator._plan(rows, len(centers))
@@ -221,4 +223,17 @@ def score(estimator, source, centers, sample_weight):
         weighted=weights is not None,
     )  # fmt: skip
     run = engine.open_pass(rows, len(centers), chunk_plan, weights=weights)
-    return -float(run.conclude(centers))
+    try:
+        found = float(run.conclude(centers))
+    except engine.OutOfRange:
+        found = math.inf
+    if math.isfinite(found) and not engine.Scale.of(np.max(np.abs(centers))):
+        return found
+    # Out of range: a part at a time, each with what it needs.
+    found = 0.0
+    for first, values in parts_of(source, rows.buffer_rows):
+        own = None if weights is None else weights[first : first + len(values)]
+        found += _scaled.assigned_inertia(
+            engine.Rows(values), centers, own, partial(estimator._plan, n_clusters=len(centers))
+        )
+    return found

@@ -11,6 +11,7 @@ from sklearn.utils import check_array, validation
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
+from tilewise._numbers import as_real, readable
 from tilewise.plan import plan
 
 #: Constraints of the parameters that tilewise adds to scikit-learn's.
@@ -30,6 +31,8 @@ _AS_IT_IS = {
     "copy": False,
     "ensure_all_finite": False,
 }
+
+_UNREAD = {"ensure_all_finite": False, "ensure_min_samples": 0, "ensure_min_features": 0}
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def check_data(X, estimator=None, *, reset=True):
     or compared.
     """
     X, names = _read_table(X)
+    X = readable(X)
     if estimator is None:
         X = check_array(X, input_name="X", **_AS_IT_IS)
     elif names is not None:
@@ -95,8 +99,7 @@ def check_data(X, estimator=None, *, reset=True):
         X = check_array(X, input_name="X", estimator=estimator, **_AS_IT_IS)
     else:
         X = validate_data(estimator, X, reset=reset, **_AS_IT_IS)
-    if X.dtype.kind not in "biuf":  # objects and strings that may still spell numbers
-        X = X.astype(np.float64)
+    X = as_real(X)  # objects and strings may still spell numbers
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -120,18 +123,19 @@ def check_weights(sample_weight, n_rows):
     """
     if sample_weight is None:
         return None
-    if isinstance(sample_weight, Number):
-        weights = np.full(n_rows, sample_weight, dtype=np.float64)
+    name = "sample_weight"
+    if isinstance(sample_weight, Number) and not isinstance(sample_weight, complex):
+        weights = np.full(n_rows, as_real(np.asarray(sample_weight), name), dtype=np.float64)
     else:
         weights = check_array(
-            sample_weight,
+            readable(sample_weight, name),
             ensure_2d=False,
             ensure_min_samples=0,
-            dtype=np.float64,
-            order="C",
+            dtype=None,
             ensure_all_finite=False,
-            input_name="sample_weight",
+            input_name=name,
         )
+        weights = np.asarray(as_real(weights, name), dtype=np.float64, order="C")
     if weights.ndim != 1:
         raise ValueError(
             f"Sample weights must be 1D array or scalar, got {weights.ndim}D array; "
@@ -160,6 +164,7 @@ def check_centers(centers, rows, n_clusters):
     They pass through the dtype of the rows first, as scikit-learn's do: centres that come from
     float32 data are float32 values.
     """
+    centers = as_real(check_array(readable(centers, "init"), dtype=None, **_UNREAD), "init")
     centers = check_array(centers, dtype=rows.dtype, order="C", input_name="init")
     for length, wanted, what in zip(
         centers.shape,
@@ -190,3 +195,10 @@ def plan_for(
         direct=rows.is_direct,
         density=rows.density if rows.is_sparse else None,
     )
+
+
+def check_own_centers(centers):
+    """Return the centres of a fitted model as float64 (k, d); None of them may be missing."""
+    if type(centers) is not np.ndarray:
+        centers = check_array(readable(centers, "cluster_centers_"), input_name="cluster_centers_")
+    return np.ascontiguousarray(centers, dtype=np.float64)

@@ -4,6 +4,9 @@ What enters: `Rows`, or `StreamRows` for `open_pass`, `open_seeding` and `column
 float64 centres in the coordinates of the data; a `Plan`. What leaves:
 labels, sums, distances. The loops of `algorithms` call these passes; `kernels` run them.
 Nothing below this line checks a shape again.
+
+Where all squared distances of a finite row overflow, a pass raises `OutOfRange`; `Scale` is the
+power of two with which the same rows can be computed (``ranges``).
 """
 
 from tilewise.engine.blocks import argkmin_blocks, radius_blocks
@@ -11,6 +14,13 @@ from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
 from tilewise.engine.minibatch import BatchPass, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, argmin, radius, radius_count
 from tilewise.engine.passes import Pass, assign, assign_inertia, distances, inertia, own_distances
+from tilewise.engine.ranges import (
+    OutOfRange,
+    Scale,
+    extent,
+    refuse_out_of_range,
+    row_magnitudes,
+)
 from tilewise.engine.stats import Stats, column_stats, raise_nonfinite
 from tilewise.engine.stream import StreamReport, StreamRows, count_rows
 from tilewise.engine.streambatch import ReadBatches, batch_bytes
@@ -18,10 +28,10 @@ from tilewise.engine.streampass import open_pass, open_seeding, stream_stats
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "KERNELS", "BatchPass", "Draws", "Pass", "ReadBatches", "Rows", "Stats", "StreamReport",
-    "StreamRows", "argkmin", "argkmin_blocks", "argmin", "assign", "assign_inertia", "batch_bytes",
-    "column_stats", "count_rows", "distances", "fill_matrix", "inertia", "open_pass",
-    "open_seeding", "own_distances",
-    "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite", "squared_moves",
-    "stream_stats",
+    "KERNELS", "BatchPass", "Draws", "OutOfRange", "Pass", "ReadBatches", "Rows", "Scale", "Stats",
+    "StreamReport", "StreamRows", "argkmin", "argkmin_blocks", "argmin", "assign",
+    "assign_inertia", "batch_bytes", "column_stats", "count_rows", "distances", "extent",
+    "fill_matrix", "inertia", "open_pass", "open_seeding", "own_distances", "plan_matrix",
+    "radius", "radius_blocks", "radius_count", "raise_nonfinite", "refuse_out_of_range",
+    "row_magnitudes", "squared_moves", "stream_stats",
 ]  # fmt: skip

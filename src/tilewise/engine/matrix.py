@@ -9,6 +9,8 @@ from tilewise.kernels import _pairs, _sparse
 from tilewise.kernels._rows import Rows
 from tilewise.plan import PairPlan, plan_pairs
 
+from .ranges import Scale, extent
+
 __all__ = ["KERNELS", "fill_matrix", "plan_matrix"]
 
 #: Names of the kernels that `fill_matrix` knows.
@@ -167,12 +169,22 @@ def _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first):
     shares = [rows.density for rows in (rows_x, rows_y) if rows.is_sparse]
     entries = (rows_x.n_features * math.prod(shares) + 4) * max(1, out.shape[1])
     step = max(256, int(_UNINTERRUPTED_ENTRIES * plan.n_threads // (1 + entries)))
+    what = {"kernel": kernel, "isa": plan.isa, "n_threads": plan.n_threads}
     # The interpreter looks for Ctrl-C between two calls.
     for first in range(0, out.shape[0], step):
-        _sparse.fill_sparse(
-            rows_x, x_first + first, rows_y, y_first, out[first : first + step],
-            kernel=kernel, isa=plan.isa, n_threads=plan.n_threads,
-        )  # fmt: skip
+        part = out[first : first + step]
+        _sparse.fill_sparse(rows_x, x_first + first, rows_y, y_first, part, **what)
+        if kernel == "dot" and not np.isfinite(part).all():
+            _mend_products(rows_x, x_first + first, rows_y, y_first, part, what)
+
+
+def _mend_products(rows_x, x_first, rows_y, y_first, out, what):
+    """Make products again, of which parts overflowed, with all values times a power of two."""
+    scale = Scale.of(extent(rows_x, rows_y)[1])
+    again = np.empty(out.shape)
+    _sparse.fill_sparse(scale.rows(rows_x), x_first, scale.rows(rows_y), y_first, again, **what)
+    beyond = ~np.isfinite(out)
+    out[beyond] = scale.undone(again, 2)[beyond]
 
 
 def _fill_cosines(rows_x, rows_y, out, plan, x_first, y_first, canonical):

@@ -12,6 +12,7 @@ from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan, exact_shard_rows, plan_pairs
 
 from .matrix import fill_matrix
+from .ranges import overflow
 from .stats import raise_nonfinite
 
 __all__ = [
@@ -186,7 +187,8 @@ class Pass:
         Raises
         ------
         ValueError
-            If a row holds a value that is not finite.
+            If a row holds a value that is not finite; as `OutOfRange` if all its squared distances
+            overflow.
         """
         moves = self._moves(centers)
         update = 0
@@ -200,6 +202,7 @@ class Pass:
         self.changed = self.scored = self.undecided = self.rescanned = 0
         if self.rows.n_rows:
             self._kernel.set_centers(centers)
+            self._assigning = centers
             with one_blas_thread if self.plan.engine == "blas" else nullcontext():
                 self._run_shards(moves, update)
             if self._update and self._by_columns:
@@ -238,6 +241,7 @@ class Pass:
             )  # fmt: skip
             if bad >= 0:
                 raise_nonfinite(self.rows, bad)
+                raise overflow(self.rows, self._assigning, bad)
             self._count(counts)
             if update:
                 self._kernel.merge(count, self._sums, self.weight_sums, self.members)

@@ -92,6 +92,22 @@ class StreamReport:
         return "\n".join(self.sentences())
 
 
+class _ScaledSource:
+    """A source whose rows are multiplied by a power of two as they are read."""
+
+    def __init__(self, source, exponent: int):
+        self._source, self._exponent = source, exponent
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def read(self, first, out):
+        """Fill `out` with rows; see `RowSource`."""
+        got = self._source.read(first, out)
+        np.ldexp(out[:got], self._exponent, out=out[:got])
+        return got
+
+
 class StreamRows:
     """The rows of a source, of which a window is in memory at a time.
 
@@ -124,6 +140,15 @@ class StreamRows:
         self.buffer_rows, self.piece_rows = buffer_rows, piece_rows
         self.window = Rows.window(self.n_rows, self.n_features, self.dtype)
         self.report = StreamReport()
+
+    def scaled(self, exponent: int) -> "StreamRows":
+        """These rows times a power of two; see `Rows.scaled`."""
+        rows = StreamRows(
+            _ScaledSource(self.source, exponent), self.n_rows,
+            buffer_rows=self.buffer_rows, piece_rows=self.piece_rows,
+        )  # fmt: skip
+        rows.report = self.report
+        return rows
 
     @property
     def can_skip(self) -> bool:

@@ -8,6 +8,7 @@ from tilewise.kernels import _exact, _seeding, _stream
 from tilewise.plan import Plan, exact_shard_rows
 
 from .passes import Pass, farthest_first, one_blas_thread
+from .ranges import overflow
 from .stats import Stats
 from .stream import StreamRows
 
@@ -84,6 +85,7 @@ class StreamPass(Pass):
             )  # fmt: skip
             if bad >= 0:
                 self.rows.raise_nonfinite(bad)
+                raise overflow(np.array(self.rows.window.source), self._assigning, bad)
             self._count(counts)
             at += count
 
@@ -109,6 +111,7 @@ class StreamPass(Pass):
         totals = _ShardTotals(self.rows, self._weights)
         if assign:
             self._kernel.set_centers(centers)
+            self._assigning = centers
         with one_blas_thread if self.plan.engine == "blas" and assign else nullcontext():
             for first, last in self.rows.parts():
                 if assign:

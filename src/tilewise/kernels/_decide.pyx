@@ -288,10 +288,19 @@ cdef int _finish_again(const assign_pass* p, int n, const int* which, char* ws, 
                        const score_t* limits, float* upper, shard_report* report) noexcept nogil:
     cdef double gaps[AGAIN]
     cdef int i
+    cdef const int64_t* ids = <const int64_t*>(ws + o.ids)
     _look_again(p, n, which, ws, o, limits, gaps, report)
     for i in range(n):
         upper[which[i]] = _rounded_up(sqrt(gaps[i]))
+        if gaps[i] == INFINITY:
+            _report(report, ids[which[i]])
     return 0
+
+
+cdef inline void _report(shard_report* report, int64_t row) noexcept nogil:
+    """Note a row that has no closest centre: a value is not finite, or every distance overflows."""
+    if report.bad_row < 0 or row < report.bad_row:
+        report.bad_row = row
 
 
 cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* best,
@@ -325,8 +334,6 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
         norm = norms[r]
         x = _open_row(p, r, ws, o)
         if not isfinite(norm) and not _row_is_finite(p, x):
-            if report.bad_row < 0 or ids[r] < report.bad_row:
-                report.bad_row = ids[r]
             label[r] = 0
             gap = INFINITY
         elif in_lane:
@@ -338,6 +345,9 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
             if label[r] < 0:
                 again[n_again] = r
                 n_again += 1
+                gap = 0.0
+        if gap == INFINITY:
+            _report(report, ids[r])
         _close_row(p, r, ws, o)
         # The best score need not be its centre's; such a row is nearly a tie and will be
         # scored again.

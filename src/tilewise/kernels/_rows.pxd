@@ -18,6 +18,7 @@ cdef extern from "c/tw_rows.h" nogil:
         int offset_bytes
         int column_bytes
         const int64_t* picks
+        double scale
 
     void tw_fetch_rows(const tw_rows* rows, const int64_t* ids, int64_t first, int count,
                        const void** pointers, void* staging, ptrdiff_t step)

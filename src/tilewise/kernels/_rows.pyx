@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
+from libc.math cimport ldexp
 from libc.stdint cimport int32_t, int64_t
 
 _KINDS = {"f2": 0, "f4": 1, "f8": 2, "i1": 3, "i2": 4, "i4": 5, "i8": 6,
@@ -71,8 +72,8 @@ cdef class Rows:
 
     def __init__(self, X, dtype=None):
         if isinstance(X, Rows):
-            if (<Rows>X).c.picks != NULL:
-                raise ValueError("picked rows cannot be made into rows of another type")
+            if (<Rows>X).c.picks != NULL or (<Rows>X).c.scale != 0.0:
+                raise ValueError("picked or scaled rows cannot be made into rows of another type")
             X = (<Rows>X).source
         self.is_sparse = sp.issparse(X)
         if self.is_sparse:
@@ -165,6 +166,34 @@ cdef class Rows:
         out.c.picks = &chosen[0] if chosen.shape[0] else <const int64_t*>&out.c
         out._keep, out._picks = self._keep, ids
         out.source, out.is_sparse, out.longest = self.source, self.is_sparse, self.longest
+        return out
+
+    def scaled(self, int exponent):
+        """These rows times a power of two, in float64: for values whose squares have no room there.
+
+        Dense rows are scaled as they are read; of a CSR matrix the stored values are copied.
+
+        Parameters
+        ----------
+        exponent : int
+            Of 2, from -1074 to 1023.
+
+        Returns
+        -------
+        Rows of shape (n, d)
+        """
+        cdef Rows out
+        if self.c.picks != NULL or self.is_window or self.c.scale != 0.0:
+            raise ValueError("picked, shown or scaled rows cannot be scaled")
+        if self.is_sparse:
+            values = np.ldexp(self._keep[0].astype(np.float64), exponent)
+            return Rows(sp.csr_array((values, self._keep[2], self._keep[1]), shape=self.source.shape))
+        out = Rows.__new__(Rows)
+        out.c = self.c
+        out.c.scale = ldexp(1.0, exponent)
+        out.c.is_double = True
+        out.c.direct = False
+        out._keep, out.source, out.longest = self._keep, self.source, self.longest
         return out
 
     @staticmethod

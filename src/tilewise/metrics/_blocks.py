@@ -1,5 +1,7 @@
 """Blocks of float64 distances, and what neighbour searches make of them."""
 
+from copy import copy
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -40,6 +42,17 @@ class KernelBlocks:
         self._what = {"kernel": terms.surrogate, "p": terms.p, "weights": terms.weights}
         self._n_threads = n_threads
         self._plans = {}
+
+    def scaled(self, scale, rows=None):
+        """The same values of the rows times a power of two, of all rows of X or some."""
+        other = copy(self)
+        x = self.rows_x
+        if rows is not None:
+            x = Rows(x.source[rows] if x.is_sparse else x.take(rows), dtype=np.float64)
+        other.rows_x, other.rows_y = scale.rows(x), scale.rows(self.rows_y)
+        other.shape = x.n_rows, self.rows_y.n_rows
+        other._plans = {}
+        return other
 
     def __call__(self, x_first, y_first, out):
         plan = self._plans.get(out.shape)

@@ -25,7 +25,7 @@ from . import _door
 from ._pairwise import Matrix
 from ._table import METRICS, find
 from ._terms import Terms
-from ._validation import THREADS, check_pair, read_pair, thread_count
+from ._validation import THREADS, check_pair, read_pair, readable_pair, thread_count
 
 __all__ = ["pairwise_distances_chunked"]
 
@@ -124,7 +124,7 @@ def pairwise_distances_chunked(
     X, Y = read_pair(X, Y)
     if row is None:
         return _door.chunks(
-            X, Y, metric, reduce_func=reduce_func, n_jobs=n_jobs,
+            *readable_pair(X, Y, metric), metric, reduce_func=reduce_func, n_jobs=n_jobs,
             working_memory=working_memory, **kwds,
         )  # fmt: skip
     X, Y = check_pair(X, Y)

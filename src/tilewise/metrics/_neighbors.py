@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from itertools import pairwise
 from numbers import Integral
 from typing import Any, Literal, TypeAlias, overload
@@ -33,6 +34,7 @@ from ._blocks import (
     nearest_blocks,
     radius_blocks,
 )
+from ._ranges import float32_below, largest_rank, mend_nearest, mend_within, only_within
 from ._table import METRICS, find
 from ._terms import Terms, without_missing
 from ._validation import (
@@ -135,8 +137,28 @@ class Search:
 
     def nearest(self, k, out=(None, None)):
         """Distances and indices (n, k) of the k nearest rows, in `out` where that is possible."""
+        distances, indices = self._nearest_finished(k, out)
+        if self._squares():
+            mend_nearest(self, k, distances, indices)
+        return distances, indices
+
+    def _nearest_finished(self, k, out=(None, None)):
         ranks, indices = self._nearest(k, out)
         return (ranks if self._canonical else self.finish(ranks)), indices
+
+    def _squares(self):
+        """Whether float64 may have no room for what ranks the neighbours."""
+        return self.row is not None and self.row.degree > 0 and self.dtype == np.float64
+
+    def scaled(self, scale, rows=None):
+        """The same search among the rows times a power of two, of all rows of X or some.
+
+        Its distances are those of these rows: of the degree of the metric in the scale.
+        """
+        other = copy(self)
+        other._blocks = self._blocks.scaled(scale, rows)
+        other.shape = other._blocks.shape
+        return other
 
     def _nearest(self, k, out):
         if self._canonical:
@@ -153,8 +175,6 @@ class Search:
 
     def argmin(self):
         """Distances and indices (n,) of the nearest rows."""
-        if self._canonical:
-            return self._run(engine.argmin, **self._form)
         if self.row is None or self.row.undefined:
             ranks, indices = argmin_blocks(self._blocks)
             return self.finish(ranks), indices
@@ -162,23 +182,29 @@ class Search:
         return distances[:, 0], indices[:, 0]
 
     def within(self, radius, sort):
-        """Offsets, ranks and indices of the rows within a radius; by index, or nearest first."""
+        """Offsets, distances, indices of the rows within a radius; by index, or nearest first."""
+        if self._canonical and self._squares():
+            return mend_within(self, radius, sort)
+        return self.within_finished(radius, sort)
+
+    def within_finished(self, radius, sort):
+        """The same as long as squares of distances are in range."""
+        offsets, ranks, indices = self._within(radius, sort)
+        return offsets, self.finish(ranks), indices
+
+    def _within(self, radius, sort):
         if self.row is None:
             return radius_blocks(self._blocks, radius, sort=sort, n_threads=self.n_threads)
         finish = self.terms.finish
         if not self._canonical:
-            rank = _largest_rank(radius, finish)
+            rank = largest_rank(radius, finish)
             return self._run(engine.radius_blocks, rank, sort=sort, **self._what)
         if finish == "sqrt":
             return self._run(engine.radius, radius, sort=sort)
         # The engine compares roots. The root of the radius lets all through that are within,
         # and what rounding lets through beside them goes here.
         offsets, ranks, indices = self._run(engine.radius, float(np.sqrt(radius)), sort=sort)
-        keep = ranks <= radius
-        if not keep.all():
-            kept = np.concatenate([[0], np.cumsum(keep)])
-            offsets, ranks, indices = kept[offsets], ranks[keep], indices[keep]
-        return offsets, ranks, indices
+        return only_within(radius, offsets, ranks, indices)
 
 
 def _argmin(X, Y, axis, metric, metric_kwargs, n_threads):
@@ -530,38 +556,15 @@ def radius_neighbors(
     search = Search(X, Y, metric, metric_kwargs, n_threads)
     if search.row is not None and search.row.largest_first:
         raise ValueError(f"{metric!r} is no distance: there is no radius to be within.")
-    offsets, ranks, indices = search.within(radius, sort_results)
+    offsets, distances, indices = search.within(radius, sort_results)
     if not return_distance:
         distances = np.ones(len(indices)) if return_as == "csr" else None
-    else:
-        distances = search.finish(ranks)
-        if distances.dtype == np.float32:
-            np.minimum(distances, _float32_below(radius), out=distances)
+    elif distances.dtype == np.float32:
+        np.minimum(distances, float32_below(radius), out=distances)
     if return_as == "csr":
         return sp.csr_matrix((distances, indices, offsets), shape=search.shape)
     indices = _rows_of(offsets, indices)
     return (_rows_of(offsets, distances), indices) if return_distance else indices
-
-
-def _largest_rank(radius, finish):
-    """The largest rank whose distance is not above the radius: found, not only rounded."""
-    if finish is None or radius == np.inf:
-        return radius
-    function, inverse = {"sqrt": (np.sqrt, np.square), "square": (np.square, np.sqrt)}[finish]
-    with np.errstate(over="ignore", under="ignore"):
-        rank = inverse(np.float64(radius))
-        while function(rank) > radius:
-            rank = np.nextafter(rank, 0.0)
-        while function(above := np.nextafter(rank, np.inf)) <= radius:
-            rank = above
-    return float(rank)
-
-
-def _float32_below(radius):
-    """The largest float32 that is not above the radius."""
-    with np.errstate(over="ignore"):
-        near = np.float32(radius)
-    return near if float(near) <= radius else np.nextafter(near, np.float32(-np.inf))
 
 
 def _rows_of(offsets, values):

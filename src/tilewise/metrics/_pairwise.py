@@ -30,6 +30,7 @@ from ._validation import (
     check_pair,
     has_only_finite,
     read_pair,
+    readable_pair,
     result_dtype,
     thread_count,
 )
@@ -200,6 +201,7 @@ def pairwise_distances(
 
 
 def _through_the_door(X, Y, metric, n_jobs, ensure_all_finite, out, parameters):
+    X, Y = readable_pair(X, Y, metric)
     D = _door.matrix(X, Y, metric, n_jobs=n_jobs, ensure_all_finite=ensure_all_finite, **parameters)
     if out is None:
         return D

@@ -41,6 +41,8 @@ class Metric:
         Whether the distance of two finite rows may not be a number.
     always_finite : bool
         Whether the values are checked whatever `ensure_all_finite` says, as in scikit-learn.
+    degree : {0, 1, 2}
+        By what power of a factor the distance grows if all rows are multiplied by it.
     telling : bool
         Whether a NaN or an infinity in a row makes every distance of the row other than
         finite, so that looking at one row and one column of the result checks all of the data.
@@ -60,6 +62,7 @@ class Metric:
     undefined: bool = False
     always_finite: bool = False
     telling: bool = False
+    degree: int = 1
 
 
 _NORMS = frozenset({"squared", "X_norm_squared", "Y_norm_squared"})
@@ -72,16 +75,16 @@ _ROWS = (
     ),
     Metric(
         "sqeuclidean", "difference", "sqeuclidean", "sqeuclidean", parameters=_WEIGHTS,
-        sparse=True, telling=True,
+        sparse=True, telling=True, degree=2,
     ),
     Metric(
         "manhattan", "difference", "manhattan", "manhattan", aliases=("l1", "cityblock"),
         sparse=True, always_finite=True, telling=True,
     ),
-    Metric("cosine", "dot", "cosine", "cosine", sparse=True, always_finite=True),
+    Metric("cosine", "dot", "cosine", "cosine", sparse=True, always_finite=True, degree=0),
     Metric(
         "inner_product", "dot", "dot", "dot", sparse=True, zero_diagonal=False,
-        largest_first=True,
+        largest_first=True, degree=2,
     ),
     Metric(
         "chebyshev", "difference", "chebyshev", "chebyshev", neighbor_aliases=("infinity",),
@@ -91,12 +94,12 @@ _ROWS = (
         "minkowski", "difference", "minkowski", "minkowski", neighbor_aliases=("p",),
         parameters=_WEIGHTS | {"p"},
     ),
-    Metric("canberra", "difference", "canberra", "canberra", parameters=_WEIGHTS),
+    Metric("canberra", "difference", "canberra", "canberra", parameters=_WEIGHTS, degree=0),
     Metric(
         "braycurtis", "difference", "braycurtis", "braycurtis", parameters=_WEIGHTS,
-        undefined=True,
+        undefined=True, degree=0,
     ),
-    Metric("hamming", "difference", "hamming", "hamming", parameters=_WEIGHTS),
+    Metric("hamming", "difference", "hamming", "hamming", parameters=_WEIGHTS, degree=0),
     Metric(
         "nan_euclidean", "difference", "nan_euclidean", "nan_euclidean",
         parameters=frozenset({"squared", "missing_values", "copy"}), always_finite=True,

@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils._missing import is_scalar_nan
 
+from tilewise._numbers import as_real, readable
+
 from ._table import Metric
 from ._validation import is_single
 
@@ -95,7 +97,7 @@ def _order(p):
 def _weights(w, n_features):
     if w is None:
         return None
-    w = np.asarray(w, dtype=np.float64)
+    w = as_real(np.asarray(readable(w, "w")), "w").astype(np.float64)
     if w.shape != (n_features,):
         raise ValueError(f"w has shape {w.shape}, expected one weight per feature: {n_features}")
     if not (w >= 0).all():
@@ -107,7 +109,7 @@ def check_norms(X, norms, name):
     """Check the shape of squared norms that a user passes for the rows of ``X``."""
     if norms is None:
         return
-    norms = check_array(norms, ensure_2d=False, input_name=f"{name}_norm_squared")
+    norms = check_array(readable(norms), ensure_2d=False, input_name=f"{name}_norm_squared")
     n = X.shape[0]
     if norms.shape not in ((n,), (n, 1), (1, n)):
         raise ValueError(

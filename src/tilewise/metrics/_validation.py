@@ -8,11 +8,12 @@ from sklearn import get_config
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 
+from tilewise._numbers import as_real, readable
 from tilewise.plan import n_threads as threads_for
 
 __all__ = [
     "THREADS", "check_finite", "check_k", "check_out", "check_pair", "check_radius",
-    "has_only_finite", "is_single", "read_pair", "result_dtype", "thread_count",
+    "has_only_finite", "is_single", "read_pair", "readable_pair", "result_dtype", "thread_count",
 ]  # fmt: skip
 
 #: Constraint of the parameter that tilewise adds to scikit-learn's.
@@ -30,8 +31,8 @@ def check_pair(X, Y):
     """
     X, Y = read_pair(X, Y)
     same = Y is None or Y is X
-    X = _check_rows(X)
-    Y = X if same else _check_rows(Y)
+    X = _check_rows(X, "X")
+    Y = X if same else _check_rows(Y, "Y")
     if X.shape[1] != Y.shape[1]:
         raise ValueError(
             "Incompatible dimension for X and Y matrices: "
@@ -78,7 +79,19 @@ def _some(names):
     return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
 
 
-def _check_rows(X):
+def readable_pair(X, Y, metric):
+    """X and Y for the door: as the user passed them, but with NaN for what is missing."""
+    return _readable(X, metric, "X"), None if Y is None else _readable(Y, metric, "Y")
+
+
+def _readable(X, metric, name):
+    X = readable(X, name)
+    plain = sp.issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc")
+    # A function of two rows may know what to do with other things than numbers.
+    return X if plain or callable(metric) or metric == "precomputed" else _check_rows(X, name)
+
+
+def _check_rows(X, name):
     if get_config().get("array_api_dispatch") and _is_foreign_array(X):
         raise TypeError(
             f"tilewise computes with NumPy arrays in the memory of the CPU, got {type(X)!r}; "
@@ -86,7 +99,7 @@ def _check_rows(X):
         )
     # The engine takes any order and any real dtype: check_array shall neither copy nor scan.
     X = check_array(
-        X,
+        readable(X, name),
         accept_sparse="csr",
         accept_large_sparse=True,
         dtype=None,
@@ -95,8 +108,7 @@ def _check_rows(X):
         ensure_all_finite=False,
         estimator="check_pairwise_arrays",
     )
-    if X.dtype.kind not in "biuf":  # objects and strings that may still spell numbers
-        X = X.astype(np.float64)
+    X = as_real(X, name)  # objects and strings may still spell numbers
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -186,6 +198,8 @@ def check_out(out, shape, dtype, *inputs, name="out"):
         return np.empty(shape, dtype=dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, got {type(out)!r}")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not have a mask: pass its data")
     if out.shape != tuple(shape):
         raise ValueError(f"{name} has shape {out.shape}, expected {tuple(shape)}")
     if out.dtype != dtype or not out.dtype.isnative:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tilewise._numbers import readable
 from tilewise._typing import SupportsArray
 from tilewise.sources._arrow import rows_of_table
 from tilewise.sources._errors import SourceError, first_line
@@ -158,7 +159,7 @@ class BatchSource(SequentialSource):
     def _rows_and_names(batch, where):
         if is_a(batch, "pyarrow.Table", "pyarrow.RecordBatch"):
             return rows_of_table(batch, where)
-        values = np.asarray(batch)
+        values = np.asarray(readable(batch, "the batch"))
         if values.dtype.hasobject and all_numbers(batch):
             values = batch.to_numpy(np.float64, na_value=np.nan)
         return values, frame_names(batch)

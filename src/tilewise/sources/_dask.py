@@ -10,6 +10,7 @@ from bisect import bisect_right
 
 import numpy as np
 
+from tilewise._numbers import readable
 from tilewise.sources._chunks import ChunkedSource
 from tilewise.sources._errors import SourceError
 from tilewise.sources._labels import xarray_names
@@ -45,7 +46,9 @@ class DaskSource(ChunkedSource):
     def _load(self, rows, columns):
         # Several blocks may begin at one row; all but the last of them are empty.
         row = bisect_right(self._edges, rows.start) - 1
-        return self._computed(self._array.blocks[row, self._columns.index(columns)])
+        column = self._columns.index(columns)
+        values = self._computed(self._array.blocks[row, column])
+        return readable(values, f"block ({row}, {column}) of dask array {self._array.name}")
 
     def fingerprint(self):
         """Return the name of the array, which dask makes from what went into it."""
@@ -90,6 +93,7 @@ class UnsizedDaskSource(SequentialSource):
         row = start
         for index in range(self._array.numblocks[0]):
             values = self._computed(self._array.blocks[index, 0])
+            values = readable(values, f"block ({index}, 0) of dask array {self._array.name}")
             if (
                 not isinstance(values, np.ndarray)
                 or values.ndim != 2

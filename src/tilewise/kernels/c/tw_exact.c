@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "tw_kernels.h"
 #include "tw_root.h"
 #include "tw_vector.h"

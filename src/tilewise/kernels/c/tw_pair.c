@@ -92,6 +92,14 @@ TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) {
 }
 #endif
 
+/* The largest number of float64. */
+#define HIGHEST_F8 0x1.fffffffffffffp1023
+
+TW_INLINE int has_weights(const int kind) {
+    return kind != TW_SQUARES && kind != TW_PRODUCTS && kind != TW_GAPS && kind != TW_LARGEST &&
+           kind != TW_KNOWN_SQUARES;
+}
+
 /* One vector past the caches, to an address that is a multiple of its size. */
 TW_INLINE void stream(char *to, const char *from) {
 #if defined(__AVX512F__)
@@ -197,6 +205,7 @@ static void pack_f4(int count, int depth, const float *rows, ptrdiff_t step, con
 }
 
 #include "tw_pair_f4.h"
+#include "tw_pair_careful_f8.h"
 #include "tw_pair_products_f8.h"
 #include "tw_pair_f8.h"
 

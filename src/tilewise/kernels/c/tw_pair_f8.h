@@ -14,8 +14,12 @@ TW_INLINE void step_f8(const int kind, tw_f8 x, tw_f8 y, double weight, double p
         case TW_WEIGHTED_GAPS: *sum += w * abs_f8(gap); break;
         case TW_WEIGHTED_LARGEST: *sum = tw_max_f8(w * abs_f8(gap), *sum); break;
         case TW_CANBERRA: {
-            const tw_f8 size = abs_f8(x) + abs_f8(y);
-            *sum += w * only_f8(size != 0, abs_f8(gap) / size);
+            const tw_f8 size = abs_f8(x) + abs_f8(y), half = splat_f8(0.5);
+            /* Where that overflows, halves have the same ratio. */
+            const tw_i8 beyond = size > splat_f8(HIGHEST_F8);
+            const tw_f8 top = only_f8(~beyond, abs_f8(gap)) + only_f8(beyond, abs_f8(x * half - y * half));
+            const tw_f8 bottom = only_f8(~beyond, size) + only_f8(beyond, abs_f8(x * half) + abs_f8(y * half));
+            *sum += w * only_f8(size != 0, top / bottom);
             break;
         }
         case TW_BRAYCURTIS:
@@ -52,11 +56,6 @@ TW_INLINE tw_f8 meet_f8(const int kind, const tw_f8 a[8]) {
     const tw_f8 even = join_f8(kind, join_f8(kind, a[0], a[4]), join_f8(kind, a[2], a[6]));
     const tw_f8 odd = join_f8(kind, join_f8(kind, a[1], a[5]), join_f8(kind, a[3], a[7]));
     return join_f8(kind, even, odd);
-}
-
-TW_INLINE int has_weights(const int kind) {
-    return kind != TW_SQUARES && kind != TW_PRODUCTS && kind != TW_GAPS && kind != TW_LARGEST &&
-           kind != TW_KNOWN_SQUARES;
 }
 
 TW_INLINE int takes_root(const int kind) {
@@ -98,7 +97,11 @@ TW_INLINE void tile_f8(const int kind, const int rows, const tw_pair_job *job,
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
         tw_f8 all = meet_f8(kind, sum[r]);
-        if (kind == TW_BRAYCURTIS) all /= meet_f8(kind, second[r]);
+        if (kind == TW_BRAYCURTIS) {
+            const tw_f8 together = meet_f8(kind, second[r]);
+            /* What is infinite makes it no number, which is then seen. */
+            all = all / together + (together - together);
+        }
         if (kind == TW_KNOWN_SQUARES) all = all / meet_f8(kind, second[r]) * splat_f8(depth);
         /* Here, and not in `finish`, so that it runs beside the sums of the next tile. */
         if (takes_root(kind) && job->finish == TW_ROOT) all = root_f8(all, turn + r);
@@ -213,12 +216,15 @@ static void (*const covers_f8[TW_PAIR_KINDS])(const tw_pair_job *, const double 
     [TW_POWERS] = cover_TW_POWERS_f8,
 };
 
-static void finish_f8(const tw_pair_job *job, double *restrict row) {
+/* x is the row, row (n_columns) its sums, which become results. */
+static void finish_f8(const tw_pair_job *job, const double *x, double *row) {
     const int count = job->n_columns;
+    double low;
+    if (needs_care_f8(job, &low)) {
+        finish_with_care_f8(job, x, low, row);
+        return;
+    }
     switch (job->finish) {
-        case TW_POWER_ROOT:
-            for (int j = 0; j < count; j++) row[j] = pow(row[j], 1 / job->power);
-            break;
         case TW_DIVIDED:
             for (int j = 0; j < count; j++) row[j] /= job->divisor;
             break;
@@ -242,7 +248,7 @@ static void fill_f8(const tw_pair_job *job) {
             if (job->origin)
                 finish_products_f8(job, x + (first + r) * job->row_step, row);
             else
-                finish_f8(job, row);
+                finish_f8(job, x + (first + r) * job->row_step, row);
             if (job->turned) continue;
             if (job->out_double) {
                 store_f8(job, (double *)job->out + (first + r) * job->out_step, row);

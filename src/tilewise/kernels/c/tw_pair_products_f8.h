@@ -163,7 +163,12 @@ TW_INLINE void measure_f8(const tw_pair_job *job, const double *x, const int *co
     for (int i = 0; i < 4; i++)
         y[i] = (const double *)job->others + columns[i < count ? i : 0] * job->other_step;
     measure_four_f8(x, y, job->depth, out);
-    for (int i = 0; i < count; i++) row[columns[i]] = finished_f8(job->finish, out[i]);
+    for (int i = 0; i < count; i++) {
+        double *at = row + columns[i];
+        *at = finished_f8(job->finish, out[i]);
+        if (job->finish == TW_ROOT && !(*at >= LOWEST_ROOT_F8 && *at <= HIGHEST_F8))
+            *at = careful_f8(job, x, y[i], *at);
+    }
 }
 
 /* x is the row, row (n_columns) its products, which become results. */

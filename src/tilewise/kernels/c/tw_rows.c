@@ -122,6 +122,9 @@ void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int c
     } else {
         COPY_KINDS(float)
     }
+    if (rows->scale == 0) return;
+    for (int r = 0; r < count; r++)
+        for (int l = 0; l < rows->depth; l++) ((double *)staging)[r * step + l] *= rows->scale;
 }
 
 /* Calls BODY(S, J, OUT) with the types of the stored values, the columns and the rows. */

@@ -23,6 +23,7 @@ typedef struct tw_rows {
     int offset_bytes;
     int column_bytes;
     const int64_t *picks;     /* (n_rows): row i stands where row picks[i] of the data does; or NULL */
+    double scale;             /* dense: a power of two that values are multiplied by; 0 for none */
 } tw_rows;
 
 /* pointers is (count): row ids[r] (or first + r without ids), staged into

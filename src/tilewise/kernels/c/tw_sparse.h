@@ -169,6 +169,43 @@ static double root_of(const int32_t *columns, const double *x, int n, double lar
     return __builtin_sqrt(((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7])));
 }
 
+/* Calls BODY for every column that x or y stores, with their values u and v there. Columns rise;
+ * NULL stands for 0, 1, ... */
+#define TW_WALK(BODY)                                                               \
+    for (int a = 0, b = 0; a < nx || b < ny;) {                                     \
+        const int32_t at_x = a >= nx ? INT32_MAX : x_columns ? x_columns[a] : a;    \
+        const int32_t at_y = b >= ny ? INT32_MAX : y_columns ? y_columns[b] : b;    \
+        const int32_t l = at_x < at_y ? at_x : at_y;                                \
+        const double u = at_x == l ? x[a] : 0, v = at_y == l ? y[b] : 0;            \
+        a += at_x == l;                                                             \
+        b += at_y == l;                                                             \
+        BODY                                                                        \
+    }
+
+/* The euclidean distance of one pair whose sum of squares, `total`, is out of range: its gaps are
+ * multiplied by the power of two that brings the largest to about one. */
+static double far_or_near(double total, int nx, const int32_t *x_columns, const double *x, int ny,
+                          const int32_t *y_columns, const double *y) {
+    double largest = 0, sum[8] = {0};
+    int exponent;
+    TW_WALK({
+        (void)l;
+        const double gap = __builtin_fabs(u - v);
+        if (!(gap <= largest)) largest = gap;
+    })
+    if (!(largest > 0 && largest < __builtin_inf())) return largest == largest ? largest : total;
+    frexp(largest, &exponent);
+    /* 2^1000 still brings the least number of all to 2^-74. */
+    exponent = exponent > 1000 ? 1000 : exponent < -1000 ? -1000 : exponent;
+    const double scale = ldexp(1.0, -exponent);
+    TW_WALK({
+        const double gap = (u - v) * scale;
+        sum[l & 7] += gap * gap;
+    })
+    return ldexp(__builtin_sqrt(((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]))),
+                 exponent);
+}
+
 /* The distance of one pair from direct differences, in the canonical order: column l goes to
  * running sum l % 8; columns that neither row stores would add zeros. Columns rise;
  * NULL stands for 0, 1, ... For cosine, half the squared distance of the unit rows. */
@@ -208,6 +245,8 @@ static double merged(int kernel, int nx, const int32_t *x_columns, const double 
         sum[l & 7] += kernel == TW_MANHATTAN ? __builtin_fabs(gap) : gap * gap;
     }
     const double total = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    if (kernel == TW_EUCLIDEAN && !(total >= 0x1p-960 && total < __builtin_inf()))
+        return far_or_near(total, nx, x_columns, x, ny, y_columns, y);
     if (kernel == TW_EUCLIDEAN) return __builtin_sqrt(total);
     return kernel == TW_COSINE ? 0.5 * total : total;
 }
