@@ -34,7 +34,7 @@ class BatchPass:
 
     def __init__(self, rows: Rows, n_clusters: int, plan: Plan, *, ids=None, weights=None):
         self.rows = rows if ids is None else rows.picked(ids)
-        self._pass = Pass(self.rows, n_clusters, plan)
+        self._pass = Pass(self.rows, n_clusters, plan, keep_centers=False)
         self._update = _minibatch.Update(
             self.rows, n_clusters, isa=plan.isa, n_threads=plan.n_threads
         )
@@ -51,6 +51,7 @@ class BatchPass:
         Parameters
         ----------
         centers, moved : ndarray of shape (k, d), float64, C-contiguous
+            One array, if the centres may move where they stand.
         counts : ndarray of shape (k,), float64
             Weight that each centre stands for; that of the batch is added.
 
@@ -65,4 +66,6 @@ class BatchPass:
             If a row of the batch holds a value that is not finite. Nothing has moved then.
         """
         self._pass.run(centers)
-        return self._update.run(self._pass.labels, centers, moved, counts, self._weights)
+        return self._update.run(
+            self._pass.labels, centers, moved, counts, self._weights, self._pass.center_norms
+        )

@@ -53,6 +53,9 @@ class Pass:
         made anew otherwise.
     labels : ndarray of shape (n,), int32, optional
         Where labels are written.
+    keep_centers : bool, default=True
+        Whether the centres of a pass are copied. If not, the caller leaves them as they are until
+        the pass after the next has begun; or there are neither bounds nor averages to come.
 
     Attributes
     ----------
@@ -69,7 +72,7 @@ class Pass:
 
     def __init__(
         self, rows: Rows, n_clusters: int, plan: Plan, *, update=False, bounds=False,
-        weights=None, shift=None, incremental=True, labels=None,
+        weights=None, shift=None, incremental=True, labels=None, keep_centers=True,
     ):  # fmt: skip
         n, d = rows.n_rows, rows.n_features
         self.rows, self.plan = rows, plan
@@ -83,6 +86,7 @@ class Pass:
         )
         self._weights = weights
         self._incremental = incremental
+        self._keep_centers = keep_centers
         self._shift = np.zeros(d) if shift is None else shift
         self._score_dtype = plan.score_dtype
         self._products = plan.products
@@ -92,7 +96,7 @@ class Pass:
             if shift is not None and np.any(shift):
                 raise ValueError("CSR rows are summed without a shift")
             self._blocks = _csr.column_blocks(rows, plan.n_threads)
-        self._centers = None
+        self._centers = self._norms = None
         self._useless = self._opened = 0
         self._kernel = self._make_kernel()
         if update:
@@ -111,6 +115,11 @@ class Pass:
             update=self._sums_wanted and not self._by_columns,
             panel_columns=p.panel_columns, products=self._products,
         )  # fmt: skip
+
+    @property
+    def center_norms(self):
+        """Squared norms of the centres of the last pass, where it needed them; else None."""
+        return self._norms
 
     @property
     def assigned_centers(self):
@@ -161,8 +170,9 @@ class Pass:
         """
         centers = np.empty_like(self._centers) if out is None else out
         moved = _centers.average_centers(
-            self._sums, self.weight_sums, self._shift, self._centers, centers
-        )
+            self._sums, self.weight_sums, self._shift, self._centers, centers,
+            n_threads=self.plan.n_threads,
+        )  # fmt: skip
         return None if moved < 0.0 else (centers, moved)
 
     @property
@@ -194,6 +204,7 @@ class Pass:
         self.changed = self.scored = self.undecided = self.rescanned = 0
         if self.rows.n_rows:
             self._kernel.set_centers(centers)
+            self._norms = self._kernel.center_norms
             with one_blas_thread if self.plan.engine == "blas" else nullcontext():
                 self._run_shards(moves, update)
             if self._update and self._by_columns:
@@ -203,7 +214,9 @@ class Pass:
             empty = self.members == 0
             self._sums[empty] = 0.0
             self.weight_sums[empty] = 0.0
-        if self._centers is None:
+        if not self._keep_centers:
+            self._centers = centers
+        elif self._centers is None:
             self._centers = centers.copy()
         else:
             np.copyto(self._centers, centers)
@@ -275,7 +288,7 @@ class Pass:
             or (self._update and not self._incremental and not self._by_columns)
         ):
             return None
-        return _centers.center_moves(self._centers, centers)
+        return _centers.center_moves(self._centers, centers, n_threads=self.plan.n_threads)
 
 
 # From this many clusters on, one distance to the own centre first is cheaper than scoring.
@@ -330,7 +343,7 @@ def assign(rows: Rows, centers, plan: Plan, *, labels=None) -> np.ndarray:
     ndarray of shape (n,), int32
     """
     centers = _as_centers(centers)
-    run = Pass(rows, centers.shape[0], plan, labels=labels)
+    run = Pass(rows, centers.shape[0], plan, labels=labels, keep_centers=False)
     run.run(centers)
     return run.labels
 
@@ -363,7 +376,7 @@ def farthest_first(gaps: np.ndarray, ids, count: int) -> np.ndarray:
 def own_distances(rows: Rows, centers, labels, weights, plan: Plan, *, out=None) -> float:
     """The same; out (n,), float64, receives each row's squared distance."""
     return _exact.own_distances(
-        rows, _exact.padded(centers), labels, weights=weights, out=out, isa=plan.isa,
+        rows, _as_centers(centers), labels, weights=weights, out=out, isa=plan.isa,
         shard_rows=exact_shard_rows(rows.n_rows, rows.n_features), n_threads=plan.n_threads,
     )  # fmt: skip
 

@@ -102,6 +102,7 @@ static void add_gains(int n_rows, int count, const double *restrict gaps, const 
 #include "tw_sparse.h"
 #include "tw_within.h"
 #include "tw_inertia.h"
+#include "tw_thin.h"
 #include "tw_few.h"
 
 const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
@@ -112,4 +113,6 @@ const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
     near_rows, add_gains, csr_panels, csr_index, finish_f4, finish_f8, merged,
     merged_four, not_above, collect_within, squared_norm, own_entries,
     closest_few,
+    nonzeros_f4, nonzeros_f8, accumulate_met_f4, accumulate_met_f8, spread_distance, gather_scores,
+    measure_center, fade,
 };
