@@ -127,7 +127,7 @@ class BaseKMeans(
             rows = engine.Rows(X)
         if init_size is not None:
             # Nobody has looked at the values yet.
-            engine.column_stats(rows, self._plan(rows, n_clusters), origin=origin)
+            engine.check_finite(rows, self._plan(rows, n_clusters), origin=origin)
         if callable(init):
             X = X.astype(rows.dtype, copy=False)
             centers = init(X, n_clusters, random_state=random_state)

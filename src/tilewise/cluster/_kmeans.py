@@ -321,6 +321,7 @@ class KMeans(BaseKMeans):
                 bounds=source is None or streamed["stream_plan_"].bounds,
                 resume=resume,
                 keep=_checkpoint.keeper(kept, number, best, random_state),
+                copy=False,
                 **hooks,
             )
             resume = None
@@ -409,4 +410,5 @@ class KMeans(BaseKMeans):
         )
         if self.verbose:
             print("Initialization complete")
-        return np.asarray(centers, dtype=np.float64) + start.offset
+        centers = np.asarray(centers, dtype=np.float64)
+        return centers + start.offset if callable(start.init) else centers

@@ -11,7 +11,7 @@ from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
 from tilewise.engine.minibatch import BatchPass, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, argmin, radius, radius_count
 from tilewise.engine.passes import Pass, assign, assign_inertia, distances, inertia, own_distances
-from tilewise.engine.stats import Stats, column_stats, raise_nonfinite
+from tilewise.engine.stats import Stats, check_finite, column_stats, raise_nonfinite
 from tilewise.engine.stream import StreamReport, StreamRows, count_rows
 from tilewise.engine.streambatch import ReadBatches, batch_bytes
 from tilewise.engine.streampass import open_pass, open_seeding, stream_stats
@@ -19,9 +19,8 @@ from tilewise.kernels._rows import Rows
 
 __all__ = [
     "KERNELS", "BatchPass", "Draws", "Pass", "ReadBatches", "Rows", "Stats", "StreamReport",
-    "StreamRows", "argkmin", "argkmin_blocks", "argmin", "assign", "assign_inertia", "batch_bytes",
-    "column_stats", "count_rows", "distances", "fill_matrix", "inertia", "open_pass",
-    "open_seeding", "own_distances",
-    "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite", "squared_moves",
-    "stream_stats",
+    "StreamRows", "argkmin", "argkmin_blocks", "argmin", "assign", "assign_inertia",
+    "batch_bytes", "check_finite", "column_stats", "count_rows", "distances", "fill_matrix",
+    "inertia", "open_pass", "open_seeding", "own_distances", "plan_matrix", "radius",
+    "radius_blocks", "radius_count", "raise_nonfinite", "squared_moves", "stream_stats",
 ]  # fmt: skip

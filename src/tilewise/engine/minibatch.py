@@ -45,7 +45,7 @@ class BatchPass:
         """Labels of the last batch, (b,) int32, for the centres before they moved."""
         return self._pass.labels
 
-    def step(self, centers: np.ndarray, moved: np.ndarray, counts: np.ndarray) -> float:
+    def step(self, centers: np.ndarray, moved: np.ndarray, counts: np.ndarray, stale=None) -> float:
         """Assign the batch to `centers`, write where they move to `moved`; returns the inertia.
 
         Parameters
@@ -54,6 +54,8 @@ class BatchPass:
             One array, if the centres may move where they stand.
         counts : ndarray of shape (k,), float64
             Weight that each centre stands for; that of the batch is added.
+        stale : ndarray of shape (k,), uint8, optional
+            Which centres differ from those of this object's last step, if not all may.
 
         Returns
         -------
@@ -65,7 +67,7 @@ class BatchPass:
         ValueError
             If a row of the batch holds a value that is not finite. Nothing has moved then.
         """
-        self._pass.run(centers)
+        self._pass.run(centers, stale=stale)
         return self._update.run(
             self._pass.labels, centers, moved, counts, self._weights, self._pass.center_norms
         )

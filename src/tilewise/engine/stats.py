@@ -10,7 +10,10 @@ from tilewise.plan import Plan, exact_shard_rows
 
 from .stream import StreamRows
 
-__all__ = ["Stats", "column_stats", "raise_nonfinite"]
+__all__ = ["Stats", "check_finite", "column_stats", "raise_nonfinite"]
+
+# Stored values that are looked at together.
+_LOOK = 2**20
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,17 @@ def column_stats(rows: Rows, plan: Plan, *, origin: Rows | None = None) -> Stats
         # Finite values near the end of the range overflow here too; only the search tells.
         raise_nonfinite(rows if origin is None else origin)
     return Stats(mean, squares / max(1, rows.n_rows), largest)
+
+
+def check_finite(rows: Rows, plan: Plan, *, origin: Rows | None = None) -> None:
+    """Raise what `column_stats` raises if a value is not finite.
+
+    Of CSR rows only the stored values are looked at.
+    """
+    if isinstance(rows, StreamRows) or not rows.is_sparse:
+        column_stats(rows, plan, origin=origin)
+    elif not all(np.isfinite(values).all() for values in rows.values(_LOOK)):
+        raise_nonfinite(rows if origin is None else origin)
 
 
 def raise_nonfinite(rows: Rows, first: int = 0) -> None:

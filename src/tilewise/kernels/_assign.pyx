@@ -5,7 +5,7 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.math cimport isfinite
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tilewise.kernels._centers cimport place_centers
 from tilewise.kernels._decide cimport AGAIN, measure_own, settle
@@ -331,6 +331,7 @@ cdef class Assignment:
             p.listed_columns = <int32_t*>self._make("listed columns", 4 * n_clusters * <ptrdiff_t>p.listed_entries)
             p.listed_values = <double*>self._make("listed values", 8 * n_clusters * <ptrdiff_t>p.listed_entries)
             p.center_norms = <double*>self._make("centre norms", 8 * n_clusters)
+            p.largest = <double*>self._make("largest", 8 * n_clusters)
         else:
             p.centers = <double*>self._make("centers", 8 * n_clusters * p.ldc)
             p.origin = self._make("origin", 8 * p.depth)
@@ -370,10 +371,11 @@ cdef class Assignment:
             return None
         return self._keep["centre norms"].view(np.float64)[: self.p.n_clusters]
 
-    def set_centers(self, const double[:, ::1] centers):
+    def set_centers(self, const double[:, ::1] centers, const uint8_t[::1] stale=None):
         """Pack the centres, choose origin and scale, and fix the error bound.
 
-        With the layout "csr" they are read where they stand until others are set.
+        With the layout "csr" they are read where they stand until others are set; stale (k) says
+        which of them differ from those that were set before, if not all may.
         """
         cdef assign_pass* p = &self.p
         if centers.shape[0] != p.n_clusters or centers.shape[1] != p.depth:
@@ -382,6 +384,9 @@ cdef class Assignment:
                 f"({p.n_clusters}, {p.depth}) expected"
             )
         work = p.n_clusters * <int64_t>p.depth
+        if stale is not None and stale.shape[0] != p.n_clusters:
+            raise ValueError("one mark per centre expected")
+        p.stale = &stale[0] if stale is not None and p.layout == CSR and self.given is not None else NULL
         self.given = centers
         place_centers(p, centers, self.origin, usable_threads(self.threads if work > 65536 else 1))
 

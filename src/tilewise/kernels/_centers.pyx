@@ -36,15 +36,21 @@ cdef void _list_center(const assign_pass* p, int j) noexcept nogil:
     cdef const double* c = p.centers + j * p.ldc
     cdef int32_t* columns = p.listed_columns + <ptrdiff_t>j * p.listed_entries
     cdef double* values = p.listed_values + <ptrdiff_t>j * p.listed_entries
-    cdef int l, n = 0
-    for l in range(p.depth):
-        if c[l] != 0.0:
-            if n == p.listed_entries:
-                n = -1
-                break
-            columns[n] = l
-            values[n] = c[l]
-            n += 1
+    cdef int l, start, stop = 0, n = 0
+    while stop < p.depth and n >= 0:
+        start = stop
+        stop = min(p.depth, start + COLUMNS)
+        # Most stretches of such a centre hold none.
+        if p.exact.nonzeros_f8(c + start, stop - start) == 0:
+            continue
+        for l in range(start, stop):
+            if c[l] != 0.0:
+                if n == p.listed_entries:
+                    n = -1
+                    break
+                columns[n] = l
+                values[n] = c[l]
+                n += 1
     p.listed[j] = n
 
 
@@ -74,13 +80,11 @@ cdef int _place_for_entries(assign_pass* p, const double[:, ::1] centers, int th
     p.centers = <double*>&centers[0, 0] if d else NULL
     p.ldc = d
     for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-        norms[j] = p.center_norms[j] = 0.0
-        p.listed[j] = 0
-        if d:
-            p.center_norms[j] = p.exact.measure_center(p.centers + j * p.ldc, d, norms + j)
+        if d and (p.stale == NULL or p.stale[j]):
+            p.center_norms[j] = p.exact.measure_center(p.centers + j * p.ldc, d, p.largest + j)
             _list_center(p, j)
     for j in range(k):
-        largest = max(largest, norms[j])
+        largest = max(largest, p.largest[j])
     p.scale = choose_scale(largest, p.rows.is_double or p.score_double)
     p.hopeless = p.scale == 0.0
     for j in range(k):
@@ -324,30 +328,27 @@ cdef double _average(const double* sums, double weight, const double* shift, con
 
 def average_centers(const double[:, ::1] sums, const double[::1] weight_sums, const double[::1] shift,
                     const double[:, ::1] old, double[:, ::1] out, int n_threads=1):
-    """out = sums / weight_sums + shift; returns the squared shifts from old, summed.
+    """out = sums / weight_sums + shift; returns the squared shifts from old, (k,) float64.
 
-    -1, with out as it was, if some cluster has no positive weight.
+    None, with out as it was, if some cluster has no positive weight.
     """
     cdef Py_ssize_t j, k = old.shape[0], d = old.shape[1]
-    cdef double total = 0.0
     cdef int threads = usable_threads(n_threads if k * d > SERIAL else 1)
     for j in range(k):
         if not weight_sums[j] > 0.0:
-            return -1.0
+            return None
+    moved = np.zeros(k)
     if k == 0 or d == 0:
-        return 0.0
-    moved = np.empty(k)
+        return moved
     cdef double[::1] shifts = moved
     for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
         shifts[j] = _average(&sums[j, 0], weight_sums[j], &shift[0], &old[j, 0], &out[j, 0], d)
-    for j in range(k):
-        total += shifts[j]
-    return total
+    return moved
 
 
-cdef float _move(const double* old, const double* new, Py_ssize_t d) noexcept nogil:
-    """Upper bound of how far a centre moved."""
-    cdef double total = _squared_gap(old, new, d), largest = 0.0, gap
+cdef float _move(const double* old, const double* new, Py_ssize_t d, double total) noexcept nogil:
+    """Upper bound of how far a centre moved; total is the square of that."""
+    cdef double largest = 0.0, gap
     cdef Py_ssize_t l
     if 1e-200 < total < 1e200:
         # Rounded up: squares far from the ends of the range.
@@ -367,15 +368,19 @@ cdef float _move(const double* old, const double* new, Py_ssize_t d) noexcept no
     return <float>(largest * sqrt(total) * (1.0 + 1e-6) + 1e-37)
 
 
-def center_moves(const double[:, ::1] old, const double[:, ::1] new, int n_threads=1):
-    """Upper bounds, in float32 (k,), of how far each centre moved; None if one is not finite."""
+def center_moves(const double[:, ::1] old, const double[:, ::1] new, int n_threads=1, const double[::1] shifts=None):
+    """Upper bounds, in float32 (k,), of how far each centre moved; None if one is not finite.
+
+    shifts (k) are the squares, if `average_centers` has found them.
+    """
     cdef Py_ssize_t j, k = old.shape[0], d = old.shape[1]
     cdef int threads = usable_threads(n_threads if k * d > SERIAL else 1)
     moves = np.zeros(k, dtype=np.float32)
     cdef float[::1] out = moves
     if d:
         for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-            out[j] = _move(&old[j, 0], &new[j, 0], d)
+            out[j] = _move(&old[j, 0], &new[j, 0], d,
+                           _squared_gap(&old[j, 0], &new[j, 0], d) if shifts is None else shifts[j])
     for j in range(k):
         if not isfinite(out[j]):
             return None

@@ -1,5 +1,5 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tilewise.kernels._dispatch cimport TW_SPLIT_ROWS, tw_exact_kernels, tw_split_kernels, tw_tile_kernels
 from tilewise.kernels._rows cimport tw_rows
@@ -43,6 +43,8 @@ cdef struct assign_pass:
     int32_t* listed         # (k) how many there are, or -1 for more
     int32_t* listed_columns  # (k, listed_entries)
     double* listed_values
+    const uint8_t* stale    # CSR: (k) which centres have to be measured, or NULL for all
+    double* largest         # CSR: (k) largest magnitudes of the centres
     double* center_norms    # CSR: (k) squared norms, not scaled
     double* norms           # (k) upper bounds of the scaled norms
     void* origin            # (depth) in the wider of data and scores; not for CSR, where it is zero

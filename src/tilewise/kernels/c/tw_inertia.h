@@ -5,19 +5,21 @@
  * with sums whose rounding is carried along (Knuth's two-sum; Ogita, Rump and Oishi, 2005), in one
  * order of additions whatever the width of a vector. docs/exact-labels.md has the error. */
 
+typedef int64_t tw_bits __attribute__((vector_size(64)));
+
 TW_INLINE double measured(const int with_largest, const double *restrict c, int depth, double *restrict largest) {
     tw_eight sum = {0}, lost = {0};
-    double most[8] = {0};
+    tw_eight most = {0};
     int l = 0;
     for (; l + 8 <= depth; l += 8) {
         const tw_eight v = *(const tw_eight_u *)(c + l), term = v * v, total = sum + term, back = total - sum;
         lost += (sum - (total - back)) + (term - back);
         sum = total;
-        if (with_largest)
-            for (int i = 0; i < 8; i++) {
-                const double size = __builtin_fabs(c[l + i]);
-                most[i] = size > most[i] ? size : most[i];
-            }
+        if (with_largest) {
+            const tw_eight size = (tw_eight)((tw_bits)v & INT64_MAX);
+            const tw_bits more = (tw_bits)(size > most);
+            most = (tw_eight)(((tw_bits)size & more) | ((tw_bits)most & ~more));
+        }
     }
     for (int i = 0; l + i < depth; i++) {
         const double size = __builtin_fabs(c[l + i]), term = size * size, total = sum[i] + term, back = total - sum[i];
