@@ -86,6 +86,27 @@ def sparse(n_samples, n_features, density, dtype, *, seed=0):
     return scipy.sparse.random_array(shape, density=density, format="csr", dtype=dtype, rng=rng)
 
 
+def hashed_text(n_samples, n_features, *, words=100, seed=0):
+    """Return rows of unit length as a hashing vectorizer makes them, CSR in float32.
+
+    Words have ranks whose logarithms are uniform, which is close to Zipf's law; each rank has a
+    random column.
+    """
+    import scipy.sparse
+
+    rng = np.random.default_rng(seed)
+    columns = rng.permutation(n_features).astype(np.int32)
+    ranks = (n_features ** rng.random((n_samples, words))).astype(np.int64) - 1
+    starts = np.arange(0, n_samples * words + 1, words, dtype=np.int32)
+    ones = np.ones(n_samples * words, dtype=np.float32)
+    shape = (n_samples, n_features)
+    X = scipy.sparse.csr_matrix((ones, columns[ranks.ravel()], starts), shape=shape)
+    X.sum_duplicates()
+    lengths = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
+    X.data /= np.repeat(lengths, np.diff(X.indptr)).astype(np.float32)
+    return X
+
+
 # One row for each kind of data: how to make it from (n_samples, n_features, n_clusters).
 DATA = {
     "overlapping blobs": lambda n, d, k: blobs(n, d, k, apart=3),
@@ -98,7 +119,10 @@ DATA = {
     "16x16x3 patches": lambda n, d, k: patches(n, 16),
     "iris": lambda n, d, k: bundled("iris"),
     "digits": lambda n, d, k: bundled("digits"),
+    "hashed text": lambda n, d, k: hashed_text(n, d),
 }
+# The kinds that are CSR.
+SPARSE = ("hashed text",)
 
 
 @functools.lru_cache(maxsize=1)
@@ -109,7 +133,9 @@ def _made(kind, n_samples, n_features, n_clusters):
 
 
 def make(kind, n_samples, n_features, n_clusters, dtype):
-    """Return C-contiguous rows of one kind in one dtype; the last one made is kept."""
+    """Return C-contiguous or CSR rows of one kind in one dtype; the last one made is kept."""
+    if kind in SPARSE:
+        return _made(kind, n_samples, n_features, n_clusters).astype(dtype, copy=False)
     return np.ascontiguousarray(_made(kind, n_samples, n_features, n_clusters), dtype=dtype)
 
 

@@ -14,6 +14,7 @@ import memory
 import numpy as np
 import pair_suites
 import peers
+import scipy.sparse
 import timing
 from running import errors_into, new_record, prepared
 
@@ -69,6 +70,7 @@ FIT = (
     Case("low rank", 50_000, 256, 500, F4),
     dataclasses.replace(PIXELS, dtypes=F4),
     Case("8x8x3 patches", 50_000, 192, 256, F4),
+    Case("hashed text", 20_000, 2**20, 8, F4),
 )
 # With the batch, and whether the centres to start from are given.
 MINIBATCH = (
@@ -77,6 +79,8 @@ MINIBATCH = (
     (Case("blobs", 200_000, 256, 1024, F4), 8192, False),
     (Case("blobs", 200_000, 256, 1024, F4), 8192, True),
     (Case("overlapping blobs", 500_000, 64, 256, F4), 4096, False),
+    (Case("hashed text", 20_000, 2**20, 8, F4), 1024, False),
+    (Case("hashed text", 20_000, 2**20, 32, F4), 1024, False),
 )
 SMALL = (Case("iris", 150, 4, 3, F8), Case("digits", 1797, 64, 10, F8))
 
@@ -132,6 +136,10 @@ def _lloyd_case(run, record, X, rows):
 
 def _inertia(X, centers):
     """Return the sum of squared distances in float64, a block of rows at a time."""
+    if scipy.sparse.issparse(X):
+        X = X.astype(np.float64)
+        own, others = X.multiply(X).sum(axis=1), np.square(centers).sum(axis=1)
+        return float((np.asarray(own).reshape(-1, 1) + others - 2 * (X @ centers.T)).min(1).sum())
     from scipy.spatial.distance import cdist
 
     rows = max(1, 2**24 // len(centers))
@@ -146,7 +154,8 @@ def fit(run):
     for case, dtype in run.cases(FIT, FIT[:1]):
         X = data.make(case.kind, case.n_samples, case.n_features, case.n_clusters, dtype)
         record = new_record("fit", case, dtype, per="default fit")
-        yield _fit_case(run, record, X, case.n_clusters, run.taking_part("fit", dtype), 3, 1)
+        taking_part = run.taking_part("fit", dtype, sparse=case.kind in data.SPARSE)
+        yield _fit_case(run, record, X, case.n_clusters, taking_part, 3, 1)
 
 
 def small(run):
@@ -176,7 +185,8 @@ def seeding(run):
     for case, dtype in run.cases(FIT, FIT[:1]):
         X = data.make(case.kind, case.n_samples, case.n_features, case.n_clusters, dtype)
         record = new_record("seeding", case, dtype, per="seeding")
-        taking_part = run.taking_part("kmeans_plusplus", dtype)
+        sparse = case.kind in data.SPARSE
+        taking_part = run.taking_part("kmeans_plusplus", dtype, sparse=sparse)
         calls, _ = prepared(
             record, taking_part, lambda peer, X=X, k=case.n_clusters: peer.kmeans_plusplus(X, k)
         )
@@ -233,7 +243,7 @@ def minibatch(run):
             )
             calls, _ = prepared(
                 record,
-                run.taking_part("minibatch", dtype),
+                run.taking_part("minibatch", dtype, sparse=case.kind in data.SPARSE),
                 lambda peer, X=X, k=case.n_clusters, b=batch_size, rows=rows: peer.minibatch(
                     X, k, b, rows
                 ),

@@ -72,6 +72,10 @@ def plans(X, k, **changes):
         sparse = plan_for(rows, k, isa, "fused", score, density=0.0, **changes)
         assert sparse.layout == "csr"
         yield f"{isa}-csr-{score}", rows, sparse
+    for isa in ISAS if rows.is_sparse else ():
+        # The same against centres where they stand.
+        sparse = plan_for(rows, k, isa, "fused", "float64", density=0.0, **changes)
+        yield f"{isa}-csr-gathered", rows, dataclasses.replace(sparse, panel_columns=1)
 
 
 def shapes(seed, most=2_000_000):

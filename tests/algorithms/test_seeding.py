@@ -211,6 +211,55 @@ def test_gains_are_those_of_every_distance(name, dtype, isa):
             np.testing.assert_array_equal(state.closest, np.minimum(closest, own))
 
 
+@pytest.mark.parametrize("way", ["dense", "short", "csr", "dense csr"])
+def test_runs_of_rows_leave_what_all_rows_would(way):
+    """Calls for one run of rows after another; rows of no run stay as they are."""
+    rng = np.random.RandomState(4)
+    n, d = 1000, 9 if way == "short" else 60
+    X = rng.standard_normal((n, d)) * (rng.uniform(size=(n, d)) < (0.02 if way == "csr" else 0.5))
+    rows = Rows(sp.csr_array(X) if "csr" in way else X)
+    weights = rng.uniform(0, 2, n)
+    whole, parts = (
+        Seeding(rows, weights, isa=hostile.ISAS[-1], shard_rows=384, n_threads=t) for t in (1, 2)
+    )
+    assert whole.by_entries == parts.by_entries == (way == "csr")
+    points = _exact.padded(X)
+    runs = [(0, 64), (64, 320), (320, 448), (448, 960), (960, n)]
+
+    def given(ids):
+        return np.array(ids) if whole.by_entries else points[ids]
+
+    first = given([7])
+    total = whole.take(first, 0, 0)
+    for begin, end in runs:
+        found = parts.take(first, 0, 0, begin, end)
+        assert np.isinf(parts.closest[end:]).all()
+    assert found == total
+    chosen = [7]
+    for c in range(1, 6):
+        ids = rng.randint(n, size=5)
+        nearest = nearest_to_seeds(
+            points[chosen], c, points[ids], d, isa=hostile.ISAS[-1], n_threads=1
+        )
+        gains = whole.gains(given(ids), nearest)
+        shards = np.zeros((3, 5))
+        for begin, end in runs:
+            before = shards.copy()
+            found = parts.gains(given(ids), nearest, begin, end, shards)
+            others = [s for s in range(3) if (s + 1) * 384 <= begin or s * 384 >= end]
+            assert np.array_equal(shards[others], before[others])
+        assert np.array_equal(found, gains)
+        best = int(np.argmax(gains))
+        total = whole.take(given(ids), best, c)
+        for begin, end in runs:
+            behind = parts.closest[end:].copy()
+            found = parts.take(given(ids), best, c, begin, end)
+            assert np.array_equal(parts.closest[end:], behind)
+        assert found == total
+        assert np.array_equal(parts.closest, whole.closest)
+        chosen.append(ids[best])
+
+
 def test_same_on_every_machine():
     rng = np.random.RandomState(0)
     X = rng.standard_normal((12_000, 9)).astype(np.float32)

@@ -1,5 +1,7 @@
 """K-Means on CSR rows: the promises hold whichever way the rows are stored."""
 
+import dataclasses
+
 import hostile
 import numpy as np
 import pytest
@@ -76,6 +78,8 @@ def test_bits_do_not_depend_on_how_it_is_computed(dtype):
                 rows, 25, plan.isa, plan.engine, plan.score_dtype, threads, chunk,
                 0.0 if plan.layout == "csr" else None,
             )  # fmt: skip
+            if way.endswith("gathered"):
+                plan = dataclasses.replace(plan, panel_columns=1)
             run = lloyd(rows, centers, weights=weights, max_iter=7, plan=plan)
             got = run.labels, run.centers, run.inertia, run.n_iter
             wanted = wanted or got

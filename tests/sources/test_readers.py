@@ -173,8 +173,9 @@ print(sources.__name__)
             with open(os.path.join(folder, name), encoding="utf-8") as file:
                 for line in file:
                     if "import" in line and "tilewise." in line:
-                        # Names of types and printable text are no rooms, and import none.
-                        files = ("sources", "_typing import", "_text import")
+                        # Types, printable text and readable numbers are no rooms: files
+                        # below all of them, which import none.
+                        files = ("sources", "_typing import", "_text import", "_numbers import")
                         assert any(f"from tilewise.{file}" in line for file in files), (name, line)
 
 

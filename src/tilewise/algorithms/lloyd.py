@@ -50,7 +50,8 @@ class LloydState:
     assigned : ndarray of shape (k, d), float64
         The centres that it started from: the labels follow from them.
     sums, weight_sums, members : ndarray
-        Sums that the next one adds to: (k, d) and (k,) float64, (k,) int64.
+        Sums that the next one adds to: (k, d) and (k,) float64, (k,) int64; (k, 0) where it adds
+        to none.
     ended : {"", "strict", "tol", "stopped"}
         Why it was the last iteration, if it was.
     """
@@ -78,6 +79,7 @@ def lloyd(
     rows: Rows, centers: np.ndarray, *, weights=None, max_iter: int = 300, tol: float = 0.0,
     plan: Plan, verbose: bool = False, on_iteration=None,
     on_iteration_begin=None, shift=None, stats=None, bounds: bool = True, resume=None, keep=None,
+    copy: bool = True,
 ) -> LloydResult:  # fmt: skip
     """Alternate between assigning rows and averaging them.
 
@@ -110,6 +112,8 @@ def lloyd(
         Go on from there; `centers` is not used then.
     keep : callable, optional
         Called as ``keep(state)`` after each iteration; its arrays are used again in later ones.
+    copy : bool, default=True
+        Whether `centers` stay as they are. If not, their array may be used for others.
 
     Returns
     -------
@@ -132,23 +136,29 @@ def lloyd(
         weights=weights,
         shift=shift,
         incremental=not rows.is_sparse and _may_keep_sums(stats, weights),
+        keep_centers=False,
     )
     i, ended = 0, ""
     if resume is not None:
         i, centers, ended = resume.n_iter, resume.centers, resume.ended
         run.restore(resume.assigned, resume.sums, resume.weight_sums, resume.members)
     centers = np.ascontiguousarray(centers, dtype=np.float64)
-    first = i
+    ours, spare = not copy and resume is None, None
     while i < max_iter and not ended:
         if on_iteration_begin is not None:
             on_iteration_begin(i)
-        changed = run.run(centers)
+        changed = run.run(centers, spare)
+        assigned = centers
+        centers, moved = run.average() or _fill_empty(run, weights, shift)
         # Centres that nobody else has seen make room for the next ones.
-        spare = centers if i > first and on_iteration is None else None
-        centers, moved = run.average(spare) or _fill_empty(run, weights, shift)
+        spare = assigned if ours and on_iteration is None else None
+        ours = True
         if verbose:
             print(f"Iteration {i}, {run.said(centers)}.")
-        stop = on_iteration is not None and on_iteration(i, centers, run.labels)
+        stop = False
+        if on_iteration is not None:
+            stop = on_iteration(i, centers, run.labels)
+            run.forget()
         if changed == 0:
             if verbose:
                 print(f"Converged at iteration {i}: strict convergence.")
@@ -167,7 +177,15 @@ def lloyd(
                 )
             )
     final = _rounded(centers, rows.dtype)
-    exact = final.astype(np.float64)
+    if rows.dtype == np.float64:
+        exact = final
+    elif ours and on_iteration is None:
+        # Nobody else has seen these.
+        exact = centers
+        np.copyto(exact, final)
+    else:
+        exact = final.astype(np.float64)
+    del centers, spare
     assign = ended != "strict" or not np.array_equal(exact, run.assigned_centers)
     return LloydResult(run.labels, run.conclude(exact, assign), final, i)
 
@@ -191,31 +209,44 @@ def _may_keep_sums(stats, weights) -> bool:
 
 
 def _fill_empty(run: Pass, weights, shift) -> tuple[np.ndarray, float]:
-    """Means of the clusters, where some are empty: those move as scikit-learn moves them."""
+    """Means of the clusters, where some are empty: those move as scikit-learn moves them.
+
+    One cluster at a time: of many columns even one more array of centres is large.
+    """
     centers = run.assigned_centers
-    sums, weight_sums = run.sums.copy(), run.weight_sums.copy()
+    sums, weight_sums = run.sums, run.weight_sums.copy()
     empty = np.flatnonzero(weight_sums == 0.0)
+    changed = {}
     if empty.size:
-        _relocate(run, centers, weights, shift, empty, sums, weight_sums)
-    filled = weight_sums > 0.0
+        changed = _relocate(run, centers, weights, shift, empty, sums, weight_sums)
     updated = np.empty_like(centers)
-    updated[filled] = sums[filled] / weight_sums[filled, None]
+    filled = weight_sums > 0.0
+    for j in np.flatnonzero(filled):
+        np.divide(changed.get(j, sums[j]), weight_sums[j], out=updated[j])
     # What is still empty goes to the heaviest cluster.
     updated[~filled] = updated[np.argmax(weight_sums)] if filled.any() else 0.0
-    updated += shift
-    return updated, float(np.square(updated - centers).sum())
+    moved = 0.0
+    for row, old in zip(updated, centers, strict=True):
+        row += shift
+        moved += float(np.square(row - old).sum())
+    return updated, moved
 
 
 def _relocate(run, centers, weights, shift, empty, sums, weight_sums):
-    """Give each empty cluster one of the rows farthest from their centres."""
+    """Give each empty cluster one of the rows farthest from their centres.
+
+    Returns the sums that change, by cluster; weight_sums are changed in place.
+    """
+    changed = {}
     farthest = run.farthest(centers, empty.size)
     if not farthest.size:
-        return
-    values = run.rows.take(farthest).astype(np.float64) - shift
-    for new, i, value in zip(empty, farthest, values, strict=True):
+        return changed
+    for new, i in zip(empty, farthest, strict=True):
+        value = run.rows.take([i])[0].astype(np.float64) - shift
         weight = 1.0 if weights is None else weights[i]
         old = run.labels[i]
-        sums[old] -= value * weight
-        sums[new] = value * weight
+        changed[old] = changed.get(old, sums[old]) - value * weight
+        changed[new] = value * weight
         weight_sums[new] = weight
         weight_sums[old] -= weight
+    return changed

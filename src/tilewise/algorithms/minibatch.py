@@ -1,7 +1,7 @@
 """Mini-batch K-Means, draw for draw as scikit-learn makes it."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 
@@ -32,11 +32,17 @@ class MiniBatchState:
         Weight that each centre stands for.
     since_reassigned : int
         Rows seen since centres of few rows were last looked for.
+    batch : BatchPass or None
+        What made the last step, if any, and ...
+    stale : ndarray of shape (k,), uint8, or None
+        ... which centres moved in it.
     """
 
     centers: np.ndarray
     counts: np.ndarray
     since_reassigned: int = 0
+    batch: BatchPass | None = field(default=None, repr=False, compare=False)
+    stale: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,7 @@ def minibatch(
     batches, centers: np.ndarray, *, n_steps: int, random_state, tol: float = 0.0,
     max_no_improvement: int | None = 10, reassignment_ratio: float = 0.01,
     verbose: bool = False, on_iteration=None, on_iteration_begin=None, resume=None, keep=None,
+    copy: bool = True,
 ) -> MiniBatchResult:  # fmt: skip
     """Move centres by one random batch of rows after another.
 
@@ -173,6 +180,8 @@ def minibatch(
     keep : callable, optional
         Called as ``keep(progress)`` after steps between which nothing is half read, and at the
         end.
+    copy : bool, default=True
+        Whether `centers` stay as they are. If not, they are moved where they stand, if they can.
 
     Returns
     -------
@@ -186,7 +195,8 @@ def minibatch(
     """
     if resume is None:
         state = MiniBatchState(
-            np.array(centers, dtype=np.float64, order="C"), np.zeros(centers.shape[0])
+            np.array(centers, dtype=np.float64, order="C", copy=copy or None),
+            np.zeros(centers.shape[0]),
         )
         i, smoothed, least, worse, inertia, ended = 0, None, None, 0, math.nan, False
     else:
@@ -194,7 +204,7 @@ def minibatch(
         i, worse, inertia, ended = resume.steps, resume.worse, resume.inertia, resume.ended
         smoothed = None if math.isnan(resume.smoothed) else resume.smoothed
         least = None if math.isnan(resume.least) else resume.least
-    moved = np.empty_like(state.centers)
+    before = np.empty_like(state.centers) if tol > 0.0 else None
     while i < n_steps and not ended:
         if on_iteration_begin is not None:
             on_iteration_begin(i)
@@ -202,10 +212,15 @@ def minibatch(
         if batch is None:
             break
         size = batch.rows.n_rows
-        inertia = _step(batch, state, moved, size, random_state, reassignment_ratio, verbose) / size
-        shift = squared_moves(state.centers, moved) if tol > 0.0 else 0.0
-        state.centers, moved = moved, state.centers
-        stop = on_iteration is not None and on_iteration(i, state.centers, batch.labels)
+        if tol > 0.0:
+            np.copyto(before, state.centers)
+        inertia = _step(batch, state, size, random_state, reassignment_ratio, verbose) / size
+        shift = squared_moves(before, state.centers) if tol > 0.0 else 0.0
+        stop = False
+        if on_iteration is not None:
+            stop = on_iteration(i, state.centers, batch.labels)
+            # Others have had the centres in their hands.
+            state.stale = None
         named = f"{i + 1}/{n_steps}" if n_steps < ENDLESS else f"{i + 1}"
         if i == 0:
             # The first batch says more about where the centres started than where they are.
@@ -255,7 +270,7 @@ def minibatch_step(
     ----------
     rows : Rows of shape (b, d)
     state : MiniBatchState
-        Updated. Its centres are a new array afterwards; nothing changes if this raises.
+        Updated, its arrays too; nothing changes if a row holds a value that is not finite.
     weights : ndarray of shape (b,), float64, optional
         How much each row counts.
     batch_size : int
@@ -270,29 +285,31 @@ def minibatch_step(
     float
     """
     batch = BatchPass(rows, len(state.counts), plan, weights=weights)
-    moved = np.empty_like(state.centers)
-    inertia = _step(batch, state, moved, batch_size, random_state, reassignment_ratio, verbose)
-    state.centers = moved
-    return inertia
+    return _step(batch, state, batch_size, random_state, reassignment_ratio, verbose)
 
 
-def _step(batch, state, moved, batch_size, random_state, ratio, verbose):
-    """Write the centres after one batch to `moved`; returns the inertia before."""
-    counts = state.counts
+def _step(batch, state, batch_size, random_state, ratio, verbose):
+    """Move the centres by one batch; returns the inertia before."""
+    centers, counts = state.centers, state.counts
     since = state.since_reassigned + batch_size
     reassign = since >= _REASSIGN_AFTER * len(counts) or not counts.all()
-    inertia = batch.step(state.centers, moved, counts)
+    stale = state.stale if state.batch is batch else None
+    inertia = batch.step(centers, centers, counts, stale)
     if not math.isfinite(inertia):
         # Or weights are that large.
-        refuse_out_of_range(batch.rows, state.centers)
+        refuse_out_of_range(batch.rows)
+        refuse_out_of_range(centers)
+    state.batch, state.stale = batch, np.zeros(len(counts), dtype=np.uint8)
+    state.stale[batch.labels] = 1
     state.since_reassigned = 0 if reassign else since
     if reassign and ratio > 0.0:
-        _reassign(batch.rows, moved, counts, random_state, ratio, verbose)
+        _reassign(batch.rows, state, random_state, ratio, verbose)
     return inertia
 
 
-def _reassign(rows, centers, counts, random_state, ratio, verbose):
+def _reassign(rows, state, random_state, ratio, verbose):
     """Put centres that stand for few rows onto rows of the batch, with a count to start from."""
+    centers, counts = state.centers, state.counts
     few = counts < ratio * counts.max()
     if not few.any():
         return
@@ -305,6 +322,9 @@ def _reassign(rows, centers, counts, random_state, ratio, verbose):
         chosen = random_state.choice(rows.n_rows, replace=False, size=n_few)
         if verbose:
             print(f"[MiniBatchKMeans] Reassigning {n_few} cluster centers.")
-        centers[few] = rows.take(chosen)
+        # One at a time: rows of many columns are long.
+        for j, i in zip(np.flatnonzero(few), chosen, strict=True):
+            centers[j] = rows.take([i])[0]
+            state.stale[j] = 1
     if not few.all():
         counts[few] = counts[~few].min()

@@ -51,11 +51,13 @@ def kmeans_plusplus(
     indices = np.full(n_clusters, -1, dtype=np.int64)
     indices[0] = _first(n, weights, rows.dtype, random_state)
     state = open_seeding(rows, weights, plan, n_threads)
-    # Sparse rows need no distances between seeds.
-    kept = 1 if state.by_entries else n_clusters
-    seeds = np.zeros((kept, max(8, -(-d // 8) * 8)))
-    seeds[0, :d] = rows.take(indices[:1])[0]
-    potential = state.take(seeds[:1], 0, 0)
+    # Sparse rows need no distances between seeds, and candidates stay where they are stored.
+    seeds, points = None, indices[:1]
+    if not state.by_entries:
+        seeds = np.zeros((n_clusters, max(8, -(-d // 8) * 8)))
+        seeds[0, :d] = rows.take(indices[:1])[0]
+        points = seeds[:1]
+    potential = state.take(points, 0, 0)
     if not math.isfinite(potential):
         # Every draw would be of the last row. Or weights are that large.
         refuse_out_of_range(rows)
@@ -67,9 +69,9 @@ def kmeans_plusplus(
         best = None
         for start in range(0, n_trials, _seeding.most_trials):
             group = candidates[start : start + _seeding.most_trials]
-            points = _exact.padded(rows.take(group))
-            nearest = None
+            points, nearest = group, None
             if not state.by_entries:
+                points = _exact.padded(rows.take(group))
                 nearest = _seeding.nearest_to_seeds(
                     seeds, c, points, d, isa=plan.isa, n_threads=n_threads
                 )

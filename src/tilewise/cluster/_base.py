@@ -220,8 +220,8 @@ class BaseKMeans(
             rows = engine.Rows(X)
         if init_size is not None:
             # Nobody has looked at the values yet.
-            stats = engine.column_stats(rows, self._plan(rows, n_clusters), origin=origin)
-            engine.refuse_out_of_range(stats.largest)
+            plan = self._plan(rows, n_clusters)
+            engine.refuse_out_of_range(engine.largest_finite(rows, plan, origin=origin))
         if callable(init):
             X = X.astype(rows.dtype, copy=False)
             centers = init(X, n_clusters, random_state=random_state)

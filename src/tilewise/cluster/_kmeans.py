@@ -375,6 +375,7 @@ class KMeans(BaseKMeans):
                 bounds=source is None or streamed["stream_plan_"].bounds,
                 resume=resume,
                 keep=_checkpoint.keeper(kept, number, best, random_state),
+                copy=False,
                 **hooks,
             )
             resume = None
@@ -477,4 +478,5 @@ class KMeans(BaseKMeans):
         )
         if self.verbose:
             print("Initialization complete")
-        return start.scale.values(np.asarray(centers, dtype=np.float64)) + start.offset
+        centers = start.scale.values(np.asarray(centers, dtype=np.float64))
+        return centers + start.offset if callable(start.init) else centers

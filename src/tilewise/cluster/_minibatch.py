@@ -325,7 +325,9 @@ class MiniBatchKMeans(BaseKMeans):
         )
         found = attributes(run.state.centers, run.n_steps)
         if self.compute_labels:
-            found |= self._labelled(rows, weights, found["cluster_centers_"])
+            # Rounded where they stand: of many columns one more array of them is large.
+            np.copyto(run.state.centers, found["cluster_centers_"])
+            found |= self._labelled(rows, weights, run.state.centers)
         else:
             # After a single step nothing has been smoothed yet.
             mean = run.batch_inertia if run.smoothed_inertia is None else run.smoothed_inertia
@@ -348,6 +350,7 @@ class MiniBatchKMeans(BaseKMeans):
             random_state=random_state,
             reassignment_ratio=float(self.reassignment_ratio),
             verbose=bool(self.verbose),
+            copy=False,
             **rules | how,
         )
 
@@ -433,7 +436,8 @@ class MiniBatchKMeans(BaseKMeans):
         }
         engine.refuse_out_of_range(found["cluster_centers_"])
         if self.compute_labels:
-            found |= self._labelled(rows, weights, found["cluster_centers_"])
+            np.copyto(state.centers, found["cluster_centers_"])
+            found |= self._labelled(rows, weights, state.centers)
         vars(self).update(found)
 
     def _check_sizes(self, rows):
@@ -503,7 +507,8 @@ class MiniBatchKMeans(BaseKMeans):
             sample_weight=weights,
             init_size=self._init_size,
         )
-        return np.array(centers, dtype=np.float64, order="C")
+        # Nobody else holds these: even an array to start from was copied when it was checked.
+        return np.ascontiguousarray(centers, dtype=np.float64)
 
     @staticmethod
     def _state_of(state):
@@ -511,6 +516,6 @@ class MiniBatchKMeans(BaseKMeans):
 
     def _labelled(self, rows, weights, centers):
         labels, inertia = engine.assign_inertia(
-            rows, centers.astype(np.float64), weights, self._plan(rows, self.n_clusters)
+            rows, centers, weights, self._plan(rows, self.n_clusters)
         )
         return {"labels_": labels, "inertia_": float(inertia)}

@@ -21,7 +21,7 @@ from tilewise.engine.ranges import (
     refuse_out_of_range,
     row_magnitudes,
 )
-from tilewise.engine.stats import Stats, column_stats, raise_nonfinite
+from tilewise.engine.stats import Stats, column_stats, largest_finite, raise_nonfinite
 from tilewise.engine.stream import StreamReport, StreamRows, count_rows
 from tilewise.engine.streambatch import ReadBatches, batch_bytes
 from tilewise.engine.streampass import open_pass, open_seeding, stream_stats
@@ -31,7 +31,7 @@ __all__ = [
     "KERNELS", "BatchPass", "Draws", "OutOfRange", "Pass", "ReadBatches", "Rows", "Scale", "Stats",
     "StreamReport", "StreamRows", "argkmin", "argkmin_blocks", "argmin", "assign",
     "assign_inertia", "batch_bytes", "column_stats", "count_rows", "distances", "extent",
-    "fill_matrix", "inertia", "open_pass", "open_seeding", "own_distances", "plan_matrix",
-    "radius", "radius_blocks", "radius_count", "raise_nonfinite", "refuse_out_of_range",
-    "row_magnitudes", "squared_moves", "stream_stats",
+    "fill_matrix", "inertia", "largest_finite", "open_pass", "open_seeding", "own_distances",
+    "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite",
+    "refuse_out_of_range", "row_magnitudes", "squared_moves", "stream_stats",
 ]  # fmt: skip

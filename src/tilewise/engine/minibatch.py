@@ -34,7 +34,7 @@ class BatchPass:
 
     def __init__(self, rows: Rows, n_clusters: int, plan: Plan, *, ids=None, weights=None):
         self.rows = rows if ids is None else rows.picked(ids)
-        self._pass = Pass(self.rows, n_clusters, plan)
+        self._pass = Pass(self.rows, n_clusters, plan, keep_centers=False)
         self._update = _minibatch.Update(
             self.rows, n_clusters, isa=plan.isa, n_threads=plan.n_threads
         )
@@ -45,14 +45,17 @@ class BatchPass:
         """Labels of the last batch, (b,) int32, for the centres before they moved."""
         return self._pass.labels
 
-    def step(self, centers: np.ndarray, moved: np.ndarray, counts: np.ndarray) -> float:
+    def step(self, centers: np.ndarray, moved: np.ndarray, counts: np.ndarray, stale=None) -> float:
         """Assign the batch to `centers`, write where they move to `moved`; returns the inertia.
 
         Parameters
         ----------
         centers, moved : ndarray of shape (k, d), float64, C-contiguous
+            One array, if the centres may move where they stand.
         counts : ndarray of shape (k,), float64
             Weight that each centre stands for; that of the batch is added.
+        stale : ndarray of shape (k,), uint8, optional
+            Which centres differ from those of this object's last step, if not all may.
 
         Returns
         -------
@@ -64,5 +67,7 @@ class BatchPass:
         ValueError
             If a row of the batch holds a value that is not finite. Nothing has moved then.
         """
-        self._pass.run(centers)
-        return self._update.run(self._pass.labels, centers, moved, counts, self._weights)
+        self._pass.run(centers, stale=stale)
+        return self._update.run(
+            self._pass.labels, centers, moved, counts, self._weights, self._pass.center_norms
+        )

@@ -54,6 +54,9 @@ class Pass:
         made anew otherwise.
     labels : ndarray of shape (n,), int32, optional
         Where labels are written.
+    keep_centers : bool, default=True
+        Whether the centres of a pass are copied. If not, the caller leaves them as they are until
+        the pass after the next has begun; or there are neither bounds nor averages to come.
 
     Attributes
     ----------
@@ -70,7 +73,7 @@ class Pass:
 
     def __init__(
         self, rows: Rows, n_clusters: int, plan: Plan, *, update=False, bounds=False,
-        weights=None, shift=None, incremental=True, labels=None,
+        weights=None, shift=None, incremental=True, labels=None, keep_centers=True,
     ):  # fmt: skip
         n, d = rows.n_rows, rows.n_features
         self.rows, self.plan = rows, plan
@@ -84,6 +87,7 @@ class Pass:
         )
         self._weights = weights
         self._incremental = incremental
+        self._keep_centers = keep_centers
         self._shift = np.zeros(d) if shift is None else shift
         self._score_dtype = plan.score_dtype
         self._products = plan.products
@@ -93,12 +97,13 @@ class Pass:
             if shift is not None and np.any(shift):
                 raise ValueError("CSR rows are summed without a shift")
             self._blocks = _csr.column_blocks(rows, plan.n_threads)
-        self._centers = None
+        self._centers = self._norms = self._spare = None
+        self._averaged = None, None
         self._useless = self._opened = 0
         self._kernel = self._make_kernel()
         if update:
-            width = max(8, -(-d // 8) * 8)
-            self._sums = np.zeros((n_clusters, width if d else 0))
+            width = max(8, -(-d // 8) * 8) if d else 0
+            self._sums = None if self._by_columns else np.zeros((n_clusters, width))
             self.weight_sums = np.zeros(n_clusters)
             self.members = np.zeros(n_clusters, dtype=np.int64)
         self.changed = self.scored = self.undecided = self.rescanned = 0
@@ -118,6 +123,11 @@ class Pass:
             depth_block=p.depth_block, n_threads=p.n_threads, panel_columns=p.panel_columns,
             products=self._products, **shards,
         )  # fmt: skip
+
+    @property
+    def center_norms(self):
+        """Squared norms of the centres of the last pass, where it needed them; else None."""
+        return self._norms
 
     @property
     def assigned_centers(self):
@@ -157,32 +167,57 @@ class Pass:
     def restore(self, centers, sums, weight_sums, members):
         """Go on after a pass over `centers` that left these sums."""
         self.finish(np.ascontiguousarray(centers, dtype=np.float64))
-        self._sums[:, : self.rows.n_features] = sums
+        if not self._by_columns:
+            self._sums[:, : self.rows.n_features] = sums
         self.weight_sums[...] = weight_sums
         self.members[...] = members
 
-    def average(self, out=None) -> tuple[np.ndarray, float] | None:
+    def average(self) -> tuple[np.ndarray, float] | None:
         """Means of the clusters and the sum of their squared shifts; None if one is empty.
 
-        out (k, d), float64, receives the means, if it is given; never the centres of the last pass.
+        They take the place of the sums where every pass makes these anew by columns.
         """
-        centers = np.empty_like(self._centers) if out is None else out
+        centers = self._spare
+        if self._by_columns:
+            centers = self._sums
+        elif centers is None:
+            centers = np.empty_like(self._centers)
         moved = _centers.average_centers(
-            self._sums, self.weight_sums, self._shift, self._centers, centers
-        )
-        return None if moved < 0.0 else (centers, moved)
+            self._sums, self.weight_sums, self._shift, self._centers, centers,
+            n_threads=self.plan.n_threads,
+        )  # fmt: skip
+        if moved is None:
+            return None
+        self._averaged = centers, moved
+        self._spare = None
+        if self._by_columns:
+            self._sums = None
+        total = 0.0
+        for square in moved:
+            total += float(square)
+        return centers, total
+
+    def forget(self):
+        """Take nothing for known of the last averages: others have had them in their hands."""
+        self._averaged = None, None
 
     @property
     def sums(self):
-        """Weighted sums of row - shift per cluster, (k, d)."""
+        """Weighted sums of row - shift per cluster, (k, d); (k, 0) once means took their place."""
+        if self._sums is None:
+            return np.empty((self._k, 0))
         return self._sums[:, : self.rows.n_features]
 
-    def run(self, centers: np.ndarray) -> int:
+    def run(self, centers: np.ndarray, spare: np.ndarray | None = None, stale=None) -> int:
         """Assign every row to its closest centre; returns how many labels changed.
 
         Parameters
         ----------
         centers : ndarray of shape (k, d), float64, C-contiguous
+        spare : ndarray of shape (k, d), float64, C-contiguous, optional
+            Room for sums or means: centres of an earlier pass that nobody wants any more.
+        stale : ndarray of shape (k,), uint8, optional
+            Which centres differ from those of the last pass, if not all may.
 
         Raises
         ------
@@ -191,17 +226,24 @@ class Pass:
             overflow.
         """
         moves = self._moves(centers)
+        self._spare = spare
         update = 0
         if self._update:
             if not self._by_columns:
                 update = 1 if self._incremental else 2
-            if update != 1:
+            if self._sums is None:
+                self._sums, self._spare = spare, None
+            if self._sums is None:
+                self._sums = np.zeros_like(centers)
+            elif update != 1:
                 self._sums[...] = 0.0
+            if update != 1:
                 self.weight_sums[...] = 0.0
                 self.members[...] = 0
         self.changed = self.scored = self.undecided = self.rescanned = 0
         if self.rows.n_rows:
-            self._kernel.set_centers(centers)
+            self._kernel.set_centers(centers, stale)
+            self._norms = self._kernel.center_norms
             self._assigning = centers
             with one_blas_thread if self.plan.engine == "blas" else nullcontext():
                 self._run_shards(moves, update)
@@ -212,7 +254,9 @@ class Pass:
             empty = self.members == 0
             self._sums[empty] = 0.0
             self.weight_sums[empty] = 0.0
-        if self._centers is None:
+        if not self._keep_centers:
+            self._centers = centers
+        elif self._centers is None:
             self._centers = centers.copy()
         else:
             np.copyto(self._centers, centers)
@@ -285,7 +329,11 @@ class Pass:
             or (self._update and not self._incremental and not self._by_columns)
         ):
             return None
-        return _centers.center_moves(self._centers, centers)
+        # Known of centres that come as they were averaged.
+        shifts = None if self._averaged[0] is not centers else self._averaged[1]
+        return _centers.center_moves(
+            self._centers, centers, n_threads=self.plan.n_threads, shifts=shifts
+        )
 
 
 # From this many clusters on, one distance to the own centre first is cheaper than scoring.
@@ -340,7 +388,7 @@ def assign(rows: Rows, centers, plan: Plan, *, labels=None) -> np.ndarray:
     ndarray of shape (n,), int32
     """
     centers = _as_centers(centers)
-    run = Pass(rows, centers.shape[0], plan, labels=labels)
+    run = Pass(rows, centers.shape[0], plan, labels=labels, keep_centers=False)
     run.run(centers)
     return run.labels
 
@@ -373,7 +421,7 @@ def farthest_first(gaps: np.ndarray, ids, count: int) -> np.ndarray:
 def own_distances(rows: Rows, centers, labels, weights, plan: Plan, *, out=None) -> float:
     """The same; out (n,), float64, receives each row's squared distance."""
     return _exact.own_distances(
-        rows, _exact.padded(centers), labels, weights=weights, out=out, isa=plan.isa,
+        rows, _as_centers(centers), labels, weights=weights, out=out, isa=plan.isa,
         shard_rows=exact_shard_rows(rows.n_rows, rows.n_features), n_threads=plan.n_threads,
     )  # fmt: skip
 

@@ -10,7 +10,10 @@ from tilewise.plan import Plan, exact_shard_rows
 
 from .stream import StreamRows
 
-__all__ = ["Stats", "column_stats", "raise_nonfinite"]
+__all__ = ["Stats", "column_stats", "largest_finite", "raise_nonfinite"]
+
+# Stored values that are looked at together.
+_LOOK = 2**20
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,19 @@ def column_stats(rows: Rows, plan: Plan, *, origin: Rows | None = None) -> Stats
         # Finite values near the end of the range overflow here too; only the search tells.
         raise_nonfinite(rows if origin is None else origin)
     return Stats(mean, squares / max(1, rows.n_rows), largest)
+
+
+def largest_finite(rows: Rows, plan: Plan, *, origin: Rows | None = None) -> np.ndarray:
+    """Largest magnitudes: of each column or, of CSR rows, of some stored values together.
+
+    Raises what `column_stats` raises if a value is not finite.
+    """
+    if isinstance(rows, StreamRows) or not rows.is_sparse:
+        return column_stats(rows, plan, origin=origin).largest
+    largest = np.array([np.abs(values).max(initial=0.0) for values in rows.values(_LOOK)])
+    if not np.isfinite(largest).all():
+        raise_nonfinite(rows if origin is None else origin)
+    return largest
 
 
 def raise_nonfinite(rows: Rows, first: int = 0) -> None:

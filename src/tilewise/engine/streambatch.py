@@ -234,9 +234,9 @@ class _ReadBatch(BatchPass):
         """A copy of the rows, (b, d)."""
         return self.rows.source[self.places]
 
-    def step(self, centers, moved, counts):
+    def step(self, centers, moved, counts, stale=None):
         try:
-            return super().step(centers, moved, counts)
+            return super().step(centers, moved, counts, stale)
         except ValueError:
             ids, values = self.ids, self.values
             bad = np.flatnonzero(~np.isfinite(values).all(axis=1))

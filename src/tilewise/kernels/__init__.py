@@ -14,6 +14,7 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
     _decide       what scores and bounds leave open; renewing bounds
     _centers      centres packed for a pass, averaged after it
     _minibatch    draws of mini-batches, centres moved by them
+    _thin         the same of CSR rows, from their stored entries
     _exact        canonical distances, inertia, column moments
     _pairs        matrices of distances
     _seeding      the two passes of greedy k-means++

@@ -5,7 +5,7 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.math cimport isfinite
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tilewise.kernels._centers cimport place_centers
 from tilewise.kernels._decide cimport AGAIN, measure_own, settle
@@ -50,6 +50,8 @@ cdef enum:
     # Features per running score in the second look at rows that were split: as many as keep its
     # own error small.
     LOOK_BLOCK = 64
+    # A centre is listed while at most one in so many of its numbers is not zero.
+    LISTED_SHARE = 32
     # Beyond, squared norms of the parts would err too much.
     MOST_SPLIT = 1048576
 
@@ -68,18 +70,18 @@ cdef offsets_t _offsets(const assign_pass* p, Workspace parts):
     cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes * p.lanes
     cdef ptrdiff_t state = item if p.layout == ROWS_IN_LANES else p.tile.vector_bytes
     cdef ptrdiff_t data_item = 8 if p.rows.is_double else 4
+    cdef ptrdiff_t ldc = (p.depth + 7) // 8 * 8
     o.ids = parts.add(rows * 8)
     o.pointers = parts.add(0 if p.layout == CSR else rows * sizeof(void*))
     o.ahead = parts.add(rows * sizeof(void*) if p.layout == CENTRES_IN_LANES else 0)
     if p.layout == CSR:
-        # One row of zeros, into which a row that the scores leave open is scattered.
-        o.staging = parts.add(p.ldc * data_item)
+        o.staging = parts.total
         o.packed = parts.add(p.entries * item)
         o.columns = parts.add(p.entries * <ptrdiff_t>sizeof(int32_t))
         o.starts = parts.add((rows + 1) * sizeof(int32_t))
         o.wide = parts.add(p.longest * 8)
     else:
-        o.staging = parts.add(0 if p.rows.direct else rows * p.ldc * data_item)
+        o.staging = parts.add(0 if p.rows.direct else rows * ldc * data_item)
         o.packed = parts.add(0 if p.products else rows * segments * item)
         o.columns = o.starts = o.wide = parts.total
     o.seconds = o.rests = o.drops = o.again = parts.total
@@ -239,7 +241,8 @@ cdef class Assignment:
     update : bool
         Whether sums are wanted at all; "csr" leaves them to `_csr.sum_rows`.
     panel_columns : int
-        "csr": centres side by side, rounded to one, two or four vectors.
+        "csr": centres side by side, rounded to one, two or four vectors; 1 packs none: scores of
+        float64 come from the centres where they stand.
     products : {0, 3, 6}
         "centres-in-lanes": products of parts of bfloat16 that make a score, 0 for plain scores.
         Scores of float64 are plain. depth_block then counts features of these products.
@@ -253,6 +256,7 @@ cdef class Assignment:
     cdef int threads
     cdef int64_t n_shards, n_slots
     cdef dict _keep
+    cdef const double[:, ::1] given
 
     def __init__(self, Rows rows, int n_clusters, *, str isa, str layout, score_dtype,
                  int chunk_rows, int64_t shard_rows, int panels_per_block, int depth_block,
@@ -275,7 +279,10 @@ cdef class Assignment:
             if not rows.is_sparse:
                 raise ValueError("layout 'csr' is for CSR rows")
             update = False
+            p.gathered = panel_columns == 1
         p.score_double = np.dtype(score_dtype) == np.float64
+        if p.gathered and not p.score_double:
+            raise ValueError("centres that are not packed have scores of float64")
         p.lanes = p.tile.vector_bytes // (8 if p.score_double else 4)
         p.chunk_rows = chunk_rows
         p.shard_rows = shard_rows
@@ -294,7 +301,7 @@ cdef class Assignment:
             p.step_block = max(1, (depth_block + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP)
             p.depth_block = LOOK_BLOCK
             p.split_step = (2 + <ptrdiff_t>p.steps * TW_SPLIT_STEP * tw_split_parts(p.products)) * width
-        p.ld_scores = p.n_panels * width if p.layout == CSR else n_clusters
+        p.ld_scores = p.n_panels * width if p.layout == CSR and not p.gathered else n_clusters
         p.longest = rows.longest
         self.parts = Workspace()
         self.o = _offsets(p, self.parts)
@@ -305,22 +312,25 @@ cdef class Assignment:
         item = 8 if p.score_double else 4
         if p.layout == BLAS:
             p.row_major = self._make("row_major", item * n_clusters * p.depth)
-        else:
+        elif not p.gathered:
             p.packed = self._make("packed", item * p.n_panels * (p.depth + (p.layout != CSR)) * width)
         if p.products:
             p.split_panels = self._make("split panels", 2 * p.n_panels * p.split_step)
             p.shares = <double*>self._make("shares", 16 * p.n_panels)
         if p.layout == CSR:
-            # Initial centres are rows: as sparse as they.
-            p.listed_entries = p.depth // 8
+            # Initial centres are rows: as sparse as they. Longer lists would cost what all numbers do.
+            p.listed_entries = p.depth // LISTED_SHARE
             p.listed = <int32_t*>self._make("listed", 4 * n_clusters)
             p.listed_columns = <int32_t*>self._make("listed columns", 4 * n_clusters * <ptrdiff_t>p.listed_entries)
             p.listed_values = <double*>self._make("listed values", 8 * n_clusters * <ptrdiff_t>p.listed_entries)
+            p.center_norms = <double*>self._make("centre norms", 8 * n_clusters)
+            p.largest = <double*>self._make("largest", 8 * n_clusters)
+        else:
+            p.centers = <double*>self._make("centers", 8 * n_clusters * p.ldc)
+            p.origin = self._make("origin", 8 * p.depth)
+            self.origin = <double*>self._make("origin, wide", 8 * p.depth)
         p.half_norms = self._make("half_norms", item * n_clusters)
-        p.centers = <double*>self._make("centers", 8 * n_clusters * p.ldc)
         p.norms = <double*>self._make("norms", 8 * n_clusters)
-        p.origin = self._make("origin", 8 * p.depth)
-        self.origin = <double*>self._make("origin, wide", 8 * p.depth)
         if update:
             p.sums = <double*>self._make("sums", 8 * self.n_slots * n_clusters * p.ldc)
             p.weight_sums = <double*>self._make("weight_sums", 8 * self.n_slots * n_clusters)
@@ -347,8 +357,19 @@ cdef class Assignment:
         """Where each buffer begins, for who models its cache lines; "workspace" is thread 0's."""
         return {name: <size_t>address(buffer) for name, buffer in self._keep.items()}
 
-    def set_centers(self, const double[:, ::1] centers):
-        """Pack the centres, choose origin and scale, and fix the error bound."""
+    @property
+    def center_norms(self):
+        """Squared norms of the centres, (k,) float64; None unless the layout is "csr"."""
+        if self.p.layout != CSR:
+            return None
+        return self._keep["centre norms"].view(np.float64)[: self.p.n_clusters]
+
+    def set_centers(self, const double[:, ::1] centers, const uint8_t[::1] stale=None):
+        """Pack the centres, choose origin and scale, and fix the error bound.
+
+        With the layout "csr" they are read where they stand until others are set; stale (k) says
+        which of them differ from those that were set before, if not all may.
+        """
         cdef assign_pass* p = &self.p
         if centers.shape[0] != p.n_clusters or centers.shape[1] != p.depth:
             raise ValueError(
@@ -356,6 +377,10 @@ cdef class Assignment:
                 f"({p.n_clusters}, {p.depth}) expected"
             )
         work = p.n_clusters * <int64_t>p.depth
+        if stale is not None and stale.shape[0] != p.n_clusters:
+            raise ValueError("one mark per centre expected")
+        p.stale = &stale[0] if stale is not None and p.layout == CSR and self.given is not None else NULL
+        self.given = centers
         place_centers(p, centers, self.origin, usable_threads(self.threads if work > 65536 else 1))
 
     def run(self, int64_t first_shard, int32_t[::1] labels, *, float[::1] upper=None,

@@ -8,5 +8,11 @@ def average_centers(
     shift: Vector[np.float64],
     old: Matrix[np.float64],
     out: Matrix[np.float64],
-) -> float: ...
-def center_moves(old: Matrix[np.float64], new: Matrix[np.float64]) -> Vector[np.float32] | None: ...
+    n_threads: int = 1,
+) -> Vector[np.float64] | None: ...
+def center_moves(
+    old: Matrix[np.float64],
+    new: Matrix[np.float64],
+    n_threads: int = 1,
+    shifts: Vector[np.float64] | None = None,
+) -> Vector[np.float32] | None: ...

@@ -7,13 +7,15 @@ from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, uint16_t
 
-from tilewise.kernels._dispatch cimport tw_split_parts
+from tilewise.kernels._dispatch cimport tw_split_parts, usable_threads
 from tilewise.kernels._pass cimport BLAS, CENTRES_IN_LANES, CSR, ROWS_IN_LANES, assign_pass, score_t
 
 cdef enum:
     ENTRIES_BLOCK = 64  # as in c/tw_csr.h
     # Columns of a panel that are packed at a time: 16 KiB of a panel of 64 in float32.
     COLUMNS = 64
+    # Below this many numbers starting threads costs more than it saves.
+    SERIAL = 1 << 17
 
 
 cdef double _copy_center(const double* center, const double* origin, int depth, double* to) noexcept nogil:
@@ -34,16 +36,73 @@ cdef void _list_center(const assign_pass* p, int j) noexcept nogil:
     cdef const double* c = p.centers + j * p.ldc
     cdef int32_t* columns = p.listed_columns + <ptrdiff_t>j * p.listed_entries
     cdef double* values = p.listed_values + <ptrdiff_t>j * p.listed_entries
-    cdef int l, n = 0
-    for l in range(p.depth):
-        if c[l] != 0.0:
-            if n == p.listed_entries:
-                n = -1
-                break
-            columns[n] = l
-            values[n] = c[l]
-            n += 1
+    cdef int l, start, stop = 0, n = 0
+    while stop < p.depth and n >= 0:
+        start = stop
+        stop = min(p.depth, start + COLUMNS)
+        # Most stretches of such a centre hold none.
+        if p.exact.nonzeros_f8(c + start, stop - start) == 0:
+            continue
+        for l in range(start, stop):
+            if c[l] != 0.0:
+                if n == p.listed_entries:
+                    n = -1
+                    break
+                columns[n] = l
+                values[n] = c[l]
+                n += 1
     p.listed[j] = n
+
+
+cdef void _pack_columns(const assign_pass* p, int panel, int start, int stop, score_t kind) noexcept nogil:
+    """Columns start to stop of one panel for the scores of CSR rows: scaled and negated."""
+    cdef int width = p.panel_vectors * p.lanes, first = panel * width, q, l, count = p.n_clusters - first
+    cdef score_t* to = <score_t*>p.packed + <ptrdiff_t>panel * p.depth * width
+    cdef const double* c
+    if count > width:
+        count = width
+    for q in range(count):
+        c = p.centers + <ptrdiff_t>(first + q) * p.ldc
+        for l in range(start, stop):
+            to[<ptrdiff_t>l * width + q] = <score_t>-(c[l] * p.scale if p.scale != 0.0 else 0.0)
+
+
+cdef int _place_for_entries(assign_pass* p, const double[:, ::1] centers, int threads) except -1:
+    """Norms of centres that CSR rows meet, and their panels where the scores want any.
+
+    The centres stay where they are, and the origin is zero: moving sparse rows would make zeros
+    count.
+    """
+    cdef int k = p.n_clusters, d = p.depth, j, part
+    cdef int parts = (d + COLUMNS - 1) // COLUMNS
+    cdef double largest = 0.0, square
+    cdef double* norms = p.norms
+    p.centers = <double*>&centers[0, 0] if d else NULL
+    p.ldc = d
+    for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+        if d and (p.stale == NULL or p.stale[j]):
+            p.center_norms[j] = p.exact.measure_center(p.centers + j * p.ldc, d, p.largest + j)
+            _list_center(p, j)
+    for j in range(k):
+        largest = max(largest, p.largest[j])
+    p.scale = choose_scale(largest, p.rows.is_double or p.score_double)
+    p.hopeless = p.scale == 0.0
+    for j in range(k):
+        square = p.center_norms[j] * p.scale * p.scale if p.scale != 0.0 else 0.0
+        norms[j] = sqrt(square) * (1.0 + 1e-6)
+        if p.score_double:
+            (<double*>p.half_norms)[j] = 0.5 * square
+        else:
+            (<float*>p.half_norms)[j] = <float>(0.5 * square)
+    if p.gathered:
+        return 0
+    for part in prange(p.n_panels * parts, nogil=True, schedule="static", num_threads=threads):
+        j = part % parts * COLUMNS
+        if p.score_double:
+            _pack_columns[double](p, part // parts, j, min(d, j + COLUMNS), 0.0)
+        else:
+            _pack_columns[float](p, part // parts, j, min(d, j + COLUMNS), 0.0)
+    return 0
 
 
 cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, double* norms,
@@ -52,9 +111,7 @@ cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, dou
     cdef int width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
     cdef int d = p.depth, first = panel * width, q, l, count = p.n_clusters - first
     cdef score_t* half = <score_t*>p.half_norms
-    # The CSR layout has no row of half norms in front.
-    cdef int ahead = 0 if p.layout == CSR else 1
-    cdef score_t* to = <score_t*>p.packed + <ptrdiff_t>panel * (d + ahead) * width
+    cdef score_t* to = <score_t*>p.packed + <ptrdiff_t>panel * (d + 1) * width
     cdef score_t* row
     cdef const double* c
     cdef int start = 0, stop
@@ -76,16 +133,16 @@ cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, dou
                 if p.layout == BLAS:
                     row[l] = <score_t>-value
                 else:
-                    to[<ptrdiff_t>(ahead + l) * width + q] = <score_t>-value
+                    to[<ptrdiff_t>(1 + l) * width + q] = <score_t>-value
             norms[first + q] = square
         start = stop
     for q in range(count):
         square = norms[first + q]
         norms[first + q] = sqrt(square) * (1.0 + 1e-6)
         half[first + q] = <score_t>(0.5 * square)
-        if ahead and p.layout != BLAS:
+        if p.layout != BLAS:
             to[q] = half[first + q]
-    if p.layout == BLAS or p.layout == CSR:
+    if p.layout == BLAS:
         return
     for q in range(count, width):
         # A centre that does not exist is infinitely far.
@@ -152,18 +209,16 @@ cdef double distance_error(int depth) noexcept nogil:
     return (depth / 8.0 + 12.0) * 2.0**-53
 
 
-cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* origin, int threads) except -1:
-    """Pack the centres, choose origin and scale, and fix the error bound."""
-    cdef int k = p.n_clusters, d = p.depth, chain, j, l, panel
-    cdef double unit, largest = 0.0
-    cdef bint wide
+cdef int _place_rows(assign_pass* p, const double[:, ::1] centers, double* origin, int threads) except -1:
+    """Copy the centres, choose origin and scale, and pack."""
+    cdef int k = p.n_clusters, d = p.depth, j, l, panel
+    cdef double largest = 0.0
+    cdef bint wide = p.rows.is_double or p.score_double
     cdef double share = 1.0 / k
     cdef double* norms = p.norms
-    wide = p.rows.is_double or p.score_double
     for l in range(d):
         origin[l] = 0.0
-    # Sparse rows stay where they are: moving them would make zeros count.
-    for j in range(k if p.layout != CSR else 0):
+    for j in range(k):
         for l in range(d):
             # In shares, so that the mean of huge values does not overflow.
             origin[l] += centers[j, l] * share
@@ -177,8 +232,6 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
     if d:
         for j in prange(k, nogil=True, schedule="static", num_threads=threads):
             norms[j] = _copy_center(&centers[j, 0], origin, d, p.centers + j * p.ldc)
-            if p.layout == CSR:
-                _list_center(p, j)
         for j in range(k):
             largest = max(largest, norms[j])
     p.scale = choose_scale(largest, wide)
@@ -188,11 +241,22 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
             _pack_panel[double](p, panel, origin, norms, 0.0)
         else:
             _pack_panel[float](p, panel, origin, norms, 0.0)
+    return 0
+
+
+cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* origin, int threads) except -1:
+    """Pack the centres, choose origin and scale, and fix the error bound."""
+    cdef int k = p.n_clusters, d = p.depth, chain, j, panel
+    cdef double unit
+    if p.layout == CSR:
+        _place_for_entries(p, centers, threads)
+    else:
+        _place_rows(p, centers, origin, threads)
     if p.hopeless:
         p.scale = 1.0
     p.largest_norm = 0.0
     for j in range(k):
-        p.largest_norm = max(p.largest_norm, norms[j])
+        p.largest_norm = max(p.largest_norm, p.norms[j])
     unit = 2.0**-53 if p.score_double else 2.0**-24
     # Additions one after another in one running score: the whole row for BLAS and short
     # rows; a block of the depth, then one addition per block, in the tile.
@@ -202,8 +266,9 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
     if p.layout == CSR:
         # Two chains in each block of entries meet in the total.
         chain = <int>min(p.longest // 2 + 4, ENTRIES_BLOCK // 2 + 4 + p.longest // ENTRIES_BLOCK)
-    # Half the squared norm is summed in double, which only double scores notice.
-    p.alpha = score_error(chain + (d if p.score_double else 0), unit)
+    # Half the squared norm is summed in double, which only double scores notice; that of centres
+    # that CSR rows meet is within a few roundings.
+    p.alpha = score_error(chain + (0 if not p.score_double else 8 if p.layout == CSR else d), unit)
     # Relative error of a packed row's squared norm: additions in a lane, then across.
     p.nu = (d + 3.0 if p.layout == ROWS_IN_LANES else (d + p.lanes - 1) // p.lanes + p.lanes + 2.0) * unit
     if p.layout == CSR:
@@ -221,62 +286,102 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
     return 0
 
 
-def average_centers(const double[:, ::1] sums, const double[::1] weight_sums, const double[::1] shift,
-                    const double[:, ::1] old, double[:, ::1] out):
-    """out = sums / weight_sums + shift; returns the squared shifts from old, summed.
+cdef double _meet(const double* sums) noexcept nogil:
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 
-    -1, with out unfinished, if some cluster has no positive weight.
+
+cdef double _squared_gap(const double* a, const double* b, Py_ssize_t d) noexcept nogil:
+    """Squared distance of two centres, in eight running sums."""
+    cdef double sums[8]
+    cdef double gap
+    cdef Py_ssize_t l, i
+    for i in range(8):
+        sums[i] = 0.0
+    for l in range(0, d - 7, 8):
+        for i in range(8):
+            gap = b[l + i] - a[l + i]
+            sums[i] += gap * gap
+    for l in range(d // 8 * 8, d):
+        gap = b[l] - a[l]
+        sums[l % 8] += gap * gap
+    return _meet(sums)
+
+
+cdef double _average(const double* sums, double weight, const double* shift, const double* old, double* out,
+                     Py_ssize_t d) noexcept nogil:
+    cdef double moved[8]
+    cdef double gap
+    cdef Py_ssize_t l, i
+    for i in range(8):
+        moved[i] = 0.0
+    for l in range(0, d - 7, 8):
+        for i in range(8):
+            out[l + i] = sums[l + i] / weight + shift[l + i]
+            gap = out[l + i] - old[l + i]
+            moved[i] += gap * gap
+    for l in range(d // 8 * 8, d):
+        out[l] = sums[l] / weight + shift[l]
+        gap = out[l] - old[l]
+        moved[l % 8] += gap * gap
+    return _meet(moved)
+
+
+def average_centers(const double[:, ::1] sums, const double[::1] weight_sums, const double[::1] shift,
+                    const double[:, ::1] old, double[:, ::1] out, int n_threads=1):
+    """out = sums / weight_sums + shift; returns the squared shifts from old, (k,) float64.
+
+    None, with out as it was, if some cluster has no positive weight.
     """
-    cdef Py_ssize_t j, l, d = old.shape[1]
-    cdef double gap, moved = 0.0
-    for j in range(old.shape[0]):
+    cdef Py_ssize_t j, k = old.shape[0], d = old.shape[1]
+    cdef int threads = usable_threads(n_threads if k * d > SERIAL else 1)
+    for j in range(k):
         if not weight_sums[j] > 0.0:
-            return -1.0
-        for l in range(d):
-            out[j, l] = sums[j, l] / weight_sums[j] + shift[l]
-            gap = out[j, l] - old[j, l]
-            moved += gap * gap
+            return None
+    moved = np.zeros(k)
+    if k == 0 or d == 0:
+        return moved
+    cdef double[::1] shifts = moved
+    for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+        shifts[j] = _average(&sums[j, 0], weight_sums[j], &shift[0], &old[j, 0], &out[j, 0], d)
     return moved
 
 
-def center_moves(const double[:, ::1] old, const double[:, ::1] new):
-    """Upper bounds, in float32 (k,), of how far each centre moved; None if one is not finite."""
-    cdef Py_ssize_t j, l, i, d = old.shape[1]
-    cdef double largest, gap, total
-    cdef double sums[8]
-    moves = np.empty(old.shape[0], dtype=np.float32)
+cdef float _move(const double* old, const double* new, Py_ssize_t d, double total) noexcept nogil:
+    """Upper bound of how far a centre moved; total is the square of that."""
+    cdef double largest = 0.0, gap
+    cdef Py_ssize_t l
+    if 1e-200 < total < 1e200:
+        # Rounded up: squares far from the ends of the range.
+        return <float>(sqrt(total) * (1.0 + 1e-6) + 1e-37)
+    for l in range(d):
+        gap = fabs(new[l] - old[l])
+        if not gap <= largest:
+            largest = gap
+    if largest == 0.0:
+        return 0.0
+    # Scaled, so that squares neither overflow nor vanish.
+    total = 0.0
+    for l in range(d):
+        gap = (new[l] - old[l]) / largest
+        total += gap * gap
+    # Rounded up, and above zero where float32 would underflow.
+    return <float>(largest * sqrt(total) * (1.0 + 1e-6) + 1e-37)
+
+
+def center_moves(const double[:, ::1] old, const double[:, ::1] new, int n_threads=1, const double[::1] shifts=None):
+    """Upper bounds, in float32 (k,), of how far each centre moved; None if one is not finite.
+
+    shifts (k) are the squares, if `average_centers` has found them.
+    """
+    cdef Py_ssize_t j, k = old.shape[0], d = old.shape[1]
+    cdef int threads = usable_threads(n_threads if k * d > SERIAL else 1)
+    moves = np.zeros(k, dtype=np.float32)
     cdef float[::1] out = moves
-    for j in range(old.shape[0]):
-        for i in range(8):
-            sums[i] = 0.0
-        for l in range(0, d - 7, 8):
-            for i in range(8):
-                gap = new[j, l + i] - old[j, l + i]
-                sums[i] += gap * gap
-        for l in range(d // 8 * 8, d):
-            gap = new[j, l] - old[j, l]
-            sums[l % 8] += gap * gap
-        total = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
-        if 1e-200 < total < 1e200:
-            # Rounded up: squares far from the ends of the range.
-            out[j] = <float>(sqrt(total) * (1.0 + 1e-6) + 1e-37)
-            if not isfinite(out[j]):
-                return None
-            continue
-        largest = total = 0.0
-        for l in range(d):
-            gap = fabs(new[j, l] - old[j, l])
-            if not gap <= largest:
-                largest = gap
-        if largest == 0.0:
-            out[j] = 0.0
-            continue
-        # Scaled, so that squares neither overflow nor vanish.
-        for l in range(d):
-            gap = (new[j, l] - old[j, l]) / largest
-            total += gap * gap
-        # Rounded up, and above zero where float32 would underflow.
-        out[j] = <float>(largest * sqrt(total) * (1.0 + 1e-6) + 1e-37)
+    if d:
+        for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+            out[j] = _move(&old[j, 0], &new[j, 0], d,
+                           _squared_gap(&old[j, 0], &new[j, 0], d) if shifts is None else shifts[j])
+    for j in range(k):
         if not isfinite(out[j]):
             return None
     return moves

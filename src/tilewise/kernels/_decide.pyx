@@ -18,7 +18,7 @@ from tilewise.kernels._pass cimport (
     score_t,
     shard_report,
 )
-from tilewise.kernels._rows cimport tw_clear_row, tw_scatter_row, tw_widen_row
+from tilewise.kernels._rows cimport tw_widen_row
 
 cdef enum:
     # Candidates that a row is decided among one by one; with more, all centres are compared,
@@ -61,17 +61,11 @@ cdef inline double _canonical(const assign_pass* p, const void* x, ptrdiff_t j) 
 
 
 cdef const void* _open_row(const assign_pass* p, int r, char* ws, const offsets_t* o) noexcept nogil:
-    """All d numbers of row r of the chunk."""
+    """All d numbers of row r of the chunk; of CSR rows the stored ones, in double."""
     if p.layout != CSR:
         return (<const void**>(ws + o.pointers))[r]
-    tw_scatter_row(p.rows, (<const int64_t*>(ws + o.ids))[r], ws + o.staging)
     tw_widen_row(p.rows, (<const int64_t*>(ws + o.ids))[r], <double*>(ws + o.wide))
-    return ws + o.staging
-
-
-cdef void _close_row(const assign_pass* p, int r, char* ws, const offsets_t* o) noexcept nogil:
-    if p.layout == CSR:
-        tw_clear_row(p.rows, (<const int64_t*>(ws + o.ids))[r], ws + o.staging)
+    return ws + o.wide
 
 
 cdef double _distance(const assign_pass* p, int r, const void* x, ptrdiff_t j, char* ws,
@@ -79,17 +73,21 @@ cdef double _distance(const assign_pass* p, int r, const void* x, ptrdiff_t j, c
     """Canonical distance of row r of the chunk, x, to centre j; of CSR rows to centres that
     are sparse too, from what is not zero in both."""
     cdef const int32_t* starts = <const int32_t*>(ws + o.starts)
-    if p.layout != CSR or p.listed[j] < 0:
+    cdef const int32_t* columns = <const int32_t*>(ws + o.columns) + starts[r] if p.layout == CSR else NULL
+    if p.layout != CSR:
         return _canonical(p, x, j)
-    return p.exact.merged(SQEUCLIDEAN, starts[r + 1] - starts[r], <const int32_t*>(ws + o.columns) + starts[r],
-                          <const double*>(ws + o.wide), p.listed[j], p.listed_columns + j * p.listed_entries,
-                          p.listed_values + j * p.listed_entries)
+    if p.listed[j] < 0:
+        return p.exact.spread_distance(starts[r + 1] - starts[r], columns, <const double*>x, p.centers + j * p.ldc,
+                                       p.depth)
+    return p.exact.merged(SQEUCLIDEAN, starts[r + 1] - starts[r], columns, <const double*>x, p.listed[j],
+                          p.listed_columns + j * p.listed_entries, p.listed_values + j * p.listed_entries)
 
 
-cdef bint _row_is_finite(const assign_pass* p, const void* x) noexcept nogil:
-    cdef int l
-    for l in range(p.depth):
-        if p.rows.is_double:
+cdef bint _row_is_finite(const assign_pass* p, int r, const void* x, char* ws, const offsets_t* o) noexcept nogil:
+    cdef const int32_t* starts = <const int32_t*>(ws + o.starts)
+    cdef int l, n = starts[r + 1] - starts[r] if p.layout == CSR else p.depth
+    for l in range(n):
+        if p.rows.is_double or p.layout == CSR:
             if not isfinite((<const double*>x)[l]):
                 return False
         elif not isfinite((<const float*>x)[l]):
@@ -225,7 +223,6 @@ cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, c
             label[r] = _closest_of(p, r, x, found + i * BATCH, counts[i], &gaps[i], ws, o)
         else:
             label[r] = _decide_among_all(p, r, x, &gaps[i], ws, o)
-        _close_row(p, r, ws, o)
 
 
 cdef int32_t _decide(const assign_pass* p, int r, const void* x, char* ws, const offsets_t* o, const score_t* best,
@@ -333,7 +330,7 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
             continue
         norm = norms[r]
         x = _open_row(p, r, ws, o)
-        if not isfinite(norm) and not _row_is_finite(p, x):
+        if not isfinite(norm) and not _row_is_finite(p, r, x, ws, o):
             label[r] = 0
             gap = INFINITY
         elif in_lane:
@@ -348,7 +345,6 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
                 gap = 0.0
         if gap == INFINITY:
             _report(report, ids[r])
-        _close_row(p, r, ws, o)
         # The best score need not be its centre's; such a row is nearly a tie and will be
         # scored again.
         upper[r] = _rounded_up(sqrt(gap))

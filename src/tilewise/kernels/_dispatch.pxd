@@ -143,6 +143,15 @@ cdef extern from "c/tw_kernels.h" nogil:
         double (*squared_norm)(const double*, int) noexcept nogil
         double (*own_entries)(int, const int32_t*, const double*, double, const double*, double) noexcept nogil
         int (*closest_few)(const double*, int, int, int, int, void*, int64_t*) noexcept nogil
+        int (*nonzeros_f4)(const float*, int) noexcept nogil
+        int (*nonzeros_f8)(const double*, int) noexcept nogil
+        void (*accumulate_met_f4)(const float*, const double*, double, int, double*, double*) noexcept nogil
+        void (*accumulate_met_f8)(const double*, const double*, double, int, double*, double*) noexcept nogil
+        double (*spread_distance)(int, const int32_t*, const double*, const double*, int) noexcept nogil
+        void (*gather_scores)(int, const int32_t*, const int32_t*, const double*, const double*, ptrdiff_t, int,
+                              double, double*, ptrdiff_t) noexcept nogil
+        double (*measure_center)(const double*, int, double*) noexcept nogil
+        void (*fade)(double*, double, double, int) noexcept nogil
 
 
 cdef extern from "c/tw_pair.h" nogil:

@@ -57,7 +57,8 @@ cdef object _staging(exact_pass* p, int threads):
     p.step = (p.rows.depth + 7) // 8 * 8
     p.staging_bytes = 0 if p.rows.direct else (SPARSE_BLOCK if p.rows.offsets != NULL else BLOCK) * p.step * 8
     if p.entries:
-        p.ids = p.staging_bytes
+        # Nothing is spread out.
+        p.ids = 0
         p.norms = p.ids + 8 * BLOCK
         p.values = p.norms + 8 * BLOCK
         p.columns = p.values + 8 * p.entries
@@ -152,52 +153,29 @@ cdef int _unpack(const exact_pass* p, int64_t first, int64_t stop, char* ws) noe
     return n
 
 
-cdef void _measure(const exact_pass* p, int64_t first, int count, const int* which, char* ws,
-                   double* gaps) noexcept nogil:
-    """Canonical distances of a few rows, which are spread out for it."""
-    cdef const void* pointers[SPARSE_BLOCK]
-    cdef const double* own[SPARSE_BLOCK]
-    cdef double found[SPARSE_BLOCK]
-    cdef int j
-    for j in range(count):
-        pointers[j] = ws + j * p.step * 8
-        own[j] = p.centers + p.labels[first + which[j]] * p.ldc
-        tw_scatter_row(p.rows, first + which[j], <void*>pointers[j])
-    if p.rows.is_double:
-        p.exact.distances_pairs_f8(<const double* const*>pointers, own, count, p.rows.depth, found)
-    else:
-        p.exact.distances_pairs_f4(<const float* const*>pointers, own, count, p.rows.depth, found)
-    for j in range(count):
-        tw_clear_row(p.rows, first + which[j], <void*>pointers[j])
-        gaps[which[j]] = found[j]
-
-
 cdef void _own_shard_entries(const exact_pass* p, int64_t shard, int thread) noexcept nogil:
     """The same from the stored entries, where that does not cancel."""
     cdef char* ws = p.staging + thread * p.staging_bytes
     cdef const int32_t* starts = <const int32_t*>(ws + p.starts)
     cdef const double* norms = <const double*>(ws + p.norms)
+    cdef const int32_t* columns
+    cdef const double* x
     cdef double gaps[BLOCK]
-    cdef int which[SPARSE_BLOCK]
     cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, j
-    cdef int r, n, n_open
+    cdef int r, n, stored
     cdef double total = 0.0
     if stop > p.rows.n_rows:
         stop = p.rows.n_rows
     while first < stop:
         n = _unpack(p, first, stop, ws)
-        n_open = 0
         for r in range(n):
             j = p.labels[first + r]
-            gaps[r] = p.exact.own_entries(starts[r + 1] - starts[r], <const int32_t*>(ws + p.columns) + starts[r],
-                                          <const double*>(ws + p.values) + starts[r], norms[r],
-                                          p.centers + j * p.ldc, p.center_norms[j])
+            stored = starts[r + 1] - starts[r]
+            columns = <const int32_t*>(ws + p.columns) + starts[r]
+            x = <const double*>(ws + p.values) + starts[r]
+            gaps[r] = p.exact.own_entries(stored, columns, x, norms[r], p.centers + j * p.ldc, p.center_norms[j])
             if gaps[r] < 0.0:
-                which[n_open] = r
-                n_open += 1
-            if n_open == SPARSE_BLOCK or (n_open and r == n - 1):
-                _measure(p, first, n_open, which, ws, gaps)
-                n_open = 0
+                gaps[r] = p.exact.spread_distance(stored, columns, x, p.centers + j * p.ldc, p.rows.depth)
         for r in range(n):
             if p.out != NULL:
                 p.out[first + r] = gaps[r]
@@ -206,14 +184,17 @@ cdef void _own_shard_entries(const exact_pass* p, int64_t shard, int thread) noe
     p.sums[shard] = total
 
 
-def own_distances(Rows rows, const double[:, ::1] centers, const int32_t[::1] labels, *,
+def own_distances(Rows rows, centers, const int32_t[::1] labels, *,
                   const double[::1] weights=None, double[::1] out=None, str isa,
                   int64_t shard_rows, int n_threads):
     """Weighted sum of canonical squared distances to the own centre, shard by shard.
 
-    centers is (k, ldc), padded; out, if given, receives the distance of each row. Those of rows
+    centers is (k, d), float64; out, if given, receives the distance of each row. Those of rows
     with few stored entries come from them, right to 60 units in the last place.
     """
+    cdef bint by_entries = rows.is_sparse and rows.density <= SPARSE_DENSITY
+    # Entries meet the centres where they stand.
+    cdef const double[:, ::1] held = centers if by_entries else padded(centers)
     cdef exact_pass p
     cdef int64_t n = rows.c.n_rows, s, n_shards = (n + shard_rows - 1) // shard_rows
     cdef int threads = usable_threads(n_threads)
@@ -223,21 +204,20 @@ def own_distances(Rows rows, const double[:, ::1] centers, const int32_t[::1] la
         raise ValueError("labels, weights and out must have one entry per row")
     if n == 0:
         return 0.0
-    if centers.shape[1] < (rows.c.depth + 7) // 8 * 8:
-        raise ValueError("centres must be padded to a multiple of eight")
+    if centers.shape[1] < rows.c.depth:
+        raise ValueError(f"centres of {centers.shape[1]} features given, {rows.c.depth} expected")
     p.rows = &rows.c
     p.exact = exact_kernels(isa)
     p.shard_rows = shard_rows
-    p.centers = &centers[0, 0]
-    p.ldc = centers.shape[1]
+    p.centers = &held[0, 0] if held.shape[1] else NULL
+    p.ldc = held.shape[1]
     p.labels = &labels[0]
     p.weights = &weights[0] if weights is not None else NULL
     p.out = &out[0] if out is not None else NULL
     cdef double[::1] sums = np.zeros(n_shards)
     p.sums = &sums[0]
-    cdef Py_ssize_t j, k = centers.shape[0]
+    cdef Py_ssize_t j, k = held.shape[0]
     cdef double[::1] norms = np.zeros(k)
-    cdef bint by_entries = rows.is_sparse and rows.density <= SPARSE_DENSITY
     p.entries = max(1, rows.longest, min(ENTRIES, rows.stored)) if by_entries else 0
     if by_entries:
         p.center_norms = &norms[0]

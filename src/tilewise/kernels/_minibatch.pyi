@@ -16,6 +16,7 @@ class Update:
         new: Matrix[np.float64],
         counts: Vector[np.float64],
         weights: Vector[np.float64] | None = None,
+        norms: Vector[np.float64] | None = None,
     ) -> float: ...
 
 def squared_moves(old: Matrix[np.float64], new: Matrix[np.float64]) -> float: ...

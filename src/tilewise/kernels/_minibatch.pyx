@@ -8,7 +8,23 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tw_exact_kernels
-from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_rows
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_place, tw_row_start, tw_rows
+from tilewise.kernels._thin cimport (
+    entries_norm,
+    is_thin,
+    measure_thin,
+    most_thin,
+    move_thin,
+    moved_by,
+    thin_batch,
+    thin_entry,
+)
+
+# A thin_entry, as NumPy has it.
+ENTRY = np.dtype([("column", np.int32), ("row", np.int32), ("value", np.float64)])
+
+# CSR rows with up to this share of stored entries move centres by these alone.
+SPARSE_DENSITY = 0.03
 
 cdef enum:
     # Rows fetched at a time, and how many numbers they may stage; neither changes a result.
@@ -200,11 +216,16 @@ cdef struct update_pass:
     const int64_t* order    # (n_rows) rows sorted by label
     const int64_t* starts   # (k + 1) where the rows of each cluster begin in it
     const double* weights   # (n_rows) or NULL
-    const double* old       # (k, depth)
-    double* new             # (k, depth)
+    double* centers         # (k, depth)
+    const double* norms     # (k) squared norms of the centres, or NULL
     double* counts          # (k)
     double* gaps            # (n_rows) squared distance to the own old centre
-    char* workspace         # per thread: centre, base and sums (3, ldc), then staged rows
+    thin_batch thin         # CSR rows by their entries
+    bint by_entries
+    char* workspace         # per thread: centre, base, sums and met (4, ldc), then staged rows
+    ptrdiff_t staging       # where these start, and what follows them
+    ptrdiff_t values
+    ptrdiff_t columns
     ptrdiff_t workspace_bytes
 
 
@@ -221,30 +242,58 @@ cdef inline void _fetch_early(const update_pass* p, int64_t at) noexcept nogil:
         byte += 64
 
 
+cdef double _gap(const update_pass* p, const void* x, int n, const double* center, double* norm,
+                 char* workspace) noexcept nogil:
+    """Squared distance of a row of n numbers other than zero to its centre, from these if they are few.
+
+    norm is the squared norm of the centre, or negative until somebody wants it.
+    """
+    cdef double* values = <double*>(workspace + p.values)
+    cdef int32_t* columns = <int32_t*>(workspace + p.columns)
+    cdef double gap
+    cdef int l, m = 0
+    if is_thin(n, p.depth):
+        for l in range(p.depth):
+            values[m] = (<const double*>x)[l] if p.rows.is_double else (<const float*>x)[l]
+            columns[m] = l
+            m += values[m] != 0.0
+            if m == n:
+                break
+        if norm[0] < 0.0:
+            norm[0] = p.exact.squared_norm(center, p.depth)
+        gap = p.exact.own_entries(n, columns, values, entries_norm(n, columns, values), center, norm[0])
+        if gap >= 0.0:
+            return gap
+    if p.rows.is_double:
+        return p.exact.distance_f8(<const double*>x, center, p.depth)
+    return p.exact.distance_f4(<const float*>x, center, p.depth)
+
+
 cdef void _update_center(const update_pass* p, int64_t j, char* workspace) noexcept nogil:
-    """new = (old * count + sum of the rows) / (count + their weight), without its cancellation."""
+    """centre = (centre * count + sum of the rows) / (count + their weight), without its cancellation.
+
+    Numbers that are zero, whose gap to the base is always the same, are counted and not added one
+    by one: what a row does not store costs nothing then, and both ways lead to the same bits.
+    """
     cdef const void* pointers[BLOCK]
     cdef double* center = <double*>workspace
     cdef double* base = center + p.ldc
     cdef double* sums = base + p.ldc
-    cdef void* staging = sums + p.ldc
-    cdef const double* old = p.old + j * p.depth
-    cdef double* new = p.new + j * p.depth
+    cdef double* met = sums + p.ldc
+    cdef double* to = p.centers + j * p.depth
     cdef int64_t at = p.starts[j], stop = p.starts[j + 1]
     cdef int64_t i
-    cdef int r, n, l
+    cdef int r, n, l, there
     cdef bint empty = p.counts[j] == 0.0
-    cdef double weight = 1.0, total = 0.0
+    cdef double weight = 1.0, total = 0.0, full = 0.0, norm = -1.0 if p.norms == NULL else p.norms[j]
     if at == stop:
-        for l in range(p.depth):
-            new[l] = old[l]
         return
     for l in range(p.depth):
-        center[l] = base[l] = old[l]
-    memset(sums, 0, p.ldc * sizeof(double))
+        center[l] = base[l] = to[l]
+    memset(sums, 0, 2 * p.ldc * sizeof(double))
     while at < stop:
         n = p.block if stop - at > p.block else <int>(stop - at)
-        tw_fetch_rows(p.rows, p.order + at, 0, n, pointers, staging, p.ldc)
+        tw_fetch_rows(p.rows, p.order + at, 0, n, pointers, workspace + p.staging, p.ldc)
         if empty and at == p.starts[j]:
             # A centre that stands for no row yet may lie anywhere; one of its rows is close.
             for l in range(p.depth):
@@ -256,19 +305,40 @@ cdef void _update_center(const update_pass* p, int64_t j, char* workspace) noexc
                 weight = p.weights[i]
             total += weight
             if p.rows.is_double:
-                p.gaps[i] = p.exact.distance_f8(<const double*>pointers[r], center, p.depth)
-                p.exact.accumulate_f8(<const double*>pointers[r], base, weight, p.depth, sums)
+                there = p.exact.nonzeros_f8(<const double*>pointers[r], p.depth)
             else:
-                p.gaps[i] = p.exact.distance_f4(<const float*>pointers[r], center, p.depth)
-                p.exact.accumulate_f4(<const float*>pointers[r], base, weight, p.depth, sums)
+                there = p.exact.nonzeros_f4(<const float*>pointers[r], p.depth)
+            p.gaps[i] = _gap(p, pointers[r], there, center, &norm, workspace)
+            if there == p.depth and p.weights == NULL:
+                # Whole numbers add up in any order.
+                full += 1.0
+                if p.rows.is_double:
+                    p.exact.accumulate_f8(<const double*>pointers[r], base, 1.0, p.depth, sums)
+                else:
+                    p.exact.accumulate_f4(<const float*>pointers[r], base, 1.0, p.depth, sums)
+            elif p.rows.is_double:
+                p.exact.accumulate_met_f8(<const double*>pointers[r], base, weight, p.depth, sums, met)
+            else:
+                p.exact.accumulate_met_f4(<const float*>pointers[r], base, weight, p.depth, sums, met)
         at += n
     if not total > 0.0:
-        for l in range(p.depth):
-            new[l] = old[l]
         return
     p.counts[j] += total
     for l in range(p.depth):
-        new[l] = base[l] + sums[l] / p.counts[j]
+        to[l] = moved_by(base[l], sums[l], total - (met[l] + full), p.counts[j])
+
+
+cdef void _update_thin(const update_pass* p, int64_t j) noexcept nogil:
+    """The same of CSR rows, from their entries."""
+    cdef double norm = p.norms[j] if p.norms != NULL else -1.0
+    cdef double* center = p.centers + j * p.depth
+    cdef int64_t at = p.starts[j], n = p.starts[j + 1] - at
+    if n == 0:
+        return
+    if norm < 0.0:
+        norm = p.exact.squared_norm(center, p.depth)
+    measure_thin(&p.thin, p.rows, p.exact, p.order, at, n, center, norm, p.gaps)
+    move_thin(&p.thin, p.exact, p.order, at, n, p.weights, p.depth, center, p.counts + j)
 
 
 cdef class Update:
@@ -287,6 +357,7 @@ cdef class Update:
     cdef Rows rows
     cdef int threads
     cdef object _keep
+    cdef object _entries
     cdef int64_t[::1] order
     cdef int64_t[::1] starts
     cdef int64_t[::1] next
@@ -301,12 +372,20 @@ cdef class Update:
         p.ldc = max(8, (p.depth + 7) // 8 * 8)
         p.row_bytes = min(2048, p.depth * (8 if rows.c.is_double else 4))
         p.block = max(1, min(BLOCK, STAGED // p.ldc))
-        self.threads = n_threads if rows.c.n_rows * <int64_t>p.depth > SERIAL else 1
-        p.workspace_bytes = 8 * p.ldc * (3 + (0 if rows.c.direct else p.block))
-        workspace = np.zeros(p.workspace_bytes * self.threads, dtype=np.uint8)
+        p.by_entries = rows.is_sparse and rows.density <= SPARSE_DENSITY
+        self.threads = n_threads if (rows.c.n_rows + n_clusters) * <int64_t>p.depth > SERIAL else 1
         gaps = np.zeros(max(1, rows.c.n_rows))
+        workspace = None
+        if p.by_entries:
+            p.thin.longest = rows.longest
+        else:
+            p.staging = 8 * p.ldc * 4
+            p.values = p.staging + 8 * p.ldc * (0 if rows.c.direct else p.block)
+            p.columns = p.values + 8 * (most_thin(p.depth) + 1)
+            p.workspace_bytes = (p.columns + 4 * (most_thin(p.depth) + 1) + 63) // 64 * 64
+            workspace = np.zeros(p.workspace_bytes * self.threads, dtype=np.uint8)
+            p.workspace = <char*>address(workspace)
         self._keep = (workspace, gaps)
-        p.workspace = <char*>address(workspace)
         p.gaps = <double*>address(gaps)
         self.order = np.zeros(max(1, rows.c.n_rows), dtype=np.int64)
         self.starts = np.zeros(n_clusters + 1, dtype=np.int64)
@@ -314,36 +393,12 @@ cdef class Update:
         p.order = &self.order[0]
         p.starts = &self.starts[0]
 
-    def run(self, const int32_t[::1] labels, const double[:, ::1] old, double[:, ::1] new,
-            double[::1] counts, const double[::1] weights=None):
-        """Move the centres; returns the batch's inertia before the move.
-
-        Parameters
-        ----------
-        labels : int32 (n,)
-        old, new : float64 (k, d), IN and OUT
-        counts : float64 (k,), INOUT
-            Weight that each centre stands for.
-        weights : float64 (n,), optional
-        """
-        cdef update_pass p = self.p
-        cdef int64_t n = p.rows.n_rows, r, j, k = p.n_clusters
+    cdef int _sort(self, const int32_t[::1] labels) except -1:
+        """Order the rows by label, those of one label as they stand."""
+        cdef int64_t n = self.p.rows.n_rows, r, j, k = self.p.n_clusters
         cdef int64_t* starts = &self.starts[0]
         cdef int64_t* place = &self.next[0]
         cdef int64_t* order = &self.order[0]
-        cdef double inertia[SUMS]
-        cdef int threads
-        cdef char* workspace = p.workspace
-        if labels.shape[0] != n or old.shape[0] != k or new.shape[0] != k or counts.shape[0] != k or (
-                old.shape[1] != p.depth or new.shape[1] != p.depth or (weights is not None and weights.shape[0] != n)):
-            raise ValueError("labels, centres, counts or weights do not have the shape of this update")
-        if n == 0 or p.depth == 0:
-            new[:, :] = old
-            return 0.0
-        p.old = &old[0, 0]
-        p.new = &new[0, 0]
-        p.counts = &counts[0]
-        p.weights = &weights[0] if weights is not None else NULL
         with nogil:
             for j in range(k + 1):
                 starts[j] = 0
@@ -355,15 +410,78 @@ cdef class Update:
             for r in range(n):
                 order[place[labels[r]]] = r
                 place[labels[r]] += 1
+        return 0
+
+    cdef int _hold(self) except -1:
+        """Room for the entries of the batch, and for those of one row per cluster."""
+        cdef thin_batch* thin = &self.p.thin
+        cdef int64_t n = self.p.rows.n_rows, r, row, total = 0
+        begins = np.empty(n + 1, dtype=np.int64)
+        cdef int64_t[::1] at = begins
+        for r in range(n):
+            row = tw_place(self.p.rows, self.order[r])
+            at[r] = total
+            total += tw_row_start(self.p.rows, row + 1) - tw_row_start(self.p.rows, row)
+        at[n] = total
+        entries = np.empty((2, total + 1), dtype=ENTRY)
+        self._entries = (begins, entries)
+        thin.begins = &at[0]
+        thin.entries = <thin_entry*>address(entries)
+        thin.spare = thin.entries + total + 1
+        return 0
+
+    def run(self, const int32_t[::1] labels, const double[:, ::1] old, double[:, ::1] new,
+            double[::1] counts, const double[::1] weights=None, const double[::1] norms=None):
+        """Move the centres; returns the batch's inertia before the move.
+
+        Parameters
+        ----------
+        labels : int32 (n,)
+        old, new : float64 (k, d), IN and OUT
+            One array, if the centres may move where they stand.
+        counts : float64 (k,), INOUT
+            Weight that each centre stands for.
+        weights : float64 (n,), optional
+        norms : float64 (k,), optional
+            Squared norms of `old`, as `Assignment.center_norms` has them.
+        """
+        cdef update_pass p = self.p
+        cdef int64_t n = p.rows.n_rows, r, j, k = p.n_clusters
+        cdef double inertia[SUMS]
+        cdef int threads
+        cdef char* workspace = p.workspace
+        if labels.shape[0] != n or old.shape[0] != k or new.shape[0] != k or counts.shape[0] != k or (
+                old.shape[1] != p.depth or new.shape[1] != p.depth or (weights is not None and weights.shape[0] != n)
+                or (norms is not None and norms.shape[0] != k)):
+            raise ValueError("labels, centres, counts or weights do not have the shape of this update")
+        if n == 0 or p.depth == 0:
+            new[:, :] = old
+            return 0.0
+        self._sort(labels)
+        if p.by_entries:
+            self._hold()
+            p.thin = self.p.thin
+        if &old[0, 0] != &new[0, 0]:
+            new[:, :] = old
+        p.centers = &new[0, 0]
+        p.counts = &counts[0]
+        p.norms = &norms[0] if norms is not None else NULL
+        p.weights = &weights[0] if weights is not None else NULL
         threads = enter_loop(self.threads)
-        if threads <= 1:
-            with nogil:
-                for j in range(k):
-                    _update_center(&p, j, workspace)
-        else:
-            for j in prange(k, nogil=True, schedule="dynamic", chunksize=4, num_threads=threads):
-                _update_center(&p, j, workspace + threadid() * p.workspace_bytes)
-        leave_loop()
+        try:
+            if p.by_entries:
+                for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+                    _update_thin(&p, j)
+            elif threads <= 1:
+                with nogil:
+                    for j in range(k):
+                        _update_center(&p, j, workspace)
+            else:
+                for j in prange(k, nogil=True, schedule="dynamic", chunksize=4, num_threads=threads):
+                    _update_center(&p, j, workspace + threadid() * p.workspace_bytes)
+        finally:
+            leave_loop()
+        self._entries = None
         for j in range(SUMS):
             inertia[j] = 0.0
         for r in range(n):

@@ -1,5 +1,5 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tilewise.kernels._dispatch cimport TW_SPLIT_ROWS, tw_exact_kernels, tw_split_kernels, tw_tile_kernels
 from tilewise.kernels._rows cimport tw_rows
@@ -29,6 +29,7 @@ cdef struct assign_pass:
     int64_t longest         # CSR: stored values of the longest row
     int entries             # CSR: stored values that fit the workspace
     ptrdiff_t ld_scores     # BLAS, CSR: length of a row of scores in memory
+    int gathered            # CSR: scores come from the centres where they stand; nothing is packed
     # centres
     void* packed            # panels or groups, in the type of the scores
     void* split_panels      # the same, split
@@ -36,14 +37,17 @@ cdef struct assign_pass:
     double* shares          # (2, n_panels) shares of the norms that are left out: see drops
     void* row_major         # (k, depth), negated, in the type of the scores
     void* half_norms        # (k) in the type of the scores
-    double* centers         # (k, ldc), canonical
+    double* centers         # (k, ldc), canonical; CSR: those of the caller, not padded
     ptrdiff_t ldc
     int listed_entries      # CSR: room for the numbers other than zero of one centre
     int32_t* listed         # (k) how many there are, or -1 for more
     int32_t* listed_columns  # (k, listed_entries)
     double* listed_values
+    const uint8_t* stale    # CSR: (k) which centres have to be measured, or NULL for all
+    double* largest         # CSR: (k) largest magnitudes of the centres
+    double* center_norms    # CSR: (k) squared norms, not scaled
     double* norms           # (k) upper bounds of the scaled norms
-    void* origin            # (depth) in the wider of data and scores
+    void* origin            # (depth) in the wider of data and scores; not for CSR, where it is zero
     double scale
     # error bound: E = alpha (|x||c| + |c|^2/2) + drop |c| + beta (|x| + |c|)^2 + eta (1 + |x|)
     double alpha

@@ -30,6 +30,7 @@ cdef extern from "c/tw_rows.h" nogil:
     void tw_pack_entries_f8(const tw_rows* rows, const int64_t* ids, int count, double scale, int32_t* starts,
                             int32_t* columns, double* values, double* norms)
     int64_t tw_row_start(const tw_rows* rows, int64_t row)
+    int64_t tw_place(const tw_rows* rows, int64_t i)
 
 
 cdef class Rows:

@@ -302,6 +302,8 @@ cdef class Rows:
         Returns None if there is none from row `first` on. Of picked rows it names the row of
         the data that was picked.
         """
+        if self.is_sparse:
+            return self._locate_stored(first)
         step = max(1, 2**20 // max(1, self.n_features))
         for start in range(first, self.n_rows, step):
             block = self.take(np.arange(start, min(start + step, self.n_rows)))
@@ -312,3 +314,21 @@ cdef class Rows:
                 row += start
                 return int(row if self._picks is None else self._picks[row]), int(column), what
         return None
+
+    def _locate_stored(self, first):
+        """The same of CSR rows: only what is stored can be at fault."""
+        values, offsets, columns = self._keep
+        bad = np.flatnonzero(~np.isfinite(values[: self.stored]))
+        if not bad.size:
+            return None
+        places = np.arange(first, self.n_rows) if self._picks is None else self._picks[first:]
+        # The first bad entry from each row's beginning on, if it still is the row's.
+        at = np.searchsorted(bad, offsets[places])
+        found = at < bad.size
+        found[found] = bad[at[found]] < offsets[places[found] + 1]
+        if not found.any():
+            return None
+        row = int(np.argmax(found))
+        entry = bad[at[row]]
+        what = "NaN" if np.isnan(values[entry]) else "infinity"
+        return int(places[row]), int(columns[entry]), what

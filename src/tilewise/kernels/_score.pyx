@@ -174,8 +174,14 @@ cdef void _score_entries(const assign_pass* p, int n, char* ws, const offsets_t*
                   <int32_t*>(ws + o.ordinal))
     else:
         tw_pack_entries_f8(p.rows, ids, n, p.scale, starts, columns, packed, norms)
-        k.csr_scores_f8(n, starts, columns, packed, p.depth, <const double*>p.packed, p.n_panels,
-                        p.panel_vectors, scratch, p.ld_scores)
+        if not p.gathered:
+            k.csr_scores_f8(n, starts, columns, packed, p.depth, <const double*>p.packed, p.n_panels,
+                            p.panel_vectors, scratch, p.ld_scores)
+        elif p.hopeless:
+            memset(scratch, 0, n * p.ld_scores * sizeof(double))
+        else:
+            p.exact.gather_scores(n, starts, columns, packed, p.centers, p.ldc, p.n_clusters, p.scale, scratch,
+                                  p.ld_scores)
         k.scan_f8(n, p.n_clusters, scratch, p.ld_scores, <const double*>p.half_norms, best, second,
                   <int64_t*>(ws + o.ordinal))
 

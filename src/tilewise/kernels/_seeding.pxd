@@ -20,6 +20,7 @@ cdef struct seeding_pass:
     int64_t begin           # the rows of this call: a whole number of blocks, or all
     int64_t end
     ptrdiff_t step
+    int block               # rows fetched at a time: fewer where they are long and staged
     const double* weights
     double* closest         # (n)
     int32_t* owner          # (n)
@@ -48,7 +49,12 @@ cdef struct seeding_pass:
     int panel_vectors
     int n_panels
     ptrdiff_t width
-    const double* panels    # (n_panels, depth, width) the candidates in the lanes
+    const int32_t* slots    # (depth) where a column of some candidate stands in the panels; 0: of none
+    int n_slots
+    const double* panels    # (n_panels, n_slots, width) the candidates in the lanes
+    ptrdiff_t met_starts    # the entries of unpacked rows that have a slot
+    ptrdiff_t met_slots
+    ptrdiff_t met_values
     const int32_t* trial_starts
     const int32_t* trial_columns
     const double* trial_values

@@ -24,14 +24,19 @@ class Seeding:
     def gained(self, trial: int, begin: int, end: int) -> bool: ...
     def gains(
         self,
-        trials: Matrix[np.float64],
+        trials: Matrix[np.float64] | Vector[np.int64],
         nearest: Vector[np.float64] | None = None,
         begin: int = 0,
         end: int = -1,
         shards: Matrix[np.float64] | None = None,
     ) -> Vector[np.float64]: ...
     def take(
-        self, trials: Matrix[np.float64], trial: int, seed: int, begin: int = 0, end: int = -1
+        self,
+        trials: Matrix[np.float64] | Vector[np.int64],
+        trial: int,
+        seed: int,
+        begin: int = 0,
+        end: int = -1,
     ) -> float: ...
     def locate(self, target: float) -> int: ...
 

@@ -37,6 +37,8 @@ from tilewise.kernels._seeding_csr cimport Candidates, gain_shard_sparse, lay_ou
 cdef enum:
     # Rows between the prefetch of a row and its use.
     AHEAD = 4
+    # Numbers of rows that are staged at a time.
+    STAGED = 1 << 19
 
 cdef extern from *:
     """
@@ -163,7 +165,7 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
         _gain_shard_short(p, first, stop, thread, gain)
         first = stop
     while first < stop:
-        count = BLOCK if stop - first > BLOCK else <int>(stop - first)
+        count = p.block if stop - first > p.block else <int>(stop - first)
         memset(p.gained + first, 0, count * sizeof(uint16_t))
         n = p.exact.near_rows(count, first, p.owner, p.closest, p.nearest, ids)
         first += count
@@ -211,7 +213,7 @@ cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int tria
     total = 0.0 if first >= p.begin else p.out[shard]
     first, stop = max(first, p.begin), min(stop, p.end)
     while first < stop:
-        count = BLOCK if stop - first > BLOCK else <int>(stop - first)
+        count = p.block if stop - first > p.block else <int>(stop - first)
         n = 0
         for r in range(count):
             if p.gained[first + r] >> trial & 1:
@@ -283,11 +285,12 @@ cdef class Seeding:
         closest = np.full(n, np.inf)
         owner = np.zeros(n, dtype=np.int32)
         gained = np.ones(n, dtype=np.uint16)
-        p.staging_bytes = 0 if rows.c.direct else BLOCK * p.step * 8
+        p.block = BLOCK if rows.c.direct or rows.c.depth <= TW_LANES_DEPTH else max(1, min(BLOCK, STAGED // p.step))
+        p.staging_bytes = 0 if rows.c.direct else p.block * p.step * 8
         self.by_entries = p.by_entries = rows.is_sparse and rows.density <= SPARSE_DENSITY
         if self.by_entries:
             lay_out(p, rows)
-            self._candidates = Candidates()
+            self._candidates = Candidates(rows)
         staging = aligned_empty(max(1, p.staging_bytes * n_threads))
         self.totals = np.zeros(self.n_shards)
         self.reach = []
@@ -337,10 +340,22 @@ cdef class Seeding:
         """Whether candidate `trial` of the last pass is closer to one of these rows."""
         return bool(np.any(self._keep[2][begin:end] >> trial & 1))
 
-    def gains(self, const double[:, ::1] trials, const double[::1] nearest=None, int64_t begin=0, int64_t end=-1,
-              shards=None):
-        """How much each candidate would lower the potential; candidates (t, ldc) are padded.
+    cdef int _show(self, seeding_pass* p, trials, bint table) except -1:
+        """Candidates of a pass, as rows or, if `by_entries`, by their numbers."""
+        cdef const double[:, ::1] points
+        p.n_trials = <int>len(trials)
+        if self.by_entries:
+            self._candidates.hold(p, np.asarray(trials, dtype=np.int64), table)
+            return 0
+        points = trials
+        p.trials = &points[0, 0]
+        p.ldc = points.shape[1]
+        return 0
 
+    def gains(self, trials, const double[::1] nearest=None, int64_t begin=0, int64_t end=-1, shards=None):
+        """How much each candidate would lower the potential.
+
+        Candidates (t, ldc) are padded rows; if `by_entries`, they are given by their numbers (t).
         nearest (seeds) is the least squared distance of a candidate to each seed so far; it is
         not needed if `by_entries`.
 
@@ -351,14 +366,11 @@ cdef class Seeding:
         cdef seeding_pass p = self.p
         cdef int64_t s
         cdef int threads
-        if trials.shape[0] > MOST_TRIALS or (not self.by_entries and nearest is None):
+        if len(trials) > MOST_TRIALS or (not self.by_entries and nearest is None):
             raise ValueError(f"at most {MOST_TRIALS} candidates per pass, with their distances to the seeds")
-        p.trials = &trials[0, 0]
-        p.ldc = trials.shape[1]
-        p.n_trials = <int>trials.shape[0]
-        if self.by_entries:
-            self._candidates.hold(&p, trials, True)
-        else:
+        self._limit(&p, begin, end)
+        self._show(&p, trials, True)
+        if not self.by_entries:
             p.nearest = &nearest[0]
             rough = self._roughen(&p, np.asarray(trials))
             p.rough = <const float*>address(rough)
@@ -368,17 +380,18 @@ cdef class Seeding:
                 p.reach = <const double*>address(reach)
         out = np.zeros((self.n_shards, p.n_trials)) if shards is None else shards
         p.out = <double*>address(out)
-        self._limit(&p, begin, end)
         if self.rows.is_window:
             check_window(self.rows, p.begin, p.end)
         threads = enter_loop(self.threads)
-        for s in prange(p.begin // p.shard_rows, self._last(&p), nogil=True, schedule="dynamic", chunksize=1,
-                        num_threads=threads):
-            if p.by_entries:
-                gain_shard_sparse(&p, s, threadid())
-            else:
-                _gain_shard(&p, s, threadid())
-        leave_loop()
+        try:
+            for s in prange(p.begin // p.shard_rows, self._last(&p), nogil=True, schedule="dynamic", chunksize=1,
+                            num_threads=threads):
+                if p.by_entries:
+                    gain_shard_sparse(&p, s, threadid())
+                else:
+                    _gain_shard(&p, s, threadid())
+        finally:
+            leave_loop()
         if self.by_entries:
             self._candidates.clear()
         total = np.zeros(p.n_trials)
@@ -395,7 +408,7 @@ cdef class Seeding:
     cdef int64_t _last(self, const seeding_pass* p) noexcept nogil:
         return (p.end + p.shard_rows - 1) // p.shard_rows
 
-    def take(self, const double[:, ::1] trials, int trial, int32_t seed, int64_t begin=0, int64_t end=-1):
+    def take(self, trials, int trial, int32_t seed, int64_t begin=0, int64_t end=-1):
         """Make one candidate of the last pass a seed; returns the new potential.
 
         Of rows begin to end; calls for one run of rows after another end in what one call for all
@@ -405,19 +418,16 @@ cdef class Seeding:
         cdef int64_t s
         cdef int threads = usable_threads(self.threads)
         cdef double total = 0.0
-        p.trials = &trials[0, 0]
-        p.ldc = trials.shape[1]
         p.out = &self.totals[0]
-        if self.by_entries:
-            self._candidates.hold(&p, trials, False)
-        else:
+        self._limit(&p, begin, end)
+        self._show(&p, trials, False)
+        if not self.by_entries:
             taken = np.array(trials[trial])
             if seed == 0 and begin == 0:
                 self.first = taken
                 self.reach = []
             if begin == 0:
                 self.reach.append(_distance(self.first, taken, p.exact))
-        self._limit(&p, begin, end)
         # Rows that did not gain are not touched.
         if self.rows.is_window and self.gained(trial, p.begin, p.end):
             check_window(self.rows, p.begin, p.end)

@@ -12,10 +12,12 @@ cdef void gain_shard_sparse(const seeding_pass* p, int64_t shard, int thread) no
 cdef void take_shard_sparse(const seeding_pass* p, int64_t shard, int thread, int trial, int32_t seed) noexcept nogil
 
 
-# The numbers of the candidates that are not zero, also side by side.
+# The stored entries of the candidates, also side by side.
 cdef class Candidates:
+    cdef Rows rows
+    cdef object _slots
+    cdef object _held
     cdef object _listed
     cdef object _table
-    cdef object _places
-    cdef int hold(self, seeding_pass* p, const double[:, ::1] trials, bint table) except -1
+    cdef int hold(self, seeding_pass* p, numbers, bint table) except -1
     cdef int clear(self) except -1

@@ -43,6 +43,24 @@ cdef int _unpack_sparse(const seeding_pass* p, int64_t* first, int64_t stop, uin
     return n
 
 
+cdef void _find_met(const seeding_pass* p, int n, char* ws) noexcept nogil:
+    """The entries of n unpacked rows in whose columns some candidate has one."""
+    cdef const int32_t* starts = <const int32_t*>ws
+    cdef const int32_t* columns = <const int32_t*>(ws + p.columns)
+    cdef const double* values = <const double*>(ws + p.values)
+    cdef int32_t* met_starts = <int32_t*>(ws + p.met_starts)
+    cdef int32_t* met_slots = <int32_t*>(ws + p.met_slots)
+    cdef double* met_values = <double*>(ws + p.met_values)
+    cdef int r, e, m = 0
+    met_starts[0] = 0
+    for r in range(n):
+        for e in range(starts[r], starts[r + 1]):
+            met_slots[m] = p.slots[columns[e]]
+            met_values[m] = values[e]
+            m += met_slots[m] != 0
+        met_starts[r + 1] = m
+
+
 cdef inline double _merged(const seeding_pass* p, int r, int t, const char* ws) noexcept nogil:
     """Canonical distance of unpacked row r to candidate t, from what is not zero in both."""
     cdef const int32_t* starts = <const int32_t*>ws
@@ -63,14 +81,14 @@ cdef void gain_shard_sparse(const seeding_pass* p, int64_t shard, int thread) no
     cdef int r, t, n
     cdef uint16_t mask
     cdef double m, both, gap, weight = 1.0
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
+    first, stop = max(first, p.begin), min(stop, p.end)
     for t in range(p.n_trials):
-        gain[t] = 0.0
+        gain[t] = p.out[shard * p.n_trials + t]
     while first < stop:
         n = _unpack_sparse(p, &first, stop, 0, ids, ws)
-        p.exact.csr_panels(0, n, <const int32_t*>ws, <const int32_t*>(ws + p.columns),
-                           <const double*>(ws + p.values), p.rows.depth, p.panels, p.n_panels,
+        _find_met(p, n, ws)
+        p.exact.csr_panels(0, n, <const int32_t*>(ws + p.met_starts), <const int32_t*>(ws + p.met_slots),
+                           <const double*>(ws + p.met_values), p.n_slots, p.panels, p.n_panels,
                            p.panel_vectors, <double*>(ws + p.products), p.n_panels * p.width)
         for r in range(n):
             i = ids[r]
@@ -98,15 +116,15 @@ cdef void take_shard_sparse(const seeding_pass* p, int64_t shard, int thread, in
     cdef int64_t ids[BLOCK]
     cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
     cdef int r, n
-    cdef double total = 0.0
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
-    while first < stop:
-        n = _unpack_sparse(p, &first, stop, <uint16_t>(1 << trial), ids, ws)
+    cdef double total = 0.0 if first >= p.begin else p.out[shard]
+    first, stop = max(first, p.begin), min(stop, p.end)
+    cdef int64_t at = first
+    while at < stop:
+        n = _unpack_sparse(p, &at, stop, <uint16_t>(1 << trial), ids, ws)
         for r in range(n):
             p.owner[ids[r]] = seed
             p.closest[ids[r]] = _merged(p, r, trial, ws)
-    for i in range(shard * p.shard_rows, stop):
+    for i in range(first, stop):
         total += p.closest[i] * p.weights[i] if p.weights != NULL else p.closest[i]
     p.out[shard] = total
 
@@ -122,38 +140,55 @@ cdef int lay_out(seeding_pass* p, Rows rows) except -1:
     p.values = p.columns + (4 * p.entries + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
     p.norms = p.values + (8 * p.entries + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
     p.products = p.norms + 8 * BLOCK
-    p.staging_bytes = p.products + 8 * BLOCK * ((MOST_TRIALS + p.width - 1) // p.width * p.width)
+    p.met_starts = p.products + 8 * BLOCK * ((MOST_TRIALS + p.width - 1) // p.width * p.width)
+    p.met_slots = p.met_starts + p.columns
+    # One more than there are entries: the last one found is followed by what is written over.
+    p.met_values = p.met_slots + (4 * p.entries + 4 + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+    p.staging_bytes = p.met_values + (8 * p.entries + 8 + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
     return 0
 
 
 cdef class Candidates:
-    """The numbers of the candidates that are not zero, listed and, on request, side by side."""
+    """The stored entries of the candidates, listed and, on request, side by side.
 
-    cdef int hold(self, seeding_pass* p, const double[:, ::1] trials, bint table) except -1:
-        cdef int64_t n = trials.shape[0]
-        dense = np.asarray(trials)[:, : p.rows.depth]
-        rows, columns = np.nonzero(dense)
-        values = dense[rows, columns]
-        starts = np.searchsorted(rows, np.arange(n + 1)).astype(np.int32)
+    Side by side stand only the columns that some candidate stores: however many columns there
+    are, the panels stay small.
+    """
+
+    def __init__(self, Rows rows):
+        self.rows = rows
+        self._slots = np.zeros(max(1, rows.c.depth), dtype=np.int32)
+
+    cdef int hold(self, seeding_pass* p, numbers, bint table) except -1:
+        cdef int64_t n = numbers.size
+        values, offsets, stored = self.rows._keep
+        first = offsets[numbers].astype(np.int64)
+        starts = np.concatenate([[0], np.cumsum(offsets[numbers + 1] - first)])
+        entries = np.arange(starts[n]) + np.repeat(first - starts[:-1], np.diff(starts))
+        columns = stored[entries].astype(np.int32)
+        values = values[entries].astype(np.float64)
+        rows = np.repeat(np.arange(n), np.diff(starts))
         norms = np.bincount(rows, weights=values * values, minlength=n)
-        columns = columns.astype(np.int32)
-        self._listed = (starts, columns, np.append(values, 0.0), norms)
+        starts = starts.astype(np.int32)
+        self._listed = (starts, np.append(columns, 0).astype(np.int32), np.append(values, 0.0), norms)
         p.trial_starts = <const int32_t*>address(starts)
-        p.trial_columns = <const int32_t*>address(columns)
+        p.trial_columns = <const int32_t*>address(self._listed[1])
         p.trial_values = <const double*>address(self._listed[2])
         p.trial_norms = <const double*>address(norms)
         if not table:
             return 0
         p.n_panels = <int>((n + p.width - 1) // p.width)
-        if self._table is None:
-            most = (MOST_TRIALS + p.width - 1) // p.width * p.width
-            self._table = aligned_empty(8 * most * max(1, p.rows.depth)).view(np.float64)
+        self._held, where = np.unique(columns, return_inverse=True)
+        # Slot 0 is for the columns of none.
+        p.n_slots = <int>(self._held.size + 1)
+        self._slots[self._held] = np.arange(1, p.n_slots, dtype=np.int32)
+        self._table = aligned_empty(8 * p.n_panels * p.n_slots * p.width).view(np.float64)
+        self._table[(rows // p.width * p.n_slots + where.reshape(-1) + 1) * p.width + rows % p.width] = values
+        p.slots = <const int32_t*>address(self._slots)
         p.panels = <const double*>address(self._table)
-        self._places = (rows // p.width * p.rows.depth + columns) * p.width + rows % p.width
-        self._table[self._places] = values
         return 0
 
     cdef int clear(self) except -1:
-        """Leave a table of zeros."""
-        self._table[self._places] = 0.0
+        """Leave columns without slots."""
+        self._slots[self._held] = 0
         return 0

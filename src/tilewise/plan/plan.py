@@ -46,6 +46,11 @@ _LONG_ROW = 96
 _ENTRIES_BLOCK = 64
 _ENTRIES = 65536
 _AGAIN = 32
+# CSR rows with at most so many stored entries per column meet the centres where they stand:
+# packing all numbers of the centres would take longer (measured at 2^20 columns, 8 and 32 centres).
+_GATHERED_ENTRIES = 2
+# Numbers of centres that are worth a thread of their own, however few rows meet them.
+_CENTER_NUMBERS = 2**18
 # Sums of shards that wait to be merged, per thread.
 _SUMS_BYTES = 8 * 2**20
 # What a tuning record can speak of.
@@ -97,7 +102,7 @@ class Plan(Reasoned):
     tile_rows : int
         Rows of one register tile.
     panel_columns : int
-        Centres of one register tile.
+        Centres of one register tile. 1 with the layout "csr": centres are not packed.
     panels_per_block : int
         Panels that stay in L2 while all tiles of a chunk meet them.
     depth_block : int
@@ -268,13 +273,17 @@ def _plan(
     scores = "float32" if score_dtype is None else np.dtype(score_dtype).name
     if engine not in ENGINES:
         raise ValueError(f"engine={engine!r} is not one of {', '.join(map(repr, ENGINES))}.")
+    why: dict[str, str] = {}
+    chosen = "blas" if engine == "blas" else "fused"
+    layout, why["engine"] = layout_for(chosen, d, density)
+    # What a row is to the kernels: its stored entries, with their columns, or all numbers.
+    width = max(1, math.ceil(density * d)) if layout == "csr" else d
+    gathered = layout == "csr" and score_dtype is None and n * width <= _GATHERED_ENTRIES * d
+    if gathered:
+        scores = "float64"
     item, data_item = (8 if scores == "float64" else 4), (4 if data_type == "float32" else 8)
     vector_bytes, rows_of_tile, vectors, row_vectors, group = TILES[here.isa.value]
     lanes = vector_bytes // item
-    why: dict[str, str] = {}
-
-    chosen = "blas" if engine == "blas" else "fused"
-    layout, why["engine"] = layout_for(chosen, d, density)
     why["scores"] = (
         f"{scores} in vectors of {lanes}; rows that rounding could decide are settled in "
         "float64, so labels do not depend on it."
@@ -299,10 +308,13 @@ def _plan(
         why["engine"] = "fused, centres in the lanes: scores are consumed in L1, a block at a time."
         tile_rows, panel_columns = SPLIT_ROWS, vectors * lanes
         why["tile"] = f"{tile_rows} rows x {panel_columns} centres: four tiles of running scores."
-    # What a row is to the kernels: its stored entries, with their columns, or all numbers.
-    width = d
-    if layout == "csr":
-        width = max(1, math.ceil(density * d))
+    if gathered:
+        panel_columns = 1
+        why["tile"] = (
+            f"one row x one centre, entry by entry, where the centre stands: {n * width} entries "
+            f"do not repay packing {k} x {d} numbers."
+        )
+    elif layout == "csr":
         panel_columns = lanes * csr_vectors(k, d, lanes, item, here.l2_bytes.value)
         why["tile"] = f"one row x {panel_columns} centres, entry by entry."
 
@@ -321,7 +333,7 @@ def _plan(
 
     # L2
     l2 = here.l2_bytes.value // max(1, here.cpus_per_core.value)
-    panel_bytes = (d + 1) * panel_columns * item
+    panel_bytes = 0 if gathered else (d + 1) * panel_columns * item
     n_panels = -(-k // panel_columns)
     panels_per_block = (
         n_panels if layout != "centres-in-lanes" else min(n_panels, _PANELS_PER_BLOCK)
@@ -368,7 +380,8 @@ def _plan(
 
     # Threads and shards
     n_shards = max(1, -(-n // shard_rows))
-    threads, why["n_threads"] = _threads(available, asked, n, d, k, n_shards)
+    parts = max(n_shards, k * d // _CENTER_NUMBERS) if layout == "csr" else n_shards
+    threads, why["n_threads"] = _threads(available, asked, n, d, k, parts)
     sums_bytes = k * (-(-d // 8) * 8 * 8 + 17) if layout != "csr" else 0
     slots = max(1, _SUMS_BYTES * threads // max(1, sums_bytes), threads)
     slots = min(slots, max(threads, _UNINTERRUPTED * threads // max(1, shard_rows * width * k)))
@@ -386,9 +399,9 @@ def _plan(
     pointers = 24 if layout == "centres-in-lanes" else 16
     workspace = padded * (pointers + long_row * item + state + 4 * item + 12)
     if layout == "csr":
-        # At least a row of zeros and a chunk of entries; the longest row may need more.
+        # At least a chunk of entries; the longest row may need more.
         workspace = padded * (pointers + state + 4 * item + 12 + n_panels * panel_columns * item)
-        workspace += max(width, min(_ENTRIES, n * width)) * (item + 4) + d * data_item
+        workspace += max(width, min(_ENTRIES, n * width)) * (item + 4) + 8 * width
     elif not direct:
         workspace += padded * -(-d // 8) * 8 * data_item
     if split.products:
@@ -405,8 +418,8 @@ def _plan(
         # Plain panels, for the second look.
         shared += n_panels * (d + 1) * panel_columns * item
     if layout == "csr":
-        # The numbers of sparse centres with their columns, up to an eighth of each.
-        shared += k * (d // 8) * 12
+        # The numbers of sparse centres with their columns, up to one in 32 of each.
+        shared += k * (d // 32) * 12
     why["memory"] = (
         f"{sized(workspace)} per thread, {sized(shared)} for centres and sums, 12 bytes per row: "
         f"{sized(workspace * threads + shared + 12 * n)} beside the data."

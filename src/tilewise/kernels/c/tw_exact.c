@@ -104,14 +104,17 @@ static void add_gains(int n_rows, int count, const double *restrict gaps, const 
 #include "tw_sparse.h"
 #include "tw_within.h"
 #include "tw_inertia.h"
+#include "tw_thin.h"
 #include "tw_few.h"
 
+/* By name: two kernels of one type could change places without a word. */
 #define TW_EXACT(SUFFIX)                                                                               \
     .distance_##SUFFIX = distance_##SUFFIX, .distances_##SUFFIX = distances_##SUFFIX,                  \
     .distances_picked_##SUFFIX = distances_picked_##SUFFIX,                                            \
     .distances_lanes_##SUFFIX = distances_lanes_##SUFFIX, .between_##SUFFIX = between_##SUFFIX,        \
     .accumulate_##SUFFIX = accumulate_##SUFFIX, .moments_##SUFFIX = moments_##SUFFIX,                  \
-    .distances_pairs_##SUFFIX = distances_pairs_##SUFFIX, .finish_##SUFFIX = finish_##SUFFIX
+    .distances_pairs_##SUFFIX = distances_pairs_##SUFFIX, .finish_##SUFFIX = finish_##SUFFIX,          \
+    .nonzeros_##SUFFIX = nonzeros_##SUFFIX, .accumulate_met_##SUFFIX = accumulate_met_##SUFFIX
 
 const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
     TW_EXACT(f4),
@@ -127,4 +130,8 @@ const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
     .squared_norm = squared_norm,
     .own_entries = own_entries,
     .closest_few = closest_few,
+    .spread_distance = spread_distance,
+    .gather_scores = gather_scores,
+    .measure_center = measure_center,
+    .fade = fade,
 };

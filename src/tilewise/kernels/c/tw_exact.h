@@ -216,6 +216,23 @@ static void E(accumulate)(const S *restrict x, const double *restrict shift, dou
     for (int l = 0; l < depth; l++) sums[l] += weight * ((double)x[l] - shift[l]);
 }
 
+/* How many numbers of x (depth) are not zero. */
+static int E(nonzeros)(const S *restrict x, int depth) {
+    int n = 0;
+    for (int l = 0; l < depth; l++) n += x[l] != 0;
+    return n;
+}
+
+/* The same sums over the numbers that are not zero; met (depth) += the weight where they are. */
+static void E(accumulate_met)(const S *restrict x, const double *restrict shift, double weight, int depth,
+                              double *restrict sums, double *restrict met) {
+    for (int l = 0; l < depth; l++) {
+        const double there = x[l] != 0 ? weight : 0.0;
+        sums[l] += there * ((double)x[l] - shift[l]);
+        met[l] += there;
+    }
+}
+
 /* mean, squares and largest are (depth): the mean of a block of rows, the sum of squared
  * deviations from it, and the largest absolute value. The block should fit in L2: it is
  * walked twice. */

@@ -167,6 +167,17 @@ typedef struct tw_exact_kernels {
     double (*own_entries)(int n, const int32_t *columns, const double *x, double norm, const double *c,
                           double center_norm);
     int (*closest_few)(const double *gaps, int m, int k, int n_rows, int form, void *distances, int64_t *indices);
+    int (*nonzeros_f4)(const float *x, int depth);
+    int (*nonzeros_f8)(const double *x, int depth);
+    void (*accumulate_met_f4)(const float *x, const double *shift, double weight, int depth, double *sums,
+                              double *met);
+    void (*accumulate_met_f8)(const double *x, const double *shift, double weight, int depth, double *sums,
+                              double *met);
+    double (*spread_distance)(int n, const int32_t *columns, const double *x, const double *c, int depth);
+    void (*gather_scores)(int n_rows, const int32_t *starts, const int32_t *columns, const double *values,
+                          const double *centers, ptrdiff_t ldc, int k, double scale, double *out, ptrdiff_t ld);
+    double (*measure_center)(const double *c, int depth, double *largest);
+    void (*fade)(double *c, double weight, double count, int depth);
 } TW_BY_NAME tw_exact_kernels;
 
 #define TW_JOIN2(a, b) a##_##b
