@@ -91,7 +91,6 @@ class BaseKMeans(
 
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
 
-
         def set_output(
             self, *, transform: Literal["default", "pandas", "polars"] | None = None
         ) -> Self: ...
