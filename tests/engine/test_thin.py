@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from tilewise import KMeans, MiniBatchKMeans
 from tilewise.algorithms import MiniBatchState, minibatch_step
-from tilewise.engine import BatchPass, Rows, assign, check_finite
+from tilewise.engine import BatchPass, Rows, assign, largest_finite
 from tilewise.plan import plan as make_plan
 
 
@@ -125,7 +125,7 @@ def test_bad_values_are_found_among_stored_ones(bad):
     assert rows.picked(ids).locate_nonfinite(2) == first
     assert rows.picked(np.array([places[1] + 1, 199])).locate_nonfinite() is None
     with pytest.raises(ValueError, match=rf"{what}.*row {first[0]}, column {first[1]}\b"):
-        check_finite(rows, make_plan(200, 300, 2, density=rows.density))
+        largest_finite(rows, make_plan(200, 300, 2, density=rows.density))
 
 
 def test_centers_are_not_packed_for_few_entries():

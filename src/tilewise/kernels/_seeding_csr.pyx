@@ -164,7 +164,7 @@ cdef class Candidates:
         values, offsets, stored = self.rows._keep
         first = offsets[numbers].astype(np.int64)
         starts = np.concatenate([[0], np.cumsum(offsets[numbers + 1] - first)])
-        entries = np.arange(starts[n]) + np.repeat(first - starts[:-1], np.diff(starts))
+        entries = np.arange(starts[n]) + np.repeat(first - starts[:n], np.diff(starts))
         columns = stored[entries].astype(np.int32)
         values = values[entries].astype(np.float64)
         rows = np.repeat(np.arange(n), np.diff(starts))
