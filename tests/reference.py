@@ -123,8 +123,8 @@ def distances(rows, centers, plan=None, *, squared=False, out=None):
     if out is None:
         out = np.empty((rows.n_rows, len(centers)), dtype=rows.dtype)
     for first, block in rows.blocks(rows.n_features * len(centers)):
-        distance = canonical(block, centers)
-        out[first : first + len(block)] = distance if squared else np.sqrt(distance)
+        distance = canonical if squared else roots
+        out[first : first + len(block)] = distance(block.astype(np.float64), centers)
     return out
 
 

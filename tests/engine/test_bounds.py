@@ -18,7 +18,8 @@ def moving(rng, X, centers, passes, mover=None):
         step *= rng.uniform(size=(len(centers), 1)) < rng.choice([0.0, 0.2, 1.0])
         centers = centers + step
         if mover is not None and i == mover:
-            centers[rng.randint(len(centers))] *= 1e3
+            # Where all centres are that far away, large rows have no closest one.
+            centers[rng.randint(len(centers))] *= 1e3 if len(centers) > 1 else 1.0
 
 
 SIZES = {np.float32: (1.0, 1e-30, 1e15, 1e-37), np.float64: (1.0, 1e-150, 1e150, 1e-300, 1e35)}
