@@ -18,7 +18,21 @@ def wanted(X, centers):
         return reference.assign(reference.Rows(X), centers)
 
 
+def within_range(X, centers, **changes):
+    """The rows that have a closest centre; where all distances of some overflow, that is said."""
+    with np.errstate(all="ignore"):
+        beyond = np.isinf(reference.nearest(reference.Rows(X), centers)[1])
+    if not beyond.any():
+        return X
+    for way, rows, plan in hostile.plans(X, len(centers), **changes):
+        with pytest.raises(engine.OutOfRange, match=rf"first in row {np.argmax(beyond)}\b"):
+            engine.assign(rows, centers, plan)
+            pytest.fail(f"{way}: nothing was said")
+    return X[~beyond]
+
+
 def check(X, centers, **changes):
+    X = within_range(X, centers, **changes)
     expected = wanted(X, centers)
     for way, rows, plan in hostile.plans(X, len(centers), **changes):
         labels = engine.assign(rows, centers, plan)
