@@ -84,7 +84,8 @@ endef
 # The address and undefined-behaviour sanitizers; the first report ends the process. The tiles of
 # AMX are emulated, so that its kernels are watched on processors without it.
 .venv-sanitize/installed: .venv-sanitize/created $(SOURCES)
-	$(call install,sanitize,test,--config-settings=setup-args=-Dbuildtype=debugoptimized \
+	$(call install,sanitize,test,--config-settings=setup-args=-Doptimization=1 \
+		--config-settings=setup-args=-Ddebug=true \
 		--config-settings=setup-args=-Db_ndebug=false \
 		--config-settings=setup-args=-Db_lundef=false \
 		--config-settings=setup-args=-Db_sanitize=address$(comma)undefined \

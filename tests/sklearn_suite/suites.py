@@ -16,7 +16,7 @@ from sklearn_suite import reduction_adapters
 import tilewise.cluster
 import tilewise.metrics
 from tilewise.cluster import _base, _validation
-from tilewise.metrics import _chunked, _neighbors, _pairwise
+from tilewise.metrics import _chunked, _pairwise, _search
 
 METRIC_NAMES = tuple(
     name for name in tilewise.metrics.__all__ if hasattr(pairwise, name)
@@ -117,7 +117,7 @@ SUITES = {
         "sklearn.metrics.tests.test_pairwise",
         _rebind_metrics,
         METRIC_NAMES,
-        ((_pairwise, "check_pair"), (_chunked, "check_pair"), (_neighbors, "check_pair")),
+        ((_pairwise, "check_pair"), (_chunked, "check_pair"), (_search, "check_pair")),
         private=("sklearn.metrics.pairwise",),
         unreachable=frozenset(
             {
@@ -137,7 +137,7 @@ SUITES = {
         "sklearn.metrics.tests.test_pairwise_distances_reduction",
         _rebind_reductions,
         ("ArgKmin", "RadiusNeighbors"),
-        ((_neighbors, "check_pair"),),
+        ((_search, "check_pair"),),
         private=(),
         unreachable=frozenset(
             {

@@ -3,6 +3,9 @@ import numpy as np
 from tilewise._typing import Matrix, Vector
 from tilewise.kernels._rows import Rows
 
+ENTRY: np.dtype[np.void]
+SPARSE_DENSITY: float
+
 class Draws:
     def __init__(self, rows: Rows, weights: Vector[np.float64] | None = None) -> None: ...
     def draw(self, uniform: Vector[np.float64], ids: Vector[np.int64]) -> None: ...
