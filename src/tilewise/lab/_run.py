@@ -86,11 +86,11 @@ class Run:
     interrupted: bool = False
     meter: Meter | None = None
 
-    def watched(self):
+    def watched(self) -> contextlib.AbstractContextManager[object]:
         """Return a context in which the load of the machine is watched, if it is at all."""
         return contextlib.nullcontext() if self.meter is None else self.meter.during()
 
-    def calibrate(self):
+    def calibrate(self) -> None:
         """Between samples: repeat the fixed piece of work that shows a machine that changes."""
         if self.meter is not None:
             self.meter.calibrate()

@@ -5,8 +5,9 @@ and tables and figures without what a busy machine cannot tell.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from .figures import Conclusion, Figure, Table
 
@@ -157,7 +158,10 @@ def headline(reasons: list[str]) -> str:
     return f"Too noisy to tell: {'; '.join(reasons)}. Measure again on a quiet machine."
 
 
-def careful(make):
+_Maker = TypeVar("_Maker", bound=Callable[[dict[str, Any]], Any])
+
+
+def careful(make: _Maker) -> _Maker:
     """Let a table or figures draw no conclusion where the machine was not quiet.
 
     Parameters

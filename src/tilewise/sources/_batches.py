@@ -35,6 +35,7 @@ class BatchSource(SequentialSource):
     """
 
     name: str
+    feature_names: tuple[str, ...] | None
     one_shot: bool
     n_features: int
     row_bytes: int

@@ -51,6 +51,7 @@ class Shards(Source):
 
     members: list[RowSource]
     name: str
+    feature_names: tuple[str, ...] | None
     n_rows: int
     n_features: int
     dtype: FloatDtype
