@@ -260,11 +260,9 @@ class BaseKMeans(
         return source, self._centers()
 
     def _check_new(self, X):
-        """Rows of new data and the fitted centres, with the plan of a pass over them."""
+        """Rows of new data and the fitted centres."""
         self._check_fitted()
-        rows = engine.Rows(_validation.check_data(X, self, reset=False))
-        centers = self._centers()
-        return rows, centers, self._plan(rows, len(centers))
+        return engine.Rows(_validation.check_data(X, self, reset=False)), self._centers()
 
     def _assigned(self, rows, centers):
         return _scaled.assigned(rows, centers, partial(self._plan, n_clusters=len(centers)))
@@ -324,7 +322,7 @@ class BaseKMeans(
         source, centers = self._new_source(X)
         if source is not None:
             return _streaming.predict(self, source, centers, out)
-        rows, centers, _ = self._check_new(X)
+        rows, centers = self._check_new(X)
         if out is None:
             return self._assigned(rows, centers)
         output = Output(out, rows.n_rows, (), np.int32)
@@ -381,7 +379,8 @@ class BaseKMeans(
         source, centers = self._new_source(X)
         if source is not None:
             return _streaming.transform(self, source, centers, out)
-        rows, centers, plan = self._check_new(X)
+        rows, centers = self._check_new(X)
+        plan = self._plan(rows, len(centers))
         if out is None:
             return engine.distances(rows, centers, plan)
         output = Output(out, rows.n_rows, (len(centers),), rows.dtype)
@@ -412,7 +411,7 @@ class BaseKMeans(
             if not math.isfinite(inertia):
                 _scaled.warn_of_inertia()
             return -inertia
-        rows, centers, _ = self._check_new(X)
+        rows, centers = self._check_new(X)
         weights = _validation.check_weights(sample_weight, rows.n_rows)
         plan_of = partial(self._plan, n_clusters=len(centers))
         inertia = _scaled.assigned_inertia(rows, centers, weights, plan_of)

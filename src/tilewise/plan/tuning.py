@@ -7,6 +7,7 @@ changes nothing but speed. ``TILEWISE_TUNING`` names another file, or is "off".
 
 import contextlib
 import contextvars
+import functools
 import json
 import math
 import os
@@ -150,11 +151,16 @@ def _cache_folder(env: Mapping[str, str]) -> Path | None:
     below = {"win32": "AppData/Local", "darwin": "Library/Caches"}.get(sys.platform, ".cache")
     # By the rules of these variables a relative path counts as none: it would mean another
     # folder wherever the process stands, and there a record of whoever owns that one.
-    base = Path(env.get(variable, "").strip())
-    if base.is_absolute():
-        return base
-    home = Path(os.path.expanduser("~"))  # which, unlike pathlib's, raises nothing
-    return home / below if home.is_absolute() else None
+    # Which, unlike pathlib's, raises nothing.
+    return _absolute(env.get(variable, "").strip(), os.path.expanduser("~"), below)
+
+
+@functools.lru_cache(maxsize=8)
+def _absolute(base: str, home: str, below: str) -> Path | None:
+    # Every plan asks; paths are slow to make.
+    if Path(base).is_absolute():
+        return Path(base)
+    return Path(home) / below if Path(home).is_absolute() else None
 
 
 def machine_key(machine: Machine) -> dict[str, Any]:
