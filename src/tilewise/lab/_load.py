@@ -190,9 +190,10 @@ def others_of(readings: list[Reading], gaps: list[tuple[int, int]] | None = None
     }  # fmt: skip
     if total is not None and total >= _LEAST_CPU_SECONDS:
         # Whatever is within the rounding of the ticks is nobody's.
-        others = max(0.0, busy - own - _ROUNDING)
-        found |= {"own": own / total, "others": others / total,
-                  "stolen": stolen / max(busy + stolen, total / 100)}  # fmt: skip
+        others, taken = max(0.0, busy - own - _ROUNDING), stolen if stolen > _ROUNDING else 0.0
+        # Where hardly any time was wanted, a few ticks that were taken say nothing.
+        wanted = max(busy + stolen, total / 10)
+        found |= {"own": own / total, "others": others / total, "stolen": taken / wanted}
     elif total is None and seconds is not None and len(spans) == 1:
         found["others"] = _by_average(readings[0], readings[-1])
     return found
