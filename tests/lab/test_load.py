@@ -236,11 +236,11 @@ def test_a_system_without_counters_is_no_error(monkeypatch):
     assert told.own > 0
 
 
-@pytest.mark.parametrize(("stolen", "limit"), [(0.01, 0.0), (0.02, 0.0), (0.03, 0.2), (0.5, 1.0)])
+@pytest.mark.parametrize(("stolen", "limit"), [(0.01, 0.0), (0.02, 0.0), (0.03, 0.3), (0.5, 1.0)])
 def test_a_tick_that_was_taken_from_an_idle_machine_says_nothing(stolen, limit):
     """Half a second in which nobody wanted anything, on two CPUs."""
     first = Reading(0.0, 10.0, 2, 100.0, 0.0, 200.0)
     last = Reading(0.5, 10.0, 2, 100.0, stolen, 201.0)
     share = others_of([first, last])["stolen"]
-    assert share <= limit
+    assert share <= limit + 1e-9
     assert (share > LIMITS["stolen"]) == (stolen > 0.02)
