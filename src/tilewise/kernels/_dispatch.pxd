@@ -150,6 +150,8 @@ cdef extern from "c/tw_kernels.h" nogil:
         void (*move_center)(const tw_bins8*, int, double, double, double*) noexcept nogil
         void (*distances_picked_f8)(const double*, const double*, ptrdiff_t, const int*, int, int,
                                     double*) noexcept nogil
+        int (*move_by_rows_f4)(const float* const*, int, int, double, double*) noexcept nogil
+        int (*move_by_rows_f8)(const double* const*, int, int, double, double*) noexcept nogil
         void (*moments_f4)(const float* const*, int, int, tw_bins8*, tw_bins8*, double*, double*) noexcept nogil
         void (*distances_pairs_f4)(const float* const*, const double* const*, int, int, double*) noexcept nogil
         void (*moments_f8)(const double* const*, int, int, tw_bins8*, tw_bins8*, double*, double*) noexcept nogil

@@ -302,13 +302,28 @@ cdef void _update_center(const update_pass* p, int64_t j, char* workspace) noexc
     cdef double* to = p.centers + j * p.depth
     cdef int64_t at = p.starts[j], stop = p.starts[j + 1]
     cdef int64_t i
-    cdef int r, n, l
+    cdef int r, n, l, moved
     cdef double total = _total(p.weights, p.order + at, stop - at)
     cdef double norm = -1.0 if p.norms == NULL else p.norms[j]
     if at == stop:
         return
     for l in range(p.depth):
         center[l] = to[l]
+    if p.weights == NULL and stop - at <= p.block:
+        n = <int>(stop - at)
+        tw_fetch_rows(p.rows, p.order + at, 0, n, pointers, workspace + p.staging, p.ldc)
+        for r in range(n):
+            _fetch_early(p, at + r + AHEAD)
+            p.gaps[p.order[at + r]] = _gap(p, pointers[r], center, &norm, workspace)
+        if p.rows.is_double:
+            moved = p.exact.move_by_rows_f8(<const double* const*>pointers, n, p.depth, p.counts[j] + total, to)
+        else:
+            moved = p.exact.move_by_rows_f4(<const float* const*>pointers, n, p.depth, p.counts[j] + total, to)
+        if moved:
+            p.counts[j] += total
+            return
+        for l in range(p.depth):
+            to[l] = center[l]
     for l in range(p.ldc // 8):
         tw_bins8_clear(sums + l)
     while at < stop:
@@ -339,8 +354,8 @@ cdef void _update_thin(const update_pass* p, int64_t j) noexcept nogil:
     if norm < 0.0:
         norm = p.exact.squared_norm(center, p.depth)
     measure_thin(&p.thin, p.rows, p.exact, p.order, at, n, center, norm, p.gaps)
-    move_thin(&p.thin, p.exact, p.order, at, n, p.weights, _total(p.weights, p.order + at, n), p.depth, center,
-              p.counts + j)
+    move_thin(&p.thin, p.exact, p.order, at, n, p.weights, _total(p.weights, p.order + at, n), p.rows.is_double,
+              p.depth, center, p.counts + j)
 
 
 cdef class Update:

@@ -52,4 +52,5 @@ cdef void measure_thin(const thin_batch* b, const tw_rows* rows, const tw_exact_
                        int64_t at, int64_t n, const double* center, double norm, double* gaps) noexcept nogil
 # Moves the centre by these entries; total is the weight of the rows.
 cdef void move_thin(const thin_batch* b, const tw_exact_kernels* exact, const int64_t* order, int64_t at, int64_t n,
-                    const double* weights, double total, int depth, double* center, double* count) noexcept nogil
+                    const double* weights, double total, bint is_double, int depth, double* center,
+                    double* count) noexcept nogil

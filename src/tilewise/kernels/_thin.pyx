@@ -109,7 +109,8 @@ cdef thin_entry* _sorted(const thin_batch* b, int64_t first, int64_t stop, int d
 
 
 cdef void move_thin(const thin_batch* b, const tw_exact_kernels* exact, const int64_t* order, int64_t at, int64_t n,
-                    const double* weights, double total, int depth, double* center, double* count) noexcept nogil:
+                    const double* weights, double total, bint is_double, int depth, double* center,
+                    double* count) noexcept nogil:
     cdef thin_entry* list
     cdef tw_bins sum
     cdef int64_t e = 0, m = 0, stored = 0
@@ -132,6 +133,9 @@ cdef void move_thin(const thin_batch* b, const tw_exact_kernels* exact, const in
                 sum.special = NAN
             e += 1
         tw_bins_fold(&sum)
+        if weights == NULL and not is_double:
+            # Two limbs are enough for floats: see bin_rows.
+            sum.low[2] = sum.high[2] = 0
         tw_bins_value(&sum, &high, &low)
         list[m].column = column
         list[m].value = exact.moved_by(high, low, total, count[0], center[column])

@@ -42,7 +42,23 @@ TW_INLINE void turn_over(tw_eight v[8]) {
 
 #if defined(__AVX512F__)
 TW_INLINE tw_eight widened_f4(const float *x) { return (tw_eight)_mm512_cvtps_pd(_mm256_loadu_ps(x)); }
+TW_INLINE tw_eight some_widened_f4(const float *x, int n) {
+    return (tw_eight)_mm512_cvtps_pd(_mm256_maskz_loadu_ps((__mmask8)((1 << n) - 1), x));
+}
+TW_INLINE tw_eight some_widened_f8(const double *x, int n) {
+    return (tw_eight)_mm512_maskz_loadu_pd((__mmask8)((1 << n) - 1), x);
+}
 #else
+TW_INLINE tw_eight some_widened_f4(const float *x, int n) {
+    tw_eight out = {0};
+    for (int i = 0; i < n; i++) out[i] = x[i];
+    return out;
+}
+TW_INLINE tw_eight some_widened_f8(const double *x, int n) {
+    tw_eight out = {0};
+    for (int i = 0; i < n; i++) out[i] = x[i];
+    return out;
+}
 TW_INLINE tw_eight widened_f4(const float *x) {
     return __builtin_convertvector(*(const tw_row_f4 *)x, tw_eight);
 }
@@ -129,7 +145,7 @@ static int nonzeros(const double *restrict x, int depth) {
     .distances_picked_##SUFFIX = distances_picked_##SUFFIX,                                            \
     .distances_lanes_##SUFFIX = distances_lanes_##SUFFIX, .between_##SUFFIX = between_##SUFFIX,        \
     .add_row_##SUFFIX = add_row_##SUFFIX, .bin_rows_##SUFFIX = bin_rows_##SUFFIX,                      \
-    .moments_##SUFFIX = moments_##SUFFIX,                                                              \
+    .move_by_rows_##SUFFIX = move_by_rows_##SUFFIX, .moments_##SUFFIX = moments_##SUFFIX,              \
     .distances_pairs_##SUFFIX = distances_pairs_##SUFFIX, .finish_##SUFFIX = finish_##SUFFIX
 
 const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {

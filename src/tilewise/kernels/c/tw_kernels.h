@@ -110,6 +110,8 @@ typedef struct tw_near {
                              int stop, int64_t *sums);                                       \
     void (*bin_rows_##SUFFIX)(const S *const *x, const double *weights, int n_rows,          \
                               int depth, tw_bins8 *sums);                                    \
+    int (*move_by_rows_##SUFFIX)(const S *const *x, int n_rows, int depth, double count,     \
+                                 double *center);                                            \
     void (*moments_##SUFFIX)(const S *const *x, int n_rows, int depth, tw_bins8 *sums,       \
                              tw_bins8 *squares, double *largest, double *least);             \
     void (*distances_pairs_##SUFFIX)(const S *const *x, const double *const *c, int count,   \

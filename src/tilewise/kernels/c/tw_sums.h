@@ -198,23 +198,18 @@ static inline void tw_bins_merge(tw_bins *to, const tw_bins *from) {
     tw_bins_fold(to);
 }
 
-/* The sum, which was folded, as hi + lo: a function of its value and top alone. */
+/* The sum, which was folded, as hi + lo: a function of what its limbs add up to. What is above 50 bits of
+ * a limb has the unit of the limb before. */
 static inline void tw_bins_value(const tw_bins *from, double *hi, double *lo) {
-    double h = 0, l = 0, more;
+    const int e = tw_bin_exponent((int)from->top);
+    double h = ldexp((double)from->high[0], e + TW_LIMB), l = 0, more;
     *lo = 0;
-    *hi = from->special;
-    if (from->special != 0) return;
+    *hi = from->special != 0 ? from->special : h;
+    if (from->special != 0 || isinf(h)) return;
     for (int i = 0; i < TW_BINS; i++) {
-        const int e = tw_bin_exponent((int)from->top - i);
-        const double terms[2] = {ldexp((double)from->high[i], e + TW_LIMB), ldexp((double)from->low[i], e)};
-        for (int k = 0; k < 2; k++) {
-            if (isinf(terms[k])) {
-                *hi = terms[k];
-                return;
-            }
-            tw_two_sum(h, terms[k], &h, &more);
-            l += more;
-        }
+        const int64_t whole = from->low[i] + (i + 1 < TW_BINS ? from->high[i + 1] : 0);
+        tw_two_sum(h, ldexp((double)whole, e - TW_LIMB * i), &h, &more);
+        l += more;
     }
     tw_two_sum(h, l, hi, lo);
 }

@@ -13,6 +13,16 @@ TW_INLINE tw_eight smaller_of(tw_eight a, tw_eight b) { return (tw_eight)_mm512_
 TW_INLINE tw_eight larger_of(tw_eight a, tw_eight b) { return choose((tw_bits)(a > b), a, b); }
 TW_INLINE tw_eight smaller_of(tw_eight a, tw_eight b) { return choose((tw_bits)(a < b), a, b); }
 #endif
+/* Whether a bit is set. */
+TW_INLINE int any_of(tw_bits v) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi64_mask((__m512i)v, (__m512i)v) != 0;
+#else
+    int64_t any = 0;
+    for (int i = 0; i < 8; i++) any |= v[i];
+    return any != 0;
+#endif
+}
 /* The smaller one, but for zeros. */
 TW_INLINE tw_eight least_of(tw_eight size, tw_eight least) {
     return choose((tw_bits)(size < least) & (tw_bits)(size > 0.0), size, least);
@@ -40,15 +50,21 @@ TW_INLINE tw_eight bins_big(const int64_t *tops, int i) {
     return (tw_eight)((exponents << 52) | ((int64_t)1 << 51));
 }
 
-/* Raises the tops of eight sums for magnitudes of up to largest; probe is NaN where one is not finite. */
-TW_INLINE void place_bins(tw_bins8 *sums, tw_eight largest, tw_eight probe, tw_eight *bigs) {
+/* The top bins of eight sums of magnitudes of up to largest. */
+TW_INLINE tw_bits tops_for(tw_eight largest) {
     /* Exponents e with magnitudes below 2^e; those of subnormals and zero are taken for -1022. */
     const tw_bits exponents = ((tw_bits)largest >> 52) - 1022;
     /* (e + 1 - TW_LOWEST + 49) / 50 - 1, as the product of a reciprocal. */
-    const tw_bits tops = (((exponents + (TW_LIMB - TW_LOWEST)) * 5243) >> 18) - 1;
+    return (((exponents + (TW_LIMB - TW_LOWEST)) * 5243) >> 18) - 1;
+}
+
+/* Raises the tops of eight sums for magnitudes of up to largest; probe is NaN where one is not finite. */
+TW_INLINE void place_bins(tw_bins8 *sums, tw_eight largest, tw_eight probe, tw_eight *bigs) {
+    const tw_bits tops = tops_for(largest);
     const tw_bits higher = tops > *(const tw_eight_w *)sums->tops;
     const tw_bits bad = (probe != probe) | (tops > TW_HIGHEST);
-    for (int l = 0; l < 8; l++) {
+    if (any_of(higher | bad))
+        for (int l = 0; l < 8; l++) {
         if (bad[l]) sums->special[l] = __builtin_nan("");
         else if (higher[l]) tw_bins8_raise(sums, l, tops[l] > TW_BINS ? tops[l] : TW_BINS);
     }
@@ -66,11 +82,8 @@ static void carry_row(const tw_grid *grid, int first, int stop, int64_t *sums, i
             carry = whole >> TW_LIMB;
             *(tw_eight_w *)(at + 8 * i) = whole - (carry << TW_LIMB);
         }
-        const tw_bits none = carry == 0;
         /* Pages of zeros that nobody writes to take no memory. */
-        int any = 0;
-        for (int l = 0; l < 8; l++) any |= !none[l];
-        if (any) *(tw_eight_w *)(spill + 8 * b) += carry;
+        if (any_of(carry)) *(tw_eight_w *)(spill + 8 * b) += carry;
     }
 }
 
@@ -94,10 +107,7 @@ TW_INLINE void add_exactly(tw_eight a, tw_eight b, tw_eight *high, tw_eight *low
 
 /* Up to eight numbers of a row that ends at depth; those behind it are zeros. */
 TW_INLINE tw_eight some_of(const double *x, int l, int depth) {
-    if (l + 8 <= depth) return *(const tw_eight_u *)(x + l);
-    tw_eight out = {0};
-    for (int i = 0; l + i < depth; i++) out[i] = x[l + i];
-    return out;
+    return l + 8 <= depth ? *(const tw_eight_u *)(x + l) : some_widened_f8(x + l, depth - l);
 }
 TW_INLINE void put_some(double *x, int l, int depth, tw_eight v) {
     if (l + 8 <= depth) *(tw_eight_u *)(x + l) = v;
@@ -141,24 +151,32 @@ static double average_row(const tw_grid *grid, const int64_t *sums, const int64_
     return ((moved[0] + moved[4]) + (moved[2] + moved[6])) + ((moved[1] + moved[5]) + (moved[3] + moved[7]));
 }
 
-/* The sums of eight columns, which were folded, as high + low: the numbers of tw_bins_value. */
-TW_INLINE void bins_eight(const tw_bins8 *sums, tw_eight *high, tw_eight *low) {
-    tw_eight h = {0}, l = {0}, more;
-    const tw_bits tops = *(const tw_eight_w *)sums->tops;
+/* Eight sums in bins, folded, as high + low: the numbers of tw_bins_value, but where a limb's unit may be
+ * subnormal, or a sum is not a number. */
+TW_INLINE void eight_values(tw_bits tops, const tw_bits *highs, const tw_bits *lows, tw_eight *high, tw_eight *low) {
+    const tw_bits exponents = tops * TW_LIMB + (TW_LOWEST + 1023);
+    tw_eight h = __builtin_convertvector(highs[0], tw_eight) * (tw_eight)((exponents + TW_LIMB) << 52), l = {0}, more;
     for (int i = 0; i < TW_BINS; i++) {
-        const tw_bits exponents = (tops - i) * TW_LIMB + (TW_LOWEST + 1023);
-        /* A unit below 2^-1022 is not one of a few bits: see below. */
-        const tw_bits normal = exponents > 0;
-        const tw_eight unit = (tw_eight)((exponents << 52) & normal);
-        add_exactly(h, __builtin_convertvector(*(const tw_eight_w *)sums->high[i], tw_eight) * 0x1p50 * unit, &h, &more);
-        l += more;
-        add_exactly(h, __builtin_convertvector(*(const tw_eight_w *)sums->low[i], tw_eight) * unit, &h, &more);
+        const tw_bits below = exponents - TW_LIMB * i;
+        const tw_eight unit = (tw_eight)((below << 52) & (tw_bits)(below > 0));
+        const tw_bits whole = i + 1 < TW_BINS ? lows[i] + highs[i + 1] : lows[i];
+        add_exactly(h, __builtin_convertvector(whole, tw_eight) * unit, &h, &more);
         l += more;
     }
     add_exactly(h, l, high, low);
+}
+
+TW_INLINE void bins_eight(const tw_bins8 *sums, tw_eight *high, tw_eight *low) {
+    tw_bits highs[TW_BINS], lows[TW_BINS];
+    for (int i = 0; i < TW_BINS; i++) {
+        highs[i] = *(const tw_eight_w *)sums->high[i];
+        lows[i] = *(const tw_eight_w *)sums->low[i];
+    }
+    eight_values(*(const tw_eight_w *)sums->tops, highs, lows, high, low);
+    const tw_bits odd = (tw_bits)(*(const tw_eight_u *)sums->special != 0.0) | (*(const tw_eight_w *)sums->tops < TW_BINS + 2);
+    if (!any_of(odd)) return;
     for (int i = 0; i < 8; i++) {
-        /* Limbs of subnormal units, and sums that are not numbers, one by one. */
-        if (sums->special[i] == 0 && sums->tops[i] >= TW_BINS + 2) continue;
+        if (!odd[i]) continue;
         const tw_bins one = tw_bins8_column(sums, i);
         double a, b;
         tw_bins_value(&one, &a, &b);
@@ -179,35 +197,47 @@ static double moved_by(double high, double low, double weight, double count, dou
     return c + (sum + (more + (low - rest))) / count;
 }
 
+/* Numbers l to l + 7 of a centre move: see moved_by. */
+TW_INLINE void move_eight(tw_eight high, tw_eight low, double weight, double count, int l, int depth, double *center) {
+    const tw_eight all = weight - (tw_eight){0};
+    if (weight == count) {
+        const tw_eight q = high / weight;
+        put_some(center, l, depth, q + (fused(-q, all, high) + low) * (1.0 / weight));
+        return;
+    }
+    const tw_eight c = some_of(center, l, depth), product = c * weight, rest = fused(all, c, -product);
+    tw_eight sum, more;
+    add_exactly(high, -product, &sum, &more);
+    put_some(center, l, depth, c + (sum + (more + (low - rest))) / count);
+}
+
 /* center (depth) moves towards rows of one weight whose sums in bins, of eight columns each, are `sums`;
  * count is that weight and what the centre stood for before. */
 static void move_center(const tw_bins8 *sums, int depth, double weight, double count, double *center) {
-    const tw_eight all = weight - (tw_eight){0};
     for (int l = 0; l < depth; l += 8, sums++) {
-        tw_eight high, low, sum, more;
-        const tw_eight c = some_of(center, l, depth);
+        tw_eight high, low;
         bins_eight(sums, &high, &low);
-        if (weight == count) {
-            const tw_eight q = high / weight;
-            put_some(center, l, depth, q + (fused(-q, all, high) + low) * (1.0 / weight));
-            continue;
-        }
-        const tw_eight product = c * weight, rest = fused(all, c, -product);
-        add_exactly(high, -product, &sum, &more);
-        put_some(center, l, depth, c + (sum + (more + (low - rest))) / count);
+        move_eight(high, low, weight, count, l, depth, center);
     }
+}
+
+/* Eight numbers from the start-th on, times their weights if these are not NULL; zeros behind the n-th. */
+TW_INLINE tw_eight weighted_eight(int start, int n, const double *values, const double *weights) {
+    if (start + 8 <= n) {
+        const tw_eight v = *(const tw_eight_u *)(values + start);
+        return weights ? v * *(const tw_eight_u *)(weights + start) : v;
+    }
+    tw_eight out = {0};
+    for (int i = 0; start + i < n; i++) out[i] = values[start + i] * (weights ? weights[start + i] : 1.0);
+    return out;
 }
 
 /* b += values[0] * weights[0] + ..., of up to TW_FOLD numbers; weights may be NULL. Returns the largest
  * magnitude of a product. */
 static double bin_values(tw_bins *b, int n, const double *restrict values, const double *restrict weights) {
     tw_eight largest = {0}, probe = {0};
-    double product[8];
-    int start;
-    for (start = 0; start < n; start += 8) {
-        for (int i = 0; i < 8; i++)
-            product[i] = start + i < n ? values[start + i] * (weights ? weights[start + i] : 1.0) : 0.0;
-        const tw_eight v = *(const tw_eight_u *)product;
+    for (int start = 0; start < n; start += 8) {
+        const tw_eight v = weighted_eight(start, n, values, weights);
         largest = larger_of(size_of(v), largest);
         probe += v * 0.0;
     }
@@ -229,11 +259,8 @@ static double bin_values(tw_bins *b, int n, const double *restrict values, const
     tw_eight bigs[TW_BINS];
     tw_bits more[TW_BINS] = {{0}};
     for (int i = 0; i < TW_BINS; i++) bigs[i] = tw_big(tw_bin_exponent((int)b->top - i) - down) - (tw_eight){0};
-    for (start = 0; start < n; start += 8) {
-        for (int i = 0; i < 8; i++)
-            product[i] = start + i < n ? values[start + i] * (weights ? weights[start + i] : 1.0) : 0.0;
-        bin_eight(TW_BINS, *(const tw_eight_u *)product * scale, bigs, more);
-    }
+    for (int start = 0; start < n; start += 8)
+        bin_eight(TW_BINS, weighted_eight(start, n, values, weights) * scale, bigs, more);
     for (int i = 0; i < TW_BINS; i++)
         for (int l = 0; l < 8; l++) {
             /* Eight lanes together may be beyond 2^63. */

@@ -4,10 +4,7 @@
 
 /* Eight numbers of a row from column l on, with zeros behind its end. */
 TW_INLINE tw_eight E(eight_of)(const S *x, int l, int depth) {
-    if (l + 8 <= depth) return E(widened)(x + l);
-    S part[8] = {0};
-    for (int i = 0; l + i < depth; i++) part[i] = x[l + i];
-    return E(widened)(part);
+    return l + 8 <= depth ? E(widened)(x + l) : E(some_widened)(x + l, depth - l);
 }
 
 TW_INLINE void E(add_blocks)(const int limbs, const tw_grid *grid, const S *restrict x, double weight, int first,
@@ -45,23 +42,58 @@ static void E(add_row)(const tw_grid *grid, const S *x, double weight, int first
 }
 
 /* sums (blocks of eight columns) += up to TW_FOLD rows x[0], x[1], ..., times weights[0], ... if they are
- * not NULL. Rows that lie in L1 or L2: each eight columns are walked twice. */
-static void E(bin_rows)(const S *const *x, const double *weights, int n_rows, int depth, tw_bins8 *sums) {
+ * not NULL. The rows are finite, and lie in L1 or L2: each eight columns are walked twice. Unweighted floats,
+ * of 24 bits, take two limbs: at least 51 bits. */
+TW_INLINE void E(bin_weighted)(const int limbs, const S *const *x, const double *weights, int n_rows, int depth,
+                               tw_bins8 *sums) {
     for (int l = 0; l < depth; l += 8, sums++) {
-        tw_eight largest = {0}, probe = {0};
-        for (int r = 0; r < n_rows; r++) {
-            const tw_eight v = E(eight_of)(x[r], l, depth) * (weights ? weights[r] : 1.0), size = size_of(v);
-            largest = larger_of(size, largest);
-            probe += v * 0.0;
-        }
-        tw_eight bigs[TW_BINS];
+        tw_eight largest = {0}, probe = {0}, bigs[TW_BINS];
         tw_bits more[TW_BINS] = {{0}};
+        for (int r = 0; r < n_rows; r++) {
+            tw_eight v = E(eight_of)(x[r], l, depth);
+            if (weights) {
+                v *= weights[r];
+                probe += v * 0.0;
+            }
+            largest = larger_of(size_of(v), largest);
+        }
         place_bins(sums, largest, probe, bigs);
-        for (int r = 0; r < n_rows; r++)
-            bin_eight(TW_BINS, E(eight_of)(x[r], l, depth) * (weights ? weights[r] : 1.0), bigs, more);
-        for (int i = 0; i < TW_BINS; i++) *(tw_eight_w *)sums->low[i] += more[i];
+        for (int r = 0; r < n_rows; r++) {
+            tw_eight v = E(eight_of)(x[r], l, depth);
+            if (weights) v *= weights[r];
+            bin_eight(limbs, v, bigs, more);
+        }
+        for (int i = 0; i < limbs; i++) *(tw_eight_w *)sums->low[i] += more[i];
         tw_bins8_fold(sums);
     }
+}
+
+static void E(bin_rows)(const S *const *x, const double *weights, int n_rows, int depth, tw_bins8 *sums) {
+    if (weights) E(bin_weighted)(TW_BINS, x, weights, n_rows, depth, sums);
+    else E(bin_weighted)(sizeof(S) == 4 ? 2 : TW_BINS, x, NULL, n_rows, depth, sums);
+}
+
+/* bin_rows and move_center in one step, for all the rows of a centre, up to 64 of weight one. Returns whether
+ * it could: where a sum needs more care the centre is left half moved. */
+static int E(move_by_rows)(const S *const *x, int n_rows, int depth, double count, double *center) {
+    enum { LIMBS = sizeof(S) == 4 ? 2 : TW_BINS };
+    for (int l = 0; l < depth; l += 8) {
+        tw_eight largest = {0}, bigs[TW_BINS], high, low;
+        tw_bits sums[TW_BINS] = {{0}}, highs[TW_BINS];
+        for (int r = 0; r < n_rows; r++) largest = larger_of(size_of(E(eight_of)(x[r], l, depth)), largest);
+        const tw_bits tops = tops_for(largest);
+        const tw_bits odd = ((tops < TW_BINS + 2) & (tw_bits)(largest != 0.0)) | (tops > TW_HIGHEST);
+        if (any_of(odd)) return 0;
+        for (int i = 0; i < LIMBS; i++) bigs[i] = bins_big((const int64_t *)&tops, i);
+        for (int r = 0; r < n_rows; r++) bin_eight(LIMBS, E(eight_of)(x[r], l, depth), bigs, sums);
+        for (int i = 0; i < TW_BINS; i++) {
+            highs[i] = sums[i] >> TW_LIMB;
+            sums[i] -= highs[i] << TW_LIMB;
+        }
+        eight_values(tops, highs, sums, &high, &low);
+        move_eight(high, low, n_rows, count, l, depth, center);
+    }
+    return 1;
 }
 
 /* The same without weights, and the sums of squares, and the largest and the least magnitude other
