@@ -107,7 +107,7 @@ TW_INLINE void add_exactly(tw_eight a, tw_eight b, tw_eight *high, tw_eight *low
 
 /* Up to eight numbers of a row that ends at depth; those behind it are zeros. */
 TW_INLINE tw_eight some_of(const double *x, int l, int depth) {
-    return l + 8 <= depth ? *(const tw_eight_u *)(x + l) : some_widened_f8(x + l, depth - l);
+    return l + 8 <= depth ? widened_f8(x + l) : some_widened_f8(x + l, depth - l);
 }
 TW_INLINE void put_some(double *x, int l, int depth, tw_eight v) {
     if (l + 8 <= depth) *(tw_eight_u *)(x + l) = v;
