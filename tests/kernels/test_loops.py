@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from tilewise import KMeans, argkmin, engine, radius_neighbors
-from tilewise.kernels import _dispatch, _few, _sparse, _within
+from tilewise.kernels import _brute_force, _dispatch, _sparse, _within
 
 SOURCES = Path(__file__).parents[2] / "src" / "tilewise" / "kernels"
 
@@ -44,9 +44,9 @@ def test_sorting_that_runs_out_of_memory(monkeypatch):
 
 def test_brute_force_that_runs_out_of_memory(monkeypatch):
     X = np.random.default_rng(0).normal(size=(300, 3))
-    failing = NoMemory(monkeypatch, _few)
+    failing = NoMemory(monkeypatch, _brute_force)
     with pytest.raises(MemoryError):
-        engine.few.argkmin_few(engine.Rows(X), engine.Rows(X[:9]), 3)
+        engine.argkmin(engine.Rows(X), engine.Rows(X[:9]), 3)
     assert failing.calls
     assert _dispatch.loops_running() == 0
 

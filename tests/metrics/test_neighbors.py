@@ -259,7 +259,7 @@ DOOR = [
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 @pytest.mark.parametrize(("metric", "parameters"), DOOR)
 @pytest.mark.parametrize("form", ["dense", "sparse"])
-def test_neighbours_by_metrics_from_behind_the_door(metric, parameters, form):
+def test_neighbours_by_metrics_of_the_fallback(metric, parameters, form):
     rng = np.random.RandomState(6)
     X, Y = rng.standard_normal((20, 6)).round(1), rng.standard_normal((30, 6)).round(1)
     X[rng.rand(20, 6) < 0.3] = 0

@@ -13,4 +13,6 @@ def fill_sparse(
     kernel: str,
     isa: str,
     n_threads: int,
+    walk_y: bool,
+    panel_vectors: int,
 ) -> None: ...

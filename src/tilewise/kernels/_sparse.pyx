@@ -59,11 +59,6 @@ cdef enum:
     TURN = 16
     ALIGNMENT = 64
 
-# A panel of a dense side should leave room in an L2 of 2 MiB.
-cdef ptrdiff_t PANEL_BYTES = 1500000
-# Fewer rows of X than this are indexed, and Y is walked, where there are more rows of Y.
-cdef int64_t FEW = 512
-
 
 cdef struct sparse_pass:
     const tw_exact_kernels* exact
@@ -337,7 +332,8 @@ cdef void _run(const sparse_pass* p, int64_t task, char* ws) noexcept nogil:
 # ---------------------------------------------------------------- the border to Python
 
 
-def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, str isa, int n_threads):
+def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, str isa, int n_threads,
+                bint walk_y, int panel_vectors):
     """out[i, j] = distance of row x_first + i of x to row y_first + j of y; one of them is CSR.
 
     Parameters
@@ -348,6 +344,11 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
         Rows may be any distance apart; the numbers of a row are contiguous.
     kernel : {"euclidean", "sqeuclidean", "cosine", "dot", "manhattan"}
         "dot" is the plain inner product. Rows of zeros have the cosine distance 1.
+    walk_y : bool
+        Whether the rows of y, which are CSR then, are walked, and x meets them in blocks; or the
+        other way round.
+    panel_vectors : {1, 2, 4}
+        Vectors of rows in a panel of a dense side.
 
     Notes
     -----
@@ -370,13 +371,15 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
         raise ValueError(f"rows of {x.c.depth} and of {y.c.depth} columns")
     if x_first < 0 or y_first < 0 or x_first + n_x > x.c.n_rows or y_first + n_y > y.c.n_rows:
         raise ValueError("out has more rows or columns than there are rows of x or y")
+    if not (y if walk_y else x).is_sparse or panel_vectors not in (1, 2, 4):
+        raise ValueError(f"walk_y={walk_y}, panel_vectors={panel_vectors} with these rows")
     if out.dtype not in (np.float32, np.float64) or not out.flags.writeable or not out.flags.aligned:
         raise ValueError("out must be writeable float32 or float64")
     if n_x == 0 or n_y == 0:
         return
     if n_y > 1 and out.strides[1] != out.itemsize:
         raise ValueError("the numbers of a row of out must be contiguous")
-    p.turned = not x.is_sparse or (y.is_sparse and n_x < FEW and n_x < n_y)
+    p.turned = walk_y
     walked, blocked = (y, x) if p.turned else (x, y)
     p.walked, p.blocked = &walked.c, &blocked.c
     p.walked_first, p.blocked_first = (y_first, x_first) if p.turned else (x_first, y_first)
@@ -392,9 +395,7 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
     # ulp of float64; float32 has 2**-16 to spare.
     p.share = 0.125 if p.out_double else 2.0**-16
     n_blocked = n_x if p.turned else n_y
-    p.vectors = 4
-    while p.vectors > 1 and <ptrdiff_t>p.depth * p.vectors * p.lanes * 8 > PANEL_BYTES:
-        p.vectors //= 2
+    p.vectors = panel_vectors
     bounds = _blocks(blocked, p.blocked_first, n_blocked, p.vectors * p.lanes * PANELS)
     cdef const int64_t[::1] view = bounds
     p.bounds = &view[0]

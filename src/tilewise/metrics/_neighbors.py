@@ -391,7 +391,9 @@ def radius_neighbors(
     radius = check_radius(radius)
     search = Search(X, Y, metric, metric_kwargs, n_threads)
     if search.row is not None and search.row.largest_first:
-        raise ValueError(f"{metric!r} is no distance: there is no radius to be within.")
+        raise ValueError(
+            f"{metric!r} is a similarity, not a distance: there is no radius to search within."
+        )
     offsets, distances, indices = search.within(radius, sort_results)
     if not return_distance:
         distances = np.ones(len(indices)) if return_as == "csr" else None

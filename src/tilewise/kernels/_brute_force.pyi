@@ -5,7 +5,7 @@ from tilewise.kernels._rows import Rows
 
 most_rows: int
 
-def closest_few(
+def rank_all(
     x: Rows,
     y: Matrix[np.float64],
     first: int,
