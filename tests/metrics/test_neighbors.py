@@ -245,7 +245,7 @@ def test_the_largest_inner_products():
     wanted = np.argsort(-P, axis=1, kind="stable")[:, :4]
     assert np.array_equal(indices, wanted)
     assert np.array_equal(values, np.take_along_axis(P, wanted, axis=1))
-    with pytest.raises(ValueError, match="no distance"):
+    with pytest.raises(ValueError, match="a similarity, not a distance"):
         tilewise.radius_neighbors(X, Y, 1.0, metric="inner_product")
 
 

@@ -20,22 +20,7 @@ def argkmin_brute_force(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The k rows of Y closest to every row of X: see `tilewise.engine.argkmin`.
 
-    Parameters
-    ----------
-    rows_x : Rows of shape (n, d)
-    rows_y : Rows of shape (m, d)
-        At most ``kernels._brute_force.most_rows``.
-    k : int
-        From 1 to m.
-    plan : NeighborPlan
-        With the method "brute force".
-    root, dtype, out
-        As `argkmin` has them.
-
-    Returns
-    -------
-    distances : ndarray of shape (n, k), float32 or float64
-    indices : ndarray of shape (n, k), int64
+    `plan` has the method "brute force", and Y at most ``kernels._brute_force.most_rows`` rows.
     """
     n, m, d = rows_x.n_rows, rows_y.n_rows, rows_x.n_features
     y = _exact.padded(rows_y.take(np.arange(m)))

@@ -31,19 +31,8 @@ def argkmin_csr(
 ) -> None:  # fmt: skip
     """Write the k rows of Y closest to every row of X: see `tilewise.engine.argkmin`.
 
-    Parameters
-    ----------
-    rows_x : Rows of shape (n, d)
-    rows_y : Rows of shape (m, d)
-        At least one of them CSR.
-    k : int
-        From 1 to m.
-    plan : NeighborPlan
-        Its `group_rows` and `block_rows` are the rows of X and of Y per block.
-    distances : ndarray of shape (n, k), float64
-        OUT: canonical squared distances.
-    indices : ndarray of shape (n, k), int64
-        OUT
+    `plan` has the method "csr": its `group_rows` and `block_rows` are the rows of X and of Y per
+    block. `distances`, canonical squares, and `indices` are OUT: (n, k), float64 and int64.
     """
     search = _Search(rows_x, rows_y, plan)
     # Rounded upwards, and enlarged by more than that rounds.
@@ -69,23 +58,9 @@ def radius_csr(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows of Y within a radius of every row of X: see `tilewise.engine.radius`.
 
-    Parameters
-    ----------
-    rows_x : Rows of shape (n, d)
-    rows_y : Rows of shape (m, d)
-        At least one of them CSR.
-    within : float
-        The largest canonical squared distance that counts.
-    plan : NeighborPlan
-        As `argkmin_csr` has it.
-    sort : bool, default=False
-
-    Returns
-    -------
-    offsets : ndarray of shape (n + 1,), int64
-    distances : ndarray, float64
-        Squared: the value of a block where that is below the radius for certain, else canonical.
-    indices : ndarray, int64
+    `within` is the largest canonical squared distance that counts; `plan` as in `argkmin_csr`. The
+    distance of a pair is the value of its block, if that is below the radius for certain, and the
+    canonical one otherwise.
     """
     search = _Search(rows_x, rows_y, plan)
     kernel, above, below = search.within(within)

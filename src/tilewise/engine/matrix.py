@@ -67,18 +67,10 @@ def plan_matrix(
 
 
 def fill_matrix(
-    rows_x: Rows,
-    rows_y: Rows,
-    out: np.ndarray,
-    *,
-    kernel: str,
-    p: float = 2.0,
-    weights: np.ndarray | None = None,
-    plan: PairPlan | None = None,
-    x_first: int = 0,
-    y_first: int = 0,
-    canonical: bool = True,
-) -> np.ndarray:
+    rows_x: Rows, rows_y: Rows, out: np.ndarray, *, kernel: str, p: float = 2.0,
+    weights: np.ndarray | None = None, plan: PairPlan | None = None, x_first: int = 0,
+    y_first: int = 0, canonical: bool = True,
+) -> np.ndarray:  # fmt: skip
     """Write distances of some rows of X to some rows of Y.
 
     Parameters

@@ -7,15 +7,7 @@ class _Pairs: ...
 
 class Nearest(_Pairs):
     def __init__(
-        self,
-        x: Rows,
-        y: Rows,
-        k: int,
-        group_rows: int,
-        *,
-        share: float,
-        isa: str,
-        n_threads: int,
+        self, x: Rows, y: Rows, k: int, group_rows: int, *, share: float, isa: str, n_threads: int
     ) -> None: ...
     def begin(self, x_first: int, count: int) -> None: ...
     def update(
@@ -27,24 +19,10 @@ class Nearest(_Pairs):
 
 class Within(_Pairs):
     def __init__(
-        self,
-        x: Rows,
-        y: Rows,
-        *,
-        within: float,
-        above: float,
-        below: float,
-        columns: int,
-        isa: str,
-        n_threads: int,
-    ) -> None: ...
+        self, x: Rows, y: Rows, *, within: float, above: float, below: float, columns: int,
+        isa: str, n_threads: int,
+    ) -> None: ...  # fmt: skip
     def decide(
-        self,
-        x_first: int,
-        starts: Vector[np.int64],
-        counts: Vector[np.int64],
-        values: Vector[np.float64],
-        ids: Vector[np.int64],
-        *,
-        n_threads: int,
-    ) -> None: ...
+        self, x_first: int, starts: Vector[np.int64], counts: Vector[np.int64],
+        values: Vector[np.float64], ids: Vector[np.int64], *, n_threads: int,
+    ) -> None: ...  # fmt: skip

@@ -20,8 +20,6 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-from tilewise.kernels._workspace import aligned_empty
-
 from tilewise.kernels._dispatch cimport (
     enter_loop,
     exact_kernels,
@@ -38,6 +36,7 @@ from tilewise.kernels._rows cimport (
     tw_row_start,
     tw_rows,
 )
+from tilewise.kernels._workspace cimport Workspace
 
 # As enum tw_sparse_kernel has them.
 KERNELS = {"dot": 0, "sqeuclidean": 1, "euclidean": 2, "cosine": 3, "manhattan": 4}
@@ -57,7 +56,6 @@ cdef enum:
     PANELS = 4
     # Rows that are turned over at a time where the walked side is Y.
     TURN = 16
-    ALIGNMENT = 64
 
 
 cdef struct sparse_pass:
@@ -104,35 +102,31 @@ cdef struct sparse_pass:
     ptrdiff_t total
 
 
-cdef ptrdiff_t _take(ptrdiff_t* total, ptrdiff_t size) noexcept nogil:
-    cdef ptrdiff_t start = total[0]
-    total[0] = (start + size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    return start
-
-
-cdef void _lay_out(sparse_pass* p) noexcept nogil:
-    cdef ptrdiff_t total = 0, d = p.depth, rows = p.block_rows, width = p.vectors * p.lanes
+cdef Workspace _lay_out(sparse_pass* p):
+    cdef Workspace parts = Workspace()
+    cdef ptrdiff_t d = p.depth, rows = p.block_rows, width = p.vectors * p.lanes
     cdef bint indexed = p.blocked.offsets != NULL
-    p.ids = _take(&total, 8 * max(<ptrdiff_t>WALK_ROWS, rows))
-    p.starts = _take(&total, 4 * (WALK_ROWS + 1))
-    p.columns = _take(&total, 4 * p.walked_entries)
-    p.values = _take(&total, 8 * p.walked_entries)
-    p.norms = _take(&total, 8 * WALK_ROWS)
-    p.block_sizes = _take(&total, 8 * rows)
-    p.block_starts = _take(&total, 4 * (rows + 1))
-    p.block_columns = _take(&total, 4 * p.blocked_entries if indexed else 0)
-    p.block_values = _take(&total, 8 * p.blocked_entries if indexed else 0)
-    p.heads = _take(&total, 4 * (d + 2) if indexed else 0)
-    p.index_rows = _take(&total, 4 * p.blocked_entries if indexed else 0)
-    p.index_values = _take(&total, 8 * p.blocked_entries if indexed else 0)
-    p.panels = _take(&total, 0 if indexed else 8 * d * ((rows + width - 1) // width * width))
-    p.row = _take(&total, 0 if indexed else 8 * d)
-    p.wide = _take(&total, 0 if indexed else 8 * d)
-    p.sums = _take(&total, 8 * (rows if indexed else (rows + width - 1) // width * width * WALK_ROWS))
-    p.flags = _take(&total, rows)
-    p.redo = _take(&total, 4 * rows)
-    p.tile = _take(&total, 8 * TURN * rows if p.turned else 0)
-    p.total = total
+    p.ids = parts.add(8 * max(<ptrdiff_t>WALK_ROWS, rows))
+    p.starts = parts.add(4 * (WALK_ROWS + 1))
+    p.columns = parts.add(4 * p.walked_entries)
+    p.values = parts.add(8 * p.walked_entries)
+    p.norms = parts.add(8 * WALK_ROWS)
+    p.block_sizes = parts.add(8 * rows)
+    p.block_starts = parts.add(4 * (rows + 1))
+    p.block_columns = parts.add(4 * p.blocked_entries if indexed else 0)
+    p.block_values = parts.add(8 * p.blocked_entries if indexed else 0)
+    p.heads = parts.add(4 * (d + 2) if indexed else 0)
+    p.index_rows = parts.add(4 * p.blocked_entries if indexed else 0)
+    p.index_values = parts.add(8 * p.blocked_entries if indexed else 0)
+    p.panels = parts.add(0 if indexed else 8 * d * ((rows + width - 1) // width * width))
+    p.row = parts.add(0 if indexed else 8 * d)
+    p.wide = parts.add(0 if indexed else 8 * d)
+    p.sums = parts.add(8 * (rows if indexed else (rows + width - 1) // width * width * WALK_ROWS))
+    p.flags = parts.add(rows)
+    p.redo = parts.add(4 * rows)
+    p.tile = parts.add(8 * TURN * rows if p.turned else 0)
+    p.total = parts.total
+    return parts
 
 # ---------------------------------------------------------------- sizes and blocks
 
@@ -404,12 +398,11 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
     p.walked_entries = _room(walked, p.walked_first, p.walked_rows, ENTRIES)
     p.blocked_entries = _room(blocked, p.blocked_first, n_blocked, INDEX_ENTRIES) if blocked.is_sparse else 0
     p.parts = <int>min(max(1, (4 * n_threads + n_blocks - 1) // n_blocks), p.walked_rows) if n_threads > 1 else 1
-    _lay_out(&p)
+    cdef Workspace parts = _lay_out(&p)
     tasks = n_blocks * p.parts
     threads = enter_loop(<int>min(n_threads, tasks))
     try:
-        buffer = aligned_empty(p.total * threads)
-        workspace = <char*>address(buffer)
+        workspace = parts.make(threads)
         for task in prange(tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
             _run(&p, task, workspace + threadid() * p.total)
     finally:

@@ -41,23 +41,20 @@ _CONSTRAINTS = {
     "metric_kwargs": [dict, None],
     **THREADS,
 }
+_ARGMIN_CONSTRAINTS = {
+    **_CONSTRAINTS,
+    "axis": [Options(Integral, {0, 1})],
+    "metric": [StrOptions(METRIC_NAMES), callable],
+}
 
 
 def _argmin(X, Y, axis, metric, metric_kwargs, n_threads):
     if axis == 0:
         X, Y = (Y, X) if Y is not None else (X, Y)
-    search = Search(X, Y, metric, metric_kwargs, n_threads)
-    return search.argmin()
+    return Search(X, Y, metric, metric_kwargs, n_threads).argmin()
 
 
-@validate_params(
-    {
-        **_CONSTRAINTS,
-        "axis": [Options(Integral, {0, 1})],
-        "metric": [StrOptions(METRIC_NAMES), callable],
-    },
-    prefer_skip_nested_validation=False,
-)
+@validate_params(_ARGMIN_CONSTRAINTS, prefer_skip_nested_validation=False)
 def pairwise_distances_argmin_min(
     X: MatrixLike,
     Y: MatrixLike | None,
@@ -115,14 +112,7 @@ def pairwise_distances_argmin_min(
     return indices, distances
 
 
-@validate_params(
-    {
-        **_CONSTRAINTS,
-        "axis": [Options(Integral, {0, 1})],
-        "metric": [StrOptions(METRIC_NAMES), callable],
-    },
-    prefer_skip_nested_validation=False,
-)
+@validate_params(_ARGMIN_CONSTRAINTS, prefer_skip_nested_validation=False)
 def pairwise_distances_argmin(
     X: MatrixLike,
     Y: MatrixLike | None,

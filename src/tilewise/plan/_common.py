@@ -32,7 +32,9 @@ def score_type(dtype: DTypeLike | None) -> str:
 def check_size(name: str, value: int, least: int = 0) -> int:
     """Return a size as an int; ValueError if it is not a whole number from `least` on."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} is out of range: give a whole number from {least} on.")
+        raise ValueError(
+            f"{name}={value!r} is out of range. Pass a whole number, at least {least}."
+        )
     return int(value)
 
 
@@ -57,7 +59,10 @@ def shared_threads(available: Fact, asked: bool, work: float, kind: str) -> tupl
     """
     limit = SERIAL_WORK[kind]
     if work < limit.value and available.value > 1 and not asked:
-        return 1, f"1: {work:.0f} {limit.unit} are fewer than {limit.value}, so threads do not pay."
+        return 1, (
+            f"1: {work:.0f} {limit.unit} are too few to pay for more threads (fewer than "
+            f"{limit.value})."
+        )
     return available.value, f"{available.value} ({available.source})."
 
 

@@ -146,21 +146,11 @@ _RECENT = Recent()
 # Many parameters, since each is a fact or an override of its own: tests and searches that start
 # again override one at a time.
 def plan_neighbors(
-    n_x: int,
-    n_y: int,
-    n_features: int,
-    dtype: DTypeLike = "float32",
-    *,
-    k: int = 1,
-    n_threads: int | None = None,
-    density: tuple[float | None, float | None] = (None, None),
-    chunk_rows: int | None = None,
-    block_rows: int | None = None,
-    machine: Machine | None = None,
-    method: str | None = None,
-    score_dtype: DTypeLike | None = None,
-    products: int | None = None,
-) -> NeighborPlan:
+    n_x: int, n_y: int, n_features: int, dtype: DTypeLike = "float32", *, k: int = 1,
+    n_threads: int | None = None, density: tuple[float | None, float | None] = (None, None),
+    chunk_rows: int | None = None, block_rows: int | None = None, machine: Machine | None = None,
+    method: str | None = None, score_dtype: DTypeLike | None = None, products: int | None = None,
+) -> NeighborPlan:  # fmt: skip
     """Choose every size of a search for neighbours.
 
     Parameters
@@ -245,7 +235,12 @@ def block_shape(
         Bytes that are held for each row of X.
     """
     if any(sparse) and min(n_x, n_y):
-        height, columns = _csr_block_shape(n_x, n_y, sparse)
+        values = _CSR_DISTANCE_BYTES // 8
+        height = values // _DENSE_ROWS if sparse[0] else _DENSE_ROWS
+        height = max(1, min(math.isqrt(values) if all(sparse) else height, n_x))
+        # What a short side leaves, the other one takes.
+        columns = min(values // height, n_y)
+        height = min(values // columns, n_x)
     else:
         # What a short X leaves, the columns take.
         wide = _DISTANCE_BYTES * n_threads // (8 * max(1, n_x))
@@ -254,20 +249,6 @@ def block_shape(
     if candidate_bytes:
         height = min(height, _HELD_BYTES // candidate_bytes)
     return max(1, min(height, n_x)), columns
-
-
-def _csr_block_shape(n_x: int, n_y: int, sparse: tuple[bool, bool]) -> tuple[int, int]:
-    values = _CSR_DISTANCE_BYTES // 8
-    if all(sparse):
-        height = math.isqrt(values)
-    elif sparse[0]:
-        height = values // _DENSE_ROWS
-    else:
-        height = _DENSE_ROWS
-    # What a short side leaves, the other one takes.
-    height = max(1, min(height, n_x))
-    columns = min(values // height, n_y)
-    return min(values // columns, n_x), columns
 
 
 class _Task(NamedTuple):

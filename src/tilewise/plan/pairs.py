@@ -130,18 +130,11 @@ class PairPlan(Reasoned):
 
 
 def plan_pairs(
-    n_x: int,
-    n_y: int,
-    n_features: int,
-    dtype: DTypeLike = "float32",
-    *,
-    out_dtype: DTypeLike | None = None,
-    n_threads: int | None = None,
-    machine: Machine | None = None,
-    direct: bool = True,
-    fresh: bool = False,
+    n_x: int, n_y: int, n_features: int, dtype: DTypeLike = "float32", *,
+    out_dtype: DTypeLike | None = None, n_threads: int | None = None,
+    machine: Machine | None = None, direct: bool = True, fresh: bool = False,
     density: tuple[float | None, float | None] | None = None,
-) -> PairPlan:
+) -> PairPlan:  # fmt: skip
     """Choose every size of a matrix of distances.
 
     Parameters
