@@ -97,10 +97,8 @@ def test_the_method_and_its_threshold_are_told(n, m, d, k, density, method):
     assert p.method == method
     text = p.reasons["method"]
     if method != "brute force" and density != (None, None):
-        both = None not in density
-        assert (
-            f"{STORED_SHARE['neighbors, both sides' if both else 'neighbors, one side']:g}" in text
-        )
+        sides = "one side" if None in density else "both sides"
+        assert f"{100 * STORED_SHARE['neighbors, ' + sides]:g} %" in text
     if method == "scan":
         assert f"fewer than {SCAN_ROWS}" in text
 

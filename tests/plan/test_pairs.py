@@ -82,7 +82,7 @@ def test_stored_entries_and_their_threshold_are_told():
         p = plan_pairs(1000, 1000, 50, density=density)
         assert p.method == method
         if density is not None and density != (None, None):
-            assert f"{STORED_SHARE['matrix']:g}" in p.reasons["method"]
+            assert f"{100 * STORED_SHARE['matrix']:g} %" in p.reasons["method"]
 
 
 def test_panels_of_csr_distances_fit_l2(recorded):

@@ -67,7 +67,7 @@ class MetricCall:
             parameters = {n: v for n, v in parameters.items() if n in row.parameters}
         elif unknown:
             raise TypeError(
-                f"the metric {row.name!r} takes no parameter {sorted(unknown)[0]!r}; it takes "
+                f"the metric {row.name!r} takes no parameter {sorted(unknown)[0]!r}. It takes "
                 f"{sorted(row.parameters) or 'none'}"
             )
         check_norms(X, parameters.get("X_norm_squared"), "X")

@@ -77,13 +77,13 @@ def pairwise_distances_chunked(
     ----------
     X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
         Rows; distances of shape (n_samples_X, n_samples_Y) if ``metric="precomputed"``, which
-        are handed over in one piece.
+        are yielded in one piece.
     Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
         Other rows; None stands for ``X``.
     reduce_func : callable, default=None
-        ``reduce_func(D_chunk, start)`` is called with the distances of the rows from ``start``
-        on, and what it returns is handed over in their place: None, a sequence, array or
-        sparse matrix as long as the chunk, or a tuple of such. It may write to ``D_chunk``.
+        ``reduce_func(D_chunk, start)`` gets the distances of the rows from ``start`` on. What it
+        returns is yielded in their place: None, a sequence, array or sparse matrix as long as the
+        chunk, or a tuple of such. It may write to ``D_chunk``.
     metric : str or callable, default="euclidean"
         As in :func:`pairwise_distances`.
     n_jobs : int, default=None

@@ -121,17 +121,17 @@ def pairwise_distances(
     metric : str or callable, default="euclidean"
         A metric of tilewise: "euclidean" ("l2"), "sqeuclidean", "manhattan" ("l1",
         "cityblock"), "cosine", "inner_product", "chebyshev", "minkowski", "canberra",
-        "braycurtis", "hamming", "nan_euclidean". Any other name that scikit-learn's
-        ``pairwise_distances`` takes, "precomputed", or a function of two rows: those are
-        computed by scikit-learn and scipy.
+        "braycurtis", "hamming", "nan_euclidean". scikit-learn and scipy compute everything else
+        that scikit-learn's ``pairwise_distances`` takes: other names, "precomputed", and functions
+        of two rows.
     n_jobs : int, default=None
-        Number of threads as scikit-learn counts them; None and -1 leave it to the plan.
+        Number of threads as scikit-learn counts them. With None and -1 the plan decides.
     ensure_all_finite : bool or "allow-nan", default=True
-        Whether NaN and infinities are refused. Ignored, as in scikit-learn, for euclidean,
-        manhattan, cosine, their other names, and nan_euclidean, which takes NaN only.
+        Whether to refuse NaN and infinities. As in scikit-learn it has no effect on euclidean,
+        manhattan and cosine, which refuse both, and on nan_euclidean, which takes NaN only.
     out : ndarray of shape (n_samples_X, n_samples_Y), default=None
-        Where to write, of the dtype of the result: any distance between rows, also a memory
-        map. Its content is undefined after an error.
+        Array to write to, of the dtype of the result. Its rows must be contiguous; the step from
+        row to row is free, and a memory map will do. Its content is undefined after an error.
     n_threads : int, default=None
         Number of threads; wins over ``n_jobs``. It never changes the result.
     **kwds : dict
@@ -260,10 +260,10 @@ def euclidean_distances(
     Notes
     -----
     scikit-learn expands the square, ``x·x - 2 x·y + y·y``, which loses all digits of a short
-    distance between long rows. Here differences are squared and summed; only for long rows,
-    and only where nothing cancels, the square is expanded around a point between them.
-    Norms of the rows themselves would be of no use; they are accepted because callers
-    written for scikit-learn pass them.
+    distance between long rows. tilewise squares and sums differences. It expands the square only
+    for long rows where nothing cancels, and around a point between the rows. So it cannot use
+    norms of the rows themselves. It accepts them because callers written for scikit-learn pass
+    them.
 
     Examples
     --------

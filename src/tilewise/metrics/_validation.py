@@ -100,8 +100,8 @@ def _readable(X, metric, name):
 def _check_rows(X, name):
     if get_config().get("array_api_dispatch") and _is_foreign_array(X):
         raise TypeError(
-            f"tilewise computes with NumPy arrays in the memory of the CPU, got {type(X)!r}; "
-            "convert it first, or call scikit-learn's function."
+            f"tilewise computes with NumPy arrays in the memory of the CPU, got {type(X)!r}. "
+            "Convert it to a NumPy array, or call scikit-learn's function."
         )
     X = check_array(readable(X, name), estimator="check_pairwise_arrays", **UNCHANGED)
     return canonical(as_real(X, name))  # objects and strings may still spell numbers
@@ -191,7 +191,7 @@ def _kind(value):
 def check_out(out, shape, dtype, *inputs, name="out"):
     """Return an array to write to: ``out`` if it fits, a new one if it is None.
 
-    Any distance between two rows will do; the elements of a row must be neighbours.
+    The elements of a row must be contiguous; the step from row to row is free.
     """
     if out is None:
         return np.empty(shape, dtype=dtype)
@@ -204,13 +204,13 @@ def check_out(out, shape, dtype, *inputs, name="out"):
     if out.dtype != dtype or not out.dtype.isnative:
         raise ValueError(f"{name} has dtype {out.dtype.str}, expected {np.dtype(dtype).str}")
     if not out.flags.writeable:
-        raise ValueError(f"{name} is read-only")
+        raise ValueError(f"{name} is read-only: pass an array that can be written to")
     apart = out.ndim and out.shape[-1] > 1 and out.strides[-1] != out.itemsize
     if apart or not out.flags.aligned:
         raise ValueError(f"the elements of each row of {name} must be contiguous and aligned")
     for given in inputs:
         if isinstance(given, np.ndarray) and _overlap(out, given):
-            raise ValueError(f"{name} shares memory with the data")
+            raise ValueError(f"{name} shares memory with the data: pass an array of its own")
     return out
 
 
@@ -226,7 +226,7 @@ def _overlap(a, b):
 def thread_count(n_threads, n_jobs=None):
     """The number of threads: ``n_threads``, else what scikit-learn's ``n_jobs`` asks for.
 
-    None leaves it to the planner, and so does ``n_jobs=-1``; -2 is one less than that.
+    With None and ``n_jobs=-1`` the planner decides; ``n_jobs=-2`` is one thread less.
     """
     if n_threads is not None or n_jobs is None or n_jobs == -1:
         return n_threads

@@ -31,7 +31,11 @@ def score_type(dtype: DTypeLike | None) -> str:
 
 def check_size(name: str, value: int, least: int = 0) -> int:
     """Return a size as an int; ValueError if it is not a whole number from `least` on."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+    # Asking an abstract class takes longer than all the rest: almost always it is an int.
+    whole = type(value) is int or (
+        isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    )
+    if not whole or value < least:
         raise ValueError(
             f"{name}={value!r} is out of range. Pass a whole number, at least {least}."
         )

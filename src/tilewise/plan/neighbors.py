@@ -197,8 +197,8 @@ def plan_neighbors(
     here = this_machine() if machine is None else machine
     if method not in (None, *METHODS):
         raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, METHODS))}.")
-    sizes = {"n_x": n_x, "n_y": n_y, "n_features": n_features, "k": k}
-    n, m, d, k = (check_size(name, value) for name, value in sizes.items())
+    n, m = check_size("n_x", n_x), check_size("n_y", n_y)
+    d, k = check_size("n_features", n_features), check_size("k", k)
     fixed = (
         None if chunk_rows is None else check_size("chunk_rows", chunk_rows, 1),
         None if block_rows is None else check_size("block_rows", block_rows, 1),
@@ -280,19 +280,23 @@ def _method(task: _Task, here: Machine, method: str | None) -> tuple[str, dict[s
         else:
             method = "scan" if n < SCAN_ROWS else "scores"
     if method == "brute force":
-        text = f"brute force: Y has only {m} rows, so ranking all distances is faster."
+        text = f"all distances, ranked: Y has only {m} rows, so that is faster than a search."
     elif method == "csr":
-        text = f"stored entries alone: {share:.3g} of all multiplications, at most {most:g}."
+        text = (
+            f"distances from stored entries: {100 * share:.3g} % of the multiplications of dense "
+            f"rows remain (at most {100 * most:g} %)."
+        )
     elif method == "scan":
         text = (
-            f"scan: packing Y does not pay for {counted(n, 'row')} of X (fewer than {SCAN_ROWS})."
+            f"all float64 distances in one pass over Y: X has fewer than {SCAN_ROWS} rows, so "
+            "packing Y does not pay."
         )
     else:
-        text = "scores: a fast pass finds candidates, and float64 distances decide among them."
+        text = "a fast pass finds candidates, and float64 distances decide among them."
     if stored and method in ("scores", "scan"):
         text += (
-            f" CSR rows are made dense a block at a time: {share:.3g} of all multiplications is "
-            f"above {most:g}."
+            f" CSR rows are made dense a block at a time, since {100 * share:.3g} % of the "
+            f"multiplications remain (above {100 * most:g} %)."
         )
     return method, {"method": text}
 
@@ -314,7 +318,7 @@ def _plan_brute_force(task: _Task, here: Machine, why: dict[str, str]) -> Neighb
     threads, why["n_threads"] = shared_threads(task.available, task.asked, work, "brute force")
     padded = -(-task.d // 8) * 8 * 8
     total = padded * (task.m + threads * _BRUTE_FORCE_ROWS)
-    why["memory"] = f"{sized(total)} beside data and result."
+    why["memory"] = f"{sized(total)} on top of data and result."
     return _plan_of(
         task, here, "brute force", why, n_threads=threads, chunk_rows=_BRUTE_FORCE_ROWS,
         group_rows=-(-max(1, task.n) // _BRUTE_FORCE_ROWS) * _BRUTE_FORCE_ROWS,
@@ -332,11 +336,11 @@ def _plan_csr(task: _Task, here: Machine, why: dict[str, str]) -> NeighborPlan:
     sparse = task.density[0] is not None, task.density[1] is not None
     height, columns = block_shape(n, m, sparse=sparse, candidate_bytes=candidates)
     why["group_rows"] = (
-        f"{height} rows of X by {columns} of Y: {sized(8 * height * columns)} of distances at a "
-        f"time, for all threads, and {sized(height * candidates)} of candidates."
+        f"{height}, against {columns} rows of Y: {sized(8 * height * columns)} of distances, and "
+        f"{sized(height * candidates)} of candidates."
     )
     total = height * (8 * columns + candidates)
-    why["memory"] = f"{sized(total)} beside data and result, and the entries of some rows."
+    why["memory"] = f"{sized(total)} on top of data and result, and the entries of some rows."
     return _plan_of(
         task, here, "csr", why, n_threads=threads, chunk_rows=height, group_rows=height,
         block_rows=columns, workspace_bytes=total,
@@ -355,8 +359,8 @@ class _Sizes:
         self.lanes = vector_bytes // self.item
         if not self.scan:
             why["method"] += (
-                f" Scores are {scores}, {self.lanes} in a vector ({here.isa.value}, "
-                f"{here.isa.source})."
+                f" The fast pass is in {scores}, {self.lanes} numbers per vector "
+                f"({here.isa.value}, {here.isa.source})."
             )
         if self.scan or scores == "float64" or (products is None and n < _PRODUCTS_ROWS):
             products = 0
@@ -386,7 +390,7 @@ class _Sizes:
         depth_block = _DEPTH_BLOCK if d > _LONG_ROW else max(d, 1)
         if self.split.products:
             depth_block = self.split.depth_block
-        self.why["depth_block"] = f"{min(depth_block, d)} of {d} features per running score."
+        self.why["depth_block"] = f"{min(depth_block, d)} of {d} features per partial sum."
         return _plan_of(
             self.task, self.here, "scan" if self.scan else "scores", self.why,
             score_dtype=self.scores, n_threads=self.threads, chunk_rows=rows, group_rows=group,
@@ -409,8 +413,8 @@ class _Sizes:
         rows = max(1, -(-min(rows, max(n, 1)) // self.tile_rows)) * self.tile_rows
         self.chunks = max(1, -(-n // rows))
         self.why["chunk_rows"] = (
-            f"{rows} rows of X ({sized(rows * self.row_bytes)} of L2, "
-            f"{sourced(self.here.l2_bytes)}), {counted(self.chunks, 'chunk')}."
+            f"{rows}, which take {sized(rows * self.row_bytes)} of the L2 cache "
+            f"({sourced(self.here.l2_bytes)}); {counted(self.chunks, 'task')}."
         )
         return rows
 
@@ -424,8 +428,8 @@ class _Sizes:
                 block = max(_FEWEST_SCAN_ROWS, most)
         block = max(1, -(-min(block, max(m, 1)) // self.width)) * self.width
         self.blocks = max(1, -(-m // block))
-        packed = "" if self.scan else f": {sized(block * row_bytes)} packed, for all threads"
-        self.why["block_rows"] = f"{block} rows of Y, {counted(self.blocks, 'block')}{packed}."
+        packed = "" if self.scan else f" of {sized(block * row_bytes)}, packed for all threads"
+        self.why["block_rows"] = f"{block}, in {counted(self.blocks, 'block')}{packed}."
         return block
 
     def _splits(self, block: int) -> int:
@@ -434,10 +438,9 @@ class _Sizes:
             least = 1024 if self.scan else 8 * self.width
             splits = max(1, min(-(-self.threads // self.chunks), min(block, self.task.m) // least))
         self.why["splits"] = (
-            "1: every task sees the whole block."
+            "1: every task searches whole blocks."
             if splits == 1
-            else f"{splits}: X is too short for {self.threads} threads, so threads share the rows "
-            "of Y."
+            else f"{splits}: X is too short for {self.threads} threads; they share the rows of Y."
         )
         return splits
 
@@ -453,8 +456,8 @@ class _Sizes:
         # Groups of even length: a short last one would pack Y again for few rows.
         group_rows = -(-chunks // -(-chunks // some)) * rows
         self.why["group_rows"] = (
-            f"{group_rows} rows of X at a time, each with {per_row} bytes of candidates "
-            f"({sized(group_rows * per_row)})."
+            f"{group_rows}, each with {per_row} bytes of candidates "
+            f"({sized(group_rows * per_row)} in all)."
         )
         return group_rows
 
@@ -473,5 +476,7 @@ class _Sizes:
         total = self.threads * thread + candidates
         if not self.scan:
             total += block * (self.row_bytes + item)
-        self.why["memory"] = f"{sized(total)} beside data and result, {sized(thread)} per thread."
+        self.why["memory"] = (
+            f"{sized(total)} on top of data and result, {sized(thread)} of it per thread."
+        )
         return total

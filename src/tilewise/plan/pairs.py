@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tilewise.plan._common import Recent, check_size, counted, l2_per_core, shared_threads
+from tilewise.plan._common import Recent, check_size, l2_per_core, shared_threads
 from tilewise.plan._facts import Fact
 from tilewise.plan._reasons import Reasoned, sized, sourced
 from tilewise.plan.layout import TILES, csr_vectors
@@ -53,8 +53,8 @@ _STREAM_FRESH_BYTES = 8
 _TITLES = {
     "method": "Method",
     "isa": "Instruction set",
-    "turned": "Lanes",
-    "column_block": "Block in the lanes",
+    "turned": "Vectors",
+    "column_block": "Block in the vectors",
     "row_block": "Rows per task",
     "n_threads": "Threads",
     "streaming": "Stores",
@@ -217,7 +217,7 @@ def _plan(task: _Task, here: Machine) -> PairPlan:
     why: dict[str, str] = {}
     method = _method(task, why)
     lanes = TILES[here.isa.value][0] // task.item
-    why["isa"] = f"{here.isa.value} ({here.isa.source}): {lanes} {task.dtype} numbers in a vector."
+    why["isa"] = f"{here.isa.value} ({here.isa.source}), {lanes} {task.dtype} numbers per vector."
     work = task.n_x * task.n_y * max(1, task.n_features)
     threads, why["n_threads"] = shared_threads(task.available, task.asked, work, "matrix")
     turned = task.n_x < _TURN and task.n_x < task.n_y
@@ -228,17 +228,21 @@ def _plan(task: _Task, here: Machine) -> PairPlan:
     row_block = max(_FEWEST_ROWS, min(_MOST_ROWS, -(-n_rows // parts)))
     row_block = -(-row_block // _FEWEST_ROWS) * _FEWEST_ROWS
     why["row_block"] = (
-        f"{row_block} rows repay packing a block, and are few enough that "
-        f"{counted(threads, 'thread')} finish together."
+        f"{row_block}: enough to repay packing a block, and few enough that the threads finish "
+        "together."
     )
     group = _LONG_GROUP if turned or (task.n_features >= _LONG_ROW and task.item == 4) else _GROUP
     workspace = _workspace(task, row_block, column_block, group)
-    why["memory"] = f"{sized(workspace)} per thread beside the data and the result."
+    streaming = _streaming(task, here, turned, threads, why)
+    why["memory"] = f"{sized(workspace)} per thread, on top of data and result."
+    if method == "csr":
+        # The other sizes are of dense rows.
+        why = {name: why[name] for name in ("method", "isa", "n_threads")}
     return PairPlan(
         n_x=task.n_x, n_y=task.n_y, n_features=task.n_features, method=method, dtype=task.dtype,
         isa=here.isa.value, n_threads=threads, turned=turned, row_block=row_block,
         column_block=column_block, fetch_rows=_FETCH_ROWS, group=group,
-        streaming=_streaming(task, here, turned, threads, why),
+        streaming=streaming,
         csr_vectors=_csr_vectors(task, here), workspace_bytes_per_thread=workspace, reasons=why,
     )  # fmt: skip
 
@@ -248,13 +252,16 @@ def _method(task: _Task, why: dict[str, str]) -> str:
     stored = [share for share in task.density or () if share is not None]
     most = STORED_SHARE["matrix"]
     if stored and min(stored) <= most:
-        why["method"] = f"stored entries alone: {min(stored):.3g} are stored, at most {most:g}."
+        why["method"] = (
+            f"distances from stored entries: {100 * min(stored):.3g} % of the entries are stored "
+            f"(at most {100 * most:g} %)."
+        )
         return "csr"
-    why["method"] = "dense rows, the same additions for every pair."
+    why["method"] = "dense rows; the order of additions is the same for every pair."
     if stored:
         why["method"] += (
-            f" CSR rows are made dense a block at a time: {min(stored):.3g} are stored, above "
-            f"{most:g}."
+            f" CSR rows are made dense a block at a time, since {100 * min(stored):.3g} % of the "
+            f"entries are stored (above {100 * most:g} %)."
         )
     return "dense"
 
@@ -275,13 +282,13 @@ def _column_block(task: _Task, here: Machine, turned: bool, why: dict[str, str])
     blocks = max(1, -(-n_columns // block))
     block = -(-max(1, -(-n_columns // blocks)) // _COLUMNS_MULTIPLE) * _COLUMNS_MULTIPLE
     why["turned"] = (
-        f"rows of X lie in the lanes: packing {task.n_y} rows of Y does not pay for {task.n_x}."
+        f"rows of X fill the vectors: packing {task.n_y} rows of Y does not pay for {task.n_x}."
         if turned
-        else "rows of Y lie in the lanes, packed once per block; rows of X stream past."
+        else "rows of Y fill the vectors. They are packed once per block; rows of X stream past."
     )
     why["column_block"] = (
-        f"{block} rows, {sized(block * row_bytes)} packed, fit a share of L2 "
-        f"({sourced(here.l2_bytes)}); a row of results stays in L1."
+        f"{block} rows, {sized(block * row_bytes)} packed: a share of the L2 cache "
+        f"({sourced(here.l2_bytes)}). A row of results stays in the L1 cache."
     )
     return block
 
@@ -293,9 +300,10 @@ def _streaming(task: _Task, here: Machine, turned: bool, threads: int, why: dict
     streaming = not turned and task.n_y * task.out_item >= 512 and out_bytes > limit
     streaming = streaming and (not task.fresh or task.out_item >= _STREAM_FRESH_BYTES)
     why["streaming"] = (
-        f"past the caches, since {sized(out_bytes)} of results are more than {sized(limit)}."
+        f"past the caches: {sized(out_bytes)} of results would not stay in them (more than "
+        f"{sized(limit)})."
         if streaming
-        else f"through the caches: {sized(out_bytes)} of results"
+        else f"through the caches, {sized(out_bytes)} of results"
         f"{' in fresh memory' if task.fresh else ''}."
     )
     return streaming
