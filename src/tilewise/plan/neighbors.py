@@ -22,7 +22,12 @@ from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.split import SPLIT_ROWS, split_for
 from tilewise.plan.threads import n_threads as threads_for
-from tilewise.plan.thresholds import SCAN_ROWS, STORED_SHARE, brute_force_pays
+from tilewise.plan.thresholds import (
+    BRUTE_FORCE_MOST_ROWS,
+    SCAN_ROWS,
+    STORED_SHARE,
+    brute_force_pays,
+)
 
 __all__ = ["METHODS", "NeighborPlan", "block_shape", "plan_neighbors"]
 
@@ -279,6 +284,13 @@ def _method(task: _Task, here: Machine, method: str | None) -> tuple[str, dict[s
             method = "csr"
         else:
             method = "scan" if n < SCAN_ROWS else "scores"
+    if method == "csr" and not stored:
+        raise ValueError('method="csr" needs a CSR side: pass its density.')
+    if method == "brute force" and not (0 < k and m <= BRUTE_FORCE_MOST_ROWS):
+        raise ValueError(
+            f'method="brute force" finds the nearest of up to {BRUTE_FORCE_MOST_ROWS} rows; got '
+            f"k={k} and {m} rows."
+        )
     if method == "brute force":
         text = f"all distances, ranked: Y has only {m} rows, so that is faster than a search."
     elif method == "csr":
@@ -307,8 +319,8 @@ def _plan_of(task: _Task, here: Machine, method: str, why: dict[str, str], **siz
         n_x=task.n, n_y=task.m, n_features=task.d, k=task.k, method=method, dtype=task.dtype,
         isa=here.isa.value, reasons=why,
         **{
-            "score_dtype": "float64", "splits": 1, "panels_per_block": 1, "products": 0,
-            "depth_block": max(task.d, 1), **sizes,
+            "score_dtype": "float64", "chunk_rows": 1, "splits": 1, "panels_per_block": 1,
+            "depth_block": max(task.d, 1), "products": 0, **sizes,
         },
     )  # fmt: skip
 
@@ -320,8 +332,7 @@ def _plan_brute_force(task: _Task, here: Machine, why: dict[str, str]) -> Neighb
     total = padded * (task.m + threads * _BRUTE_FORCE_ROWS)
     why["memory"] = f"{sized(total)} on top of data and result."
     return _plan_of(
-        task, here, "brute force", why, n_threads=threads, chunk_rows=_BRUTE_FORCE_ROWS,
-        group_rows=-(-max(1, task.n) // _BRUTE_FORCE_ROWS) * _BRUTE_FORCE_ROWS,
+        task, here, "brute force", why, n_threads=threads, group_rows=max(1, task.n),
         block_rows=max(1, task.m), workspace_bytes=total,
     )  # fmt: skip
 
@@ -342,8 +353,8 @@ def _plan_csr(task: _Task, here: Machine, why: dict[str, str]) -> NeighborPlan:
     total = height * (8 * columns + candidates)
     why["memory"] = f"{sized(total)} on top of data and result, and the entries of some rows."
     return _plan_of(
-        task, here, "csr", why, n_threads=threads, chunk_rows=height, group_rows=height,
-        block_rows=columns, workspace_bytes=total,
+        task, here, "csr", why, n_threads=threads, group_rows=height, block_rows=columns,
+        workspace_bytes=total,
     )  # fmt: skip
 
 
