@@ -12,8 +12,37 @@ Arrays of plain numbers, and sparse matrices, pass both as they are.
 import numpy as np
 import scipy.sparse as sp
 
+#: Options of scikit-learn's check_array that neither copy nor read the data: the engine takes any
+#: order and any real dtype, and finds values that are not finite while it works.
+UNCHANGED = {
+    "accept_sparse": "csr",
+    "accept_large_sparse": True,
+    "dtype": None,
+    "order": None,
+    "copy": False,
+    "ensure_all_finite": False,
+}
+
 # What a missing date or time span turns into, taken for an integer.
 _NOT_A_TIME = float(np.iinfo(np.int64).min)
+
+
+def table_rows(X):
+    """Rows and column names of an Arrow table or dask frame; anything else unchanged, and None."""
+    if X is None or type(X) is np.ndarray or sp.issparse(X):  # these do not pay for the question
+        return X, None
+    from tilewise.sources import read_table
+
+    rows, names = read_table(X)
+    return (X, None) if rows is None else (rows, names)
+
+
+def canonical(X):
+    """``X``, or a copy in which no entry of a CSR row is stored twice."""
+    if sp.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
 
 
 def readable(X, name="X"):

@@ -18,7 +18,7 @@ from neighbor_cases import (
 from neighbor_cases import check_nearest as check
 from neighbor_cases import compare_nearest as compare
 
-from tilewise.engine import Rows, argkmin, argmin, neighbors
+from tilewise.engine import Rows, argkmin, neighbors
 from tilewise.plan import plan_neighbors
 
 
@@ -31,7 +31,7 @@ def test_hostile_data(name, dtype):
     for number, rng, X, Y in hostile_pairs(name, dtype, 200_000, every=3):
         m = len(Y)
         for k in {1, m, int(rng.randint(1, min(m, 40) + 1))}:
-            check(X, Y, k, direct=number % 5 == 4)
+            check(X, Y, k, method="scan" if number % 5 == 4 else "scores")
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8])
@@ -44,7 +44,7 @@ def test_threads_chunks_and_blocks(threads, chunk_rows, block_rows):
         X, Y = pair(name, rng, 90, d, 300, np.float32)
         for k in (1, 20):
             check(X, Y, k, isas=hostile.ISAS[-1:], **sizes)
-            check(X, Y, k, isas=hostile.ISAS[-1:], direct=True, **sizes)
+            check(X, Y, k, isas=hostile.ISAS[-1:], method="scan", **sizes)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 30])
@@ -102,18 +102,18 @@ def layouts(values):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("direct", [False, True])
-def test_kinds_of_memory(dtype, direct):
+@pytest.mark.parametrize("method", ["scores", "scan"])
+def test_kinds_of_memory(dtype, method):
     rng = np.random.RandomState(0)
     X = rng.randint(0, 3, (70, 19)).astype(dtype)
     Y = rng.randint(0, 3, (300, 19)).astype(dtype)
     expected = wanted(X, Y, 6)
     for name, other in layouts(X):
         rows = Rows(other), Rows(Y)
-        compare(argkmin(*rows, 6, plan=plan_for(*rows, 6, direct=direct)), expected, name)
+        compare(argkmin(*rows, 6, plan=plan_for(*rows, 6, method=method)), expected, name)
     for name, other in layouts(Y):
         rows = Rows(X), Rows(other)
-        compare(argkmin(*rows, 6, plan=plan_for(*rows, 6, direct=direct)), expected, name)
+        compare(argkmin(*rows, 6, plan=plan_for(*rows, 6, method=method)), expected, name)
 
 
 def test_mixed_types_are_widened():
@@ -148,25 +148,15 @@ def test_k_out_of_range(k):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("method", ["scores", "scan"])
 @pytest.mark.parametrize("side", [0, 1])
-def test_values_that_are_not_finite(value, dtype, direct, side):
+def test_values_that_are_not_finite(value, dtype, method, side):
     rng = np.random.RandomState(0)
     both = [rng.standard_normal((100, 9)).astype(dtype) for _ in range(2)]
     both[side][57, 3] = value
     rows = [Rows(values) for values in both]
     with pytest.raises(ValueError, match="row 57, column 3"):
-        argkmin(*rows, 5, plan=plan_for(*rows, 5, direct=direct))
-
-
-def test_argmin_is_the_first_neighbour():
-    rng = np.random.RandomState(0)
-    X, Y = rng.randint(0, 3, (2, 500, 5)).astype(np.float32)
-    distances, indices = argmin(Rows(X), Rows(Y))
-    expected = wanted(X, Y, 1)
-    assert np.array_equal(distances, expected[0][:, 0])
-    assert np.array_equal(indices, expected[1][:, 0])
-    assert indices.dtype == np.int64
+        argkmin(*rows, 5, plan=plan_for(*rows, 5, method=method))
 
 
 def test_memory_does_not_grow_with_the_rows():

@@ -10,7 +10,15 @@ from stream_data import ArraySource, streamed
 
 from tilewise import KMeans, MiniBatchKMeans, engine
 from tilewise.engine import neighbors
-from tilewise.kernels import _assign, _minibatch, _near, _seeding
+from tilewise.kernels import (
+    _assign,
+    _brute_force,
+    _minibatch,
+    _near,
+    _near_csr,
+    _seeding,
+    _sparse,
+)
 from tilewise.plan import plan_neighbors
 
 #: (rows, features, clusters): every layout, on whichever instruction set.
@@ -94,11 +102,14 @@ def test_neighbours(isa, k, monkeypatch):
         300, 300, 70, X.dtype, k=k, n_threads=2, machine=hostile.machine_with(isa)
     )
     neighbors._Search(rows, rows, k, plan)
+    assert told.sizes[0].pop("direct") == (plan.method == "scan")
     for name, value in told.sizes[0].items():
         assert value == getattr(plan, name), name
     # Every size of the plan is one that the kernel is told, or follows from the data.
     sizes = {field.name for field in dataclasses.fields(plan)} - set(told.sizes[0])
-    assert sizes == {"n_x", "n_y", "n_features", "dtype", "workspace_bytes", "reasons"}
+    assert sizes == {
+        "n_x", "n_y", "n_features", "method", "dtype", "workspace_bytes", "reasons",
+    }  # fmt: skip
 
 
 def test_seeding_and_updates_have_the_threads_of_the_plan(monkeypatch):
@@ -114,3 +125,38 @@ def test_seeding_and_updates_have_the_threads_of_the_plan(monkeypatch):
         model.fit(rows)
         assert update.sizes[-1]["n_threads"] == model.chunk_plan_.n_threads == 2
         assert update.sizes[-1]["isa"] == model.chunk_plan_.isa
+
+
+@pytest.mark.parametrize("stored", [0.1, 0.5])
+def test_distances_to_centres_take_stored_entries_if_few_are_stored(stored, monkeypatch):
+    """`transform` of CSR rows: the plan of the matrix knows the density, and is kept."""
+    calls = []
+    fill = _sparse.fill_sparse
+    monkeypatch.setattr(
+        _sparse, "fill_sparse", lambda *args, **sizes: (calls.append(1), fill(*args, **sizes))
+    )
+    X = sp.random(300, 60, density=stored, format="csr", random_state=0)
+    KMeans(3, n_init=1, random_state=0).fit(X).transform(X)
+    assert bool(calls) == (stored < 0.2)
+
+
+@pytest.mark.parametrize("method", ["brute force", "csr", "scan", "scores"])
+def test_the_method_of_the_plan_is_what_runs(method, monkeypatch):
+    ran = []
+    kernels = {
+        "brute force": (_brute_force, "rank_all"), "csr": (_near_csr, "Nearest"),
+        "scan": (_near, "Search"), "scores": (_near, "Search"),
+    }  # fmt: skip
+    for name, (module, attribute) in kernels.items():
+        if name == method or module is not kernels[method][0]:
+            told = Told(getattr(module, attribute), monkeypatch, module, attribute)
+            ran.append((name, told))
+    X = np.random.default_rng(0).normal(size=(2 if method == "scan" else 900, 6))
+    Y = np.random.default_rng(1).normal(size=(9 if method == "brute force" else 300, 6))
+    if method == "csr":
+        X = sp.csr_array(np.where(np.arange(300) < 5, np.resize(X, (900, 300)), 0.0))
+        Y = np.resize(Y, (300, 300))
+    engine.argkmin(engine.Rows(X), engine.Rows(Y), 3)
+    assert [name for name, told in ran if told.sizes] == [method]
+    if method in ("scan", "scores"):
+        assert ran[-1][1].sizes[0]["direct"] == (method == "scan")

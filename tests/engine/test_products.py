@@ -14,6 +14,7 @@ from tilewise import euclidean_distances, pairwise_distances, pairwise_distances
 from tilewise.engine import Rows, fill_matrix, matrix, plan_matrix
 from tilewise.engine.matrix import _origin as looked_for
 from tilewise.kernels import _pairs
+from tilewise.plan import thresholds
 
 ISAS = hostile.ISAS
 
@@ -315,18 +316,18 @@ def test_a_mirrored_half_is_the_other_one(monkeypatch, metric, dtype):
     rng = np.random.default_rng(1)
     X = rng.standard_normal((200, 60)).astype(dtype)
     X[7], X[150], X[30] = X[8] * 2, X[20] + dtype(1e-4), 0
-    monkeypatch.setattr(matrix, "_MIRRORED_ROWS", 10**6)
+    monkeypatch.setattr(thresholds, "MIRRORED_ROWS", 10**6)
     whole = pairwise_distances(X, metric=metric)
-    monkeypatch.setattr(matrix, "_MIRRORED_FEATURES", 48)
+    monkeypatch.setattr(thresholds, "MIRRORED_FEATURES", 48)
     widths, fill_part = set(), matrix._fill_part
 
     def watched(*arguments):
-        widths.add(arguments[2].shape[1])
+        widths.add(arguments[1].shape[1])
         fill_part(*arguments)
 
     monkeypatch.setattr(matrix, "_fill_part", watched)
     for rows in (64, 50, 33):
-        monkeypatch.setattr(matrix, "_MIRRORED_ROWS", rows)
+        monkeypatch.setattr(thresholds, "MIRRORED_ROWS", rows)
         found = pairwise_distances(X, metric=metric, n_threads=2)
         assert 200 - rows in widths
         np.testing.assert_array_equal(found, whole)

@@ -7,6 +7,7 @@ from hostile import ISAS
 
 from tilewise.engine import Rows, fill_matrix
 from tilewise.kernels._sparse import KERNELS, fill_sparse
+from tilewise.plan.pairs import walks_y
 
 METRICS = [name for name in KERNELS if name != "dot"]
 #: rows of X, rows of Y, columns, share stored: around every block of the kernels.
@@ -23,13 +24,24 @@ SHAPES = [
 SIDES = ["csr, csr", "csr, dense", "dense, csr"]
 
 
-def fill(x, y, kernel, dtype=np.float64, isa=ISAS[-1], n_threads=1):
+def fill(x, y, kernel, dtype=np.float64, isa=ISAS[-1], n_threads=1, **sizes):
     wide = np.float64 if dtype == np.float64 else None
     out = np.full((x.shape[0], y.shape[0]), np.nan, dtype)
+    x, y = Rows(x, wide), Rows(y, wide)
+    walk_y = walks_y(*out.shape, sparse=(x.is_sparse, y.is_sparse))
     fill_sparse(
-        Rows(x, wide), 0, Rows(y, wide), 0, out, kernel=kernel, isa=isa, n_threads=n_threads
-    )
+        x, 0, y, 0, out, kernel=kernel, isa=isa, n_threads=n_threads,
+        **{"walk_y": walk_y, "panel_vectors": 4, **sizes},
+    )  # fmt: skip
     return out
+
+
+def sizes_of(x, y):
+    """Every choice of the sizes that a plan makes."""
+    for walk_y in (False, True):
+        if sp.issparse(y if walk_y else x):
+            for panel_vectors in (1, 2, 4):
+                yield {"walk_y": walk_y, "panel_vectors": panel_vectors}
 
 
 def as_sides(A, B, sides):
@@ -108,6 +120,8 @@ def test_equal_bits_whatever_computes_them(sides, kernel, out):
         for isa in ISAS:
             for n_threads in (1, 2, 3):
                 assert np.array_equal(fill(X, Y, kernel, out, isa, n_threads), wanted)
+        for sizes in sizes_of(X, Y):
+            assert np.array_equal(fill(X, Y, kernel, out, **sizes), wanted)
         # Part of the rows, into part of a wider matrix.
         first_x, first_y = n // 3, m // 2
         wide = np.full((n - first_x, m - first_y + 5), 77, out)
@@ -115,7 +129,8 @@ def test_equal_bits_whatever_computes_them(sides, kernel, out):
         types = np.float64 if out == np.float64 else None
         fill_sparse(
             Rows(X, types), first_x, Rows(Y, types), first_y, part,
-            kernel=kernel, isa=ISAS[-1], n_threads=2,
+            kernel=kernel, isa=ISAS[-1], n_threads=2, walk_y=sides == "dense, csr",
+            panel_vectors=2,
         )  # fmt: skip
         assert np.array_equal(part, wanted[first_x:, first_y:])
         assert (wide[:, :2] == 77).all()
@@ -216,10 +231,14 @@ def test_near_duplicates_have_canonical_bits():
 def test_what_cannot_be_filled_is_refused():
     X = Rows(sp.csr_array(np.eye(4)))
     ways = {"kernel": "euclidean", "isa": ISAS[-1], "n_threads": 1}
+    ways |= {"walk_y": False, "panel_vectors": 4}
     with pytest.raises(ValueError, match="one side must be CSR"):
         fill_sparse(Rows(np.eye(4)), 0, Rows(np.eye(4)), 0, np.empty((4, 4)), **ways)
     with pytest.raises(ValueError, match="columns"):
         fill_sparse(X, 0, Rows(np.eye(3)), 0, np.empty((4, 3)), **ways)
+    for wrong in ({"walk_y": True}, {"panel_vectors": 3}):
+        with pytest.raises(ValueError, match="walk_y"):
+            fill_sparse(X, 0, Rows(np.eye(4)), 0, np.empty((4, 4)), **(ways | wrong))
     with pytest.raises(ValueError, match="more rows or columns"):
         fill_sparse(X, 1, X, 0, np.empty((4, 4)), **ways)
     with pytest.raises(ValueError, match="no sparse kernel"):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from tilewise import KMeans, argkmin, engine, radius_neighbors
-from tilewise.kernels import _dispatch, _few, _sparse, _within
+from tilewise import KMeans, argkmin, engine, pairwise_distances, radius_neighbors
+from tilewise.kernels import _brute_force, _dispatch, _within, _workspace
 
 SOURCES = Path(__file__).parents[2] / "src" / "tilewise" / "kernels"
 
@@ -44,18 +44,18 @@ def test_sorting_that_runs_out_of_memory(monkeypatch):
 
 def test_brute_force_that_runs_out_of_memory(monkeypatch):
     X = np.random.default_rng(0).normal(size=(300, 3))
-    failing = NoMemory(monkeypatch, _few)
+    failing = NoMemory(monkeypatch, _brute_force)
     with pytest.raises(MemoryError):
-        engine.few.argkmin_few(engine.Rows(X), engine.Rows(X[:9]), 3)
+        engine.argkmin(engine.Rows(X), engine.Rows(X[:9]), 3)
     assert failing.calls
     assert _dispatch.loops_running() == 0
 
 
 def test_sparse_distances_that_run_out_of_memory(monkeypatch):
     X = sp.random(300, 2000, density=0.01, format="csr", random_state=0)
-    failing = NoMemory(monkeypatch, _sparse)
+    failing = NoMemory(monkeypatch, _workspace)
     with pytest.raises(MemoryError):
-        argkmin(X, X, 3)
+        pairwise_distances(X)
     assert failing.calls
     assert _dispatch.loops_running() == 0
 

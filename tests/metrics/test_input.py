@@ -1,4 +1,4 @@
-"""What goes in: kinds of input, what is refused and how, and the door."""
+"""What goes in: kinds of input, what is refused and how, and the fallback."""
 
 import warnings
 
@@ -13,7 +13,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils._param_validation import InvalidParameterError
 
 import tilewise
-from tilewise.metrics import METRICS, _door
+from tilewise.metrics import METRICS, _fallback
 
 X = np.random.RandomState(0).standard_normal((30, 4))
 Y = np.random.RandomState(1).standard_normal((20, 4))
@@ -72,7 +72,7 @@ def test_checks_can_be_switched_off():
     assert np.isfinite(np.delete(D, 3, axis=0)).all()
 
 
-@pytest.mark.parametrize("metric", sorted(set(METRICS) & _door.NAMES))
+@pytest.mark.parametrize("metric", sorted(set(METRICS) & _fallback.NAMES))
 @pytest.mark.parametrize("allowed", [False, "allow-nan"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_scikit_learn_lets_pass(metric, allowed, value):
@@ -223,9 +223,9 @@ def test_other_array_libraries_are_refused_where_scikit_learn_would_use_them(mon
             call(Foreign(), Y)
 
 
-# ---------------------------------------------------------------- the door
+# ---------------------------------------------------------------- the fallback
 
-THROUGH = [
+BY_FALLBACK = [
     ("correlation", {}), ("seuclidean", {"V": np.arange(1.0, 5.0)}),
     ("mahalanobis", {"VI": np.eye(4)}),
     ("dice", {}), ("jaccard", {}), ("rogerstanimoto", {}), ("russellrao", {}),
@@ -234,10 +234,10 @@ THROUGH = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("metric", "parameters"), THROUGH)
+@pytest.mark.parametrize(("metric", "parameters"), BY_FALLBACK)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.bool_, np.int64])
 @pytest.mark.filterwarnings("ignore")
-def test_results_from_behind_the_door_are_unchanged(metric, parameters, dtype):
+def test_results_of_the_fallback_are_unchanged(metric, parameters, dtype):
     A, B = (X * 2).astype(dtype), (Y * 2).astype(dtype)
     if dtype == np.bool_ and metric in (scipy_distance.euclidean, scipy_distance.minkowski):
         return  # scipy's functions subtract, which truth values do not allow
@@ -248,7 +248,7 @@ def test_results_from_behind_the_door_are_unchanged(metric, parameters, dtype):
         assert np.array_equal(found, wanted, equal_nan=True)
 
 
-def test_haversine_goes_through_the_door():
+def test_haversine_is_computed_by_the_fallback():
     found = tilewise.pairwise_distances(X[:, :2], Y[:, :2], metric="haversine")
     assert np.array_equal(found, sklearn.metrics.pairwise.haversine_distances(X[:, :2], Y[:, :2]))
     nearest = tilewise.pairwise_distances_argmin(X[:, :2], Y[:, :2], metric="haversine")
@@ -276,7 +276,7 @@ def test_conversion_to_truth_values_is_said():
         tilewise.pairwise_distances_argmin(X > 0, Y > 0, metric="dice")
 
 
-def test_sparse_rows_behind_the_door():
+def test_sparse_rows_in_the_fallback():
     for metric in ("correlation", "chebyshev", "minkowski", "nan_euclidean"):
         with pytest.raises(TypeError):
             tilewise.pairwise_distances(sp.csr_array(X), metric=metric)
@@ -322,4 +322,4 @@ def test_parameters_that_searches_pass_over():
 
 def test_the_table_names_what_scikit_learn_names():
     named = {name for row in METRICS.values() for name in (row.name, *row.aliases)}
-    assert named - {"inner_product"} <= _door.NAMES
+    assert named - {"inner_product"} <= _fallback.NAMES

@@ -20,7 +20,7 @@ pa = pytest.importorskip("pyarrow")
 
 FUNCTIONS = {
     "pairwise_distances": pairwise_distances,
-    "door": lambda X, Y: pairwise_distances(X, Y, metric="canberra"),
+    "fallback": lambda X, Y: pairwise_distances(X, Y, metric="canberra"),
     "callable": lambda X, Y: pairwise_distances(X, Y, metric=lambda x, y: abs(x - y).max()),
     "euclidean_distances": euclidean_distances,
     "manhattan_distances": manhattan_distances,
@@ -30,7 +30,7 @@ FUNCTIONS = {
     "argkmin": lambda X, Y: argkmin(X, Y, 2)[0],
     "radius": lambda X, Y: np.concatenate(radius_neighbors(X, Y, 1.0)[0]),
     "chunked": lambda X, Y: np.concatenate(list(pairwise_distances_chunked(X, Y))),
-    "chunked door": lambda X, Y: np.concatenate(
+    "chunked fallback": lambda X, Y: np.concatenate(
         list(pairwise_distances_chunked(X, Y, metric="canberra"))
     ),
 }

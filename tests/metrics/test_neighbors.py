@@ -245,7 +245,7 @@ def test_the_largest_inner_products():
     wanted = np.argsort(-P, axis=1, kind="stable")[:, :4]
     assert np.array_equal(indices, wanted)
     assert np.array_equal(values, np.take_along_axis(P, wanted, axis=1))
-    with pytest.raises(ValueError, match="no distance"):
+    with pytest.raises(ValueError, match="a similarity, not a distance"):
         tilewise.radius_neighbors(X, Y, 1.0, metric="inner_product")
 
 
@@ -259,7 +259,7 @@ DOOR = [
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 @pytest.mark.parametrize(("metric", "parameters"), DOOR)
 @pytest.mark.parametrize("form", ["dense", "sparse"])
-def test_neighbours_by_metrics_from_behind_the_door(metric, parameters, form):
+def test_neighbours_by_metrics_of_the_fallback(metric, parameters, form):
     rng = np.random.RandomState(6)
     X, Y = rng.standard_normal((20, 6)).round(1), rng.standard_normal((30, 6)).round(1)
     X[rng.rand(20, 6) < 0.3] = 0

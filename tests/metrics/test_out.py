@@ -46,8 +46,8 @@ BAD = {
     "dtype": (np.empty((30, 20), np.float32), "dtype"),
     "order of bytes": (np.empty((30, 20), ">f8"), "dtype"),
     "whole numbers": (np.empty((30, 20), np.int64), "dtype"),
-    "columns apart": (np.empty((20, 30)).T, "side by side"),
-    "columns backwards": (np.empty((30, 20))[:, ::-1], "side by side"),
+    "columns apart": (np.empty((20, 30)).T, "contiguous and aligned"),
+    "columns backwards": (np.empty((30, 20))[:, ::-1], "contiguous and aligned"),
     "not aligned": (np.empty(30 * 20 * 8 + 1, np.int8)[1:].view("f8").reshape(30, 20), "aligned"),
 }
 

@@ -2,9 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from tilewise import argkmin
 from tilewise.plan import plan_neighbors
+from tilewise.plan.neighbors import METHODS, block_shape
+from tilewise.plan.thresholds import SCAN_ROWS, SERIAL_WORK, STORED_SHARE
 
 SHAPES = [
     (n, m, d, k)
@@ -70,3 +74,76 @@ def test_products_are_told_as_a_sentence(products):
     told = [s for s in p.sentences() if s.startswith("Products: ")]
     assert told == [f"Products: {text}" for name, text in p.reasons.items() if name == "products"]
     assert len(told) == (products > 0)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "d", "k", "density", "method"),
+    [
+        (3, 10_000, 64, 5, (None, None), "scan"),
+        (4, 10_000, 64, 5, (None, None), "scores"),
+        (1000, 100, 4, 50, (None, None), "brute force"),
+        (1000, 100, 4, 50, (None, 0.9), "brute force"),
+        (1000, 100, 4, 50, (0.9, None), "scores"),
+        (1000, 100, 4, 0, (None, None), "scores"),
+        (1000, 1000, 500, 5, (0.05, None), "csr"),
+        (1000, 1000, 500, 5, (0.06, None), "scores"),
+        (1000, 1000, 500, 0, (0.05, 0.06), "csr"),
+        (1000, 1000, 500, 0, (0.06, 0.06), "scores"),
+        (2, 1000, 500, 0, (0.06, 0.06), "scan"),
+    ],
+)
+def test_the_method_and_its_threshold_are_told(n, m, d, k, density, method):
+    p = plan_neighbors(n, m, d, k=k, density=density, n_threads=1)
+    assert p.method == method
+    text = p.reasons["method"]
+    if method != "brute force" and density != (None, None):
+        sides = "one side" if None in density else "both sides"
+        assert f"{100 * STORED_SHARE['neighbors, ' + sides]:g} %" in text
+    if method == "scan":
+        assert f"fewer than {SCAN_ROWS}" in text
+
+
+def test_a_method_can_be_asked_for():
+    for method in METHODS:
+        assert plan_neighbors(1000, 100, 4, k=3, method=method, density=(0.5, 0.5)).method == method
+    for sizes in ({"n_y": 129}, {"k": 0}):
+        with pytest.raises(ValueError, match="nearest of up to 128 rows"):
+            plan_neighbors(**{"n_x": 9, "n_y": 9, "n_features": 4, **sizes}, method="brute force")
+    with pytest.raises(ValueError, match="needs a CSR side"):
+        plan_neighbors(10, 10, 4, method="csr")
+    with pytest.raises(ValueError, match="method='few' is not one of 'scores'"):
+        plan_neighbors(10, 10, 4, method="few")
+
+
+def test_one_thread_and_why():
+    for kind, sizes in (
+        ("neighbors", {"n_x": 200, "n_y": 200}),
+        ("brute force", {"n_x": 200, "n_y": 5}),
+        ("csr neighbors", {"n_x": 200, "n_y": 200, "density": (0.01, 0.01)}),
+    ):
+        p = plan_neighbors(**sizes, n_features=4)
+        assert p.n_threads == 1
+        limit = SERIAL_WORK[kind]
+        told = p.reasons["n_threads"]
+        assert f"(fewer than {limit.value})" in told or told.startswith("1 (")
+        assert plan_neighbors(**sizes, n_features=4, n_threads=2).n_threads in (1, 2)
+
+
+def test_rows_wider_than_l2():
+    """One row of X may be longer than the share of L2 that a chunk takes."""
+    assert plan_neighbors(100, 100, 400_000, k=3).chunk_rows >= 1
+    X = np.random.RandomState(0).standard_normal((6, 400_000)).astype(np.float32)
+    assert argkmin(X, None, 1)[1].ravel().tolist() == list(range(6))
+
+
+def test_blocks_of_distances_fit_their_share():
+    for n, m in ((1, 10**7), (3, 100), (10**6, 10**6), (10**6, 5), (0, 4), (4, 0)):
+        for threads in (1, 4):
+            height, columns = block_shape(n, m, n_threads=threads)
+            assert 1 <= height <= max(1, n)
+            assert 1 <= columns <= max(1, m)
+            assert 8 * height * columns <= 2**20 * threads
+        for sparse in ((True, True), (True, False), (False, True)):
+            height, columns = block_shape(n, m, sparse=sparse)
+            assert 8 * height * columns <= 8 * 2**20
+    assert block_shape(10**6, 10**6, candidate_bytes=2**20)[0] == 16

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from tilewise.plan import plan_pairs
+from tilewise.plan.layout import TILES
+from tilewise.plan.thresholds import STORED_SHARE
 
 SHAPES = ((0, 0, 0), (1, 1, 1), (1, 1_000_000, 64), (1_000_000, 10, 16), (20_000, 2_000, 64),
           (5_000, 5_000, 768), (100, 100, 1_000_000), (100_000, 3, 2))  # fmt: skip
@@ -66,7 +68,29 @@ def test_tiny_work_takes_one_thread():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="n_x=-1 is out of range"):
         plan_pairs(-1, 2, 3)
     with pytest.raises(ValueError, match="n_threads"):
         plan_pairs(1, 2, 3, n_threads=0)
+
+
+def test_stored_entries_and_their_threshold_are_told():
+    for density, method in (
+        (None, "dense"), ((None, None), "dense"), ((0.2, None), "csr"), ((0.21, None), "dense"),
+        ((0.9, 0.1), "csr"),
+    ):  # fmt: skip
+        p = plan_pairs(1000, 1000, 50, density=density)
+        assert p.method == method
+        if density is not None and density != (None, None):
+            assert f"{100 * STORED_SHARE['matrix']:g} %" in p.reasons["method"]
+
+
+def test_panels_of_csr_distances_fit_l2(recorded):
+    for name in MACHINES:
+        machine = recorded(name)
+        for d in (1, 300, 3000, 10**5):
+            p = plan_pairs(500, 500, d, density=(0.01, None), machine=machine)
+            lanes = TILES[machine.isa.value][0] // 8
+            panel = d * p.csr_vectors * lanes * 8
+            assert p.csr_vectors == 1 or panel <= machine.l2_bytes.value
+            assert p.csr_vectors in (1, 2, 4)

@@ -47,7 +47,7 @@ def test_other_scores_are_plain():
     for changes in ({"engine": "blas"}, {"score_dtype": "float64"}, {"density": 0.01}):
         assert tilewise.plan(100_000, 256, 1024, machine=with_amx(), **changes).products == 0
     assert plan_neighbors(5000, 5000, 768, score_dtype="float64", machine=with_amx()).products == 0
-    assert plan_neighbors(5000, 5000, 768, direct=True, machine=with_amx()).products == 0
+    assert plan_neighbors(5000, 5000, 768, method="scan", machine=with_amx()).products == 0
 
 
 def test_products_may_be_asked_for_and_must_be_known():

@@ -12,7 +12,7 @@ unreachable   a private helper of scikit-learn, or something that tilewise does 
               whatever the outcome, it would say nothing about tilewise, so the case is skipped
 
 Which cases truly run code of tilewise is observed, not assumed: a case may use names that
-tilewise does not have, or go to scikit-learn through tilewise's door. The report says how many.
+tilewise does not have, or go to scikit-learn as tilewise's fallback. The report says how many.
 """
 
 import fnmatch

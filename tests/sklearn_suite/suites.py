@@ -117,7 +117,12 @@ SUITES = {
         "sklearn.metrics.tests.test_pairwise",
         _rebind_metrics,
         METRIC_NAMES,
-        ((_pairwise, "check_pair"), (_chunked, "check_pair"), (_search, "check_pair")),
+        (
+            (_pairwise, "check_pair"),
+            (_pairwise, "check_arrays"),
+            (_chunked, "check_arrays"),
+            (_search, "check_pair"),
+        ),
         private=("sklearn.metrics.pairwise",),
         unreachable=frozenset(
             {

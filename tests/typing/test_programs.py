@@ -14,7 +14,7 @@ import pytest
 
 import tilewise
 from tilewise import _typing
-from tilewise.metrics import METRICS, _door
+from tilewise.metrics import METRICS, _fallback
 
 HERE = Path(__file__).parent
 # Rooms that no page of the reference shows, but for what estimators hand out.
@@ -154,9 +154,9 @@ def test_annotations_can_be_evaluated(name, function):
 def test_names_of_metrics_are_those_that_are_computed():
     spelled = set(typing.get_args(_typing.MetricName))
     aliases = {alias for row in METRICS.values() for alias in row.aliases}
-    assert set(METRICS) | aliases | _door.NAMES <= spelled
+    assert set(METRICS) | aliases | _fallback.NAMES <= spelled
     # Other versions of scikit-learn and SciPy have these.
-    assert spelled <= set(METRICS) | aliases | _door.NAMES | {
+    assert spelled <= set(METRICS) | aliases | _fallback.NAMES | {
         "matching",
         "wminkowski",
         "sokalmichener",

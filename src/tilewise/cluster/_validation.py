@@ -6,12 +6,11 @@ from operator import attrgetter
 from types import FunctionType
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.utils import check_array, validation
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
-from tilewise._numbers import as_real, readable
+from tilewise._numbers import UNCHANGED, as_real, canonical, readable, table_rows
 from tilewise.plan import plan
 
 #: Constraints of the parameters that tilewise adds to scikit-learn's.
@@ -19,17 +18,6 @@ PLAN_CONSTRAINTS = {
     "chunk_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     "engine": [StrOptions({"auto", "fused", "blas"})],
-}
-
-# Whatever would make check_array copy or scan the data is off: the engine takes any order and
-# any real dtype, and finds values that are not finite while it works.
-_AS_IT_IS = {
-    "accept_sparse": "csr",
-    "accept_large_sparse": True,
-    "dtype": None,
-    "order": None,
-    "copy": False,
-    "ensure_all_finite": False,
 }
 
 _UNREAD = {"ensure_all_finite": False, "ensure_min_samples": 0, "ensure_min_features": 0}
@@ -90,30 +78,16 @@ def check_data(X, estimator=None, *, reset=True):
     With an estimator, its ``n_features_in_`` and ``feature_names_in_`` are set (``reset=True``)
     or compared.
     """
-    X, names = _read_table(X)
+    X, names = table_rows(X)
     X = readable(X)
     if estimator is None:
-        X = check_array(X, input_name="X", **_AS_IT_IS)
+        X = check_array(X, input_name="X", **UNCHANGED)
     elif names is not None:
         check_columns(X.shape[1], names, estimator, reset=reset)
-        X = check_array(X, input_name="X", estimator=estimator, **_AS_IT_IS)
+        X = check_array(X, input_name="X", estimator=estimator, **UNCHANGED)
     else:
-        X = validate_data(estimator, X, reset=reset, **_AS_IT_IS)
-    X = as_real(X)  # objects and strings may still spell numbers
-    if sp.issparse(X) and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
-
-
-def _read_table(X):
-    """The rows and names of an Arrow table or a dask frame; anything else as it is, and None."""
-    if type(X) is np.ndarray or sp.issparse(X):  # plain arrays do not pay for the question
-        return X, None
-    from tilewise.sources import read_table
-
-    rows, names = read_table(X)
-    return (X, None) if rows is None else (rows, names)
+        X = validate_data(estimator, X, reset=reset, **UNCHANGED)
+    return canonical(as_real(X))  # objects and strings may still spell numbers
 
 
 def check_weights(sample_weight, n_rows):

@@ -8,10 +8,15 @@ Where all squared distances of a finite row overflow, a pass raises `OutOfRange`
 power of two with which the same rows can be computed (``ranges``).
 """
 
-from tilewise.engine.blocks import argkmin_blocks, radius_blocks
+from tilewise.engine.blocks import (
+    DistanceBlocks,
+    argkmin_blocks,
+    argmin_blocks,
+    radius_blocks,
+)
 from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
 from tilewise.engine.minibatch import BatchPass, Draws, squared_moves
-from tilewise.engine.neighbors import argkmin, argmin, radius, radius_count
+from tilewise.engine.neighbors import argkmin, radius
 from tilewise.engine.passes import Pass, assign, assign_inertia, distances, inertia, own_distances
 from tilewise.engine.ranges import (
     OutOfRange,
@@ -27,10 +32,9 @@ from tilewise.engine.streambatch import ReadBatches, batch_bytes
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "KERNELS", "BatchPass", "Draws", "OutOfRange", "Pass", "ReadBatches", "Rows", "Scale", "SeedingPass", "Stats",
-    "StreamReport", "StreamRows", "argkmin", "argkmin_blocks", "argmin", "assign",
-    "assign_inertia", "batch_bytes", "column_stats", "count_rows", "distances", "extent",
-    "fill_matrix", "inertia", "largest_finite", "own_distances",
-    "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite",
+    "KERNELS", "BatchPass", "DistanceBlocks", "Draws", "OutOfRange", "Pass", "ReadBatches", "Rows",
+    "Scale", "SeedingPass", "Stats", "StreamReport", "StreamRows", "argkmin", "argkmin_blocks",
+    "argmin_blocks", "assign", "assign_inertia", "batch_bytes", "column_stats", "count_rows",
+    "distances", "extent", "fill_matrix", "inertia", "largest_finite", "own_distances", "plan_matrix", "radius", "radius_blocks", "raise_nonfinite",
     "refuse_out_of_range", "row_magnitudes", "squared_moves",
 ]  # fmt: skip

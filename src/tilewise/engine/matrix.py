@@ -7,7 +7,8 @@ import numpy as np
 
 from tilewise.kernels import _pairs, _sparse
 from tilewise.kernels._rows import Rows
-from tilewise.plan import PairPlan, plan_pairs
+from tilewise.plan import PairPlan, plan_pairs, thresholds
+from tilewise.plan.pairs import walks_y
 
 from .ranges import Scale, extent
 
@@ -17,27 +18,13 @@ __all__ = ["KERNELS", "fill_matrix", "plan_matrix"]
 KERNELS = _pairs.KERNELS
 
 # Elements of rows that one thread gets through in a quarter of a second, or fewer (measured
-# with AVX2): between two looks for Ctrl-C.
+# with AVX2): between two checks for Ctrl-C.
 _UNINTERRUPTED = {"minkowski": 2**23, "canberra": 2**27, "braycurtis": 2**28}
 _UNINTERRUPTED_OTHERS = 2**30
 # Stored entries that meet others, likewise: each is several times the work.
 _UNINTERRUPTED_ENTRIES = 2**27
-# CSR rows with a larger share of stored entries are made dense a block at a time.
-_SPARSE_DENSITY = 0.2
-# From this many features on, distances come from norms and products (measured: twice as fast as
-# differences where rows are long, even at 32 features).
-_LONG_ROW = {"float32": 48, "float64": 32}
-# Rows looked at to find the origin, and whether too many distances would cancel around it.
+# Rows of each side that are looked at to find an origin.
 _LOOK = 64
-# ... which they do if more than this share has to be made from differences after all (measured:
-# one such pair costs a dozen others in float32, four in float64).
-_CANCELLING = {"float32": 0.06, "float64": 0.2}
-
-# Rows of a matrix of rows with themselves of which only what is right of the diagonal is made, from
-# as many features on, and for as few threads (one thread copies the rest).
-_MIRRORED_ROWS = 384
-_MIRRORED_FEATURES = 256
-_MIRRORED_THREADS = 4
 
 # Bytes of rows of length one that are made at a time, of X and of Y.
 _UNIT_BYTES = 16 * 2**20
@@ -70,24 +57,20 @@ def plan_matrix(
     direct = (
         rows_x.is_direct and rows_y.is_direct and rows_x.dtype == rows_y.dtype == dtype
     ) and kernel != "cosine"
+    density = None
+    if kernel in _sparse.KERNELS and weights is None:
+        density = tuple(rows.density if rows.is_sparse else None for rows in (rows_x, rows_y))
     return plan_pairs(
-        n_x, n_y, rows_x.n_features, dtype, out_dtype=out_dtype, direct=direct, **facts
-    )
+        n_x, n_y, rows_x.n_features, dtype, out_dtype=out_dtype, direct=direct, density=density,
+        **facts,
+    )  # fmt: skip
 
 
 def fill_matrix(
-    rows_x: Rows,
-    rows_y: Rows,
-    out: np.ndarray,
-    *,
-    kernel: str,
-    p: float = 2.0,
-    weights: np.ndarray | None = None,
-    plan: PairPlan | None = None,
-    x_first: int = 0,
-    y_first: int = 0,
-    canonical: bool = True,
-) -> np.ndarray:
+    rows_x: Rows, rows_y: Rows, out: np.ndarray, *, kernel: str, p: float = 2.0,
+    weights: np.ndarray | None = None, plan: PairPlan | None = None, x_first: int = 0,
+    y_first: int = 0, canonical: bool = True,
+) -> np.ndarray:  # fmt: skip
     """Write distances of some rows of X to some rows of Y.
 
     Parameters
@@ -138,13 +121,12 @@ def fill_matrix(
         plan = plan_matrix(
             rows_x, rows_y, out.dtype, kernel=kernel, p=p, weights=weights, shape=out.shape
         )
-    if _by_entries(rows_x, rows_y, kernel, weights):
-        _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first)
-    elif kernel != "cosine" or not _fill_cosines(
-        rows_x, rows_y, out, plan, x_first, y_first, canonical
-    ):
+    work = _Work(rows_x, rows_y, kernel, p, weights, plan)
+    if plan.method == "csr":
+        _fill_csr(work, out, x_first, y_first)
+    elif kernel != "cosine" or canonical or not _fill_cosines(work, out, x_first, y_first):
         origin = _origin(rows_x, rows_y, out, kernel, p, weights, canonical)
-        _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, origin)
+        _fill_dense(dataclasses.replace(work, origin=origin), out, x_first, y_first)
     if kernel == "cosine" and rows_x is rows_y:
         # A row of zeros has distance one from everything but itself.
         offset = x_first - y_first
@@ -153,77 +135,86 @@ def fill_matrix(
     return out
 
 
-def _by_entries(rows_x, rows_y, kernel, weights):
-    """Whether the kernels of CSR rows are the faster ones, and there is one."""
-    shares = [rows.density for rows in (rows_x, rows_y) if rows.is_sparse]
-    return (
-        bool(shares)
-        and kernel in _sparse.KERNELS
-        and weights is None
-        and min(shares) <= _SPARSE_DENSITY
-    )
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What every part of a matrix has in common."""
+
+    rows_x: Rows
+    rows_y: Rows
+    kernel: str
+    p: float
+    weights: np.ndarray | None
+    plan: PairPlan
+    origin: np.ndarray | None = None
+    #: Rows of X and Y before they were divided by their lengths.
+    own: tuple[Rows, Rows] | tuple[None, None] = (None, None)
 
 
-def _fill_sparse(rows_x, rows_y, out, kernel, plan, x_first, y_first):
+def _fill_csr(work, out, x_first, y_first):
+    rows_x, rows_y, plan = work.rows_x, work.rows_y, work.plan
     # Multiplications per row of X, and finishing its distances.
     shares = [rows.density for rows in (rows_x, rows_y) if rows.is_sparse]
     entries = (rows_x.n_features * math.prod(shares) + 4) * max(1, out.shape[1])
     step = max(256, int(_UNINTERRUPTED_ENTRIES * plan.n_threads // (1 + entries)))
-    what = {"kernel": kernel, "isa": plan.isa, "n_threads": plan.n_threads}
-    # The interpreter looks for Ctrl-C between two calls.
+    sizes = {
+        "kernel": work.kernel, "isa": plan.isa, "n_threads": plan.n_threads,
+        "panel_vectors": plan.csr_vectors,
+    }  # fmt: skip
+    # The interpreter checks for Ctrl-C between two calls.
     for first in range(0, out.shape[0], step):
         part = out[first : first + step]
-        _sparse.fill_sparse(rows_x, x_first + first, rows_y, y_first, part, **what)
-        if kernel == "dot" and not np.isfinite(part).all():
-            _mend_products(rows_x, x_first + first, rows_y, y_first, part, what)
+        sizes["walk_y"] = walks_y(*part.shape, sparse=(rows_x.is_sparse, rows_y.is_sparse))
+        at = x_first + first
+        _sparse.fill_sparse(rows_x, at, rows_y, y_first, part, **sizes)
+        if work.kernel == "dot" and not np.isfinite(part).all():
+            # Parts of a sum overflowed: once more, with all values times a power of two.
+            scale = Scale.of(extent(rows_x, rows_y)[1])
+            again = np.empty(part.shape)
+            _sparse.fill_sparse(scale.rows(rows_x), at, scale.rows(rows_y), y_first, again, **sizes)
+            beyond = ~np.isfinite(part)
+            part[beyond] = scale.undone(again, 2)[beyond]
 
 
-def _mend_products(rows_x, x_first, rows_y, y_first, out, what):
-    """Make products again, of which parts overflowed, with all values times a power of two."""
-    scale = Scale.of(extent(rows_x, rows_y)[1])
-    again = np.empty(out.shape)
-    _sparse.fill_sparse(scale.rows(rows_x), x_first, scale.rows(rows_y), y_first, again, **what)
-    beyond = ~np.isfinite(out)
-    out[beyond] = scale.undone(again, 2)[beyond]
-
-
-def _fill_cosines(rows_x, rows_y, out, plan, x_first, y_first, canonical):
+def _fill_cosines(work, out, x_first, y_first):
     """Cosine distances of long rows from products of rows of length one, if these serve."""
-    if canonical or rows_x.is_sparse or rows_y.is_sparse:
+    rows_x, rows_y = work.rows_x, work.rows_y
+    if rows_x.is_sparse or rows_y.is_sparse:
         return False
     kernel = "unit_cosine"
     dtype = _pairs.arithmetic(rows_x, rows_y, out.dtype, kernel)
     origin = _origin(rows_x, rows_y, out, kernel, 2.0, None, False)
     if origin is None:
         return False
-    step = max(_MIRRORED_ROWS, _UNIT_BYTES // (rows_x.n_features * dtype.itemsize))
+    work = dataclasses.replace(work, kernel=kernel, p=2.0, weights=None, origin=origin)
+    step = max(thresholds.MIRRORED_ROWS, _UNIT_BYTES // (rows_x.n_features * dtype.itemsize))
     for j in range(0, out.shape[1], step):
         for i in range(0, out.shape[0], step):
             part = out[i : i + step, j : j + step]
-            _fill_units(rows_x, rows_y, part, dtype, plan, x_first + i, y_first + j, origin)
+            _fill_units(work, part, dtype, x_first + i, y_first + j)
     return True
 
 
-def _fill_units(rows_x, rows_y, out, dtype, plan, x_first, y_first, origin):
+def _fill_units(work, out, dtype, x_first, y_first):
     n, m = out.shape
-    kernel, own = "unit_cosine", None
-    same = rows_x is rows_y and (x_first, n) == (y_first, m)
+    plan, own = work.plan, (None, None)
+    same = work.rows_x is work.rows_y and (x_first, n) == (y_first, m)
     if dtype == np.float32:
-        own_x = _standing(rows_x, x_first, n)
-        own_y = own_x if same else _standing(rows_y, y_first, m)
-        own = {"own_x": own_x, "own_y": own_y}
-    x, zero_x = _units(rows_x, x_first, n, dtype, plan.isa)
-    y, zero_y = (x, zero_x) if same else _units(rows_y, y_first, m, dtype, plan.isa)
-    sizes = plan_matrix(x, y, out.dtype, kernel=kernel, shape=out.shape, n_threads=plan.n_threads)
+        own_x = _readable_rows(work.rows_x, x_first, n)
+        own = own_x, own_x if same else _readable_rows(work.rows_y, y_first, m)
+    x, zero_x = _units(work.rows_x, x_first, n, dtype, plan.isa)
+    y, zero_y = (x, zero_x) if same else _units(work.rows_y, y_first, m, dtype, plan.isa)
+    sizes = plan_matrix(
+        x, y, out.dtype, kernel=work.kernel, shape=out.shape, n_threads=plan.n_threads
+    )
     sizes = dataclasses.replace(sizes, isa=plan.isa)
-    _fill_dense(x, y, out, kernel, 2.0, None, sizes, 0, 0, origin, own)
+    _fill_dense(dataclasses.replace(work, rows_x=x, rows_y=y, plan=sizes, own=own), out, 0, 0)
     out[zero_x] = 1.0
     if zero_y.any():
         out[:, zero_y] = 1.0
 
 
-def _standing(rows, first, count):
-    """Some rows, to be read where they stand; copied if need be."""
+def _readable_rows(rows, first, count):
+    """Some rows that kernels read without staging; a copy if need be."""
     if rows.is_direct:
         return Rows(rows.source[first : first + count])
     return Rows(rows.take(np.arange(first, first + count)))
@@ -234,48 +225,46 @@ def _units(rows, first, count, dtype, isa):
     units = np.empty((count, rows.n_features), dtype=dtype)
     is_zero = np.zeros(count, dtype=np.int8)
     step = max(64, _UNINTERRUPTED_OTHERS // 16 // max(1, rows.n_features))
-    # The interpreter looks for Ctrl-C between two calls.
+    # The interpreter checks for Ctrl-C between two calls.
     for at in range(0, count, step):
         part = slice(at, at + step)
         _pairs.unit_rows(rows, first + at, units[part], is_zero[part], isa=isa)
     return Rows(units), is_zero.astype(bool)
 
 
-def _fill_dense(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, origin, own=None):
-    what = (kernel, p, weights, plan)
+def _fill_dense(work, out, x_first, y_first):
     n, m = out.shape
     if (
-        rows_x is not rows_y
+        work.rows_x is not work.rows_y
         or (x_first, n) != (y_first, m)
-        or origin is None
-        or rows_x.n_features < _MIRRORED_FEATURES
-        or n < 3 * _MIRRORED_ROWS
-        or plan.n_threads > _MIRRORED_THREADS
+        or work.origin is None
+        or work.rows_x.n_features < thresholds.MIRRORED_FEATURES
+        or n < 3 * thresholds.MIRRORED_ROWS
+        or work.plan.n_threads > thresholds.MIRRORED_THREADS
     ):
-        _fill_part(rows_x, rows_y, out, *what, x_first, y_first, origin, own)
+        _fill_part(work, out, x_first, y_first)
         return
     # Products are the same bits in both orders: the lower triangle is copied.
-    for first in range(0, n, _MIRRORED_ROWS):
-        stop = min(n, first + _MIRRORED_ROWS)
-        _fill_part(
-            rows_x, rows_x, out[first:stop, first:], *what, x_first + first, x_first + first,
-            origin, own,
-        )  # fmt: skip
+    for first in range(0, n, thresholds.MIRRORED_ROWS):
+        stop = min(n, first + thresholds.MIRRORED_ROWS)
+        _fill_part(work, out[first:stop, first:], x_first + first, x_first + first)
         out[stop:, first:stop] = out[first:stop, stop:].T
 
 
-def _fill_part(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, origin, own):
+def _fill_part(work, out, x_first, y_first):
+    plan, kernel = work.plan, work.kernel
+    own_x, own_y = work.own
     sizes = {
-        "p": p, "weights": weights, "kernel": kernel, "isa": plan.isa,
+        "p": work.p, "weights": work.weights, "kernel": kernel, "isa": plan.isa,
         "n_threads": plan.n_threads, "row_block": plan.row_block,
         "column_block": plan.column_block, "fetch_rows": plan.fetch_rows,
         "group": plan.group, "turned": plan.turned, "streaming": plan.streaming,
-        "origin": origin, **(own or {}),
+        "origin": work.origin, "own_x": own_x, "own_y": own_y,
     }  # fmt: skip
     operations = _UNINTERRUPTED.get(kernel, _UNINTERRUPTED_OTHERS) * plan.n_threads
-    # The interpreter looks for Ctrl-C between two calls. Whole blocks along the longer side.
+    # The interpreter checks for Ctrl-C between two calls. Whole blocks along the longer side.
     along = 1 if plan.turned else 0
-    other = max(1, out.shape[1 - along] * max(1, rows_x.n_features))
+    other = max(1, out.shape[1 - along] * max(1, work.rows_x.n_features))
     step = max(1, operations // other // plan.row_block) * plan.row_block
     if plan.n_threads > 1:
         step = max(step, plan.row_block * plan.n_threads)
@@ -285,7 +274,7 @@ def _fill_part(rows_x, rows_y, out, kernel, p, weights, plan, x_first, y_first, 
     for first in range(0, max(1, out.shape[along]), step):
         part = out[:, first : first + step] if along else out[first : first + step]
         start = (x_first, y_first + first) if along else (x_first + first, y_first)
-        _pairs.fill(rows_x, start[0], rows_y, start[1], part, **sizes)
+        _pairs.fill(work.rows_x, start[0], work.rows_y, start[1], part, **sizes)
 
 
 def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
@@ -302,7 +291,7 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
         not squares
         or weights is not None
         or (canonical and dtype == "float64")
-        or rows_x.n_features < _LONG_ROW[dtype]
+        or rows_x.n_features < thresholds.PRODUCTS_FEATURES[dtype]
         or min(rows_x.n_rows, rows_y.n_rows) < _LOOK
     ):
         return None
@@ -324,7 +313,7 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
         share, lowest = _pairs.cosine_share(rows_x.n_features)
     # Zeros among them: equal rows are no less work.
     bad = ~(between > np.maximum(share * (norms_x + norms_y.T), lowest))
-    return origin if bad.mean() <= _CANCELLING[dtype] else None
+    return origin if bad.mean() <= thresholds.CANCELLING_SHARE[dtype] else None
 
 
 def _some(rows):

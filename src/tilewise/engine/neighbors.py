@@ -8,19 +8,20 @@ import numpy as np
 from tilewise.kernels import _near
 from tilewise.kernels._rows import Rows
 from tilewise.plan.neighbors import NeighborPlan, plan_neighbors
+from tilewise.plan.thresholds import worth_threads
 
-from .entries import argkmin_entries, by_entries, radius_count_entries, radius_entries
-from .few import argkmin_few, by_few
-from .found import sort_found
+from .brute_force import argkmin_brute_force
+from .csr_neighbors import argkmin_csr, radius_csr
+from .radius_results import sort_results
 from .stats import raise_nonfinite
 
-__all__ = ["argkmin", "argmin", "largest_within", "radius", "radius_count"]
+__all__ = ["argkmin", "largest_within", "radius"]
 
 # Rows of Y whose mean is the origin: any will do, a good one keeps the error bound small.
 _ORIGIN_ROWS = 512
 # Share of pairs that take a canonical distance above which scores of float64 are cheaper.
 _DECIDED_LIMIT = 0.02
-# Once so many pairs take one, blocks are this much smaller: Ctrl-C is looked for in between.
+# Once so many pairs take one, blocks are this much smaller: Ctrl-C is checked for in between.
 _SLOWER = 8
 
 
@@ -63,42 +64,35 @@ def argkmin(
     n, m = rows_x.n_rows, rows_y.n_rows
     if not 1 <= k <= m:
         raise ValueError(f"k={k} neighbours are wanted of {m} rows.")
-    if plan is None:
-        _check_pair(rows_x, rows_y)
-        if by_few(rows_x, rows_y, k):
-            return argkmin_few(
-                rows_x, rows_y, k, root=root, dtype=dtype, n_threads=n_threads, out=out
-            )
-        if by_entries(rows_x, rows_y):
-            distances, indices = argkmin_entries(rows_x, rows_y, k, n_threads=n_threads)
-            if out[1] is not None:
-                out[1][...] = indices
-                indices = out[1]
-            return _finished(distances, root, dtype, out[0]), indices
-        plan = _plan(rows_x, rows_y, k, n_threads)
+    plan = _plan(rows_x, rows_y, k, n_threads) if plan is None else plan
+    if plan.method == "brute force":
+        return argkmin_brute_force(rows_x, rows_y, k, plan, root=root, dtype=dtype, out=out)
     reused = out[0] is not None and out[0].dtype == np.float64
     distances = out[0] if reused else np.empty((n, k))
     indices = np.empty((n, k), dtype=np.int64) if out[1] is None else out[1]
+    if plan.method == "csr":
+        argkmin_csr(rows_x, rows_y, k, plan, distances, indices)
+    else:
+        _argkmin_scores(rows_x, rows_y, k, plan, distances, indices)
+    return _converted(distances, root, dtype, out[0]), indices
+
+
+def _argkmin_scores(rows_x, rows_y, k, plan, distances, indices):
     search = _Search(rows_x, rows_y, k, plan)
     first = 0
-    while first < n:
-        count = min(search.plan.group_rows, n - first)
+    while first < len(distances):
+        count = min(search.plan.group_rows, len(distances) - first)
         search.group(first, count)
-        bad = search.kernel.finish(distances[first : first + count], indices[first : first + count])
+        here = slice(first, first + count)
+        bad = search.kernel.result(distances[here], indices[here])
         if bad >= 0:
             raise_nonfinite(rows_x, bad)
         first += count
     search.check()
-    return _finished(distances, root, dtype, out[0]), indices
 
 
-def argmin(rows_x: Rows, rows_y: Rows, **ways) -> tuple[np.ndarray, np.ndarray]:
-    """The row of Y closest to every row of X: `argkmin` of one, distances (n,), indices (n,)."""
-    distances, indices = argkmin(rows_x, rows_y, 1, **ways)
-    return distances[:, 0], indices[:, 0]
-
-
-def _finished(squared, root, dtype, out=None):
+def _converted(squared, root, dtype, out):
+    """Squared distances as they are returned: their roots if wanted, of a type, in `out`."""
     if root:
         np.sqrt(squared, out=squared)
     with np.errstate(over="ignore"):
@@ -147,13 +141,11 @@ def radius(
     ValueError
         If the radius is negative or NaN, the rows do not match, or a value is not finite.
     """
-    radius = _checked(radius)
-    if plan is None:
-        _check_pair(rows_x, rows_y)
-        if by_entries(rows_x, rows_y):
-            within = largest_within(radius)
-            return radius_entries(rows_x, rows_y, within, sort=sort, n_threads=n_threads)
-    search, tally = _count(rows_x, rows_y, radius, n_threads, plan)
+    within = largest_within(_checked(radius))
+    plan = _plan(rows_x, rows_y, 0, n_threads) if plan is None else plan
+    if plan.method == "csr":
+        return radius_csr(rows_x, rows_y, within, plan, sort=sort)
+    search, tally = _count(rows_x, rows_y, within, plan)
     n, parts = tally.shape
     ends = np.cumsum(tally.reshape(-1))
     offsets = np.zeros(n + 1, dtype=np.int64)
@@ -167,20 +159,8 @@ def radius(
             count = min(search.plan.group_rows, n - first)
             search.group(first, count, tally[first : first + count], distances, indices)
         if sort:
-            sort_found(offsets, distances, indices, search.plan.n_threads)
+            sort_results(offsets, distances, indices, search.plan.n_threads)
     return offsets, distances, indices
-
-
-def radius_count(
-    rows_x: Rows, rows_y: Rows, radius: float, *, n_threads=None, plan: NeighborPlan | None = None
-) -> np.ndarray:
-    """How many rows of Y are within a radius of every row of X, (n,), int64: see `radius`."""
-    radius = _checked(radius)
-    if plan is None:
-        _check_pair(rows_x, rows_y)
-        if by_entries(rows_x, rows_y):
-            return radius_count_entries(rows_x, rows_y, largest_within(radius), n_threads=n_threads)
-    return _count(rows_x, rows_y, radius, n_threads, plan)[1].sum(axis=1)
 
 
 def largest_within(radius: float) -> float:
@@ -202,16 +182,9 @@ def _checked(radius):
     return radius
 
 
-def _check_pair(rows_x, rows_y):
-    if rows_x.n_features != rows_y.n_features or rows_x.dtype != rows_y.dtype:
-        raise ValueError("rows of X and Y must have the same type and number of columns")
-
-
-def _count(rows_x, rows_y, radius, n_threads, plan):
+def _count(rows_x, rows_y, within, plan):
     n, m = rows_x.n_rows, rows_y.n_rows
-    if plan is None:
-        plan = _plan(rows_x, rows_y, 0, n_threads)
-    search = _Search(rows_x, rows_y, 0, plan, largest_within(radius))
+    search = _Search(rows_x, rows_y, 0, plan, within)
     # Where a block is searched in parts, each has a place of its own, so that rows stay in order.
     parts = plan.splits * -(-m // plan.block_rows) if plan.splits > 1 else 1
     tally = np.zeros((n, max(1, parts)), dtype=np.int64)
@@ -225,13 +198,20 @@ def _count(rows_x, rows_y, radius, n_threads, plan):
 
 
 def _plan(rows_x, rows_y, k, n_threads):
+    if rows_x.n_features != rows_y.n_features or rows_x.dtype != rows_y.dtype:
+        raise ValueError("rows of X and Y must have the same type and number of columns")
+    density = tuple(rows.density if rows.is_sparse else None for rows in (rows_x, rows_y))
     return plan_neighbors(
-        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.dtype, k=k, n_threads=n_threads
-    )
+        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.dtype, k=k, n_threads=n_threads,
+        density=density,
+    )  # fmt: skip
 
 
 class _Search:
-    """A search with the means that the data call for: float32, float64, or no scores."""
+    """A search by scores, or by a scan, that starts again where the data call for better scores.
+
+    Scores of products come first, then those of float32, those of float64, and last a scan.
+    """
 
     def __init__(self, rows_x, rows_y, k, plan, within=0.0):
         self.within = within
@@ -247,24 +227,25 @@ class _Search:
         p = self.plan
         self.kernel = _near.Search(
             self.rows_x, self.rows_y, k=self.k, isa=p.isa, score_dtype=p.score_dtype,
-            direct=p.direct, chunk_rows=p.chunk_rows, group_rows=p.group_rows,
+            direct=p.method == "scan", chunk_rows=p.chunk_rows, group_rows=p.group_rows,
             block_rows=p.block_rows, splits=p.splits, panels_per_block=p.panels_per_block,
             depth_block=p.depth_block, n_threads=p.n_threads, products=p.products,
         )  # fmt: skip
-        if not self.kernel.place(self._origin):
+        threads = worth_threads(p.n_threads, p.n_y * p.n_features, "extent")
+        if not self.kernel.place(self._origin, n_threads=threads):
             raise_nonfinite(self.rows_y)
-            self._again(direct=True)
+            self._restart(method="scan")
 
-    def _again(self, **changes):
+    def _restart(self, **changes):
         p = self.plan
-        found = plan_neighbors(
+        plan = plan_neighbors(
             p.n_x, p.n_y, p.n_features, p.dtype, k=p.k, n_threads=p.n_threads,
-            **{"score_dtype": p.score_dtype, "products": 0, **changes},
+            **{"method": p.method, "score_dtype": p.score_dtype, "products": 0, **changes},
         )  # fmt: skip
         # The group that is under way must fit.
         rows = p.block_rows if p.splits > 1 else -(-p.block_rows // _SLOWER)
         self.plan = dataclasses.replace(
-            found, isa=p.isa, group_rows=p.group_rows, block_rows=rows, splits=p.splits
+            plan, isa=p.isa, group_rows=p.group_rows, block_rows=rows, splits=p.splits
         )
         self._make()
 
@@ -276,24 +257,25 @@ class _Search:
         """
         self.kernel.begin(first, count)
         start, m, block = 0, self.rows_y.n_rows, 0
-        # The interpreter looks for Ctrl-C between two calls.
+        # The interpreter checks for Ctrl-C between two calls.
         while start < m:
-            rows = min(self.plan.block_rows, m - start)
+            plan = self.plan
+            rows = min(plan.block_rows, m - start)
             if tally is not None:
-                part = block * self.plan.splits if self.plan.splits > 1 else 0
+                part = block * plan.splits if plan.splits > 1 else 0
                 self.kernel.within(self.within, tally, part, distances=distances, indices=indices)
             most = 2**62
-            if self.plan.score_dtype == "float32" and not self.plan.direct and distances is None:
+            if plan.score_dtype == "float32" and plan.method == "scores" and distances is None:
                 most = max(int(_DECIDED_LIMIT * rows * count), 10_000)
-            fine = self.kernel.block(start, rows, most=most)
+            valid = self.kernel.block(start, rows, most=most)
             if tally is not None and self.kernel.bad_row >= 0:
                 raise_nonfinite(self.rows_x, self.kernel.bad_row)
             start += rows
             block += 1
-            if not fine:
+            if not valid:
                 if not self.kernel.widened:
                     # Plain scores first, then those of float64.
-                    self._again(score_dtype="float32" if self.plan.products else "float64")
+                    self._restart(score_dtype="float32" if plan.products else "float64")
                 self.kernel.begin(first, count)
                 if tally is not None:
                     tally[...] = 0

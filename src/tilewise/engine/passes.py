@@ -11,9 +11,9 @@ from threadpoolctl import ThreadpoolController
 from tilewise.kernels import _assign, _centers, _exact
 from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Bins, Grid, Sums
-from tilewise.plan import Plan, plan_pairs
+from tilewise.plan import Plan
 
-from .matrix import fill_matrix
+from .matrix import fill_matrix, plan_matrix
 from .ranges import overflow
 from .stats import column_stats
 
@@ -421,14 +421,9 @@ def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np
         raise ValueError(f"out has shape {out.shape}, ({rows.n_rows}, {centers.shape[0]}) expected")
     if not out.size:
         return out
-    sizes = plan_pairs(
-        *out.shape, rows.n_features, np.float64, out_dtype=out.dtype, n_threads=plan.n_threads,
-        direct=rows.is_direct,
-    )  # fmt: skip
-    fill_matrix(
-        rows, Rows(centers), out, kernel="sqeuclidean" if squared else "euclidean",
-        plan=replace(sizes, isa=plan.isa),
-    )  # fmt: skip
+    others, kernel = Rows(centers), "sqeuclidean" if squared else "euclidean"
+    sizes = plan_matrix(rows, others, out.dtype, kernel=kernel, n_threads=plan.n_threads)
+    fill_matrix(rows, others, out, kernel=kernel, plan=replace(sizes, isa=plan.isa))
     if not np.isfinite(out[:, 0]).all():
         rows.raise_nonfinite()
     return out

@@ -16,7 +16,16 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
     _minibatch    draws of mini-batches, centres moved by them
     _thin         the same of CSR rows, from their stored entries
     _exact        canonical distances, inertia, column moments
-    _pairs        matrices of distances
+    _pairs        matrices of distances of dense rows
+    _sparse       matrices of distances where a side is CSR
+    _near         the search for neighbours by scores, or by a scan
+    _near_pack    rows of X and Y packed for it
+    _near_split   the same in parts of bfloat16
+    _candidates   candidates of the search, and the canonical distances that decide
+    _near_csr     neighbours from blocks of distances where a side is CSR
+    _brute_force  neighbours among few rows: all distances, ranked
+    _topk         the k lowest values of blocks, for any metric
+    _within       values of blocks up to a radius, for any metric
     _seeding      the two passes of greedy k-means++
     _probe        measured peaks, for benchmarks
     _mountain     reading alone, for the memory mountain

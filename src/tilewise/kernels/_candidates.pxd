@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from tilewise.kernels._dispatch cimport tw_exact_kernels, tw_near, tw_split_kernels, tw_tile_kernels
 from tilewise.kernels._rows cimport tw_rows
+from tilewise.kernels._workspace cimport Workspace
 
 cdef enum:
     # Rows of Y that are fetched, and compared canonically, at a time.
@@ -91,6 +92,9 @@ cdef enum report_t:
 # x against the rows ids[0 .. count) of Y: out is (count) canonical squared distances.
 cdef void distances_to(const near_pass* p, const void* x, const int64_t* ids, int64_t first, int64_t count,
                        char* ws, double* out) noexcept nogil
+# Memory for the candidates of so many rows, near.stride numbers each in double; it lives as long as
+# what is returned.
+cdef Workspace candidate_lists(tw_near* near, int64_t rows)
 # Sorts by (distance, index); the arrays have room for twice n.
 cdef void sort_pairs(double* distances, int64_t* indices, int64_t n) noexcept nogil
 cdef bint row_is_finite(const near_pass* p, const void* x) noexcept nogil
@@ -99,8 +103,8 @@ cdef tw_near slot(const near_pass* p, int64_t chunk, int split) noexcept nogil
 cdef int64_t index_at(const near_pass* p, const tw_near* near, ptrdiff_t at) noexcept nogil
 cdef void compact_row(const near_pass* p, const tw_near* near, int row) noexcept nogil
 # Makes room in the full rows of a tile; tally is that of the first row of the chunk.
-cdef void settle_tile(const near_pass* p, const tw_near* near, int tile, int count, const void** pointers,
-                      int64_t* tally, char* ws, int thread) noexcept nogil
+cdef void cut_full_rows(const near_pass* p, const tw_near* near, int tile, int count, const void** pointers,
+                        int64_t* tally, char* ws, int thread) noexcept nogil
 # Rows first .. stop of Y as candidates of a few rows, by canonical distances.
 cdef void scan(const near_pass* p, const tw_near* near, const void** pointers, int count, int64_t first,
                int64_t stop, char* ws, int thread) noexcept nogil

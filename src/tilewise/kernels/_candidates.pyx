@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 from tilewise.kernels._dispatch cimport tw_near
 from tilewise.kernels._pass cimport score_t
 from tilewise.kernels._rows cimport tw_fetch_rows
+from tilewise.kernels._workspace cimport Workspace
 
 cdef enum:
     # Sorted runs that merging starts from.
@@ -115,6 +116,16 @@ cdef bint row_is_finite(const near_pass* p, const void* x) noexcept nogil:
 # ---------------------------------------------------------------- candidates of one row
 
 
+cdef Workspace candidate_lists(tw_near* near, int64_t rows):
+    cdef Workspace parts = Workspace()
+    cdef ptrdiff_t scores = parts.add(rows * near.stride * 8), indices = parts.add(rows * near.stride * 8)
+    cdef ptrdiff_t limits = parts.add(rows * 8), counts = parts.add(rows * 4), triggers = parts.add(rows * 4)
+    cdef char* memory = parts.make(1)
+    near.scores, near.indices, near.limits = memory + scores, memory + indices, memory + limits
+    near.counts, near.triggers = <int32_t*>(memory + counts), <int32_t*>(memory + triggers)
+    return parts
+
+
 cdef tw_near slot(const near_pass* p, int64_t chunk, int split) noexcept nogil:
     """The candidates of a chunk of rows in one part of Y."""
     cdef tw_near near = p.near
@@ -173,8 +184,8 @@ cdef void _keep_closest(const near_pass* p, const tw_near* near, int row, const 
     near.triggers[row] = near.room
 
 
-cdef void settle_tile(const near_pass* p, const tw_near* near, int tile, int count, const void** pointers,
-                      int64_t* tally, char* ws, int thread) noexcept nogil:
+cdef void cut_full_rows(const near_pass* p, const tw_near* near, int tile, int count, const void** pointers,
+                        int64_t* tally, char* ws, int thread) noexcept nogil:
     """Make room in the full rows of a tile."""
     cdef int row = tile * p.tile_rows, stop = row + p.tile_rows
     if stop > count:
@@ -342,7 +353,7 @@ cdef void take_within(const near_pass* p, const tw_near* near, int row, const vo
     cdef ptrdiff_t at = row * near.stride
     cdef double above, below = -INFINITY, score
     if not p.fill:
-        # Those that the score alone settles need no distance.
+        # Those that the score alone decides need no distance.
         bound_within(p, (<double*>near.norms)[row] if p.score_double else (<float*>near.norms)[row],
                      near.drops[row] if near.drops != NULL else 0.0, &above, &below)
     for i in range(near.counts[row]):

@@ -24,7 +24,7 @@ from tilewise.kernels._candidates cimport (
     row_is_finite,
     scan,
     scan_within,
-    settle_tile,
+    cut_full_rows,
     slot,
     take_within,
 )
@@ -115,7 +115,7 @@ cdef void _score_chunk(const near_pass* p, int64_t chunk, int split, int thread,
             else:
                 tile = p.tile.select_f8(packed, tiles, tile, p.depth, p.depth_block, at, panels, p.panel_vectors,
                                         p.y_first + panel * p.width, &near, scratch)
-            settle_tile(p, &near, tile - 1, count, pointers, tally, ws, thread)
+            cut_full_rows(p, &near, tile - 1, count, pointers, tally, ws, thread)
         if p.reports[8 * thread + DECIDED] > p.give_up:
             return
         panel += panels
@@ -324,7 +324,7 @@ cdef class Search:
         """What parts of a row of Y leave out at most, as shares of its norm; -1: not known yet."""
         return self.p.second_share, self.p.rest_share
 
-    def place(self, const double[::1] origin):
+    def place(self, const double[::1] origin, *, int n_threads):
         """Fix origin, scale and error bound; False if no bound holds or a value is not finite.
 
         origin (depth) may be any numbers; close to the rows of Y they keep the bound small.
@@ -344,7 +344,7 @@ cdef class Search:
         p.origin = &narrow[0] if not p.x.is_double and not p.score_double else &wide[0]
         if p.direct or m * p.depth == 0:
             return True
-        threads = enter_loop(self.threads if m * p.depth > 2**18 else 1)
+        threads = enter_loop(min(n_threads, self.threads))
         try:
             for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
                 extents[b] = extent(p, b * BATCH, BATCH if m - b * BATCH > BATCH else <int>(m - b * BATCH), &wide[0],
@@ -452,7 +452,7 @@ cdef class Search:
             leave_loop()
         return not any(p.reports[8 * i + DECIDED] > p.give_up for i in range(self.threads))
 
-    def finish(self, double[:, ::1] distances, int64_t[:, ::1] indices):
+    def result(self, double[:, ::1] distances, int64_t[:, ::1] indices):
         """Write canonical squared distances and indices (rows of the group, k), sorted.
 
         Returns the first row of X with a value that is not finite, or -1.

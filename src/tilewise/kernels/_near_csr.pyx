@@ -1,8 +1,8 @@
 """Nearest rows, and rows within a radius, from blocks of approximate squared distances.
 
 For sets of rows of which at least one is CSR. A value of a block errs by no more than a share
-of itself (docs/exact-neighbors.md). What that leaves open is decided by canonical distances, from
-the stored entries of both rows or, where one is dense, of the two rows spread out.
+of itself (docs/exact-neighbors.md). Where that does not decide, canonical distances do: from the
+stored entries of both rows or, where one is dense, from both rows made dense.
 """
 
 from cython.parallel cimport prange, threadid
@@ -11,7 +11,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
-from tilewise.kernels._candidates cimport LISTS, sort_pairs
+from tilewise.kernels._candidates cimport LISTS, candidate_lists, sort_pairs
 from tilewise.kernels._dispatch cimport (
     enter_loop,
     exact_kernels,
@@ -21,14 +21,14 @@ from tilewise.kernels._dispatch cimport (
     tw_near,
     tw_tile_kernels,
 )
-from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_pack_entries_f8, tw_rows
+from tilewise.kernels._rows cimport Rows, tw_fetch_rows, tw_pack_entries_f8, tw_rows
 from tilewise.kernels._workspace cimport Workspace
-
-from tilewise.kernels._workspace import aligned_empty
 
 cdef enum:
     # Rows of Y that are unpacked, or spread out, at a time.
     STAGED = 4
+    # Rows of X that a thread takes at a time.
+    RUN = 16
 
 
 cdef struct pairs_pass:
@@ -94,7 +94,7 @@ cdef void _distances(const pairs_pass* p, int64_t row, const int64_t* ids, int64
 
 
 cdef class _Pairs:
-    """Pairs of rows of X and of Y that blocks of values leave open.
+    """Pairs of rows of X and of Y that values of blocks do not decide.
 
     Parameters
     ----------
@@ -109,7 +109,6 @@ cdef class _Pairs:
     cdef Rows x, y
     cdef int threads
     cdef Workspace parts
-    cdef list _keep
 
     cdef int _open(self, Rows x, Rows y, int64_t room, str isa, int n_threads) except -1:
         cdef Workspace parts = Workspace()
@@ -117,7 +116,7 @@ cdef class _Pairs:
             raise ValueError("rows of X and Y must have the same type and number of columns")
         if not (x.is_sparse or y.is_sparse):
             raise ValueError("one side must be CSR")
-        self.x, self.y, self.threads, self._keep = x, y, n_threads, []
+        self.x, self.y, self.threads = x, y, n_threads
         self.tile = tile_kernels(isa)
         self.p.x, self.p.y, self.p.exact = &x.c, &y.c, exact_kernels(isa)
         self.p.merged = x.is_sparse and y.is_sparse
@@ -133,16 +132,6 @@ cdef class _Pairs:
         self.p.workspace = parts.make(n_threads)
         self.parts = parts
         return 0
-
-    cdef void* _make(self, Py_ssize_t size) except NULL:
-        buffer = aligned_empty(max(size, 64))
-        self._keep.append(buffer)
-        return address(buffer)
-
-    @property
-    def allocated_bytes(self):
-        """Bytes that this object holds beside the data."""
-        return self.parts.buffer.size + sum(buffer.size for buffer in self._keep)
 
     cdef int _check(self, const double[:, :] block, int64_t x_first, int64_t y_first) except -1:
         if x_first < 0 or x_first + block.shape[0] > self.x.c.n_rows:
@@ -224,6 +213,7 @@ cdef class Nearest(_Pairs):
     """
 
     cdef tw_near near
+    cdef Workspace candidates
     cdef int64_t x_first, count, group_rows
 
     def __init__(self, Rows x, Rows y, int64_t k, int64_t group_rows, *, double share, str isa, int n_threads):
@@ -237,17 +227,8 @@ cdef class Nearest(_Pairs):
         self.near.stride = (room + 32 + 15) // 16 * 16
         self._open(x, y, self.near.stride, isa, n_threads)
         self.near.k, self.near.room, self.near.share = <int>k, <int>room, share
-        self.near.scores = self._make(n * self.near.stride * 8)
-        self.near.indices = self._make(n * self.near.stride * 8)
-        self.near.limits = self._make(n * 8)
-        self.near.counts = <int32_t*>self._make(n * 4)
-        self.near.triggers = <int32_t*>self._make(n * 4)
+        self.candidates = candidate_lists(&self.near, n)
         self.group_rows, self.count = n, 0
-
-    @staticmethod
-    def row_bytes(int64_t k, int64_t m):
-        """Bytes of candidates per row of a group."""
-        return 16 * (min(2 * k + 64, max(m, k)) + 47) + 16
 
     def begin(self, int64_t x_first, int64_t count):
         """Turn to rows x_first .. x_first + count of X, at most a group."""
@@ -260,7 +241,7 @@ cdef class Nearest(_Pairs):
             self.near.counts[r] = 0
             self.near.triggers[r] = <int32_t>min(<int64_t>self.near.room, k + k // 8 + k // 2 + 16)
 
-    def update(self, const double[:, :] block, int64_t row, int64_t y_first):
+    def update(self, const double[:, :] block, int64_t row, int64_t y_first, *, int n_threads):
         """Take in a block: rows of the group from `row` on, columns from y_first on."""
         cdef int64_t r, rows = block.shape[0], slot
         cdef int count = <int>block.shape[1], threads
@@ -272,9 +253,9 @@ cdef class Nearest(_Pairs):
         if rows == 0 or count == 0:
             return
         start = <const char*>&block[0, 0]
-        threads = enter_loop(self.threads if rows * count > 2**14 else 1)
+        threads = enter_loop(min(n_threads, self.threads))
         try:
-            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=RUN, num_threads=threads):
                 slot = row + r
                 _feed(&self.p, self.tile, &self.near, slot, self.x_first + slot, <const double*>(start + r * step),
                       count, y_first, self.p.workspace + threadid() * self.p.total)
@@ -293,9 +274,9 @@ cdef class Nearest(_Pairs):
                 raise ValueError(f"row {row + r} has had fewer than {self.near.k} columns")
         if rows == 0:
             return
-        threads = enter_loop(self.threads if rows > 16 else 1)
+        threads = enter_loop(self.threads if rows > RUN else 1)
         try:
-            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=RUN, num_threads=threads):
                 _finish(&self.p, self.tile, &self.near, row + r, self.x_first + row + r,
                         self.p.workspace + threadid() * self.p.total, &distances[r, 0], &indices[r, 0])
         finally:
@@ -332,24 +313,6 @@ cdef int64_t _keep_within(const pairs_pass* p, double within, double below, int6
     return kept
 
 
-cdef int64_t _count_row(const pairs_pass* p, double within, double above, double below, const double* values,
-                        int count, int64_t row, int64_t first, char* ws) noexcept nogil:
-    cdef double* found = <double*>(ws + p.found)
-    cdef int64_t* ids = <int64_t*>(ws + p.ids)
-    cdef int64_t sure = p.exact.not_above(values, count, below), n = 0, i
-    cdef int j
-    if p.exact.not_above(values, count, above) == sure:
-        return sure
-    for j in range(count):
-        if below < values[j] <= above:
-            ids[n] = first + j
-            n += 1
-    _distances(p, row, ids, n, ws, found)
-    for i in range(n):
-        sure += found[i] <= within
-    return sure
-
-
 cdef class Within(_Pairs):
     """The rows of Y whose canonical squared distance to a row of X is at most `within`.
 
@@ -373,29 +336,8 @@ cdef class Within(_Pairs):
         self._open(x, y, max(1, columns), isa, n_threads)
         self.within, self.above, self.below, self.columns = within, above, below, columns
 
-    def count(self, const double[:, :] block, int64_t x_first, int64_t y_first, int64_t[::1] counts):
-        """How many columns of each row of a block are within."""
-        cdef int64_t r, rows = block.shape[0]
-        cdef ptrdiff_t step = block.strides[0]
-        cdef int count = <int>block.shape[1], threads
-        cdef const char* start
-        self._check(block, x_first, y_first)
-        if counts.shape[0] != rows or count > self.columns:
-            raise ValueError("counts must have one entry per row of a block")
-        if rows == 0 or count == 0:
-            counts[:] = 0
-            return
-        start = <const char*>&block[0, 0]
-        threads = enter_loop(self.threads if rows * count > 2**14 else 1)
-        try:
-            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
-                counts[r] = _count_row(&self.p, self.within, self.above, self.below, <const double*>(start + r * step),
-                                       count, x_first + r, y_first, self.p.workspace + threadid() * self.p.total)
-        finally:
-            leave_loop()
-
     def decide(self, int64_t x_first, const int64_t[::1] starts, int64_t[::1] counts, double[::1] values,
-               int64_t[::1] ids):
+               int64_t[::1] ids, *, int n_threads):
         """Of the columns ids of rows x_first + r, from starts[r] on, keep the first counts[r] that are within.
 
         Values that do not decide are replaced by canonical distances. A row has no more columns
@@ -411,9 +353,9 @@ cdef class Within(_Pairs):
                 raise ValueError(f"row {r} has {counts[r]} columns, more than the widest block: {self.columns}")
         if rows == 0 or values.shape[0] == 0:
             return
-        threads = enter_loop(self.threads if values.shape[0] > 2**10 else 1)
+        threads = enter_loop(min(n_threads, self.threads))
         try:
-            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=16, num_threads=threads):
+            for r in prange(rows, nogil=True, schedule="dynamic", chunksize=RUN, num_threads=threads):
                 counts[r] = _keep_within(&self.p, self.within, self.below, x_first + r, counts[r],
                                          &values[0] + starts[r], &ids[0] + starts[r],
                                          self.p.workspace + threadid() * self.p.total)

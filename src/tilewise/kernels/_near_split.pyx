@@ -14,34 +14,34 @@ cdef enum:
 cdef void pack_split_rows(const near_pass* p, int n, const void** pointers, void* packed,
                           const tw_near* near, char* ws) noexcept nogil:
     cdef float* norms = <float*>near.norms
-    cdef float* seconds = <float*>(ws + p.squares_at)
-    cdef float* rests = seconds + p.chunk_rows
+    cdef float* second_norms = <float*>(ws + p.squares_at)
+    cdef float* rest_norms = second_norms + p.chunk_rows
     cdef int parts = tw_split_parts(p.products)
     if p.x.is_double:
         p.split.pack_f8(n, p.depth, parts, <const double* const*>pointers, <const double*>p.origin, p.scale,
-                        <uint16_t*>packed, norms, seconds, rests)
+                        <uint16_t*>packed, norms, second_norms, rest_norms)
     else:
         p.split.pack_f4(n, p.depth, parts, <const float* const*>pointers, <const float*>p.origin,
-                        <float>p.scale, <uint16_t*>packed, norms, seconds, rests)
-    p.split.drops(n, norms, seconds, rests, <float>p.second_share, <float>p.rest_share, <float*>near.drops)
+                        <float>p.scale, <uint16_t*>packed, norms, second_norms, rest_norms)
+    p.split.drops(n, norms, second_norms, rest_norms, <float>p.second_share, <float>p.rest_share, <float*>near.drops)
 
 
 cdef void split_panel(const near_pass* p, int64_t panel, int count, const float* packed) noexcept nogil:
     cdef float norms[WIDTH]
-    cdef float seconds[WIDTH]
-    cdef float rests[WIDTH]
+    cdef float second_norms[WIDTH]
+    cdef float rest_norms[WIDTH]
     cdef double slack = split_slack(p.depth), norm
     cdef double* shares = p.shares + 2 * panel
     cdef int j
     p.split.pack_panel(packed, p.depth, tw_split_parts(p.products), <uint16_t*>p.panels + panel * p.split_step,
-                       norms, seconds, rests)
+                       norms, second_norms, rest_norms)
     shares[0] = shares[1] = 0.0
     for j in range(count):
         if norms[j] > 0:
             # The norm below is a sum of float32, too.
             norm = sqrt(norms[j]) / (slack * slack)
-            shares[0] = max(shares[0], sqrt(seconds[j]) / norm)
-            shares[1] = max(shares[1], sqrt(rests[j]) / norm)
+            shares[0] = max(shares[0], sqrt(second_norms[j]) / norm)
+            shares[1] = max(shares[1], sqrt(rest_norms[j]) / norm)
 
 
 cdef bint raise_shares(near_pass* p, int64_t panels) noexcept nogil:

@@ -20,8 +20,6 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-from tilewise.kernels._workspace import aligned_empty
-
 from tilewise.kernels._dispatch cimport (
     enter_loop,
     exact_kernels,
@@ -38,6 +36,7 @@ from tilewise.kernels._rows cimport (
     tw_row_start,
     tw_rows,
 )
+from tilewise.kernels._workspace cimport Workspace
 
 # As enum tw_sparse_kernel has them.
 KERNELS = {"dot": 0, "sqeuclidean": 1, "euclidean": 2, "cosine": 3, "manhattan": 4}
@@ -57,12 +56,6 @@ cdef enum:
     PANELS = 4
     # Rows that are turned over at a time where the walked side is Y.
     TURN = 16
-    ALIGNMENT = 64
-
-# A panel of a dense side should leave room in an L2 of 2 MiB.
-cdef ptrdiff_t PANEL_BYTES = 1500000
-# Fewer rows of X than this are indexed, and Y is walked, where there are more rows of Y.
-cdef int64_t FEW = 512
 
 
 cdef struct sparse_pass:
@@ -109,35 +102,31 @@ cdef struct sparse_pass:
     ptrdiff_t total
 
 
-cdef ptrdiff_t _take(ptrdiff_t* total, ptrdiff_t size) noexcept nogil:
-    cdef ptrdiff_t start = total[0]
-    total[0] = (start + size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    return start
-
-
-cdef void _lay_out(sparse_pass* p) noexcept nogil:
-    cdef ptrdiff_t total = 0, d = p.depth, rows = p.block_rows, width = p.vectors * p.lanes
+cdef Workspace _lay_out(sparse_pass* p):
+    cdef Workspace parts = Workspace()
+    cdef ptrdiff_t d = p.depth, rows = p.block_rows, width = p.vectors * p.lanes
     cdef bint indexed = p.blocked.offsets != NULL
-    p.ids = _take(&total, 8 * max(<ptrdiff_t>WALK_ROWS, rows))
-    p.starts = _take(&total, 4 * (WALK_ROWS + 1))
-    p.columns = _take(&total, 4 * p.walked_entries)
-    p.values = _take(&total, 8 * p.walked_entries)
-    p.norms = _take(&total, 8 * WALK_ROWS)
-    p.block_sizes = _take(&total, 8 * rows)
-    p.block_starts = _take(&total, 4 * (rows + 1))
-    p.block_columns = _take(&total, 4 * p.blocked_entries if indexed else 0)
-    p.block_values = _take(&total, 8 * p.blocked_entries if indexed else 0)
-    p.heads = _take(&total, 4 * (d + 2) if indexed else 0)
-    p.index_rows = _take(&total, 4 * p.blocked_entries if indexed else 0)
-    p.index_values = _take(&total, 8 * p.blocked_entries if indexed else 0)
-    p.panels = _take(&total, 0 if indexed else 8 * d * ((rows + width - 1) // width * width))
-    p.row = _take(&total, 0 if indexed else 8 * d)
-    p.wide = _take(&total, 0 if indexed else 8 * d)
-    p.sums = _take(&total, 8 * (rows if indexed else (rows + width - 1) // width * width * WALK_ROWS))
-    p.flags = _take(&total, rows)
-    p.redo = _take(&total, 4 * rows)
-    p.tile = _take(&total, 8 * TURN * rows if p.turned else 0)
-    p.total = total
+    p.ids = parts.add(8 * max(<ptrdiff_t>WALK_ROWS, rows))
+    p.starts = parts.add(4 * (WALK_ROWS + 1))
+    p.columns = parts.add(4 * p.walked_entries)
+    p.values = parts.add(8 * p.walked_entries)
+    p.norms = parts.add(8 * WALK_ROWS)
+    p.block_sizes = parts.add(8 * rows)
+    p.block_starts = parts.add(4 * (rows + 1))
+    p.block_columns = parts.add(4 * p.blocked_entries if indexed else 0)
+    p.block_values = parts.add(8 * p.blocked_entries if indexed else 0)
+    p.heads = parts.add(4 * (d + 2) if indexed else 0)
+    p.index_rows = parts.add(4 * p.blocked_entries if indexed else 0)
+    p.index_values = parts.add(8 * p.blocked_entries if indexed else 0)
+    p.panels = parts.add(0 if indexed else 8 * d * ((rows + width - 1) // width * width))
+    p.row = parts.add(0 if indexed else 8 * d)
+    p.wide = parts.add(0 if indexed else 8 * d)
+    p.sums = parts.add(8 * (rows if indexed else (rows + width - 1) // width * width * WALK_ROWS))
+    p.flags = parts.add(rows)
+    p.redo = parts.add(4 * rows)
+    p.tile = parts.add(8 * TURN * rows if p.turned else 0)
+    p.total = parts.total
+    return parts
 
 # ---------------------------------------------------------------- sizes and blocks
 
@@ -337,7 +326,8 @@ cdef void _run(const sparse_pass* p, int64_t task, char* ws) noexcept nogil:
 # ---------------------------------------------------------------- the border to Python
 
 
-def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, str isa, int n_threads):
+def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, str isa, int n_threads,
+                bint walk_y, int panel_vectors):
     """out[i, j] = distance of row x_first + i of x to row y_first + j of y; one of them is CSR.
 
     Parameters
@@ -348,6 +338,11 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
         Rows may be any distance apart; the numbers of a row are contiguous.
     kernel : {"euclidean", "sqeuclidean", "cosine", "dot", "manhattan"}
         "dot" is the plain inner product. Rows of zeros have the cosine distance 1.
+    walk_y : bool
+        Whether the rows of y, which are CSR then, are walked, and x meets them in blocks; or the
+        other way round.
+    panel_vectors : {1, 2, 4}
+        Vectors of rows in a panel of a dense side.
 
     Notes
     -----
@@ -370,13 +365,15 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
         raise ValueError(f"rows of {x.c.depth} and of {y.c.depth} columns")
     if x_first < 0 or y_first < 0 or x_first + n_x > x.c.n_rows or y_first + n_y > y.c.n_rows:
         raise ValueError("out has more rows or columns than there are rows of x or y")
+    if not (y if walk_y else x).is_sparse or panel_vectors not in (1, 2, 4):
+        raise ValueError(f"walk_y={walk_y}, panel_vectors={panel_vectors} with these rows")
     if out.dtype not in (np.float32, np.float64) or not out.flags.writeable or not out.flags.aligned:
         raise ValueError("out must be writeable float32 or float64")
     if n_x == 0 or n_y == 0:
         return
     if n_y > 1 and out.strides[1] != out.itemsize:
         raise ValueError("the numbers of a row of out must be contiguous")
-    p.turned = not x.is_sparse or (y.is_sparse and n_x < FEW and n_x < n_y)
+    p.turned = walk_y
     walked, blocked = (y, x) if p.turned else (x, y)
     p.walked, p.blocked = &walked.c, &blocked.c
     p.walked_first, p.blocked_first = (y_first, x_first) if p.turned else (x_first, y_first)
@@ -392,9 +389,7 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
     # ulp of float64; float32 has 2**-16 to spare.
     p.share = 0.125 if p.out_double else 2.0**-16
     n_blocked = n_x if p.turned else n_y
-    p.vectors = 4
-    while p.vectors > 1 and <ptrdiff_t>p.depth * p.vectors * p.lanes * 8 > PANEL_BYTES:
-        p.vectors //= 2
+    p.vectors = panel_vectors
     bounds = _blocks(blocked, p.blocked_first, n_blocked, p.vectors * p.lanes * PANELS)
     cdef const int64_t[::1] view = bounds
     p.bounds = &view[0]
@@ -403,12 +398,11 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
     p.walked_entries = _room(walked, p.walked_first, p.walked_rows, ENTRIES)
     p.blocked_entries = _room(blocked, p.blocked_first, n_blocked, INDEX_ENTRIES) if blocked.is_sparse else 0
     p.parts = <int>min(max(1, (4 * n_threads + n_blocks - 1) // n_blocks), p.walked_rows) if n_threads > 1 else 1
-    _lay_out(&p)
+    cdef Workspace parts = _lay_out(&p)
     tasks = n_blocks * p.parts
     threads = enter_loop(<int>min(n_threads, tasks))
     try:
-        buffer = aligned_empty(p.total * threads)
-        workspace = <char*>address(buffer)
+        workspace = parts.make(threads)
         for task in prange(tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
             _run(&p, task, workspace + threadid() * p.total)
     finally:

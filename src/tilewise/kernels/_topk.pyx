@@ -6,10 +6,9 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
-from tilewise.kernels._workspace import aligned_empty
-from tilewise.kernels._candidates cimport sort_pairs
+from tilewise.kernels._candidates cimport candidate_lists, sort_pairs
 from tilewise.kernels._dispatch cimport enter_loop, leave_loop, tile_kernels, tw_near, tw_tile_kernels
-from tilewise.kernels._rows cimport address
+from tilewise.kernels._workspace cimport Workspace
 
 
 cdef class TopK:
@@ -23,42 +22,31 @@ cdef class TopK:
         Rows.
     k : int
     isa : str
-    n_threads : int
     """
 
     cdef tw_near near
     cdef const tw_tile_kernels* tile
     cdef int64_t n, k
-    cdef int threads
-    cdef list _keep
+    cdef Workspace candidates
 
-    def __init__(self, int64_t n, int64_t k, *, str isa, int n_threads):
+    def __init__(self, int64_t n, int64_t k, *, str isa):
         cdef int64_t room = 2 * k + 64, r
         cdef double* limits
         if n < 0 or not 1 <= k < 2**30:
             raise ValueError(f"{k} lowest of each of {n} rows")
-        self.n, self.k, self.threads, self._keep = n, k, n_threads, []
+        self.n, self.k = n, k
         self.tile = tile_kernels(isa)
         self.near.k = <int>k
         self.near.room = <int>room
         # A whole vector is written behind the last value; sorting takes twice the room.
         self.near.stride = (2 * room + 31) // 16 * 16
-        self.near.scores = self._make(n * self.near.stride * 8)
-        self.near.indices = self._make(n * self.near.stride * 8)
-        self.near.limits = self._make(n * 8)
-        self.near.counts = <int32_t*>self._make(n * 4)
-        self.near.triggers = <int32_t*>self._make(n * 4)
+        self.candidates = candidate_lists(&self.near, n)
         limits = <double*>self.near.limits
         for r in range(n):
             limits[r] = INFINITY
             self.near.triggers[r] = <int32_t>min(room, k + k // 2 + 16)
 
-    cdef void* _make(self, Py_ssize_t size) except NULL:
-        buffer = aligned_empty(max(size, 64))
-        self._keep.append(buffer)
-        return address(buffer)
-
-    def update(self, const double[:, :] block, int64_t x_first, int64_t y_first):
+    def update(self, const double[:, :] block, int64_t x_first, int64_t y_first, *, int n_threads):
         """Take in a block: rows from x_first on, columns from y_first on; its rows are contiguous."""
         cdef int64_t r, rows = block.shape[0]
         cdef int count = <int>block.shape[1], threads
@@ -71,14 +59,14 @@ cdef class TopK:
         if count > 1 and block.strides[1] != sizeof(double):
             raise ValueError("the rows of the block must be contiguous")
         start = <const char*>&block[0, 0]
-        threads = enter_loop(self.threads if rows * count > 2**14 else 1)
+        threads = enter_loop(n_threads)
         try:
             for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
                 self.tile.feed_f8(&self.near, <int>(x_first + r), <const double*>(start + r * step), count, y_first)
         finally:
             leave_loop()
 
-    def result(self, double[:, ::1] values, int64_t[:, ::1] columns):
+    def result(self, double[:, ::1] values, int64_t[:, ::1] columns, *, int n_threads):
         """Write the values (n, k), sorted by (value, column), and their columns."""
         cdef int64_t r
         cdef int threads
@@ -90,7 +78,7 @@ cdef class TopK:
                 raise ValueError(f"row {r} has had fewer than {self.k} columns")
         if self.n == 0:
             return
-        threads = enter_loop(self.threads if self.n * self.k > 2**10 else 1)
+        threads = enter_loop(n_threads)
         try:
             for r in prange(self.n, nogil=True, schedule="static", num_threads=threads):
                 _finish(self.tile, &self.near, r, self.k, &values[r, 0], &columns[r, 0])

@@ -16,10 +16,6 @@ from tilewise.kernels._candidates cimport sort_pairs
 from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tw_exact_kernels
 from tilewise.kernels._rows cimport address
 
-cdef enum:
-    # Values below which starting threads costs more than it saves.
-    SERIAL = 16384
-
 
 cdef int _check(const double[:, :] block, Py_ssize_t rows) except -1:
     if rows != block.shape[0] or (block.shape[1] > 1 and block.strides[1] != sizeof(double)):
@@ -40,7 +36,7 @@ def count_within(const double[:, :] block, double limit, *, str isa, int n_threa
     if rows == 0 or count == 0:
         return found
     start = <const char*>&block[0, 0]
-    threads = enter_loop(n_threads if rows * count > SERIAL else 1)
+    threads = enter_loop(n_threads)
     try:
         for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
             counts[r] = exact.not_above(<const double*>(start + r * step), count, limit)
@@ -64,7 +60,7 @@ def take_within(const double[:, :] block, double limit, int64_t y_first, const i
         return
     start = <const char*>&block[0, 0]
     to, places = &values[0], &columns[0]
-    threads = enter_loop(n_threads if rows * count > SERIAL else 1)
+    threads = enter_loop(n_threads)
     try:
         for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
             exact.collect_within(<const double*>(start + r * step), count, limit, y_first, to + starts[r],
@@ -83,7 +79,7 @@ def place_rows(const int64_t[::1] starts, const int64_t[::1] counts, const doubl
         raise ValueError("starts, counts and to must have one entry per row")
     if rows == 0 or out_values.shape[0] == 0 or values.shape[0] == 0:
         return
-    threads = enter_loop(n_threads if values.shape[0] > SERIAL else 1)
+    threads = enter_loop(n_threads)
     try:
         for r in prange(rows, nogil=True, schedule="static", num_threads=threads):
             memcpy(&out_values[0] + to[r], &values[0] + starts[r], counts[r] * sizeof(double))
@@ -114,7 +110,7 @@ def sort_rows(const int64_t[::1] offsets, double[::1] values, int64_t[::1] colum
         most = max(most, offsets[r + 1] - offsets[r])
     if most < 2:
         return
-    threads = enter_loop(n_threads if offsets[rows] - offsets[0] > SERIAL else 1)
+    threads = enter_loop(n_threads)
     try:
         buffer = aligned_empty(32 * most * threads)
         spare = <double*>address(buffer)

@@ -1,8 +1,8 @@
 """Distances between rows: scikit-learn's functions, and neighbours without the matrix.
 
 What enters: whatever users pass. What leaves: arrays. Parameters and data are checked here; the
-table in `_table` says what tilewise computes itself, and `_door` is the one way to scikit-learn
-and scipy for everything else.
+table in `_table` says what tilewise computes itself; `_fallback` lets scikit-learn and scipy
+compute all other metrics.
 """
 
 from tilewise.metrics._chunked import pairwise_distances_chunked

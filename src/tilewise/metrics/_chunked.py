@@ -21,11 +21,11 @@ from tilewise._typing import (
     MetricName,
 )
 
-from . import _door
+from . import _fallback
+from ._call import MetricCall
 from ._pairwise import Matrix
 from ._table import METRICS, find
-from ._terms import Terms
-from ._validation import THREADS, check_pair, read_pair, readable_pair, thread_count
+from ._validation import THREADS, check_arrays, read_pair, readable_pair, thread_count
 
 __all__ = ["pairwise_distances_chunked"]
 
@@ -50,7 +50,7 @@ def pairwise_distances_chunked(
         "X": ["array-like", "sparse matrix"],
         "Y": ["array-like", "sparse matrix", None],
         "reduce_func": [callable, None],
-        "metric": [StrOptions(set(_door.NAMES) | set(METRICS) | {"precomputed"}), callable],
+        "metric": [StrOptions(set(_fallback.NAMES) | set(METRICS) | {"precomputed"}), callable],
         "n_jobs": [Integral, None],
         "working_memory": [Interval(Real, 0, None, closed="left"), None],
         **THREADS,
@@ -77,13 +77,13 @@ def pairwise_distances_chunked(
     ----------
     X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
         Rows; distances of shape (n_samples_X, n_samples_Y) if ``metric="precomputed"``, which
-        are handed over in one piece.
+        are yielded in one piece.
     Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
         Other rows; None stands for ``X``.
     reduce_func : callable, default=None
-        ``reduce_func(D_chunk, start)`` is called with the distances of the rows from ``start``
-        on, and what it returns is handed over in their place: None, a sequence, array or
-        sparse matrix as long as the chunk, or a tuple of such. It may write to ``D_chunk``.
+        ``reduce_func(D_chunk, start)`` gets the distances of the rows from ``start`` on. What it
+        returns is yielded in their place: None, a sequence, array or sparse matrix as long as the
+        chunk, or a tuple of such. It may write to ``D_chunk``.
     metric : str or callable, default="euclidean"
         As in :func:`pairwise_distances`.
     n_jobs : int, default=None
@@ -123,14 +123,14 @@ def pairwise_distances_chunked(
     threads = thread_count(n_threads, n_jobs)
     X, Y = read_pair(X, Y)
     if row is None:
-        return _door.chunks(
+        return _fallback.chunks(
             *readable_pair(X, Y, metric), metric, reduce_func=reduce_func, n_jobs=n_jobs,
             working_memory=working_memory, **kwds,
         )  # fmt: skip
-    X, Y = check_pair(X, Y)
+    X, Y = check_arrays(X, Y)
     if not row.sparse and (sp.issparse(X) or sp.issparse(Y)):
-        raise TypeError(f"the metric {metric!r} takes no sparse rows")
-    matrix = Matrix(X, Y, Terms.of(row, kwds, X, Y), n_threads=threads)
+        raise TypeError(f"the metric {metric!r} does not take sparse rows")
+    matrix = Matrix(X, Y, MetricCall.of(row, kwds, X, Y), n_threads=threads)
     step = _chunk_rows(matrix.shape, working_memory)
     return _chunks(matrix, step, reduce_func)
 

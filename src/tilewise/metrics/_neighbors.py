@@ -41,23 +41,20 @@ _CONSTRAINTS = {
     "metric_kwargs": [dict, None],
     **THREADS,
 }
+_ARGMIN_CONSTRAINTS = {
+    **_CONSTRAINTS,
+    "axis": [Options(Integral, {0, 1})],
+    "metric": [StrOptions(METRIC_NAMES), callable],
+}
 
 
 def _argmin(X, Y, axis, metric, metric_kwargs, n_threads):
     if axis == 0:
         X, Y = (Y, X) if Y is not None else (X, Y)
-    search = Search(X, Y, metric, metric_kwargs, n_threads)
-    return search.argmin()
+    return Search(X, Y, metric, metric_kwargs, n_threads).argmin()
 
 
-@validate_params(
-    {
-        **_CONSTRAINTS,
-        "axis": [Options(Integral, {0, 1})],
-        "metric": [StrOptions(METRIC_NAMES), callable],
-    },
-    prefer_skip_nested_validation=False,
-)
+@validate_params(_ARGMIN_CONSTRAINTS, prefer_skip_nested_validation=False)
 def pairwise_distances_argmin_min(
     X: MatrixLike,
     Y: MatrixLike | None,
@@ -97,8 +94,8 @@ def pairwise_distances_argmin_min(
 
     Notes
     -----
-    Where distances are not numbers (nan_euclidean, and no coordinate in common), the first of
-    those counts as the nearest, as with :func:`numpy.argmin` and scikit-learn.
+    If distances are not numbers (nan_euclidean, and no coordinate in common), the first of those
+    counts as the nearest, as in :func:`numpy.argmin` and scikit-learn.
 
     Examples
     --------
@@ -115,14 +112,7 @@ def pairwise_distances_argmin_min(
     return indices, distances
 
 
-@validate_params(
-    {
-        **_CONSTRAINTS,
-        "axis": [Options(Integral, {0, 1})],
-        "metric": [StrOptions(METRIC_NAMES), callable],
-    },
-    prefer_skip_nested_validation=False,
-)
+@validate_params(_ARGMIN_CONSTRAINTS, prefer_skip_nested_validation=False)
 def pairwise_distances_argmin(
     X: MatrixLike,
     Y: MatrixLike | None,
@@ -238,10 +228,11 @@ def argkmin(
 
     Notes
     -----
-    Which rows are neighbours, and in which order, is decided by distances in float64 whatever
-    the type of the rows: two that are equal in float32 still come in their true order.
-    Distances that are not numbers come last: as NaN for nan_euclidean (no coordinate in common)
-    and metrics of scikit-learn and scipy, as infinity for braycurtis (two rows of zeros).
+    Float64 distances decide which rows are neighbours, and in which order, whatever the type of
+    the rows. Two distances that are equal in float32 still come in their true order.
+    Distances that are not numbers come last. They are NaN for nan_euclidean (no coordinate in
+    common) and for metrics of scikit-learn and scipy, and infinity for braycurtis (two rows of
+    zeros).
 
     Examples
     --------
@@ -365,8 +356,8 @@ def radius_neighbors(
         Rows of ``Y``. Not with ``return_as="csr"``.
     graph : csr_matrix of shape (n_samples_X, n_samples_Y)
         With ``return_as="csr"`` alone: a distance for each neighbour, also where it is zero;
-        ones if not ``return_distance``. What ``metric="precomputed"`` of scikit-learn's
-        DBSCAN and neighbour estimators takes; they want it sorted.
+        ones if not ``return_distance``. scikit-learn's DBSCAN and neighbour estimators take it
+        with ``metric="precomputed"``; pass ``sort_results=True`` for them.
 
     Raises
     ------
@@ -376,8 +367,8 @@ def radius_neighbors(
 
     Notes
     -----
-    Which rows are neighbours is decided in float64. A float32 distance that rounding would
-    lift above ``radius`` is returned as the largest float32 that is not.
+    Float64 distances decide which rows are neighbours. If rounding to float32 would lift a
+    distance above ``radius``, the largest float32 that is not above it is returned.
 
     Examples
     --------
@@ -391,7 +382,9 @@ def radius_neighbors(
     radius = check_radius(radius)
     search = Search(X, Y, metric, metric_kwargs, n_threads)
     if search.row is not None and search.row.largest_first:
-        raise ValueError(f"{metric!r} is no distance: there is no radius to be within.")
+        raise ValueError(
+            f"{metric!r} is a similarity, not a distance: there is no radius to search within."
+        )
     offsets, distances, indices = search.within(radius, sort_results)
     if not return_distance:
         distances = np.ones(len(indices)) if return_as == "csr" else None

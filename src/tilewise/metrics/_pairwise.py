@@ -18,14 +18,15 @@ from tilewise._typing import (
     MetricName,
     VectorLike,
 )
-from tilewise.engine import Rows, fill_matrix, plan_matrix
+from tilewise.engine import fill_matrix, plan_matrix
 
-from . import _door
+from . import _fallback
+from ._call import MetricCall, check_norms
 from ._table import METRICS, find
-from ._terms import Terms, check_norms, without_missing
 from ._validation import (
     THREADS,
-    check_finite,
+    check_arrays,
+    check_both_finite,
     check_out,
     check_pair,
     has_only_finite,
@@ -46,54 +47,41 @@ _TWO = {"X": ["array-like", "sparse matrix"], "Y": ["array-like", "sparse matrix
 class Matrix:
     """Distances between the rows of two checked arrays, by a metric of the table.
 
-    `fill` writes any block of rows. Values are checked while they are computed where the
-    metric tells, by a look at one row and one column of the result; else beforehand.
+    `fill` writes any block of rows. If the metric is `telling`, one row and one column of the
+    result show whether all values are finite; otherwise the values are checked beforehand.
     """
 
-    def __init__(self, X, Y, terms, *, n_threads=None, finite=True):
-        self.X, self.Y, self.terms, self.same = X, Y, terms, Y is X
+    def __init__(self, X, Y, call, *, n_threads=None, finite=True):
+        self.X, self.Y, self.call, self.same = X, Y, call, Y is X
         self.dtype = result_dtype(X, Y)
         self.shape = X.shape[0], Y.shape[0]
-        self._check_late = False
-        nan_allowed = terms.row.name == "nan_euclidean" and terms.missing is None
-        if finite and not get_config()["assume_finite"]:
-            if terms.row.telling and terms.weights is None:
-                self._check_late = True
-            else:
-                self._check(nan_allowed)
-        if terms.missing is not None:
-            X = without_missing(X, terms.missing)
-            Y = X if self.same else without_missing(Y, terms.missing)
-        wide = np.float64 if self.dtype == np.float64 else None
-        self._rows_x = Rows(X, dtype=wide)
-        self._rows_y = self._rows_x if self.same else Rows(Y, dtype=wide)
+        finite = finite and not get_config()["assume_finite"]
+        self._check_late = finite and call.row.telling and call.weights is None
+        if finite and not self._check_late:
+            check_both_finite(X, Y, allow_nan=call.takes_nan)
+        self._rows_x, self._rows_y = call.rows(X, Y)
         self._n_threads = n_threads
         self._plans = {}
 
-    def _check(self, allow_nan=False):
-        check_finite(self.X, "X", allow_nan=allow_nan)
-        if not self.same:
-            check_finite(self.Y, "Y", allow_nan=allow_nan)
-
     def fill(self, out, first=0, *, fresh=False):
         """Write the distances of the rows from `first` on, perhaps to memory never written."""
-        terms = self.terms
-        what = {"kernel": terms.kernel, "p": terms.p, "weights": terms.weights}
+        call = self.call
+        metric = {"kernel": call.kernel, "p": call.p, "weights": call.weights}
         key = (out.shape, fresh)
         plan = self._plans.get(key)  # at most two: the last chunk is shorter
         if plan is None:
             plan = self._plans[key] = plan_matrix(
                 self._rows_x, self._rows_y, out.dtype, shape=out.shape,
-                n_threads=self._n_threads, fresh=fresh, **what,
+                n_threads=self._n_threads, fresh=fresh, **metric,
             )  # fmt: skip
         fill_matrix(
-            self._rows_x, self._rows_y, out, plan=plan, x_first=first, canonical=False, **what
+            self._rows_x, self._rows_y, out, plan=plan, x_first=first, canonical=False, **metric
         )
         if self._check_late and not (np.isfinite(out[:, 0]).all() and np.isfinite(out[0, :]).all()):
-            self._check()
-        if terms.finish == "square":
+            check_both_finite(self.X, self.Y)
+        if call.finish == "square":
             np.multiply(out, out, out=out)
-        if self.same and terms.row.zero_diagonal:
+        if self.same and call.row.zero_diagonal:
             at = np.arange(len(out))
             out[at, at + first] = 0.0
         return out
@@ -102,7 +90,7 @@ class Matrix:
 @validate_params(
     {
         **_TWO,
-        "metric": [StrOptions(set(_door.NAMES) | set(METRICS) | {"precomputed"}), callable],
+        "metric": [StrOptions(set(_fallback.NAMES) | set(METRICS) | {"precomputed"}), callable],
         "n_jobs": [Integral, None],
         "ensure_all_finite": ["boolean", StrOptions({"allow-nan"})],
         "out": [np.ndarray, None],
@@ -133,17 +121,17 @@ def pairwise_distances(
     metric : str or callable, default="euclidean"
         A metric of tilewise: "euclidean" ("l2"), "sqeuclidean", "manhattan" ("l1",
         "cityblock"), "cosine", "inner_product", "chebyshev", "minkowski", "canberra",
-        "braycurtis", "hamming", "nan_euclidean". Any other name that scikit-learn's
-        ``pairwise_distances`` takes, "precomputed", or a function of two rows: those are
-        computed by scikit-learn and scipy.
+        "braycurtis", "hamming", "nan_euclidean". scikit-learn and scipy compute everything else
+        that scikit-learn's ``pairwise_distances`` takes: other names, "precomputed", and functions
+        of two rows.
     n_jobs : int, default=None
-        Number of threads as scikit-learn counts them; None and -1 leave it to the plan.
+        Number of threads as scikit-learn counts them. With None and -1 the plan decides.
     ensure_all_finite : bool or "allow-nan", default=True
-        Whether NaN and infinities are refused. Ignored, as in scikit-learn, for euclidean,
-        manhattan, cosine, their other names, and nan_euclidean, which takes NaN only.
+        Whether to refuse NaN and infinities. As in scikit-learn it has no effect on euclidean,
+        manhattan and cosine, which refuse both, and on nan_euclidean, which takes NaN only.
     out : ndarray of shape (n_samples_X, n_samples_Y), default=None
-        Where to write, of the dtype of the result: any distance between rows, also a memory
-        map. Its content is undefined after an error.
+        Array to write to, of the dtype of the result. Its rows must be contiguous; the step from
+        row to row is free, and a memory map will do. Its content is undefined after an error.
     n_threads : int, default=None
         Number of threads; wins over ``n_jobs``. It never changes the result.
     **kwds : dict
@@ -185,24 +173,30 @@ def pairwise_distances(
     threads = thread_count(n_threads, n_jobs)
     X, Y = read_pair(X, Y)
     if row is None:
-        return _through_the_door(X, Y, metric, n_jobs, ensure_all_finite, out, kwds)
+        return _by_fallback(X, Y, metric, n_jobs, ensure_all_finite, out, kwds)
     given = X, Y
-    X, Y = check_pair(X, Y)
+    X, Y = check_arrays(X, Y)
     if not row.sparse and (sp.issparse(X) or sp.issparse(Y)):
         if row.name == "nan_euclidean":
             raise TypeError("nan_euclidean takes dense rows only")
         raise TypeError("scipy distance metrics do not support sparse matrices.")
     check = ensure_all_finite is True or row.always_finite
-    # What a metric makes of NaN and infinities is scipy's affair.
-    if not check and row.name in _door.NAMES and not (has_only_finite(X) and has_only_finite(Y)):
-        return _through_the_door(*given, metric, n_jobs, ensure_all_finite, out, kwds)
-    terms = Terms.of(row, kwds, X, Y)
-    return _fill(X, Y, terms, out, threads, finite=check)
+    # scipy decides what a metric makes of NaN and infinities.
+    if (
+        not check
+        and row.name in _fallback.NAMES
+        and not (has_only_finite(X) and has_only_finite(Y))
+    ):
+        return _by_fallback(*given, metric, n_jobs, ensure_all_finite, out, kwds)
+    call = MetricCall.of(row, kwds, X, Y)
+    return _fill(X, Y, call, out, threads, finite=check)
 
 
-def _through_the_door(X, Y, metric, n_jobs, ensure_all_finite, out, parameters):
+def _by_fallback(X, Y, metric, n_jobs, ensure_all_finite, out, parameters):
     X, Y = readable_pair(X, Y, metric)
-    D = _door.matrix(X, Y, metric, n_jobs=n_jobs, ensure_all_finite=ensure_all_finite, **parameters)
+    D = _fallback.matrix(
+        X, Y, metric, n_jobs=n_jobs, ensure_all_finite=ensure_all_finite, **parameters
+    )
     if out is None:
         return D
     out = check_out(out, D.shape, D.dtype)
@@ -210,10 +204,10 @@ def _through_the_door(X, Y, metric, n_jobs, ensure_all_finite, out, parameters):
     return out
 
 
-def _fill(X, Y, terms, out, n_threads, *, finite=True):
+def _fill(X, Y, call, out, n_threads, *, finite=True):
     fresh = out is None
     out = check_out(out, (X.shape[0], Y.shape[0]), result_dtype(X, Y), X, Y)
-    return Matrix(X, Y, terms, n_threads=n_threads, finite=finite).fill(out, fresh=fresh)
+    return Matrix(X, Y, call, n_threads=n_threads, finite=finite).fill(out, fresh=fresh)
 
 
 @validate_params(
@@ -266,10 +260,10 @@ def euclidean_distances(
     Notes
     -----
     scikit-learn expands the square, ``x·x - 2 x·y + y·y``, which loses all digits of a short
-    distance between long rows. Here differences are squared and summed; only for long rows,
-    and only where nothing cancels, the square is expanded around a point between them.
-    Norms of the rows themselves would be of no use; they are accepted because callers
-    written for scikit-learn pass them.
+    distance between long rows. tilewise squares and sums differences. It expands the square only
+    for long rows where nothing cancels, and around a point between the rows. So it cannot use
+    norms of the rows themselves. It accepts them because callers written for scikit-learn pass
+    them.
 
     Examples
     --------
@@ -281,8 +275,8 @@ def euclidean_distances(
     X, Y = check_pair(X, Y)
     check_norms(X, X_norm_squared, "X")
     check_norms(Y, Y_norm_squared, "Y")
-    terms = Terms.of(METRICS["euclidean"], {"squared": squared}, X, Y)
-    return _fill(X, Y, terms, out, n_threads)
+    call = MetricCall.of(METRICS["euclidean"], {"squared": squared}, X, Y)
+    return _fill(X, Y, call, out, n_threads)
 
 
 @validate_params({**_TWO, "out": [np.ndarray, None], **THREADS}, prefer_skip_nested_validation=True)
@@ -319,7 +313,7 @@ def manhattan_distances(
            [4., 4.]])
     """
     X, Y = check_pair(X, Y)
-    return _fill(X, Y, Terms.of(METRICS["manhattan"], {}, X, Y), out, n_threads)
+    return _fill(X, Y, MetricCall.of(METRICS["manhattan"], {}, X, Y), out, n_threads)
 
 
 @validate_params({**_TWO, "out": [np.ndarray, None], **THREADS}, prefer_skip_nested_validation=True)
@@ -356,7 +350,7 @@ def cosine_distances(
     array([[1., 2., 0.]])
     """
     X, Y = check_pair(X, Y)
-    return _fill(X, Y, Terms.of(METRICS["cosine"], {}, X, Y), out, n_threads)
+    return _fill(X, Y, MetricCall.of(METRICS["cosine"], {}, X, Y), out, n_threads)
 
 
 @validate_params(
@@ -419,5 +413,5 @@ def nan_euclidean_distances(
     """
     X, Y = check_pair(X, Y)
     parameters = {"squared": squared, "missing_values": missing_values}
-    terms = Terms.of(METRICS["nan_euclidean"], parameters, X, Y)
-    return _fill(X, Y, terms, out, n_threads)
+    call = MetricCall.of(METRICS["nan_euclidean"], parameters, X, Y)
+    return _fill(X, Y, call, out, n_threads)

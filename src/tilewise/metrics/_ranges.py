@@ -1,14 +1,14 @@
 """Neighbours where float64 has no room for squares of distances, or for the distances.
 
 Squares decide which rows are nearest. Where they overflow, or are so small that digits are lost,
-the search is made again among the rows times a power of two, which rounds nothing. Ordinary data
-never come here: the distances that were found tell.
+the search is repeated among the rows times a power of two, which rounds nothing. The distances that
+were found tell whether that is needed, so ordinary data pay for nothing.
 """
 
 import numpy as np
 
 from tilewise.engine import Scale, extent
-from tilewise.engine.found import sort_found
+from tilewise.engine.radius_results import sort_results
 
 __all__ = ["float32_below", "largest_rank", "mend_nearest", "mend_within", "only_within"]
 
@@ -24,7 +24,7 @@ def mend_nearest(search, k, distances, indices):
     infinite = np.isinf(distances).any(axis=1)
     if infinite.any():
         _again(search, k, distances, indices, np.flatnonzero(infinite), small=False)
-    if search.row.largest_first or search.terms.surrogate != "sqeuclidean":
+    if search.row.largest_first or search.call.surrogate != "sqeuclidean":
         return  # nothing is lost below
     # In rising order: what is below in the last place is so in all.
     small = np.flatnonzero(distances[:, -1] < _LOWEST ** _degree(search))
@@ -34,12 +34,12 @@ def mend_nearest(search, k, distances, indices):
 
 
 def _again(search, k, distances, indices, rows, *, small):
-    x, y = search._blocks.rows_x, search._blocks.rows_y
+    x, y = search.blocks.rows_x, search.blocks.rows_y
     some = x.source[rows].data if x.is_sparse else x.take(rows)
     scale = Scale.of(extent(some, y)[1])
     if not scale:
         return
-    found, places = search.scaled(scale, rows)._nearest_finished(k)
+    found, places = search.scaled(scale, rows).nearest_in_range(k)
     # What has an ordinary distance stays as it is: beside large values it may vanish. It comes
     # first in both searches.
     kept = np.zeros(found.shape, dtype=bool) if small else ~np.isinf(distances[rows])
@@ -57,7 +57,7 @@ def mend_within(search, radius, sort):
         largest = _largest(search)
         if largest > _HIGHEST:
             return _within_large(search, largest, radius, sort)
-    offsets, distances, indices = search.within_finished(radius, sort)
+    offsets, distances, indices = search.within_in_range(radius, sort)
     if distances.size and distances.max() < _LOWEST**degree:
         largest = _largest(search)
         if 0.0 < largest < _LOWEST:
@@ -71,7 +71,7 @@ def _within(search, scale, radius, sort):
     within = np.nextafter(radius, np.inf) if scale.exponent > 0 else radius
     for _ in range(degree):
         within = float(scale.values(within))
-    offsets, distances, indices = search.scaled(scale).within_finished(within, sort)
+    offsets, distances, indices = search.scaled(scale).within_in_range(within, sort)
     return only_within(radius, offsets, scale.undone(distances, degree), indices)
 
 
@@ -88,12 +88,12 @@ def _within_large(search, largest, radius, sort):
     """Pairs of all distances that are ordinary, and others beside them."""
     scale = Scale.of(largest)
     offsets, distances, indices = _within(search, scale, radius, False)
-    near = search.within_finished(_HIGHEST ** _degree(search), False)
+    near = search.within_in_range(_HIGHEST ** _degree(search), False)
     # Both come in the order of rows and columns; whatever is near is in both.
     place = np.searchsorted(_keys(search, offsets, indices), _keys(search, near[0], near[2]))
     distances[place] = near[1]
     if sort:
-        sort_found(offsets, distances, indices, 1)
+        sort_results(offsets, distances, indices, 1)
     return offsets, distances, indices
 
 
@@ -104,12 +104,12 @@ def _keys(search, offsets, indices):
 
 def _degree(search):
     # "squared" makes squares of euclidean distances.
-    squared = search.row.name == "euclidean" and search.terms.finish is None
+    squared = search.row.name == "euclidean" and search.call.finish is None
     return 2 if squared else search.row.degree
 
 
 def _largest(search):
-    x, y = search._blocks.rows_x, search._blocks.rows_y
+    x, y = search.blocks.rows_x, search.blocks.rows_y
     return extent(*((x,) if x is y else (x, y)))[1]
 
 

@@ -1,4 +1,4 @@
-"""METRICS: what tilewise computes itself. A metric that is not a row here goes through the door.
+"""METRICS: what tilewise computes itself. The fallback has all other metrics.
 
 A metric of the dot family is one row; one with an inner loop of its own is a row and a kernel.
 """
@@ -114,7 +114,7 @@ _NEIGHBOR_ALIASES = {alias: row for row in _ROWS for alias in row.neighbor_alias
 
 
 def find(metric, *, neighbors=False) -> Metric | None:
-    """The row of a metric by any of its names; None for what goes through the door."""
+    """The row of a metric by any of its names; None if the fallback computes it."""
     if not isinstance(metric, str):
         return None
     row = METRICS.get(metric) or _ALIASES.get(metric)

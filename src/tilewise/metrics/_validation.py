@@ -8,28 +8,33 @@ from sklearn import get_config
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 
-from tilewise._numbers import as_real, readable
+from tilewise._numbers import UNCHANGED, as_real, canonical, readable, table_rows
 from tilewise.plan import n_threads as threads_for
 
 __all__ = [
-    "THREADS", "check_finite", "check_k", "check_out", "check_pair", "check_radius",
-    "has_only_finite", "is_single", "read_pair", "readable_pair", "result_dtype", "thread_count",
+    "THREADS", "check_arrays", "check_both_finite", "check_k", "check_out", "check_pair",
+    "check_radius", "has_only_finite", "is_single", "read_pair", "readable_pair", "result_dtype",
+    "thread_count",
 ]  # fmt: skip
 
 #: Constraint of the parameter that tilewise adds to scikit-learn's.
 THREADS = {"n_threads": [Interval(Integral, 1, None, closed="left"), None]}
 
-# Values that are looked at between two looks for Ctrl-C: a few milliseconds.
+# Values that are read between two checks for Ctrl-C: a few milliseconds.
 _BLOCK_VALUES = 2**22
 
 
 def check_pair(X, Y):
     """Return ``X`` and ``Y`` as 2-D ndarrays or canonical CSR matrices of a real dtype.
 
-    One object for both where ``Y`` is None or ``X`` itself. Values are not looked at. Names of
-    columns are compared as `read_pair` does it.
+    One object for both where ``Y`` is None or ``X`` itself. Values are not read. Column names are
+    compared as `read_pair` does it.
     """
-    X, Y = read_pair(X, Y)
+    return check_arrays(*read_pair(X, Y))
+
+
+def check_arrays(X, Y):
+    """The same for what `read_pair` returned."""
     same = Y is None or Y is X
     X = _check_rows(X, "X")
     Y = X if same else _check_rows(Y, "Y")
@@ -42,28 +47,29 @@ def check_pair(X, Y):
 
 
 def read_pair(X, Y):
-    """Return both with Arrow tables and dask frames read; anything else is as it was.
+    """Return both with Arrow tables and dask frames read; anything else unchanged.
 
     Columns of both that have the same names in another order are refused. Otherwise columns are
-    matched by position, as in scikit-learn, whose functions do not look at names.
+    matched by position, as in scikit-learn, whose functions do not compare names.
     """
     same = Y is X
-    X, names = _read_table(X)
+    X, names = _read(X)
     if same:
         return X, X
-    Y, other_names = _read_table(Y)
+    Y, other_names = _read(Y)
     _check_order(names, other_names)
     return X, Y
 
 
-def _read_table(X):
-    """Rows and names of columns: an Arrow table is read, anything else stays as it is."""
-    if X is None or type(X) is np.ndarray or sp.issparse(X):  # these do not pay for the question
-        return X, None
-    from tilewise.sources import column_names, read_table
+def _read(X):
+    """The rows and the column names of a table of any kind."""
+    rows, names = table_rows(X)
+    plain = X is None or type(X) is np.ndarray or sp.issparse(X)
+    if rows is X and not plain:
+        from tilewise.sources import column_names
 
-    rows, names = read_table(X)
-    return (X, column_names(X)) if rows is None else (rows, names)
+        names = column_names(X)
+    return rows, names
 
 
 def _check_order(names, others):
@@ -80,7 +86,7 @@ def _some(names):
 
 
 def readable_pair(X, Y, metric):
-    """X and Y for the door: as the user passed them, but with NaN for what is missing."""
+    """X and Y for scikit-learn: as the user passed them, but with NaN for what is missing."""
     return _readable(X, metric, "X"), None if Y is None else _readable(Y, metric, "Y")
 
 
@@ -94,25 +100,11 @@ def _readable(X, metric, name):
 def _check_rows(X, name):
     if get_config().get("array_api_dispatch") and _is_foreign_array(X):
         raise TypeError(
-            f"tilewise computes with NumPy arrays in the memory of the CPU, got {type(X)!r}; "
-            "convert it first, or call scikit-learn's function."
+            f"tilewise computes with NumPy arrays in the memory of the CPU, got {type(X)!r}. "
+            "Convert it to a NumPy array, or call scikit-learn's function."
         )
-    # The engine takes any order and any real dtype: check_array shall neither copy nor scan.
-    X = check_array(
-        readable(X, name),
-        accept_sparse="csr",
-        accept_large_sparse=True,
-        dtype=None,
-        order=None,
-        copy=False,
-        ensure_all_finite=False,
-        estimator="check_pairwise_arrays",
-    )
-    X = as_real(X, name)  # objects and strings may still spell numbers
-    if sp.issparse(X) and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
+    X = check_array(readable(X, name), estimator="check_pairwise_arrays", **UNCHANGED)
+    return canonical(as_real(X, name))  # objects and strings may still spell numbers
 
 
 def _is_foreign_array(X):
@@ -135,7 +127,7 @@ def is_single(X):
 def check_finite(X, name, *, allow_nan=False):
     """Raise the ValueError that names the first NaN or infinity of ``X``, if there is one.
 
-    Nothing is looked at under ``sklearn.config_context(assume_finite=True)``.
+    Nothing is read under ``sklearn.config_context(assume_finite=True)``.
     """
     if get_config()["assume_finite"]:
         return
@@ -146,6 +138,13 @@ def check_finite(X, name, *, allow_nan=False):
         raise ValueError(
             f"Input contains {what}: the first is at row {row}, column {column} of {name}."
         )
+
+
+def check_both_finite(X, Y, *, allow_nan=False):
+    """The same for both sets of rows, which may be one object."""
+    check_finite(X, "X", allow_nan=allow_nan)
+    if Y is not X:
+        check_finite(Y, "Y", allow_nan=allow_nan)
 
 
 def has_only_finite(X):
@@ -192,26 +191,26 @@ def _kind(value):
 def check_out(out, shape, dtype, *inputs, name="out"):
     """Return an array to write to: ``out`` if it fits, a new one if it is None.
 
-    Any distance between two rows will do; the elements of a row must be neighbours.
+    The elements of a row must be contiguous; the step from row to row is free.
     """
     if out is None:
         return np.empty(shape, dtype=dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, got {type(out)!r}")
     if isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"{name} must not have a mask: pass its data")
+        raise TypeError(f"{name} must not be a masked array: pass its data")
     if out.shape != tuple(shape):
         raise ValueError(f"{name} has shape {out.shape}, expected {tuple(shape)}")
     if out.dtype != dtype or not out.dtype.isnative:
         raise ValueError(f"{name} has dtype {out.dtype.str}, expected {np.dtype(dtype).str}")
     if not out.flags.writeable:
-        raise ValueError(f"{name} is read-only")
+        raise ValueError(f"{name} is read-only: pass an array that can be written to")
     apart = out.ndim and out.shape[-1] > 1 and out.strides[-1] != out.itemsize
     if apart or not out.flags.aligned:
-        raise ValueError(f"the elements of each row of {name} must lie side by side, aligned")
+        raise ValueError(f"the elements of each row of {name} must be contiguous and aligned")
     for given in inputs:
         if isinstance(given, np.ndarray) and _overlap(out, given):
-            raise ValueError(f"{name} shares memory with the data")
+            raise ValueError(f"{name} shares memory with the data: pass an array of its own")
     return out
 
 
@@ -227,7 +226,7 @@ def _overlap(a, b):
 def thread_count(n_threads, n_jobs=None):
     """The number of threads: ``n_threads``, else what scikit-learn's ``n_jobs`` asks for.
 
-    None leaves it to the planner, and so does ``n_jobs=-1``; -2 is one less than that.
+    With None and ``n_jobs=-1`` the planner decides; ``n_jobs=-2`` is one thread less.
     """
     if n_threads is not None or n_jobs is None or n_jobs == -1:
         return n_threads
@@ -253,5 +252,5 @@ def check_k(k, n_rows):
     if k < 1:
         raise ValueError(f"k == {k}, must be >= 1.")
     if k > n_rows:
-        raise ValueError(f"k == {k} neighbours are wanted, and Y has {n_rows} rows.")
+        raise ValueError(f"k == {k} is more than the {n_rows} rows of Y.")
     return int(k)

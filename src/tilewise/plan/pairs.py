@@ -1,17 +1,21 @@
 """From facts and a shape to every size of a matrix of distances."""
 
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tilewise.plan._common import Recent, check_size, l2_per_core, shared_threads
+from tilewise.plan._facts import Fact
 from tilewise.plan._reasons import Reasoned, sized, sourced
-from tilewise.plan.layout import TILES
+from tilewise.plan.layout import TILES, csr_vectors
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.threads import n_threads as threads_for
+from tilewise.plan.thresholds import CSR_INDEXED_ROWS, STORED_SHARE
 
-__all__ = ["PairPlan", "plan_pairs"]
+__all__ = ["PairPlan", "plan_pairs", "walks_y"]
 
 # Rows in the lanes per task: the panels of a block take this share of L2 (measured at 768
 # features: half of 2 MiB is 5 % faster than a quarter) ...
@@ -45,14 +49,12 @@ _STREAM_CACHES = 4
 # them pays there as well for results this wide, not for narrower ones (measured with huge pages:
 # 5 to 20 % less time in float64, from 10 % less to 5 % more in float32; with small pages 4 % more).
 _STREAM_FRESH_BYTES = 8
-# Below this many element operations starting threads costs more than it saves.
-_SERIAL_WORK = 400_000
 
 _TITLES = {
-    "arithmetic": "Arithmetic",
+    "method": "Method",
     "isa": "Instruction set",
-    "turned": "Lanes",
-    "column_block": "Block in the lanes",
+    "turned": "Vectors",
+    "column_block": "Block in the vectors",
     "row_block": "Rows per task",
     "n_threads": "Threads",
     "streaming": "Stores",
@@ -70,8 +72,10 @@ class PairPlan(Reasoned):
     ----------
     n_x, n_y, n_features : int
         The shape of the work.
+    method : {"dense", "csr"}
+        From dense rows, or from the stored entries of CSR rows.
     dtype : str
-        Type of the arithmetic: "float32" or "float64".
+        Type of the arithmetic of dense rows: "float32" or "float64".
     isa : str
         Instruction set of the kernels.
     n_threads : int
@@ -87,6 +91,8 @@ class PairPlan(Reasoned):
         Streamed rows between two stores.
     streaming : bool
         Whether results are stored past the caches.
+    csr_vectors : int
+        With "csr": vectors of dense rows side by side.
     workspace_bytes_per_thread : int
         Buffers of one thread.
     reasons : dict of str to str
@@ -105,6 +111,7 @@ class PairPlan(Reasoned):
     n_x: int
     n_y: int
     n_features: int
+    method: Literal["dense", "csr"]
     dtype: str
     isa: str
     n_threads: int
@@ -114,6 +121,7 @@ class PairPlan(Reasoned):
     fetch_rows: int
     group: int
     streaming: bool
+    csr_vectors: int
     workspace_bytes_per_thread: int
     reasons: dict[str, str] = field(compare=False)
 
@@ -122,17 +130,11 @@ class PairPlan(Reasoned):
 
 
 def plan_pairs(
-    n_x: int,
-    n_y: int,
-    n_features: int,
-    dtype: DTypeLike = "float32",
-    *,
-    out_dtype: DTypeLike | None = None,
-    n_threads: int | None = None,
-    machine: Machine | None = None,
-    direct: bool = True,
-    fresh: bool = False,
-) -> PairPlan:
+    n_x: int, n_y: int, n_features: int, dtype: DTypeLike = "float32", *,
+    out_dtype: DTypeLike | None = None, n_threads: int | None = None,
+    machine: Machine | None = None, direct: bool = True, fresh: bool = False,
+    density: tuple[float | None, float | None] | None = None,
+) -> PairPlan:  # fmt: skip
     """Choose every size of a matrix of distances.
 
     Parameters
@@ -152,6 +154,9 @@ def plan_pairs(
     fresh : bool, default=False
         Whether the memory for the results was never written: the system clears its pages, in
         the caches, as they are first touched.
+    density : tuple of two floats, optional
+        Where the kernel has a form for CSR rows: share of the entries that X and Y store, None for
+        a dense side.
 
     Returns
     -------
@@ -160,7 +165,7 @@ def plan_pairs(
     Raises
     ------
     ValueError
-        If a shape is negative or the number of threads out of range.
+        If a size is negative or no whole number, or the number of threads out of range.
 
     Examples
     --------
@@ -168,73 +173,149 @@ def plan_pairs(
     >>> plan_pairs(100, 100, 8, n_threads=1).streaming
     False
     """
-    if min(n_x, n_y, n_features) < 0:
-        raise ValueError(f"shapes must not be negative, got {(n_x, n_y, n_features)}")
+    for name, value in (("n_x", n_x), ("n_y", n_y), ("n_features", n_features)):
+        check_size(name, value)
     here = this_machine() if machine is None else machine
-    available = threads_for(n_threads, machine=here)
-    kind = np.dtype(dtype).name
-    item = np.dtype(dtype).itemsize
+    threads = threads_for(n_threads, machine=here)
+    kind = np.dtype(dtype)
     out_item = np.dtype(dtype if out_dtype is None else out_dtype).itemsize
-    lanes = TILES[here.isa.value][0] // item
+    task = _Task(
+        n_x, n_y, n_features, kind.name, out_item, direct, fresh, density, threads,
+        n_threads is not None,
+    )  # fmt: skip
+    return _RECENT.get(task, (here,), lambda: _plan(task, here))
+
+
+_RECENT = Recent()
+
+
+class _Task(NamedTuple):
+    """What is computed, and the threads for it."""
+
+    n_x: int
+    n_y: int
+    n_features: int
+    dtype: str
+    out_item: int
+    direct: bool
+    fresh: bool
+    density: tuple[float | None, float | None] | None
+    available: Fact
+    asked: bool
+
+    @property
+    def item(self) -> int:
+        return 8 if self.dtype == "float64" else 4
+
+
+def walks_y(n_x: int, n_y: int, *, sparse: tuple[bool, bool]) -> bool:
+    """Whether a CSR kernel reads the rows of Y one by one, and indexes or packs those of X."""
+    return not sparse[0] or (sparse[1] and n_x < CSR_INDEXED_ROWS and n_x < n_y)
+
+
+def _plan(task: _Task, here: Machine) -> PairPlan:
     why: dict[str, str] = {}
-    why["arithmetic"] = f"{kind}, {lanes} pairs in a vector, the same additions in every one."
-    why["isa"] = f"{here.isa.value} ({here.isa.source})."
-
-    turned = n_x < _TURN and n_x < n_y
-    n_rows, n_columns = (n_y, n_x) if turned else (n_x, n_y)
-    why["turned"] = (
-        f"rows of X: {n_x} of them do not repay packing {n_y} rows of Y."
-        if turned
-        else "rows of Y, packed once per block; rows of X stream past."
-    )
-
-    l2 = here.l2_bytes.value // max(1, here.cpus_per_core.value)
-    fitting = int(l2 * _L2_SHARE) // max(1, n_features * item)
-    column_block = max(_COLUMNS_MULTIPLE, min(_MOST_COLUMNS[kind], fitting))
-    column_block = column_block // _COLUMNS_MULTIPLE * _COLUMNS_MULTIPLE
-    # Equal blocks, so that the last one is not a sliver.
+    method = _method(task, why)
+    lanes = TILES[here.isa.value][0] // task.item
+    why["isa"] = f"{here.isa.value} ({here.isa.source}), {lanes} {task.dtype} numbers per vector."
+    work = task.n_x * task.n_y * max(1, task.n_features)
+    threads, why["n_threads"] = shared_threads(task.available, task.asked, work, "matrix")
+    turned = task.n_x < _TURN and task.n_x < task.n_y
+    column_block = _column_block(task, here, turned, why)
+    n_rows, n_columns = (task.n_y, task.n_x) if turned else (task.n_x, task.n_y)
     blocks = max(1, -(-n_columns // column_block))
-    column_block = -(-max(1, -(-n_columns // blocks)) // _COLUMNS_MULTIPLE) * _COLUMNS_MULTIPLE
-    why["column_block"] = (
-        f"{column_block} rows, {sized(column_block * n_features * item)} packed: within a share "
-        f"of L2, {sourced(here.l2_bytes)}; a row of results stays in L1."
-    )
-
-    threads = available.value
-    work = n_x * n_y * max(1, n_features)
-    if work < _SERIAL_WORK and threads > 1 and n_threads is None:
-        threads = 1
-        why["n_threads"] = f"1: {work} operations do not repay starting threads."
-    else:
-        why["n_threads"] = f"{threads} ({available.source})."
     parts = max(1, _TASKS * threads // blocks) if threads > 1 else 1
     row_block = max(_FEWEST_ROWS, min(_MOST_ROWS, -(-n_rows // parts)))
     row_block = -(-row_block // _FEWEST_ROWS) * _FEWEST_ROWS
     why["row_block"] = (
-        f"{row_block} rows: enough to repay packing, few enough that {threads} "
-        f"thread{'s' if threads > 1 else ''} finish together."
+        f"{row_block}: enough to repay packing a block, and few enough that the threads finish "
+        "together."
     )
+    group = _LONG_GROUP if turned or (task.n_features >= _LONG_ROW and task.item == 4) else _GROUP
+    workspace = _workspace(task, row_block, column_block, group)
+    streaming = _streaming(task, here, turned, threads, why)
+    why["memory"] = f"{sized(workspace)} per thread, on top of data and result."
+    if method == "csr":
+        # The other sizes are of dense rows.
+        why = {name: why[name] for name in ("method", "isa", "n_threads")}
+    return PairPlan(
+        n_x=task.n_x, n_y=task.n_y, n_features=task.n_features, method=method, dtype=task.dtype,
+        isa=here.isa.value, n_threads=threads, turned=turned, row_block=row_block,
+        column_block=column_block, fetch_rows=_FETCH_ROWS, group=group,
+        streaming=streaming,
+        csr_vectors=_csr_vectors(task, here), workspace_bytes_per_thread=workspace, reasons=why,
+    )  # fmt: skip
 
-    out_bytes = n_x * n_y * out_item
-    limit = _STREAM_CACHES * (l2 + here.l3_share_bytes.value) * threads
-    streaming = not turned and n_columns * out_item >= 512 and out_bytes > limit
-    streaming = streaming and (not fresh or out_item >= _STREAM_FRESH_BYTES)
-    why["streaming"] = (
-        f"past the caches: {sized(out_bytes)} of results, more than {sized(limit)}."
-        if streaming
-        else f"as usual: {sized(out_bytes)} of results{' in fresh memory' if fresh else ''}."
+
+def _method(task: _Task, why: dict[str, str]) -> str:
+    """From stored entries, or densely: the kernels of CSR rows must be faster, and exist."""
+    stored = [share for share in task.density or () if share is not None]
+    most = STORED_SHARE["matrix"]
+    if stored and min(stored) <= most:
+        why["method"] = (
+            f"distances from stored entries: {100 * min(stored):.3g} % of the entries are stored "
+            f"(at most {100 * most:g} %)."
+        )
+        return "csr"
+    why["method"] = "dense rows; the order of additions is the same for every pair."
+    if stored:
+        why["method"] += (
+            f" CSR rows are made dense a block at a time, since {100 * min(stored):.3g} % of the "
+            f"entries are stored (above {100 * most:g} %)."
+        )
+    return "dense"
+
+
+def _csr_vectors(task: _Task, here: Machine) -> int:
+    """Vectors of dense rows that the stored entries of the other side meet."""
+    lanes = TILES[here.isa.value][0] // 8
+    return csr_vectors(4 * lanes, task.n_features, lanes, 8, l2_per_core(here))
+
+
+def _column_block(task: _Task, here: Machine, turned: bool, why: dict[str, str]) -> int:
+    n_columns = task.n_x if turned else task.n_y
+    row_bytes = task.n_features * task.item
+    fitting = int(l2_per_core(here) * _L2_SHARE) // max(1, row_bytes)
+    block = max(_COLUMNS_MULTIPLE, min(_MOST_COLUMNS[task.dtype], fitting))
+    block = block // _COLUMNS_MULTIPLE * _COLUMNS_MULTIPLE
+    # Equal blocks, so that the last one is not a sliver.
+    blocks = max(1, -(-n_columns // block))
+    block = -(-max(1, -(-n_columns // blocks)) // _COLUMNS_MULTIPLE) * _COLUMNS_MULTIPLE
+    why["turned"] = (
+        f"rows of X fill the vectors: packing {task.n_y} rows of Y does not pay for {task.n_x}."
+        if turned
+        else "rows of Y fill the vectors. They are packed once per block; rows of X stream past."
     )
-    group = _LONG_GROUP if turned or (n_features >= _LONG_ROW and item == 4) else _GROUP
-    step = -(-n_features // 8) * 8
-    workspace = column_block * n_features * item + (group + 1) * column_block * item
+    why["column_block"] = (
+        f"{block} rows, {sized(block * row_bytes)} packed: a share of the L2 cache "
+        f"({sourced(here.l2_bytes)}). A row of results stays in the L1 cache."
+    )
+    return block
+
+
+def _streaming(task: _Task, here: Machine, turned: bool, threads: int, why: dict[str, str]) -> bool:
+    """Whether results are stored past the caches."""
+    out_bytes = task.n_x * task.n_y * task.out_item
+    limit = _STREAM_CACHES * (l2_per_core(here) + here.l3_share_bytes.value) * threads
+    streaming = not turned and task.n_y * task.out_item >= 512 and out_bytes > limit
+    streaming = streaming and (not task.fresh or task.out_item >= _STREAM_FRESH_BYTES)
+    why["streaming"] = (
+        f"past the caches: {sized(out_bytes)} of results would not stay in them (more than "
+        f"{sized(limit)})."
+        if streaming
+        else f"through the caches, {sized(out_bytes)} of results"
+        f"{' in fresh memory' if task.fresh else ''}."
+    )
+    return streaming
+
+
+def _workspace(task: _Task, row_block: int, column_block: int, group: int) -> int:
+    """Bytes of one thread: packed rows, results of a group, and rows that are staged."""
+    d, item = task.n_features, task.item
+    step = -(-d // 8) * 8
+    workspace = column_block * d * item + (group + 1) * column_block * item
     if item == 4:
         workspace += group * (step + 8) * 4 + column_block * 4
-    if not direct:
+    if not task.direct:
         workspace += (min(row_block, _FETCH_ROWS) + column_block) * (step * item + 1)
-    why["memory"] = f"{sized(workspace)} per thread beside the data and the result."
-    return PairPlan(
-        n_x=n_x, n_y=n_y, n_features=n_features, dtype=kind, isa=here.isa.value,
-        n_threads=threads, turned=turned, row_block=row_block, column_block=column_block,
-        fetch_rows=_FETCH_ROWS, group=group, streaming=streaming,
-        workspace_bytes_per_thread=workspace, reasons=why,
-    )  # fmt: skip
+    return workspace

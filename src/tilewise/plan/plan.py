@@ -3,13 +3,20 @@
 import math
 import numbers
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from tilewise._typing import ChunkSize, Engine
 from tilewise.plan import tuning
+from tilewise.plan._common import (
+    Recent,
+    check_size,
+    data_type,
+    l2_per_core,
+    score_type,
+    shared_threads,
+)
 from tilewise.plan._reasons import Reasoned, sized, sourced
 from tilewise.plan.layout import TILES, csr_vectors, layout_for
 from tilewise.plan.machine import Fact, Machine
@@ -57,8 +64,6 @@ _OWN_SUMS_BYTES = 2**19
 TUNED_LAYOUTS = ("centres-in-lanes", "rows-in-lanes")
 # Multiply-adds between two looks for Ctrl-C, per thread: about a quarter of a second.
 _UNINTERRUPTED = 2**34
-# Below this many multiply-adds starting threads costs more than it saves.
-_SERIAL_WORK = 200_000
 # What each reason is about, where it is read as a sentence.
 _TITLES = {
     "engine": "Engine",
@@ -224,53 +229,28 @@ def plan(
     """
     here = this_machine() if machine is None else machine
     tuned = tuning.current(here, machine is None)
-    n, d, k = _shape(n_samples, n_features, n_clusters)
+    n, d = check_size("n_samples", n_samples), check_size("n_features", n_features)
+    k = check_size("n_clusters", n_clusters, 1)
     threads = threads_for(n_threads, machine=here)
     if not isinstance(chunk_size, str | numbers.Integral) or isinstance(chunk_size, bool):
         raise ValueError(f'chunk_size={chunk_size!r} is neither "auto" nor a whole number.')
-    key = (
-        id(here), n, d, k, np.dtype(dtype), threads, n_threads is None, chunk_size, engine,
-        direct, None if score_dtype is None else np.dtype(score_dtype), density, products,
-        id(tuned),
+    scores = None if score_dtype is None else score_type(score_dtype)
+    task = (
+        n, d, k, data_type(dtype), threads, n_threads is not None, chunk_size, engine, direct,
+        scores, density, products,
     )  # fmt: skip
-    found = _RECENT.get(key)
-    if found is None:
-        found = _plan(
-            here,
-            n,
-            d,
-            k,
-            dtype,
-            threads,
-            n_threads is not None,
-            chunk_size,
-            engine,
-            direct,
-            score_dtype,
-            density,
-            products,
-            tuned,
-        )
-        if len(_RECENT) >= _MOST_RECENT:
-            _RECENT.clear()
-        # Machine and record are kept with the plan, so that their ids stay their own.
-        _RECENT[key] = found = (found, here, tuned)
-    return found[0]
+    return _RECENT.get(task, (here, tuned), lambda: _plan(here, *task, tuned))
 
 
-# Plans are made again and again for the same shape: a fit of 150 rows must not pay for the
-# words. Same key, same plan: nothing but time depends on this.
-_RECENT: dict[tuple, tuple[Plan, Machine, tuning.Tuning | None]] = {}
-_MOST_RECENT = 256
+_RECENT = Recent()
 
 
 def _plan(
-    here: Machine, n: int, d: int, k: int, dtype: Any, available: Fact, asked: bool,
-    chunk_size: int | str, engine: str, direct: bool, score_dtype: Any,
+    here: Machine, n: int, d: int, k: int, dtype: str, available: Fact, asked: bool,
+    chunk_size: int | str, engine: str, direct: bool, score_dtype: str | None,
     density: float | None, products: int | None, tuned: tuning.Tuning | None,
 ) -> Plan:  # fmt: skip
-    data_type = "float32" if np.dtype(dtype).newbyteorder("=") == np.float32 else "float64"
-    scores = "float32" if score_dtype is None else np.dtype(score_dtype).name
+    scores = score_type(score_dtype)
     if engine not in ENGINES:
         raise ValueError(f"engine={engine!r} is not one of {', '.join(map(repr, ENGINES))}.")
     why: dict[str, str] = {}
@@ -281,7 +261,7 @@ def _plan(
     gathered = layout == "csr" and score_dtype is None and n * width <= _GATHERED_ENTRIES * d
     if gathered:
         scores = "float64"
-    item, data_item = (8 if scores == "float64" else 4), (4 if data_type == "float32" else 8)
+    item, data_item = (8 if scores == "float64" else 4), (4 if dtype == "float32" else 8)
     vector_bytes, rows_of_tile, vectors, row_vectors, group = TILES[here.isa.value]
     lanes = vector_bytes // item
     why["scores"] = (
@@ -332,7 +312,7 @@ def _plan(
     )
 
     # L2
-    l2 = here.l2_bytes.value // max(1, here.cpus_per_core.value)
+    l2 = l2_per_core(here)
     panel_bytes = 0 if gathered else (d + 1) * panel_columns * item
     n_panels = -(-k // panel_columns)
     panels_per_block = (
@@ -370,7 +350,7 @@ def _plan(
         here,
     )
     if tuned is not None and chunk_size == "auto" and layout in TUNED_LAYOUTS:
-        entry = tuned.find(data_type, layout, scores, d, k)
+        entry = tuned.find(dtype, layout, scores, d, k)
         if entry is not None:
             chunk_rows, why["chunk_rows"] = tuned.chunk(entry, d, tile_rows, shard_rows)
             panels = min(n_panels, entry.panels_per_block)
@@ -424,7 +404,7 @@ def _plan(
         f"{sized(workspace * threads + shared + 12 * n)} beside the data."
     )
     return Plan(
-        n_samples=n, n_features=d, n_clusters=k, dtype=data_type, score_dtype=scores,
+        n_samples=n, n_features=d, n_clusters=k, dtype=dtype, score_dtype=scores,
         engine=chosen, layout=layout, isa=here.isa.value, n_threads=threads,
         chunk_rows=chunk_rows, tile_rows=tile_rows, panel_columns=panel_columns,
         panels_per_block=panels_per_block, depth_block=depth_block, products=split.products,
@@ -432,19 +412,6 @@ def _plan(
         n_shards=n_shards, shards_per_call=at_once, workspace_bytes_per_thread=workspace,
         shared_bytes=shared, row_bytes=12, reasons=why,
     )  # fmt: skip
-
-
-def _shape(n_samples: int, n_features: int, n_clusters: int) -> tuple[int, int, int]:
-    values = []
-    for name, value, least in (
-        ("n_samples", n_samples, 0), ("n_features", n_features, 0), ("n_clusters", n_clusters, 1),
-    ):  # fmt: skip
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(
-                f"{name}={value!r} is out of range: give a whole number from {least} on."
-            )
-        values.append(int(value))
-    return values[0], values[1], values[2]
 
 
 def _chunk(
@@ -479,11 +446,10 @@ def _chunk(
 
 
 def _threads(fact: Fact, asked: bool, n: int, d: int, k: int, n_shards: int) -> tuple[int, str]:
-    if n * d * k < _SERIAL_WORK and fact.value > 1 and not asked:
-        return 1, f"1: {n * d * k} multiply-adds a pass do not repay starting threads."
-    if n_shards < fact.value:
+    threads, why = shared_threads(fact, asked, n * d * k, "fit")
+    if n_shards < threads:
         return (
             n_shards,
             f"{n_shards}: no more than there are shards ({fact.value} from {fact.source}).",
         )
-    return fact.value, f"{fact.value} ({fact.source})."
+    return threads, why

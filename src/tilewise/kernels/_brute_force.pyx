@@ -1,4 +1,4 @@
-"""The k closest of a few short rows: all canonical distances, without scores."""
+"""The k closest rows of a short Y: all canonical distances are computed and ranked."""
 
 import numpy as np
 
@@ -21,16 +21,14 @@ from tilewise.kernels._dispatch cimport (
 from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_rows
 
 cdef enum:
-    # Rows that are fetched at a time.
+    # Rows of X that are fetched at a time.
     BLOCK = 128
-    # Canonical distances below which starting threads costs more than it saves.
-    SERIAL = 32768
 
 #: Rows of Y at most.
 most_rows = TW_FEW
 
 
-cdef struct few_pass:
+cdef struct brute_force_pass:
     const tw_rows* x
     const tw_exact_kernels* exact
     const double* y         # (m, ldc)
@@ -47,7 +45,7 @@ cdef struct few_pass:
     ptrdiff_t staging_bytes
 
 
-cdef void _distances(const few_pass* p, const void* const* pointers, int n, double* gaps) noexcept nogil:
+cdef void _distances(const brute_force_pass* p, const void* const* pointers, int n, double* gaps) noexcept nogil:
     """gaps (m, 8) of up to eight rows; the last one fills up."""
     cdef double out[TW_FEW]
     cdef const void* eight[8]
@@ -70,7 +68,7 @@ cdef void _distances(const few_pass* p, const void* const* pointers, int n, doub
         p.exact.distances_lanes_f4(<const float* const*>eight, p.y, p.ldc, p.m, p.x.depth, gaps)
 
 
-cdef int _run(const few_pass* p, int64_t block, int thread) noexcept nogil:
+cdef int _run(const brute_force_pass* p, int64_t block, int thread) noexcept nogil:
     """One block of rows; whether all distances are finite."""
     cdef const void* pointers[BLOCK]
     # Aligned by hand: rows of eight lie in the lanes of a vector.
@@ -88,9 +86,9 @@ cdef int _run(const few_pass* p, int64_t block, int thread) noexcept nogil:
     return fine
 
 
-def closest_few(Rows x, const double[:, ::1] y, int64_t first, distances, int64_t[:, ::1] indices, *, bint root,
-                str isa, int n_threads):
-    """The k closest of few rows to some rows of x, by (canonical distance, index).
+def rank_all(Rows x, const double[:, ::1] y, int64_t first, distances, int64_t[:, ::1] indices, *, bint root, str isa,
+             int n_threads):
+    """The k closest rows of y to some rows of x, by (canonical distance, index).
 
     Parameters
     ----------
@@ -108,7 +106,7 @@ def closest_few(Rows x, const double[:, ::1] y, int64_t first, distances, int64_
     bool
         Whether all distances are finite: otherwise a value is not, or one overflowed.
     """
-    cdef few_pass p
+    cdef brute_force_pass p
     cdef int64_t rows = indices.shape[0], blocks = (rows + BLOCK - 1) // BLOCK, b
     cdef int threads, wrong = 0
     cdef int64_t m = y.shape[0], k = indices.shape[1]
@@ -129,7 +127,7 @@ def closest_few(Rows x, const double[:, ::1] y, int64_t first, distances, int64_
     p.distances, p.indices = <char*>address(distances), &indices[0, 0]
     p.step = (x.c.depth + 7) // 8 * 8
     p.staging_bytes = 0 if x.c.direct else BLOCK * p.step * 8
-    threads = enter_loop(n_threads if rows * m > SERIAL else 1)
+    threads = enter_loop(n_threads)
     try:
         staging = aligned_empty(max(64, p.staging_bytes * threads))
         p.staging = <char*>address(staging)

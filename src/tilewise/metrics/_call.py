@@ -1,4 +1,4 @@
-"""A row of METRICS with a user's parameters filled in: what the engine is told to compute."""
+"""A metric call: a row of METRICS with the user's parameters, as the engine takes them."""
 
 import warnings
 from dataclasses import dataclass
@@ -9,15 +9,16 @@ from sklearn.utils import check_array
 from sklearn.utils._missing import is_scalar_nan
 
 from tilewise._numbers import as_real, readable
+from tilewise.engine import Rows
 
 from ._table import Metric
-from ._validation import is_single
+from ._validation import is_single, result_dtype
 
-__all__ = ["Terms", "check_norms", "without_missing"]
+__all__ = ["MetricCall", "check_norms"]
 
 
 @dataclass(frozen=True)
-class Terms:
+class MetricCall:
     """What to compute.
 
     Attributes
@@ -45,11 +46,11 @@ class Terms:
     missing: float | None = None
 
     @classmethod
-    def of(cls, row, parameters, X, Y, *, lenient=False) -> "Terms":
+    def of(cls, row, parameters, X, Y, *, lenient=False) -> "MetricCall":
         """Check the keyword arguments of a metric.
 
-        With `lenient`, those that the euclidean metrics do not take are passed over with a
-        warning, as the neighbour searches of scikit-learn do.
+        With `lenient`, those that the euclidean metrics do not take are ignored with a warning, as
+        in the neighbour searches of scikit-learn.
         """
         parameters = dict(parameters)
         unknown = {name: parameters[name] for name in parameters if name not in row.parameters}
@@ -66,7 +67,7 @@ class Terms:
             parameters = {n: v for n, v in parameters.items() if n in row.parameters}
         elif unknown:
             raise TypeError(
-                f"the metric {row.name!r} takes no parameter {sorted(unknown)[0]!r}; it takes "
+                f"the metric {row.name!r} takes no parameter {sorted(unknown)[0]!r}. It takes "
                 f"{sorted(row.parameters) or 'none'}"
             )
         check_norms(X, parameters.get("X_norm_squared"), "X")
@@ -84,6 +85,21 @@ class Terms:
             row, kernel, row.surrogate, finish, p, _weights(parameters.get("w"), X.shape[1]),
             None if is_scalar_nan(missing) else float(missing),
         )  # fmt: skip
+
+    @property
+    def takes_nan(self) -> bool:
+        """Whether NaN stands for a missing value."""
+        return self.row.name == "nan_euclidean" and self.missing is None
+
+    def rows(self, X, Y) -> tuple[Rows, Rows]:
+        """Both arrays as `Rows` of one type, one object if they are one; missing values are NaN."""
+        same = Y is X
+        if self.missing is not None:
+            X = _without_missing(X, self.missing)
+            Y = X if same else _without_missing(Y, self.missing)
+        wide = np.float64 if result_dtype(X, Y) == np.float64 else None
+        rows_x = Rows(X, dtype=wide)
+        return rows_x, rows_x if same else Rows(Y, dtype=wide)
 
 
 def _order(p):
@@ -118,7 +134,7 @@ def check_norms(X, norms, name):
         )
 
 
-def without_missing(X, missing):
+def _without_missing(X, missing):
     """``X`` with NaN in the place of the missing value; a copy if there is one to replace."""
     found = missing == X
     if not found.any():

@@ -1,23 +1,34 @@
-"""The nearest of a few short rows: the same as by candidates, and as by a plain sort."""
+"""Brute force finds the same neighbours as a search by scores, and as a plain sort."""
 
 import hostile
 import numpy as np
 import pytest
 from neighbor_cases import nearest_of, pair, plan_for, squared_of
 
-from tilewise.engine import Rows, argkmin, argmin
-from tilewise.engine.few import argkmin_few, by_few
-from tilewise.kernels import _few
+from tilewise.engine import Rows, argkmin
+from tilewise.engine.brute_force import argkmin_brute_force
+from tilewise.kernels import _brute_force
+from tilewise.plan import plan_neighbors
+from tilewise.plan.thresholds import BRUTE_FORCE_MOST_ROWS
 
 
-def check(X, Y, k, **ways):
+def forced(rows_x, rows_y, k, isa=None, n_threads=1, **options):
+    plan = plan_for(rows_x, rows_y, k, isa, method="brute force", n_threads=n_threads)
+    return argkmin_brute_force(rows_x, rows_y, k, plan, **options)
+
+
+def planned(rows_x, rows_y, k):
+    """The method that is planned for some dense rows."""
+    sizes = rows_x.n_rows, rows_y.n_rows, rows_x.n_features
+    return plan_neighbors(*sizes, rows_x.dtype, k=k).method
+
+
+def check(X, Y, k, **options):
     squared, order = nearest_of(squared_of(X, Y), k)
     with np.errstate(over="ignore"):
         for root, values in ((False, squared), (True, np.sqrt(squared))):
             for dtype in (np.float32, np.float64):
-                distances, indices = argkmin_few(
-                    Rows(X), Rows(Y), k, root=root, dtype=dtype, **ways
-                )
+                distances, indices = forced(Rows(X), Rows(Y), k, root=root, dtype=dtype, **options)
                 assert distances.dtype == dtype
                 assert indices.dtype == np.int64
                 np.testing.assert_array_equal(indices, order)
@@ -55,7 +66,7 @@ def test_any_kind_of_rows():
     rng = np.random.RandomState(0)
     X, Y = rng.standard_normal((1000, 5)), rng.standard_normal((9, 5))
     for other in (np.asfortranarray(X), X[::-1].copy()[::-1], X.astype(">f8")):
-        distances, indices = argkmin_few(Rows(other), Rows(Y), 4)
+        distances, indices = forced(Rows(other), Rows(Y), 4)
         squared, order = nearest_of(squared_of(X, Y), 4)
         np.testing.assert_array_equal(indices, order)
         np.testing.assert_array_equal(distances, squared)
@@ -68,7 +79,7 @@ def test_what_is_called_agrees_with_plans(dtype, root):
     X, Y = (rng.standard_normal((n, 6)).astype(dtype) for n in (400, 7))
     x, y = Rows(X), Rows(Y)
     for k in (1, 3, 7):
-        assert by_few(x, y, k)
+        assert planned(x, y, k) == "brute force"
         plan = plan_for(x, y, k)
         for found, other in zip(
             argkmin(x, y, k, root=root, dtype=dtype),
@@ -77,17 +88,16 @@ def test_what_is_called_agrees_with_plans(dtype, root):
         ):
             assert found.dtype == other.dtype
             np.testing.assert_array_equal(found, other)
-    np.testing.assert_array_equal(argmin(x, y)[1], argkmin(x, y, 1)[1][:, 0])
-    assert not by_few(y, x, 1)
+    assert planned(y, x, 1) != "brute force"
 
 
-def test_the_more_neighbors_the_more_rows_count_as_few():
+def test_the_more_neighbors_the_longer_y_may_be():
     X = np.zeros((2000, 16), dtype=np.float32)
-    assert not by_few(Rows(X), Rows(X[:128]), 1)
-    assert not by_few(Rows(X), Rows(X[:128]), 2)
-    assert by_few(Rows(X), Rows(X[:128]), 100)
-    assert not by_few(Rows(X), Rows(X[:129]), 129)
-    assert not by_few(Rows(X[:1000]), Rows(X[:128]), 100)
+    assert planned(Rows(X), Rows(X[:128]), 1) != "brute force"
+    assert planned(Rows(X), Rows(X[:128]), 2) != "brute force"
+    assert planned(Rows(X), Rows(X[:128]), 100) == "brute force"
+    assert planned(Rows(X), Rows(X[:129]), 129) != "brute force"
+    assert planned(Rows(X[:1000]), Rows(X[:128]), 100) != "brute force"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -113,16 +123,20 @@ def test_values_that_are_not_finite(value, side):
     pair = [np.ones((2000, 4)), np.ones((6, 4))]
     pair[side][5, 2] = value
     x, y = (Rows(values) for values in pair)
-    assert by_few(x, y, 2)
+    assert planned(x, y, 2) == "brute force"
     with pytest.raises(ValueError, match="row 5, column 2"):
         argkmin(x, y, 2)
 
 
 def test_distances_that_overflow_are_infinite():
     X, Y = np.array([[1e200], [-1e200]] * 20), np.array([[1e200], [-1e200]])
-    distances, indices = argkmin_few(Rows(X), Rows(Y), 2)
+    distances, indices = forced(Rows(X), Rows(Y), 2)
     assert distances[:2].tolist() == [[0.0, np.inf]] * 2
     assert indices[:2].tolist() == [[0, 1], [1, 0]]
+
+
+def test_the_plan_knows_the_most_rows_of_the_kernel():
+    assert _brute_force.most_rows == BRUTE_FORCE_MOST_ROWS
 
 
 def test_what_does_not_fit_is_refused():
@@ -131,7 +145,7 @@ def test_what_does_not_fit_is_refused():
     for changed in ({"y": np.ones((4, 3))}, {"first": 1}, {"distances": np.empty((5, 3))}):
         ways = {"y": y, "first": 0, "distances": np.empty((5, 2)), **changed}
         with pytest.raises(ValueError, match=r"rows|distances"):
-            _few.closest_few(
+            _brute_force.rank_all(
                 X, ways["y"], ways["first"], ways["distances"], indices,
                 root=False, isa=hostile.ISAS[-1], n_threads=1,
             )  # fmt: skip

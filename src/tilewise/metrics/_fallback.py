@@ -1,8 +1,8 @@
-"""The door: everything that is not a row of METRICS goes to scikit-learn and scipy, here alone.
+"""The fallback: scikit-learn and scipy compute every metric that is not a row of METRICS.
 
 What enters: checked arrays, or whatever the user passed where a callable may know what to do
 with it. What leaves: scikit-learn's own results, unchanged, dtypes and warnings included. The
-functions are bound when this module is imported.
+functions are bound when this module is imported. Nothing else in `metrics` calls them.
 """
 
 import warnings
@@ -13,7 +13,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import pairwise_distances, pairwise_distances_chunked
 from sklearn.metrics.pairwise import _VALID_METRICS, PAIRWISE_BOOLEAN_FUNCTIONS
 
-__all__ = ["NAMES", "as_metric_wants", "block", "chunks", "derived_parameters", "matrix"]
+__all__ = ["NAMES", "FallbackBlocks", "chunks", "matrix", "put_nan_last"]
 
 #: Metrics that scikit-learn knows by name with this version of scipy.
 NAMES = frozenset(_VALID_METRICS)
@@ -36,8 +36,44 @@ def chunks(X, Y, metric, *, reduce_func, n_jobs, working_memory, **parameters):
     )  # fmt: skip
 
 
-def as_metric_wants(X, Y, metric):
-    """Truth values for metrics between those, with scikit-learn's warning; else as they are."""
+class FallbackBlocks:
+    """Float64 distances by scikit-learn, a block at a time: see `tilewise.engine.blocks`."""
+
+    #: Blocks of CSR rows are shaped like those of dense rows.
+    sparse = (False, False)
+
+    def __init__(self, X, Y, metric, parameters):
+        self._parameters = _derived_parameters(X, Y, metric, parameters)
+        self._X, self._Y = _as_booleans(X, Y, metric)
+        self._metric = metric
+        self.shape = X.shape[0], Y.shape[0]
+
+    def __call__(self, x_first, y_first, out):
+        x = self._take(self._X, x_first, out.shape[0])
+        y = self._take(self._Y, y_first, out.shape[1])
+        out[...] = pairwise_distances(
+            x, y, metric=self._metric, ensure_all_finite=False, **self._parameters
+        )
+
+    def _take(self, X, first, count):
+        rows = X[first : first + count]
+        # A callable gets sparse rows, as with scikit-learn; scipy's metrics know dense ones.
+        return rows.toarray() if sp.issparse(rows) and isinstance(self._metric, str) else rows
+
+
+def put_nan_last(blocks, values, indices):
+    """Correct nearest values (n, k) and their columns in place: infinity comes before NaN."""
+    (rows,) = np.nonzero(np.isinf(values[:, -1]))
+    k = values.shape[1]
+    for i in rows:
+        whole = np.empty((1, blocks.shape[1]))
+        blocks(i, 0, whole)
+        indices[i] = np.argsort(whole[0], kind="stable")[:k]
+        values[i] = whole[0, indices[i]]
+
+
+def _as_booleans(X, Y, metric):
+    """Truth values for metrics between those, with scikit-learn's warning; else unchanged."""
     if metric not in _BOOLEAN or (X.dtype == bool and Y.dtype == bool):
         return X, Y
     warnings.warn(
@@ -48,7 +84,7 @@ def as_metric_wants(X, Y, metric):
     return X, X if same else Y.astype(bool)
 
 
-def derived_parameters(X, Y, metric, parameters):
+def _derived_parameters(X, Y, metric, parameters):
     """The parameters, with those that follow from the data: V and VI where Y is X."""
     wanted = {"seuclidean": "V", "mahalanobis": "VI"}.get(metric)
     if wanted is None or wanted in parameters:
@@ -61,9 +97,3 @@ def derived_parameters(X, Y, metric, parameters):
     if metric == "seuclidean":
         return {**parameters, "V": np.var(data, axis=0, ddof=1)}
     return {**parameters, "VI": np.linalg.inv(np.cov(data.T)).T}
-
-
-def block(x, y, metric, parameters):
-    """Distances of a few dense rows to a few others, float64; the rows are finite."""
-    values = pairwise_distances(x, y, metric=metric, ensure_all_finite=False, **parameters)
-    return np.ascontiguousarray(values, dtype=np.float64)

@@ -4,7 +4,7 @@ import hostile
 import numpy as np
 import pytest
 
-from tilewise.engine.found import Found, pairs_within, sort_found
+from tilewise.engine.radius_results import RadiusResults, pairs_within, sort_results
 
 
 def spread(rng, n, m):
@@ -33,16 +33,16 @@ def test_pairs_of_one_block(isa, threads):
 
 @pytest.mark.parametrize("sort", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_parts_are_brought_together(sort, threads):
+def test_blocks_are_brought_together(sort, threads):
     rng = np.random.RandomState(1)
     whole = spread(rng, 300, 170)
-    found = Found(300, threads)
+    results = RadiusResults(300, threads)
     for first in range(0, 300, 70):
         for column in range(0, 170, 60):
             block = whole[first : first + 70, column : column + 60]
             pairs = pairs_within(block, 1.0, column, hostile.ISAS[-1], threads)
-            found.add(first, *pairs)
-    offsets, values, columns = found.result(sort=sort)
+            results.add(first, *pairs)
+    offsets, values, columns = results.result(sort=sort)
     inside = whole <= 1.0
     np.testing.assert_array_equal(np.diff(offsets), inside.sum(axis=1))
     for i in range(300):
@@ -54,12 +54,12 @@ def test_parts_are_brought_together(sort, threads):
         np.testing.assert_array_equal(values[own], whole[i, right])
 
 
-def test_parts_with_gaps():
-    """Of what a part has room for only the first of each row may count."""
-    found = Found(3, 1)
+def test_blocks_with_gaps():
+    """Of the pairs that a block has room for only the first of each row may count."""
+    results = RadiusResults(3, 1)
     starts, counts = np.array([0, 2, 5]), np.array([1, 0, 2])
-    found.add(0, starts, counts, np.arange(8.0), np.arange(8) + 10)
-    offsets, values, columns = found.result()
+    results.add(0, starts, counts, np.arange(8.0), np.arange(8) + 10)
+    offsets, values, columns = results.result()
     assert offsets.tolist() == [0, 1, 1, 3]
     assert values.tolist() == [0.0, 5.0, 6.0]
     assert columns.tolist() == [10, 15, 16]
@@ -74,6 +74,13 @@ def test_long_rows_are_sorted():
     expected = values[right], columns[right]
     for threads in (1, 3):
         own_values, own_columns = values.copy(), columns.copy()
-        sort_found(offsets, own_values, own_columns, threads)
+        sort_results(offsets, own_values, own_columns, threads)
         np.testing.assert_array_equal(own_values, expected[0])
         np.testing.assert_array_equal(own_columns, expected[1])
+
+
+def test_no_blocks():
+    offsets, distances, indices = RadiusResults(3).result()
+    assert offsets.tolist() == [0, 0, 0, 0]
+    assert distances.dtype == np.float64
+    assert indices.dtype == np.int64

@@ -1,21 +1,16 @@
 """Neighbours of CSR rows: by stored entries, the same as by dense rows, bit by bit."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hostile import ISAS
-from neighbor_cases import nearest_of, squared_of
+from neighbor_cases import nearest_of, plan_for, squared_of
 
-from tilewise.engine import Rows, argkmin, argmin, radius, radius_count
-from tilewise.engine.entries import (
-    argkmin_entries,
-    by_entries,
-    radius_count_entries,
-    radius_entries,
-    share_of_error,
-)
+from tilewise.engine import Rows, argkmin, radius
+from tilewise.engine.csr_neighbors import argkmin_csr, radius_csr, relative_error
 from tilewise.engine.matrix import fill_matrix
 from tilewise.engine.neighbors import largest_within
 from tilewise.plan import plan_neighbors
@@ -91,6 +86,33 @@ def as_rows(X, Y, sides):
     )
 
 
+def forced(rows_x, rows_y, k=0, n_threads=1, isa=None, blocks=None):
+    """A plan that takes stored entries, perhaps with blocks of a given shape."""
+    density = tuple(rows.density if rows.is_sparse else None for rows in (rows_x, rows_y))
+    plan = plan_for(rows_x, rows_y, k, isa, method="csr", n_threads=n_threads, density=density)
+    if blocks is None:
+        return plan
+    return dataclasses.replace(plan, group_rows=blocks[0], block_rows=blocks[1])
+
+
+def nearest(rows_x, rows_y, k, **options):
+    shape = rows_x.n_rows, k
+    found = np.empty(shape), np.empty(shape, dtype=np.int64)
+    argkmin_csr(rows_x, rows_y, k, forced(rows_x, rows_y, k, **options), *found)
+    return found
+
+
+def within_radius(rows_x, rows_y, within, sort=False, **options):
+    return radius_csr(rows_x, rows_y, within, forced(rows_x, rows_y, **options), sort=sort)
+
+
+def planned(rows_x, rows_y):
+    """The method that is planned for these rows."""
+    density = tuple(rows.density if rows.is_sparse else None for rows in (rows_x, rows_y))
+    sizes = rows_x.n_rows, rows_y.n_rows, rows_x.n_features
+    return plan_neighbors(*sizes, rows_x.dtype, k=0, density=density).method
+
+
 def check_nearest(found, distances, k):
     for values, right in zip(found, nearest_of(distances, k), strict=True):
         np.testing.assert_array_equal(values, right)
@@ -99,7 +121,7 @@ def check_nearest(found, distances, k):
 def values_within(rows_x, rows_y, distances, within):
     """What is returned for each pair: the matrix of the engine, where that decides."""
     values = fill_matrix(rows_x, rows_y, np.empty(distances.shape), kernel="sqeuclidean")
-    share = 1.1 * share_of_error(rows_x, rows_y) + 2.0**-50
+    share = 1.1 * relative_error(rows_x, rows_y) + 2.0**-50
     return np.where(values <= within * (1 - share), values, distances)
 
 
@@ -130,7 +152,7 @@ def test_nearest(name, sides, dtype):
         for k in sorted({1, min(m, 7), m}):
             for blocks in (None, (7, 13), (1000, 33)):
                 ways = {"n_threads": 1 + number % 3, "isa": ISAS[number % len(ISAS)]}
-                found = argkmin_entries(rows_x, rows_y, k, block_shape=blocks, **ways)
+                found = nearest(rows_x, rows_y, k, blocks=blocks, **ways)
                 check_nearest(found, distances, k)
 
 
@@ -149,11 +171,9 @@ def test_within(name, sides, dtype):
             for within in (value, math.nextafter(value, -1.0), math.nextafter(value, math.inf)):
                 if within < 0:
                     continue
-                ways = {"n_threads": 1 + number % 3, "block_shape": (None, (7, 13))[number % 2]}
-                found = radius_entries(rows_x, rows_y, within, sort=number % 2 == 0, **ways)
+                ways = {"n_threads": 1 + number % 3, "blocks": (None, (7, 13))[number % 2]}
+                found = within_radius(rows_x, rows_y, within, sort=number % 2 == 0, **ways)
                 check_within(found, rows_x, rows_y, distances, within, sort=number % 2 == 0)
-                counts = radius_count_entries(rows_x, rows_y, within, **ways)
-                np.testing.assert_array_equal(counts, (distances <= within).sum(axis=1))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -167,10 +187,10 @@ def test_same_for_all_threads_blocks_and_instruction_sets(sides, threads, isa):
     distances = squared_of(X, Y)
     within = float(np.median(distances))
     for blocks in (None, (1, 509), (64, 40), (211, 17)):
-        ways = {"n_threads": threads, "isa": isa, "block_shape": blocks}
+        ways = {"n_threads": threads, "isa": isa, "blocks": blocks}
         for k in (1, 10, 300):
-            check_nearest(argkmin_entries(rows_x, rows_y, k, **ways), distances, k)
-        found = radius_entries(rows_x, rows_y, within, **ways)
+            check_nearest(nearest(rows_x, rows_y, k, **ways), distances, k)
+        found = within_radius(rows_x, rows_y, within, **ways)
         check_within(found, rows_x, rows_y, distances, within)
 
 
@@ -185,7 +205,7 @@ def test_full_rows_are_cut():
     for sides in SIDES:
         rows_x, rows_y = as_rows(X, Y, sides)
         for k in (1, 4, 9, 60):
-            check_nearest(argkmin_entries(rows_x, rows_y, k), squared_of(X, Y), k)
+            check_nearest(nearest(rows_x, rows_y, k), squared_of(X, Y), k)
 
 
 @pytest.mark.parametrize("sides", SIDES)
@@ -199,7 +219,7 @@ def test_error_is_below_its_bound(sides):
         found = fill_matrix(rows_x, rows_y, np.empty((300, 300)), kernel="sqeuclidean")
         right = squared_of(X, Y)
         worst = max(worst, float((np.abs(found - right) / found).max()))
-    assert 0 < worst <= share_of_error(rows_x, rows_y)
+    assert 0 < worst <= relative_error(rows_x, rows_y)
 
 
 @pytest.mark.parametrize("sides", SIDES)
@@ -208,15 +228,12 @@ def test_what_is_called(sides):
     rng = np.random.RandomState(7)
     X, Y = random_rows(rng, 90, 400, 0.01, np.float32), random_rows(rng, 120, 400, 0.01, np.float32)
     rows_x, rows_y = as_rows(X, Y, sides)
-    assert by_entries(rows_x, rows_y)
+    assert planned(rows_x, rows_y) == "csr"
     staged = {k: plan_neighbors(90, 120, 400, np.float32, k=k, n_threads=1) for k in (0, 1, 5)}
     for found, other in (
-        (argmin(rows_x, rows_y), argmin(rows_x, rows_y, plan=staged[1])),
+        (argkmin(rows_x, rows_y, 1), argkmin(rows_x, rows_y, 1, plan=staged[1])),
         (argkmin(rows_x, rows_y, 5), argkmin(rows_x, rows_y, 5, plan=staged[5])),
-        (
-            (radius_count(rows_x, rows_y, 2.0),),
-            (radius_count(rows_x, rows_y, 2.0, plan=staged[0]),),
-        ),
+        (radius(rows_x, rows_y, 2.0)[::2], radius(rows_x, rows_y, 2.0, plan=staged[0])[::2]),
     ):
         for one, two in zip(found, other, strict=True):
             np.testing.assert_array_equal(one, two)
@@ -224,7 +241,7 @@ def test_what_is_called(sides):
     for sort in (False, True):
         found = radius(rows_x, rows_y, 2.0, sort=sort)
         check_within(found, rows_x, rows_y, distances, within, sort)
-    assert not by_entries(Rows(X + 1), Rows(sp.csr_array(Y + 1)))
+    assert planned(Rows(X + 1), Rows(sp.csr_array(Y + 1))) != "csr"
 
 
 def test_only_pairs_near_the_radius_are_measured():
@@ -236,7 +253,7 @@ def test_only_pairs_near_the_radius_are_measured():
     values = fill_matrix(rows, rows, np.empty((40, 40)), kernel="sqeuclidean")
     assert (values != distances).any()
     within = float(np.sort(distances[values != distances])[-5])
-    found = radius_entries(rows, rows, within)
+    found = within_radius(rows, rows, within)
     check_within(found, rows, rows, distances, within)
     assert within in found[1]
 
@@ -251,9 +268,9 @@ def test_unsorted_and_repeated_entries(index):
     assert X.indices.dtype == index
     distances = squared_of(X.toarray(), X.toarray())
     rows = Rows(X)
-    check_nearest(argkmin_entries(rows, rows, 9), distances, 9)
+    check_nearest(nearest(rows, rows, 9), distances, 9)
     within = largest_within(2.0)
-    check_within(radius_entries(rows, rows, within), rows, rows, distances, within)
+    check_within(within_radius(rows, rows, within), rows, rows, distances, within)
 
 
 @pytest.mark.parametrize("sides", SIDES)
@@ -264,9 +281,8 @@ def test_values_that_are_not_finite(sides, which, bad):
     pair = [random_rows(rng, 60, 200, 0.02, np.float64) for _ in range(2)]
     pair[which][41, 7] = bad
     rows_x, rows_y = as_rows(*pair, sides)
-    assert by_entries(rows_x, rows_y)
-    for search in (lambda: argkmin(rows_x, rows_y, 3), lambda: radius(rows_x, rows_y, 1.0),
-                   lambda: radius_count(rows_x, rows_y, 1.0)):  # fmt: skip
+    assert planned(rows_x, rows_y) == "csr"
+    for search in (lambda: argkmin(rows_x, rows_y, 3), lambda: radius(rows_x, rows_y, 1.0)):
         with pytest.raises(ValueError, match="row 41, column 7"):
             search()
 
@@ -288,6 +304,6 @@ def test_no_rows():
 def test_unequal_sides_are_refused():
     A = sp.random_array((20, 300), density=0.01, rng=0, format="csr")
     for other in (A[:, :299].tocsr(), A.astype(np.float32)):
-        for search in (argkmin, radius, radius_count):
+        for search in (argkmin, radius):
             with pytest.raises(ValueError, match="same type and number of columns"):
                 search(Rows(A), Rows(other), 1)

@@ -1,0 +1,115 @@
+"""Thresholds that choose an algorithm, or one thread, each with the measurement behind it.
+
+Planners and engines read them here and nowhere else. A plan whose sentence depends on one of them
+states the number.
+"""
+
+from typing import NamedTuple
+
+__all__ = [
+    "BRUTE_FORCE_MOST_ROWS", "CANCELLING_SHARE", "CSR_INDEXED_ROWS", "MIRRORED_FEATURES",
+    "MIRRORED_ROWS", "MIRRORED_THREADS", "PRODUCTS_FEATURES", "SCAN_ROWS", "SERIAL_WORK",
+    "STORED_SHARE", "Limit", "brute_force_pays", "worth_threads",
+]  # fmt: skip
+
+
+class Limit(NamedTuple):
+    """An amount of work and its unit."""
+
+    value: int
+    unit: str
+
+
+# Work below which one thread does it, since starting threads costs more than it saves. Estimates,
+# except where a measurement is named.
+SERIAL_WORK = {
+    # One pass of K-Means.
+    "fit": Limit(200_000, "multiply-adds"),
+    # About half a millisecond: where others use the cores as well, threads took 15 ms (measured).
+    "neighbors": Limit(5_000_000, "multiply-adds"),
+    "csr neighbors": Limit(200_000, "multiply-adds"),
+    "brute force": Limit(2**15, "distances"),
+    "matrix": Limit(400_000, "multiply-adds"),
+    # Distances of a block that are compared with a limit, counted or copied.
+    "block": Limit(2**14, "distances"),
+    # Pairs that are sorted, or that take a canonical distance.
+    "pairs": Limit(2**10, "pairs"),
+    # Coordinates whose largest magnitude is looked for.
+    "extent": Limit(2**18, "coordinates"),
+    # Coordinates of centres that are packed, averaged or moved. Stated again in `_centers.pyx`
+    # and `_minibatch.pyx` (SERIAL).
+    "centers": Limit(2**17, "coordinates"),
+}
+
+
+def worth_threads(n_threads: int, work: float, kind: str) -> int:
+    """The number of threads, or 1 where the work is below ``SERIAL_WORK[kind]``."""
+    return n_threads if work >= SERIAL_WORK[kind].value else 1
+
+
+# CSR rows: the largest share of entries that are stored up to which a loop works from the stored
+# entries. Above it rows are made dense a block at a time: dense loops take many columns at once.
+STORED_SHARE = {
+    # Scores of K-Means (measured: from 60 x 20 to 10,000 x 100 both take equally long at a share
+    # of 0.3 to 0.5).
+    "scores": 0.3,
+    # A matrix of distances: the sparser side.
+    "matrix": 0.2,
+    # Neighbours: multiplications per pair and column as if both rows were dense, so the product of
+    # both shares where both sides are CSR.
+    "neighbors, one side": 0.05,
+    "neighbors, both sides": 0.003,
+    # Inertia, seeding and mini-batches. Stated again in `_exact.pyx`, `_seeding.pyx` and
+    # `_minibatch.pyx` (SPARSE_DENSITY).
+    "rows one by one": 0.03,
+}
+
+# A matrix of two CSR sides: with fewer rows of X than this, and more of Y, X is indexed and the
+# rows of Y are read one by one.
+CSR_INDEXED_ROWS = 512
+
+# Rows of X below which all canonical distances are computed while Y streams by: packing Y would
+# cost more (measured for 64 features: they meet at 4).
+SCAN_ROWS = 4
+
+# Most rows of Y that brute force takes, as the kernel has it.
+BRUTE_FORCE_MOST_ROWS = 128
+# ... and rows of X per row of Y from which on it is considered.
+_BRUTE_FORCE_RATIO = 8
+# Nanoseconds per row of X (measured with AVX-512), beyond what both ways share: brute force pays
+# for the coordinates of all rows of Y, for the pairs of them that are compared to rank them, and
+# for the rows ...
+_COORDINATE, _PAIR, _ROW = 0.07, 0.03, 0.6
+# ... and a search by scores for itself and for each of the k neighbours.
+_SEARCH, _NEIGHBOR = 200, 40
+# The nearest row alone needs no ranks: coordinates up to which brute force finds it faster.
+_BRUTE_FORCE_MOST_COORDINATES = 1536
+# Longer rows are not measured eight at a time. With vectors below 64 bytes, too narrow for eight
+# sums, that takes so many times as long.
+_LANES_DEPTH, _WIDE_VECTOR, _NARROW = 24, 64, 4
+
+
+def brute_force_pays(n: int, m: int, d: int, k: int, vector_bytes: int) -> bool:
+    """Whether all distances of n dense rows to m others are the faster way to the k nearest."""
+    if k == 0 or m > BRUTE_FORCE_MOST_ROWS or n < _BRUTE_FORCE_RATIO * m:
+        return False
+    coordinates = m * max(8, d)
+    if d > _LANES_DEPTH and vector_bytes < _WIDE_VECTOR:
+        coordinates *= _NARROW
+    if k == 1:
+        return coordinates <= _BRUTE_FORCE_MOST_COORDINATES
+    return _COORDINATE * coordinates + _PAIR * m * m + _ROW * m <= _SEARCH + _NEIGHBOR * k
+
+
+# Features from which on a matrix of distances comes from norms and products (measured: twice as
+# fast as differences where rows are long, even at 32 features) ...
+PRODUCTS_FEATURES = {"float32": 48, "float64": 32}
+# ... unless more than this share of pairs would cancel and be made from differences after all
+# (measured: one such pair costs a dozen others in float32, four in float64).
+CANCELLING_SHARE = {"float32": 0.06, "float64": 0.2}
+
+# A symmetric matrix is computed on one side of its diagonal, in strips of so many rows, and copied
+# to the other side: from so many features on, and up to so many threads (one thread copies).
+MIRRORED_ROWS = 384
+MIRRORED_FEATURES = 256
+MIRRORED_THREADS = 4
