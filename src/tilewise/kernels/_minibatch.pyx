@@ -7,7 +7,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
-from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tw_exact_kernels
+from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tw_exact_kernels, tw_meet
 from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_place, tw_row_start, tw_rows
 from tilewise.kernels._thin cimport (
     entries_norm,
@@ -486,8 +486,7 @@ cdef class Update:
             inertia[j] = 0.0
         for r in range(n):
             inertia[r % SUMS] += p.gaps[r] * p.weights[r] if p.weights != NULL else p.gaps[r]
-        return ((inertia[0] + inertia[4]) + (inertia[2] + inertia[6])) + (
-            (inertia[1] + inertia[5]) + (inertia[3] + inertia[7]))
+        return tw_meet(inertia)
 
 
 def squared_moves(const double[:, ::1] old, const double[:, ::1] new):

@@ -1,20 +1,14 @@
 #include <math.h>
 
+#include "tw_eight.h"
 #include "tw_kernels.h"
 #include "tw_root.h"
 #include "tw_vector.h"
-
-typedef double tw_eight __attribute__((vector_size(64)));
-typedef double tw_four __attribute__((vector_size(32)));
-typedef double tw_two __attribute__((vector_size(16)));
-typedef float tw_row_f4 __attribute__((vector_size(32), aligned(4), may_alias));
-typedef double tw_eight_u __attribute__((vector_size(64), aligned(8), may_alias));
 
 /* Turns eight vectors over: lane j of vector i goes to lane i of vector j. */
 #if defined(__clang__)
 #define TW_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-typedef int64_t tw_eight_i __attribute__((vector_size(64)));
 #define TW_PICK(a, b, ...) __builtin_shuffle(a, b, (tw_eight_i){__VA_ARGS__})
 #endif
 TW_INLINE void turn_over(tw_eight v[8]) {
@@ -38,15 +32,6 @@ TW_INLINE void turn_over(tw_eight v[8]) {
         v[i + 4] = TW_PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
     }
 }
-
-#if defined(__AVX512F__)
-TW_INLINE tw_eight widened_f4(const float *x) { return (tw_eight)_mm512_cvtps_pd(_mm256_loadu_ps(x)); }
-#else
-TW_INLINE tw_eight widened_f4(const float *x) {
-    return __builtin_convertvector(*(const tw_row_f4 *)x, tw_eight);
-}
-#endif
-TW_INLINE tw_eight widened_f8(const double *x) { return *(const tw_eight_u *)x; }
 
 #define S float
 #define E(name) name##_f4
@@ -107,31 +92,4 @@ static void add_gains(int n_rows, int count, const double *restrict gaps, const 
 #include "tw_thin.h"
 #include "tw_few.h"
 
-/* By name: two kernels of one type could change places without a word. */
-#define TW_EXACT(SUFFIX)                                                                               \
-    .distance_##SUFFIX = distance_##SUFFIX, .distances_##SUFFIX = distances_##SUFFIX,                  \
-    .distances_picked_##SUFFIX = distances_picked_##SUFFIX,                                            \
-    .distances_lanes_##SUFFIX = distances_lanes_##SUFFIX, .between_##SUFFIX = between_##SUFFIX,        \
-    .accumulate_##SUFFIX = accumulate_##SUFFIX, .moments_##SUFFIX = moments_##SUFFIX,                  \
-    .distances_pairs_##SUFFIX = distances_pairs_##SUFFIX, .finish_##SUFFIX = finish_##SUFFIX,          \
-    .nonzeros_##SUFFIX = nonzeros_##SUFFIX, .accumulate_met_##SUFFIX = accumulate_met_##SUFFIX
-
-const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
-    TW_EXACT(f4),
-    TW_EXACT(f8),
-    .near_rows = near_rows,
-    .add_gains = add_gains,
-    .csr_panels = csr_panels,
-    .csr_index = csr_index,
-    .merged = merged,
-    .merged_four = merged_four,
-    .not_above = not_above,
-    .collect_within = collect_within,
-    .squared_norm = squared_norm,
-    .own_entries = own_entries,
-    .closest_few = closest_few,
-    .spread_distance = spread_distance,
-    .gather_scores = gather_scores,
-    .measure_center = measure_center,
-    .fade = fade,
-};
+const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {TW_EXACT_KERNELS(TW_ENTRY)};

@@ -34,23 +34,6 @@ static void P(pack)(int n_rows, int depth, const S *const *rows, const W *origin
     }
 }
 
-/* Element (r, l) goes to row panel r / width, at l * width + r % width: rows one by one. */
-static void P(pack_columns)(int n_rows, int depth, const S *const *rows, const W *origin, W scale,
-                            T *out, T *norms) {
-    const int width = TW_ROW_PANEL_VECTORS * LANES;
-    for (int r = 0; r < n_rows; r++) {
-        const S *restrict x = rows[r];
-        T *restrict to = out + (ptrdiff_t)(r / width) * width * depth + r % width;
-        T norm = 0;
-        for (int l = 0; l < depth; l++) {
-            const T value = (T)(((W)x[l] - origin[l]) * scale);
-            to[(ptrdiff_t)l * width] = value;
-            norm += value * value;
-        }
-        norms[r] = norm;
-    }
-}
-
 #ifdef TRANSPOSE
 /* LANES rows, side by side from `to` on, a square of LANES x LANES at a time turned over in
  * registers; rows from count on are zeros. Returns the squared norms. PLAIN: data and scores
@@ -85,22 +68,34 @@ TW_INLINE V P(turn)(int count, int depth, const S *const *rows, const W *origin,
     }
     return norm;
 }
+#endif
 
-/* The same as pack_columns; it pays from rows of half a vector on. norms has room for whole
- * vectors. */
+/* Element (r, l) goes to row panel r / width, at l * width + r % width. Turning over pays from rows
+ * of half a vector on. norms has room for whole vectors. */
 static void P(pack_lanes)(int n_rows, int depth, const S *const *rows, const W *origin, W scale,
                           T *out, T *norms) {
     const int width = TW_ROW_PANEL_VECTORS * LANES;
-    if (2 * depth < LANES) {
-        P(pack_columns)(n_rows, depth, rows, origin, scale, out, norms);
+#ifdef TRANSPOSE
+    if (2 * depth >= LANES) {
+        for (int first = 0; first < n_rows; first += LANES)
+            *(V *)(norms + first) =
+                P(turn)(n_rows - first < LANES ? n_rows - first : LANES, depth, rows + first, origin, scale,
+                        out + (ptrdiff_t)(first / width) * width * depth + first % width, width);
         return;
     }
-    for (int first = 0; first < n_rows; first += LANES)
-        *(V *)(norms + first) =
-            P(turn)(n_rows - first < LANES ? n_rows - first : LANES, depth, rows + first, origin, scale,
-                    out + (ptrdiff_t)(first / width) * width * depth + first % width, width);
-}
 #endif
+    for (int r = 0; r < n_rows; r++) {
+        const S *restrict x = rows[r];
+        T *restrict to = out + (ptrdiff_t)(r / width) * width * depth + r % width;
+        T norm = 0;
+        for (int l = 0; l < depth; l++) {
+            const T value = (T)(((W)x[l] - origin[l]) * scale);
+            to[(ptrdiff_t)l * width] = value;
+            norm += value * value;
+        }
+        norms[r] = norm;
+    }
+}
 
 /* One panel of `width` rows: half squared norms, then depth rows of negated coordinates. Rows
  * that do not exist are infinitely far. A half norm is a sum of sums of LANES squares. */

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "tw_eight.h"
 #include "tw_kernels.h"
 #include "tw_vector.h"
 #include "tw_root.h"
@@ -19,11 +20,6 @@
 #define TW_PAIR_ROWS_F4 4
 #define TW_PAIR_ROWS_F8 1
 #endif
-
-typedef double tw_eight __attribute__((vector_size(64)));
-typedef int64_t tw_eight_i8 __attribute__((vector_size(64)));
-typedef float tw_eight_f4u __attribute__((vector_size(32), aligned(4), may_alias));
-typedef double tw_eight_f8u __attribute__((vector_size(64), aligned(8), may_alias));
 
 TW_INLINE tw_f4 splat_f4(float x) { return x - (tw_f4){0}; }
 TW_INLINE tw_f8 splat_f8(double x) { return x - (tw_f8){0}; }
@@ -189,7 +185,7 @@ static float norm_f4(const float *x, const float *origin, int depth) {
         rest += (double)value * value;
     }
     const tw_eight all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    return (float)(rest + (((all[0] + all[4]) + (all[2] + all[6])) + ((all[1] + all[5]) + (all[3] + all[7]))));
+    return (float)(rest + meet_eight(all));
 }
 
 static void pack_f4(int count, int depth, const float *rows, ptrdiff_t step, const float *origin, float *panels,

@@ -7,7 +7,7 @@ TW_INLINE tw_f4 step_f4(const int kind, tw_f4 x, tw_f4 y, tw_f4 sum) {
     switch (kind) {
         case TW_SQUARES: return fma_f4(gap, gap, sum);
         case TW_GAPS: return sum + abs_f4(gap);
-        default: return tw_max_f4(abs_f4(gap), sum);
+        default: return max_f4(abs_f4(gap), sum);
     }
 }
 
@@ -39,7 +39,7 @@ TW_INLINE void tile_f4(const int kind, const int rows, const int vectors, const 
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
             tw_f4 *to = (tw_f4 *)(out + r * out_step + v * LANES_F4);
-            *to = first ? sum[r][v] : kind == TW_LARGEST ? tw_max_f4(*to, sum[r][v]) : *to + sum[r][v];
+            *to = first ? sum[r][v] : kind == TW_LARGEST ? max_f4(*to, sum[r][v]) : *to + sum[r][v];
         }
 }
 
@@ -169,23 +169,16 @@ static void (*const covers_f4[])(const tw_pair_job *, const float *, int) = {
 static double careful_f4(const int kind, const float *x, const float *y, int depth) {
     tw_eight sum = {0};
     for (int l = 0; l < depth; l += 8) {
-        tw_eight a, b;
-        if (depth - l >= 8) {
-            a = __builtin_convertvector(*(const tw_eight_f4u *)(x + l), tw_eight);
-            b = __builtin_convertvector(*(const tw_eight_f4u *)(y + l), tw_eight);
-        } else {
-            a = b = (tw_eight){0};
-            for (int i = 0; i < depth - l; i++) a[i] = x[l + i], b[i] = y[l + i];
-        }
+        const tw_eight a = first_eight_f4(x + l, depth - l), b = first_eight_f4(y + l, depth - l);
         const tw_eight gap = a - b;
         if (kind == TW_SQUARES)
             sum += gap * gap;
         else if (kind == TW_PRODUCTS)
             sum += a * b;
         else
-            sum += (tw_eight)((tw_eight_i8)gap & INT64_MAX);
+            sum += abs_eight(gap);
     }
-    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    return meet_eight(sum);
 }
 
 /* Looks at a vector first: rows that differ mostly do so at once. */
@@ -194,10 +187,10 @@ static int equal_f4(const float *x, const float *y, int depth) {
     int l = 0;
     for (; l + LANES_F4 <= depth; l += LANES_F4) {
         differ |= *(const tw_f4u *)(x + l) != *(const tw_f4u *)(y + l);
-        if (l == 0 && tw_not_above_f4((tw_f4)differ, splat_f4(0)) != ALL_LANES_F4) return 0;
+        if (l == 0 && not_above_f4((tw_f4)differ, splat_f4(0)) != ALL_LANES_F4) return 0;
     }
     /* A lane that differs is all ones, which is not a number. */
-    int unequal = tw_not_above_f4((tw_f4)differ, splat_f4(0)) != ALL_LANES_F4;
+    int unequal = not_above_f4((tw_f4)differ, splat_f4(0)) != ALL_LANES_F4;
     for (; l < depth; l++) unequal |= x[l] != y[l];
     return !unequal;
 }
@@ -240,7 +233,7 @@ static void finish_f4(const tw_pair_job *job, const float *x, float *restrict ro
     if (kind == TW_LARGEST) return;
     for (int start = 0; start < job->n_columns; start += LANES_F4) {
         const tw_f4 sum = *(const tw_f4 *)(row + start);
-        const uint32_t within = tw_not_above_f4(splat_f4(low), sum) & tw_not_above_f4(sum, splat_f4(HIGHEST_SUM));
+        const uint32_t within = not_above_f4(splat_f4(low), sum) & not_above_f4(sum, splat_f4(HIGHEST_SUM));
         if (root) *(tw_f4 *)(row + start) = root_f4(sum, start / LANES_F4);
         if (__builtin_expect(within != ALL_LANES_F4, 0)) mend_f4(job, x, start, within, row);
     }
@@ -255,10 +248,10 @@ static void finish_products_f4(const tw_pair_job *job, const float *x, float *re
     for (int start = 0; start < job->n_columns; start += LANES_F4) {
         const tw_f4 both = norm + *(const tw_f4u *)((const float *)job->norms + start);
         const tw_f4 sum = fma_f4(minus_two, *(const tw_f4 *)(row + start), both);
-        const uint32_t within = tw_not_above_f4(tw_max_f4(trusted * both, low), sum) &
-                                tw_not_above_f4(both, splat_f4(HIGHEST_SUM));
+        const uint32_t within = not_above_f4(max_f4(trusted * both, low), sum) &
+                                not_above_f4(both, splat_f4(HIGHEST_SUM));
         *(tw_f4 *)(row + start) = root     ? root_f4(sum, start / LANES_F4)
-                                  : cosine ? tw_min_f4(sum * splat_f4(0.5f), splat_f4(2))
+                                  : cosine ? min_f4(sum * splat_f4(0.5f), splat_f4(2))
                                            : sum;
         if (__builtin_expect(within == ALL_LANES_F4, 1)) continue;
         if (cosine)

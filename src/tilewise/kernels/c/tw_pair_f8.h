@@ -9,10 +9,10 @@ TW_INLINE void step_f8(const int kind, tw_f8 x, tw_f8 y, double weight, double p
         case TW_SQUARES: *sum += gap * gap; break;
         case TW_PRODUCTS: *sum += x * y; break;
         case TW_GAPS: *sum += abs_f8(gap); break;
-        case TW_LARGEST: *sum = tw_max_f8(abs_f8(gap), *sum); break;
+        case TW_LARGEST: *sum = max_f8(abs_f8(gap), *sum); break;
         case TW_WEIGHTED_SQUARES: *sum += w * (gap * gap); break;
         case TW_WEIGHTED_GAPS: *sum += w * abs_f8(gap); break;
-        case TW_WEIGHTED_LARGEST: *sum = tw_max_f8(w * abs_f8(gap), *sum); break;
+        case TW_WEIGHTED_LARGEST: *sum = max_f8(w * abs_f8(gap), *sum); break;
         case TW_CANBERRA: {
             const tw_f8 size = abs_f8(x) + abs_f8(y), half = splat_f8(0.5);
             /* Where that overflows, halves have the same ratio. */
@@ -48,14 +48,8 @@ TW_INLINE void step_f8(const int kind, tw_f8 x, tw_f8 y, double weight, double p
     }
 }
 
-TW_INLINE tw_f8 join_f8(const int kind, tw_f8 a, tw_f8 b) {
-    return kind == TW_LARGEST || kind == TW_WEIGHTED_LARGEST ? tw_max_f8(a, b) : a + b;
-}
-
 TW_INLINE tw_f8 meet_f8(const int kind, const tw_f8 a[8]) {
-    const tw_f8 even = join_f8(kind, join_f8(kind, a[0], a[4]), join_f8(kind, a[2], a[6]));
-    const tw_f8 odd = join_f8(kind, join_f8(kind, a[1], a[5]), join_f8(kind, a[3], a[7]));
-    return join_f8(kind, even, odd);
+    return kind == TW_LARGEST || kind == TW_WEIGHTED_LARGEST ? TW_MEET_BY(max_f8, a) : TW_MEET(a);
 }
 
 TW_INLINE int takes_root(const int kind) {
@@ -109,18 +103,6 @@ TW_INLINE void tile_f8(const int kind, const int rows, const tw_pair_job *job,
     }
 }
 
-/* Sums of up to eight terms that are not below zero, in the promised order: those that are not
- * there would add a zero, which changes nothing. */
-TW_INLINE tw_f8 meet_short_f8(const int depth, const tw_f8 a[8]) {
-    tw_f8 part[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        if (i < depth) part[i] = i + 4 < depth ? a[i] + a[i + 4] : a[i];
-    const tw_f8 even = depth > 2 ? part[0] + part[2] : part[0];
-    if (depth < 2) return even;
-    return even + (depth > 3 ? part[1] + part[3] : part[1]);
-}
-
 /* The same as tile_f8 for short rows of squares or gaps. */
 TW_INLINE void short_f8(const int kind, const int rows, const int depth, const tw_pair_job *job, const double *x,
                         const double *panel, double *out, ptrdiff_t out_step) {
@@ -132,7 +114,7 @@ TW_INLINE void short_f8(const int kind, const int rows, const int depth, const t
             const tw_f8 gap = splat_f8(x[r * job->row_step + l]) - *(const tw_f8 *)(panel + l * LANES_F8);
             term[l] = kind == TW_SQUARES ? gap * gap : abs_f8(gap);
         }
-        tw_f8 all = meet_short_f8(depth, term);
+        tw_f8 all = TW_MEET_FIRST(depth, term);
         if (kind == TW_SQUARES && job->finish == TW_ROOT) all = root_f8(all, r);
         *(tw_f8 *)(out + r * out_step) = all;
     }
@@ -272,7 +254,7 @@ static void fill_f8(const tw_pair_job *job) {
 static double length_f8(const double *x, int depth, double scale) {
     double sum[8] = {0};
     for (int l = 0; l < depth; l++) sum[l % 8] += x[l] * scale * (x[l] * scale);
-    return __builtin_sqrt(((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7])));
+    return __builtin_sqrt(tw_meet(sum));
 }
 
 static void normalize_f8(int count, int depth, double *rows, ptrdiff_t step, char *is_zero) {

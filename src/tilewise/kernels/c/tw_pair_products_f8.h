@@ -27,9 +27,9 @@ static double norm_f8(const double *x, const double *origin, int depth) {
         for (const int stop = l + 128; l + 32 <= depth && l < stop; l += 32)
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++) {
-                tw_eight value = *(const tw_eight_f8u *)(x + l + 8 * i) - *(const tw_eight_f8u *)(origin + l + 8 * i);
-                const tw_eight size = (tw_eight)((tw_eight_i8)value & INT64_MAX);
-                value = (tw_eight)((tw_eight_i8)value & ~(size < SMALLEST_COORDINATE));
+                tw_eight value = *(const tw_eight_u *)(x + l + 8 * i) - *(const tw_eight_u *)(origin + l + 8 * i);
+                const tw_eight size = abs_eight(value);
+                value = (tw_eight)((tw_eight_i)value & ~(size < SMALLEST_COORDINATE));
                 sum[i] += value * value;
             }
         all += (sum[0] + sum[1]) + (sum[2] + sum[3]);
@@ -40,7 +40,7 @@ static double norm_f8(const double *x, const double *origin, int depth) {
         rest[i % 8] += value * value;
     }
     all += rest;
-    return ((all[0] + all[4]) + (all[2] + all[6])) + ((all[1] + all[5]) + (all[3] + all[7]));
+    return meet_eight(all);
 }
 
 /* Rows for products, less the origin, laid out as in pack_tiles_f4. */
@@ -132,10 +132,10 @@ static void measure_four_f8(const double *x, const double *const y[4], int depth
     tw_eight sum[4] = {{0}};
     int l = 0;
     for (; l + 8 <= depth; l += 8) {
-        const tw_eight value = *(const tw_eight_f8u *)(x + l);
+        const tw_eight value = *(const tw_eight_u *)(x + l);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            const tw_eight gap = value - *(const tw_eight_f8u *)(y[i] + l);
+            const tw_eight gap = value - *(const tw_eight_u *)(y[i] + l);
             sum[i] += gap * gap;
         }
     }
@@ -144,10 +144,7 @@ static void measure_four_f8(const double *x, const double *const y[4], int depth
             const double gap = x[l + e] - y[i][l + e];
             sum[i][e] += gap * gap;
         }
-    for (int i = 0; i < 4; i++) {
-        const tw_eight s = sum[i];
-        out[i] = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-    }
+    for (int i = 0; i < 4; i++) out[i] = meet_eight(sum[i]);
 }
 
 /* The value of one squared distance. */
@@ -166,7 +163,7 @@ TW_INLINE void measure_f8(const tw_pair_job *job, const double *x, const int *co
     for (int i = 0; i < count; i++) {
         double *at = row + columns[i];
         *at = finished_f8(job->finish, out[i]);
-        if (job->finish == TW_ROOT && !(*at >= LOWEST_ROOT_F8 && *at <= HIGHEST_F8))
+        if (job->finish == TW_ROOT && !(*at >= LOWEST_TRUSTED_ROOT_F8 && *at <= HIGHEST_F8))
             *at = careful_f8(job, x, y[i], *at);
     }
 }
@@ -181,10 +178,10 @@ static void finish_products_f8(const tw_pair_job *job, const double *x, double *
     for (int start = 0; start < job->n_columns; start += LANES_F8) {
         const tw_f8 both = norm + *(const tw_f8u *)(norms + start);
         const tw_f8 sum = fma_f8(minus_two, *(const tw_f8 *)(row + start), both);
-        const uint32_t within = tw_not_above_f8(tw_max_f8(trusted * both, low), sum) &
-                                tw_not_above_f8(both, splat_f8(HIGHEST_SUM_F8));
+        const uint32_t within = not_above_f8(max_f8(trusted * both, low), sum) &
+                                not_above_f8(both, splat_f8(HIGHEST_SUM_F8));
         *(tw_f8 *)(row + start) = finish == TW_ROOT          ? root_f8(sum, start / LANES_F8)
-                                  : finish == TW_HALF_TO_TWO ? tw_min_f8(sum * splat_f8(0.5), splat_f8(2))
+                                  : finish == TW_HALF_TO_TWO ? min_f8(sum * splat_f8(0.5), splat_f8(2))
                                                              : sum;
         if (__builtin_expect(within == ALL_LANES_F8, 1)) continue;
         for (int i = 0; i < LANES_F8 && start + i < job->n_columns; i++)

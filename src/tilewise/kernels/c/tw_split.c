@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-#include "tw_single.h"
+#define TW_SCORE 4
+#include "tw_score.h"
 #include "tw_tile.h"
 #include "tw_near.h"
 

@@ -31,19 +31,19 @@ TW_INLINE void fold_some(const folding *f, const batch *b, const int panels, con
     int32_t *index = f->index + start;
     tw_i4 which[2 * VECTORS];
 #pragma GCC unroll 4
-    for (int v = 0; v < panels * VECTORS; v++) which[v] = F4_splat_index(f->first + b->panel * VECTORS + v);
+    for (int v = 0; v < panels * VECTORS; v++) which[v] = splat_index_f4(f->first + b->panel * VECTORS + v);
 #pragma GCC unroll 2
     for (int r = b->next; r < stop; r++) {
         const float *row = b->scores + r * WIDTH;
-        tw_f4 low = F4_splat(__builtin_inff()), next = low;
-        tw_i4 i = F4_splat_index(-1);
+        tw_f4 low = splat_f4(__builtin_inff()), next = low;
+        tw_i4 i = splat_index_f4(-1);
         if (!fresh) {
             low = *(tw_f4 *)(best + r * LANES), next = *(tw_f4 *)(second + r * LANES);
             i = *(tw_i4 *)(index + r * LANES);
         }
 #pragma GCC unroll 4
         for (int v = 0; v < panels * VECTORS; v++)
-            F4_fold(*(const tw_f4 *)(row + v / VECTORS * SCORES + v % VECTORS * LANES), which[v], &low, &next, &i);
+            fold_f4(*(const tw_f4 *)(row + v / VECTORS * SCORES + v % VECTORS * LANES), which[v], &low, &next, &i);
         *(tw_f4 *)(best + r * LANES) = low;
         *(tw_f4 *)(second + r * LANES) = next;
         *(tw_i4 *)(index + r * LANES) = i;
@@ -84,13 +84,13 @@ TW_INLINE void push_rows(const void *what, const batch *b, int stop) {
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
             s[v] = *(const tw_f4 *)(scores + v * LANES);
-            least = v ? F4_min(s[v], least) : s[v];
+            least = v ? min_f4(s[v], least) : s[v];
         }
-        const tw_f4 limit = F4_splat(limits[r]);
-        if (__builtin_expect(!F4_not_above(least, limit), 1)) continue;
+        const tw_f4 limit = splat_f4(limits[r]);
+        if (__builtin_expect(!not_above_f4(least, limit), 1)) continue;
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++)
-            F4_push(near, r, s[v], lane + (first + v * LANES), F4_not_above(s[v], limit));
-        if (near->counts[r] >= near->triggers[r]) F4_compact(near, r);
+            push_f4(near, r, s[v], lane + (first + v * LANES), not_above_f4(s[v], limit));
+        if (near->counts[r] >= near->triggers[r]) compact_f4(near, r);
     }
 }

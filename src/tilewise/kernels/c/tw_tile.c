@@ -2,39 +2,19 @@
 #include "tw_shape.h"
 #include "tw_vector.h"
 
-#include "tw_single.h"
+#define TW_SCORE 4
+#include "tw_score.h"
+#include "tw_tile.h"
+#include "tw_near.h"
+#include "tw_csr.h"
+#define TW_SCORE 8
+#include "tw_score.h"
 #include "tw_tile.h"
 #include "tw_near.h"
 #include "tw_csr.h"
 #undef T
-#undef I
 #undef V
-#undef VI
 #undef VU
-#undef F
-
-#define T double
-#define I int64_t
-#define V tw_f8
-#define VI tw_i8
-#define VU tw_f8u
-#define F(name) F8_##name
-#define F8_min tw_min_f8
-#define F8_max tw_max_f8
-#define F8_less_select tw_less_select_f8
-#define F8_not_above tw_not_above_f8
-#define F8_lowest tw_lowest_f8
-#define F8_keep tw_keep_f8
-#define F8_root __builtin_sqrt
-#include "tw_tile.h"
-#include "tw_near.h"
-#include "tw_csr.h"
-#undef T
-#undef I
-#undef V
-#undef VI
-#undef VU
-#undef F
 
 /* Pairs of lanes from two vectors: EVEN keeps a where the bit of the distance is clear in the
  * lane and takes b's neighbour where it is set; ODD the other way round. */
@@ -198,7 +178,7 @@ TW_INLINE uint32_t within_limit(const tw_f4 v[8], float limit) {
 #if TW_VECTOR_BYTES == 64
     all += TW_PERMUTE_16(all, 8);
 #endif
-    return tw_not_above_f4(all, F4_splat(limit)) & 255;
+    return not_above_f4(all, splat_f4(limit)) & 255;
 #else
     uint32_t bits = 0;
     for (int j = 0; j < 8; j++) {
@@ -286,35 +266,11 @@ static void narrow(const double *restrict x, const double *restrict origin, int 
 TW_PROBE(multiply_adds_f4, float, tw_f4)
 TW_PROBE(multiply_adds_f8, double, tw_f8)
 
-#if TW_VECTOR_BYTES >= 32
-#define TW_LANES_F4(pair) pack_lanes_##pair
-#else
-#define TW_LANES_F4(pair) pack_columns_##pair
-#endif
-
-/* By name: two kernels of one type could change places without a word. */
-#define TW_TILE(F, SUFFIX)                                                                            \
-    .assign_##SUFFIX = F##_assign, .certify_##SUFFIX = F##_certify,                                   \
-    .assign_lanes_##SUFFIX = F##_assign_lanes, .certify_lanes_##SUFFIX = F##_certify_lanes,           \
-    .collect_##SUFFIX = F##_collect, .bands_##SUFFIX = F##_bands, .renew_##SUFFIX = F##_renew,        \
-    .scan_##SUFFIX = F##_scan, .csr_scores_##SUFFIX = F##_csr_scores, .select_##SUFFIX = F##_select,  \
-    .compact_##SUFFIX = F##_compact, .feed_##SUFFIX = F##_feed, .extent_##SUFFIX = F##_extent
-
 const tw_tile_kernels TW_JOIN(tw_tile, TW_ISA) = {
     .vector_bytes = TW_VECTOR_BYTES,
     .tile_rows = TW_TILE_ROWS,
     .panel_vectors = TW_PANEL_VECTORS,
     .row_panel_vectors = TW_ROW_PANEL_VECTORS,
     .group = TW_GROUP,
-    TW_TILE(F4, f4),
-    TW_TILE(F8, f8),
-    .pack_f4f4 = pack_f4f4, .pack_lanes_f4f4 = TW_LANES_F4(f4f4), .pack_panel_f4f4 = pack_panel_f4f4,
-    .pack_f4f8 = pack_f4f8, .pack_lanes_f4f8 = pack_columns_f4f8, .pack_panel_f4f8 = pack_panel_f4f8,
-    .pack_f8f4 = pack_f8f4, .pack_lanes_f8f4 = TW_LANES_F4(f8f4), .pack_panel_f8f4 = pack_panel_f8f4,
-    .pack_f8f8 = pack_f8f8, .pack_lanes_f8f8 = pack_columns_f8f8, .pack_panel_f8f8 = pack_panel_f8f8,
-    .open_rows = open_rows,
-    .plausible = plausible,
-    .narrow = narrow,
-    .multiply_adds_f4 = multiply_adds_f4,
-    .multiply_adds_f8 = multiply_adds_f8,
+    TW_TILE_KERNELS(TW_ENTRY)
 };

@@ -260,7 +260,7 @@ static void F(certify_lanes)(int n_rows, const T *restrict best, const T *restri
 static void F(bands)(int n_rows, const T *restrict norms, T fixed, T per_norm, T per_square, T *restrict band) {
     for (int r = 0; r < n_rows; r++) {
         const T norm = norms[r];
-        const T width = fixed + per_norm * F(root)(norm) + per_square * norm;
+        const T width = fixed + per_norm * ROOT(norm) + per_square * norm;
         band[r] = norm < (T)1e30 ? width : (T)__builtin_inf();
     }
 }
@@ -276,7 +276,7 @@ static void F(renew)(int n_rows, const T *restrict lowest, const T *restrict nex
         T above = norms[r] + 2 * lowest[r] + error, below = norms[r] + 2 * next[r] - error;
         above = above > 0 ? above : 0;
         below = below > 0 ? below : 0;
-        const double up = (double)F(root)(above) * unscale, low = (double)F(root)(below) * unscale;
+        const double up = (double)ROOT(above) * unscale, low = (double)ROOT(below) * unscale;
         upper[r] = (float)(up * (1 + 1e-6) + 1e-37);
         lower[r] = (float)(low * (1 - 1e-6) < 3e38 ? low * (1 - 1e-6) : 3e38);
     }
