@@ -18,17 +18,10 @@ TW_INLINE void consume(const consumer look, const void *what, batch *b, int coun
     b->next = stop;
 }
 
-/* Where scores are folded: see tw_kernels.h. */
-typedef struct {
-    int first; /* ordinal of the first vector */
-    float *best, *second;
-    int32_t *index;
-} folding;
-
-TW_INLINE void fold_some(const folding *f, const batch *b, const int panels, const int fresh, int stop) {
+TW_INLINE void fold_some(const folding_f4 *f, const batch *b, const int panels, const int fresh, int stop) {
     const ptrdiff_t start = (ptrdiff_t)b->group * ROWS * LANES;
     float *best = f->best + start, *second = f->second + start;
-    int32_t *index = f->index + start;
+    int32_t *index = f->ordinal + start;
     tw_i4 which[2 * VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < panels * VECTORS; v++) which[v] = splat_index_f4(f->first + b->panel * VECTORS + v);
@@ -52,7 +45,7 @@ TW_INLINE void fold_some(const folding *f, const batch *b, const int panels, con
 
 /* Nothing was folded before the first panel of all. */
 static __attribute__((noinline)) void fold_rows(const void *what, const batch *b, int stop) {
-    const folding *f = what;
+    const folding_f4 *f = what;
     const int fresh = f->first + b->panel == 0;
     if (b->panels == 2 && !fresh)
         fold_some(f, b, 2, 0, stop);
@@ -64,15 +57,9 @@ static __attribute__((noinline)) void fold_rows(const void *what, const batch *b
         fold_some(f, b, 1, 1, stop);
 }
 
-/* The same where candidates are wanted: the columns from `first` on. */
-typedef struct {
-    int32_t first;
-    const tw_near *near;
-} pushing;
-
 /* One panel at a time: the limits of a row follow what it keeps. */
 TW_INLINE void push_rows(const void *what, const batch *b, int stop) {
-    const pushing *p = what;
+    const pushing_f4 *p = what;
     const tw_near *near = p->near;
     const int32_t first = p->first + b->panel * WIDTH;
     const float *limits = (const float *)near->limits;

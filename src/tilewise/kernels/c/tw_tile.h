@@ -50,72 +50,93 @@ TW_INLINE void F(fold)(V score, VI ordinal, V *best, V *second, VI *index) {
     *best = F(min)(score, *best);
 }
 
-TW_INLINE void F(fold_tile)(const int vectors, V acc[TW_TILE_ROWS][TW_PANEL_VECTORS], I ordinal,
-                            T *restrict best, T *restrict second, I *restrict index) {
-    VI which[TW_PANEL_VECTORS];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) which[v] = F(splat_index)(ordinal + v);
-#pragma GCC unroll 16
-    for (int r = 0; r < TW_TILE_ROWS; r++) {
-        V b = *(V *)(best + r * LANES), s = *(V *)(second + r * LANES);
-        VI i = *(VI *)(index + r * LANES);
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) F(fold)(acc[r][v], which[v], &b, &s, &i);
-        *(V *)(best + r * LANES) = b;
-        *(V *)(second + r * LANES) = s;
-        *(VI *)(index + r * LANES) = i;
-    }
-}
+/* Packed rows and panels that meet, as in tw_kernels.h. scratch is (n_panels, ROWS, width), used where
+ * there are several blocks of the depth. */
+typedef struct {
+    const T *tiles, *panels;
+    int n_tiles, depth, depth_block, n_panels;
+    T *scratch;
+    const char *const *ahead;
+    int ahead_item;
+} F(meeting);
 
-TW_INLINE void F(assign_width)(const int vectors, const T *tiles, int n_tiles, int depth, int depth_block,
-                               const T *panels, int n_panels, int first_ordinal,
-                               T *best, T *second, I *ordinal, T *scratch,
-                               const char *const *ahead, int ahead_item) {
-    const int width = vectors * LANES;
+/* What becomes of the scores of one tile and one panel: acc is (ROWS, vectors). */
+typedef void (*F(consumer))(const int vectors, V acc[TW_TILE_ROWS][TW_PANEL_VECTORS], int tile, int panel,
+                            const void *what);
+
+/* The tiles from `tile` on against every panel: `look` gets the scores while they stand in registers.
+ * With `full` it is asked of every tile whether to stop behind it. Returns the tile to go on with. */
+TW_INLINE int F(walk)(const int vectors, const F(meeting) *m, int tile, const F(consumer) look, const void *what,
+                      int (*const full)(const void *what, int tile)) {
+    const int width = vectors * LANES, depth = m->depth;
     const ptrdiff_t panel_step = (ptrdiff_t)(depth + 1) * width;
-    const int segments = (depth + LANES - 1) / LANES;
-    const ptrdiff_t tile_step = (ptrdiff_t)segments * LANES * TW_TILE_ROWS;
-    const ptrdiff_t state_step = (ptrdiff_t)TW_TILE_ROWS * LANES;
+    const ptrdiff_t tile_step = (ptrdiff_t)((depth + LANES - 1) / LANES) * LANES * TW_TILE_ROWS;
 
     /* 1. row tiles (L1) */
-    for (int t = 0; t < n_tiles; t++) {
-        const T *x = tiles + t * tile_step;
-        T *b = best + t * state_step, *s = second + t * state_step;
-        I *o = ordinal + t * state_step;
+    for (; tile < m->n_tiles; tile++) {
+        const T *x = m->tiles + tile * tile_step;
+        int start = 0;
         /* 2. blocks of the depth: one, unless a row is long */
-        for (int start = 0; start < depth; start += depth_block) {
-            const int stop = start + depth_block < depth ? start + depth_block : depth;
+        do {
+            const int stop = depth - start > m->depth_block ? start + m->depth_block : depth;
             /* 3. panels (from L2) */
-            for (int p = 0; p < n_panels; p++) {
-                const T *panel = panels + p * panel_step;
+            for (int p = 0; p < m->n_panels; p++) {
+                const T *panel = m->panels + p * panel_step;
+                V *partial = (V *)(m->scratch + (ptrdiff_t)p * TW_TILE_ROWS * width);
                 V acc[TW_TILE_ROWS][TW_PANEL_VECTORS];
                 V from[TW_PANEL_VECTORS];
 #pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++)
-                    from[v] = start == 0 ? *(const V *)(panel + v * LANES) : (V){0};
+                for (int v = 0; v < vectors; v++) from[v] = start == 0 ? *(const V *)(panel + v * LANES) : (V){0};
 #pragma GCC unroll 16
                 for (int r = 0; r < TW_TILE_ROWS; r++)
 #pragma GCC unroll 4
                     for (int v = 0; v < vectors; v++) acc[r][v] = from[v];
-                F(multiply)(vectors, x + (ptrdiff_t)start * TW_TILE_ROWS,
-                            panel + (ptrdiff_t)(start + 1) * width, stop - start,
-                            ahead && p == 0 ? ahead + t * TW_TILE_ROWS : NULL,
-                            (ptrdiff_t)start * ahead_item, LANES * ahead_item, acc);
-                if (stop == depth && start == 0) {
-                    F(fold_tile)(vectors, acc, first_ordinal + p * vectors, b, s, o);
-                    continue;
-                }
-                V *partial = (V *)(scratch + (ptrdiff_t)p * TW_TILE_ROWS * width);
+                F(multiply)(vectors, x + (ptrdiff_t)start * TW_TILE_ROWS, panel + (ptrdiff_t)(start + 1) * width,
+                            stop - start, m->ahead && p == 0 ? m->ahead + tile * TW_TILE_ROWS : NULL,
+                            (ptrdiff_t)start * m->ahead_item, LANES * m->ahead_item, acc);
+                if (start > 0 || stop < depth) {
 #pragma GCC unroll 16
-                for (int r = 0; r < TW_TILE_ROWS; r++)
+                    for (int r = 0; r < TW_TILE_ROWS; r++)
 #pragma GCC unroll 4
-                    for (int v = 0; v < vectors; v++) {
-                        if (start) acc[r][v] += partial[r * vectors + v];
-                        if (stop < depth) partial[r * vectors + v] = acc[r][v];
-                    }
-                if (stop == depth) F(fold_tile)(vectors, acc, first_ordinal + p * vectors, b, s, o);
+                        for (int v = 0; v < vectors; v++) {
+                            if (start) acc[r][v] += partial[r * vectors + v];
+                            if (stop < depth) partial[r * vectors + v] = acc[r][v];
+                        }
+                }
+                if (stop == depth) look(vectors, acc, tile, p, what);
             }
-        }
+            start = stop;
+        } while (start < depth);
+        if (full && full(what, tile)) return tile + 1;
+    }
+    return tile;
+}
+
+/* Where scores are folded: see tw_kernels.h. */
+typedef struct {
+    int first; /* ordinal of the first vector */
+    T *best, *second;
+    I *ordinal;
+} F(folding);
+
+TW_INLINE void F(fold_tile)(const int vectors, V acc[TW_TILE_ROWS][TW_PANEL_VECTORS], int tile, int panel,
+                            const void *what) {
+    const F(folding) *f = what;
+    const ptrdiff_t start = (ptrdiff_t)tile * TW_TILE_ROWS * LANES;
+    T *restrict best = f->best + start, *restrict second = f->second + start;
+    I *restrict ordinal = f->ordinal + start;
+    VI which[TW_PANEL_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) which[v] = F(splat_index)(f->first + panel * vectors + v);
+#pragma GCC unroll 16
+    for (int r = 0; r < TW_TILE_ROWS; r++) {
+        V b = *(V *)(best + r * LANES), s = *(V *)(second + r * LANES);
+        VI o = *(VI *)(ordinal + r * LANES);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) F(fold)(acc[r][v], which[v], &b, &s, &o);
+        *(V *)(best + r * LANES) = b;
+        *(V *)(second + r * LANES) = s;
+        *(VI *)(ordinal + r * LANES) = o;
     }
 }
 
@@ -123,13 +144,13 @@ static void F(assign)(const T *tiles, int n_tiles, int depth, int depth_block,
                       const T *panels, int n_panels, int panel_vectors, int first_ordinal,
                       T *best, T *second, I *ordinal, T *scratch,
                       const void *const *ahead, int ahead_item) {
-    const char *const *next = (const char *const *)ahead;
+    const F(meeting) m = {tiles, panels, n_tiles, depth, depth_block, n_panels, scratch,
+                          (const char *const *)ahead, ahead_item};
+    const F(folding) f = {first_ordinal, best, second, ordinal};
     if (panel_vectors == 1)
-        F(assign_width)(1, tiles, n_tiles, depth, depth_block, panels, n_panels, first_ordinal,
-                        best, second, ordinal, scratch, next, ahead_item);
+        F(walk)(1, &m, 0, F(fold_tile), &f, NULL);
     else
-        F(assign_width)(TW_PANEL_VECTORS, tiles, n_tiles, depth, depth_block, panels, n_panels,
-                        first_ordinal, best, second, ordinal, scratch, next, ahead_item);
+        F(walk)(TW_PANEL_VECTORS, &m, 0, F(fold_tile), &f, NULL);
 }
 
 /* Scores some packed rows against every panel again and lists, for each, the centres at or
