@@ -330,8 +330,10 @@ TW_INLINE void fetch(const meeting *m, int group, int l, int from, int to) {
             __builtin_prefetch(m->ahead[group * ROWS + r] + (ptrdiff_t)l * m->ahead_bytes + at, 0, 2);
 }
 
-/* The groups from `group` on against every panel; `look` gets `most` panels at a time. With `full` it is asked of every group, once all
- * its scores were looked at, whether to stop there. Returns the group to go on with. */
+/* The walk of tw_tile.h with two differences: scores are looked at while those of the next panels are
+ * made, since they leave the tiles through memory anyway, and `look` gets `most` panels at a time.
+ * With `full` it is asked of every group, once all its scores were looked at, whether to stop there.
+ * Returns the group to go on with. */
 TW_INLINE int walk(const int products, const meeting *m, int group, const int most, const consumer look,
                    const void *what, int (*const full)(const void *what, int group)) {
     const int parts = tw_split_parts(products), steps = m->steps, n_panels = m->n_panels;
