@@ -5,32 +5,11 @@
 #include "tw_root.h"
 #include "tw_vector.h"
 
-/* Turns eight vectors over: lane j of vector i goes to lane i of vector j. */
-#if defined(__clang__)
-#define TW_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define TW_PICK(a, b, ...) __builtin_shuffle(a, b, (tw_eight_i){__VA_ARGS__})
-#endif
+#define PICK_EIGHT(WHICH, a, b, k) TW_PICK(tw_eight_i, 8, WHICH, a, b, k)
 TW_INLINE void turn_over(tw_eight v[8]) {
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i += 2) {
-        const tw_eight a = v[i], b = v[i + 1];
-        v[i] = TW_PICK(a, b, 0, 8, 2, 10, 4, 12, 6, 14);
-        v[i + 1] = TW_PICK(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++)
-        if (!(i & 2)) {
-            const tw_eight a = v[i], b = v[i + 2];
-            v[i] = TW_PICK(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
-            v[i + 2] = TW_PICK(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
-        }
-#pragma GCC unroll 8
-    for (int i = 0; i < 4; i++) {
-        const tw_eight a = v[i], b = v[i + 4];
-        v[i] = TW_PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
-        v[i + 4] = TW_PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
-    }
+    TW_TURN(tw_eight, PICK_EIGHT, v, 8, 1)
+    TW_TURN(tw_eight, PICK_EIGHT, v, 8, 2)
+    TW_TURN(tw_eight, PICK_EIGHT, v, 8, 4)
 }
 
 #define S float

@@ -121,61 +121,67 @@ TW_INLINE void keep_f8(double *scores, int64_t *indices, tw_f8 s, tw_i8 i, uint3
 }
 #endif
 
-/* swap(v, n): lane i of the result is lane i ^ n of v. */
+/* Shuffles of two vectors of N lanes, and of one: lane i of the result is that lane of a and b side by
+ * side which the page below says, k being a power of two. */
+#define TW_LANES_2(WHICH, N, k) WHICH(0, N, k), WHICH(1, N, k)
+#define TW_LANES_4(WHICH, N, k) TW_LANES_2(WHICH, N, k), WHICH(2, N, k), WHICH(3, N, k)
+#define TW_LANES_8(WHICH, N, k) \
+    TW_LANES_4(WHICH, N, k), WHICH(4, N, k), WHICH(5, N, k), WHICH(6, N, k), WHICH(7, N, k)
+#define TW_LANES_16(WHICH, N, k)                                                                      \
+    TW_LANES_8(WHICH, N, k), WHICH(8, N, k), WHICH(9, N, k), WHICH(10, N, k), WHICH(11, N, k),        \
+        WHICH(12, N, k), WHICH(13, N, k), WHICH(14, N, k), WHICH(15, N, k)
+/* a alone: lanes change places with those k away */
+#define TW_SWAPPED(i, N, k) ((i) ^ (k))
+/* the lanes without bit k: of a, then of b in the places of the others; the lanes with it */
+#define TW_LOW(i, N, k) ((i) & (k) ? (N) + ((i) ^ (k)) : (i))
+#define TW_HIGH(i, N, k) ((i) & (k) ? (N) + (i) : (i) ^ (k))
+/* a without bit k and b with it, each in its place; what is left of both */
+#define TW_EVEN(i, N, k) ((i) & (k) ? (N) + (i) : (i))
+#define TW_ODD(i, N, k) ((i) & (k) ? (N) + ((i) ^ (k)) : (i) ^ (k))
 #if defined(__clang__)
-#define TW_PERMUTE_4(v, m) __builtin_shufflevector(v, v, 0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m))
-#define TW_PERMUTE_2(v, m) __builtin_shufflevector(v, v, 0 ^ (m), 1 ^ (m))
-#define TW_PERMUTE_8(v, m) \
-    __builtin_shufflevector(v, v, 0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m), 4 ^ (m), 5 ^ (m), 6 ^ (m), 7 ^ (m))
-#define TW_PERMUTE_16(v, m)                                                                               \
-    __builtin_shufflevector(v, v, 0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m), 4 ^ (m), 5 ^ (m), 6 ^ (m), 7 ^ (m), \
-                            8 ^ (m), 9 ^ (m), 10 ^ (m), 11 ^ (m), 12 ^ (m), 13 ^ (m), 14 ^ (m), 15 ^ (m))
+#define TW_PICK(I, N, WHICH, a, b, k) __builtin_shufflevector(a, b, TW_LANES_##N(WHICH, N, k))
 #else
-#define TW_PERMUTE_2(v, m) __builtin_shuffle(v, (tw_i8){0 ^ (m), 1 ^ (m)})
-#define TW_PERMUTE_4I(v, I, m) __builtin_shuffle(v, (I){0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m)})
-#define TW_PERMUTE_8I(v, I, m) \
-    __builtin_shuffle(v, (I){0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m), 4 ^ (m), 5 ^ (m), 6 ^ (m), 7 ^ (m)})
-#define TW_PERMUTE_16I(v, I, m)                                                                         \
-    __builtin_shuffle(v, (I){0 ^ (m), 1 ^ (m), 2 ^ (m), 3 ^ (m), 4 ^ (m), 5 ^ (m), 6 ^ (m), 7 ^ (m),    \
-                             8 ^ (m), 9 ^ (m), 10 ^ (m), 11 ^ (m), 12 ^ (m), 13 ^ (m), 14 ^ (m), 15 ^ (m)})
+#define TW_PICK(I, N, WHICH, a, b, k) __builtin_shuffle(a, b, (I){TW_LANES_##N(WHICH, N, k)})
+#endif
 #if TW_VECTOR_BYTES == 64
-#define TW_PERMUTE_16(v, m) TW_PERMUTE_16I(v, tw_i4, m)
-#define TW_PERMUTE_8(v, m) TW_PERMUTE_8I(v, tw_i8, m)
+#define TW_PICK_F4(WHICH, a, b, k) TW_PICK(tw_i4, 16, WHICH, a, b, k)
+#define TW_PICK_F8(WHICH, a, b, k) TW_PICK(tw_i8, 8, WHICH, a, b, k)
 #elif TW_VECTOR_BYTES == 32
-#define TW_PERMUTE_8(v, m) TW_PERMUTE_8I(v, tw_i4, m)
-#define TW_PERMUTE_4(v, m) TW_PERMUTE_4I(v, tw_i8, m)
+#define TW_PICK_F4(WHICH, a, b, k) TW_PICK(tw_i4, 8, WHICH, a, b, k)
+#define TW_PICK_F8(WHICH, a, b, k) TW_PICK(tw_i8, 4, WHICH, a, b, k)
 #else
-#define TW_PERMUTE_4(v, m) TW_PERMUTE_4I(v, tw_i4, m)
+#define TW_PICK_F4(WHICH, a, b, k) TW_PICK(tw_i4, 4, WHICH, a, b, k)
+#define TW_PICK_F8(WHICH, a, b, k) TW_PICK(tw_i8, 2, WHICH, a, b, k)
 #endif
-#endif
+
+/* One step of turning a square of n vectors over, for bit k of the lane number: after all of them,
+ * lane j of vector i has gone to lane i of vector j. */
+#define TW_TURN(V, PICK, v, n, k)                                         \
+    _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++) if (!(i & (k))) { \
+        const V a = (v)[i], b = (v)[i + (k)];                             \
+        (v)[i] = PICK(TW_LOW, a, b, k);                                   \
+        (v)[i + (k)] = PICK(TW_HIGH, a, b, k);                            \
+    }
 
 /* Smallest lane, in every lane. */
 TW_INLINE tw_f4 lowest_f4(tw_f4 v) {
-#if TW_VECTOR_BYTES == 64
-    v = min_f4(v, TW_PERMUTE_16(v, 8));
-    v = min_f4(v, TW_PERMUTE_16(v, 4));
-    v = min_f4(v, TW_PERMUTE_16(v, 2));
-    return min_f4(v, TW_PERMUTE_16(v, 1));
-#elif TW_VECTOR_BYTES == 32
-    v = min_f4(v, TW_PERMUTE_8(v, 4));
-    v = min_f4(v, TW_PERMUTE_8(v, 2));
-    return min_f4(v, TW_PERMUTE_8(v, 1));
-#else
-    v = min_f4(v, TW_PERMUTE_4(v, 2));
-    return min_f4(v, TW_PERMUTE_4(v, 1));
+#if TW_VECTOR_BYTES >= 64
+    v = min_f4(v, TW_PICK_F4(TW_SWAPPED, v, v, 8));
 #endif
+#if TW_VECTOR_BYTES >= 32
+    v = min_f4(v, TW_PICK_F4(TW_SWAPPED, v, v, 4));
+#endif
+    v = min_f4(v, TW_PICK_F4(TW_SWAPPED, v, v, 2));
+    return min_f4(v, TW_PICK_F4(TW_SWAPPED, v, v, 1));
 }
 TW_INLINE tw_f8 lowest_f8(tw_f8 v) {
-#if TW_VECTOR_BYTES == 64
-    v = min_f8(v, TW_PERMUTE_8(v, 4));
-    v = min_f8(v, TW_PERMUTE_8(v, 2));
-    return min_f8(v, TW_PERMUTE_8(v, 1));
-#elif TW_VECTOR_BYTES == 32
-    v = min_f8(v, TW_PERMUTE_4(v, 2));
-    return min_f8(v, TW_PERMUTE_4(v, 1));
-#else
-    return min_f8(v, TW_PERMUTE_2(v, 1));
+#if TW_VECTOR_BYTES >= 64
+    v = min_f8(v, TW_PICK_F8(TW_SWAPPED, v, v, 4));
 #endif
+#if TW_VECTOR_BYTES >= 32
+    v = min_f8(v, TW_PICK_F8(TW_SWAPPED, v, v, 2));
+#endif
+    return min_f8(v, TW_PICK_F8(TW_SWAPPED, v, v, 1));
 }
 
 #endif
