@@ -7,7 +7,7 @@ from libc.math cimport INFINITY, fabs, frexp, isfinite, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, uint16_t
 
-from tilewise.kernels._dispatch cimport tw_split_parts, usable_threads
+from tilewise.kernels._dispatch cimport tw_meet, tw_split_parts, usable_threads
 from tilewise.kernels._pass cimport BLAS, CENTRES_IN_LANES, CSR, ROWS_IN_LANES, assign_pass, score_t
 
 cdef enum:
@@ -286,12 +286,8 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
     return 0
 
 
-cdef double _meet(const double* sums) noexcept nogil:
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
-
-
 cdef double _squared_gap(const double* a, const double* b, Py_ssize_t d) noexcept nogil:
-    """Squared distance of two centres, in eight running sums."""
+    """Squared distance of two centres, in the canonical order."""
     cdef double sums[8]
     cdef double gap
     cdef Py_ssize_t l, i
@@ -304,7 +300,7 @@ cdef double _squared_gap(const double* a, const double* b, Py_ssize_t d) noexcep
     for l in range(d // 8 * 8, d):
         gap = b[l] - a[l]
         sums[l % 8] += gap * gap
-    return _meet(sums)
+    return tw_meet(sums)
 
 
 cdef float _move(const double* old, const double* new, Py_ssize_t d, double total) noexcept nogil:

@@ -1,4 +1,7 @@
-/* Sparse rows against panels of dense ones in the lanes, from the stored entries alone: the
+/* A nest of its own: rows have no tiles, since their entries stand in different columns, and panels
+ * come first, so that one of them stays in L2 for all rows.
+ *
+ * Sparse rows against panels of dense ones in the lanes, from the stored entries alone: the
  * scores of K-Means (minus x.c), and the sums that distances are finished from.
  * Included once per use with T, V, F(name) and F(splat) defined, and TW_TERM, what an entry
  * adds, where that is not the product.

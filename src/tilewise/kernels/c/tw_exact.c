@@ -1,69 +1,16 @@
 #include <math.h>
 
+#include "tw_eight.h"
 #include "tw_kernels.h"
 #include "tw_root.h"
 #include "tw_vector.h"
 
-typedef double tw_eight __attribute__((vector_size(64)));
-typedef double tw_four __attribute__((vector_size(32)));
-typedef double tw_two __attribute__((vector_size(16)));
-typedef float tw_row_f4 __attribute__((vector_size(32), aligned(4), may_alias));
-typedef double tw_eight_u __attribute__((vector_size(64), aligned(8), may_alias));
-typedef int64_t tw_bits __attribute__((vector_size(64)));
-
-/* Turns eight vectors over: lane j of vector i goes to lane i of vector j. */
-#if defined(__clang__)
-#define TW_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-typedef int64_t tw_eight_i __attribute__((vector_size(64)));
-#define TW_PICK(a, b, ...) __builtin_shuffle(a, b, (tw_eight_i){__VA_ARGS__})
-#endif
+#define PICK_EIGHT(WHICH, a, b, k) TW_PICK(tw_eight_i, 8, WHICH, a, b, k)
 TW_INLINE void turn_over(tw_eight v[8]) {
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i += 2) {
-        const tw_eight a = v[i], b = v[i + 1];
-        v[i] = TW_PICK(a, b, 0, 8, 2, 10, 4, 12, 6, 14);
-        v[i + 1] = TW_PICK(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++)
-        if (!(i & 2)) {
-            const tw_eight a = v[i], b = v[i + 2];
-            v[i] = TW_PICK(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
-            v[i + 2] = TW_PICK(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
-        }
-#pragma GCC unroll 8
-    for (int i = 0; i < 4; i++) {
-        const tw_eight a = v[i], b = v[i + 4];
-        v[i] = TW_PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
-        v[i + 4] = TW_PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
-    }
+    TW_TURN(tw_eight, PICK_EIGHT, v, 8, 1)
+    TW_TURN(tw_eight, PICK_EIGHT, v, 8, 2)
+    TW_TURN(tw_eight, PICK_EIGHT, v, 8, 4)
 }
-
-#if defined(__AVX512F__)
-TW_INLINE tw_eight widened_f4(const float *x) { return (tw_eight)_mm512_cvtps_pd(_mm256_loadu_ps(x)); }
-TW_INLINE tw_eight some_widened_f4(const float *x, int n) {
-    return (tw_eight)_mm512_cvtps_pd(_mm256_maskz_loadu_ps((__mmask8)((1 << n) - 1), x));
-}
-TW_INLINE tw_eight some_widened_f8(const double *x, int n) {
-    return (tw_eight)_mm512_maskz_loadu_pd((__mmask8)((1 << n) - 1), x);
-}
-#else
-TW_INLINE tw_eight some_widened_f4(const float *x, int n) {
-    tw_eight out = {0};
-    for (int i = 0; i < n; i++) out[i] = x[i];
-    return out;
-}
-TW_INLINE tw_eight some_widened_f8(const double *x, int n) {
-    tw_eight out = {0};
-    for (int i = 0; i < n; i++) out[i] = x[i];
-    return out;
-}
-TW_INLINE tw_eight widened_f4(const float *x) {
-    return __builtin_convertvector(*(const tw_row_f4 *)x, tw_eight);
-}
-#endif
-TW_INLINE tw_eight widened_f8(const double *x) { return *(const tw_eight_u *)x; }
 
 #include "tw_sums_eight.h"
 
@@ -108,20 +55,20 @@ static int near_rows(int count, int64_t first, const int32_t *restrict owner, co
 static void add_gains(int n_rows, int count, const double *restrict gaps, const double *restrict closest,
                       const double *restrict weights, const double *restrict bigs, int64_t *restrict gain,
                       uint16_t *restrict gained) {
-    tw_bits bits = {0};
+    tw_eight_i bits = {0};
     tw_eight own;
     for (int r = 0; r < 8; r++) own[r] = r < n_rows ? closest[r] : -1.0;
     const tw_eight weight = *(const tw_eight_u *)weights;
     for (int j = 0; j < count; j++, gaps += 8, gain += 16) {
         const tw_eight gap = *(const tw_eight_u *)gaps;
-        const tw_bits closer = (tw_bits)(gap < own);
-        tw_eight v = (tw_eight)((tw_bits)(weight * (own - gap)) & closer);
+        const tw_eight_i closer = (tw_eight_i)(gap < own);
+        tw_eight v = (tw_eight)((tw_eight_i)(weight * (own - gap)) & closer);
         bits |= closer & (1 << j);
         tw_eight t = v + bigs[0];
-        *(tw_eight_w *)gain += (tw_bits)t - tw_bits_of(bigs[0]);
+        *(tw_eight_w *)gain += (tw_eight_i)t - tw_bits_of(bigs[0]);
         v -= t - bigs[0];
         t = v + bigs[1];
-        *(tw_eight_w *)(gain + 8) += (tw_bits)t - tw_bits_of(bigs[1]);
+        *(tw_eight_w *)(gain + 8) += (tw_eight_i)t - tw_bits_of(bigs[1]);
     }
     for (int r = 0; r < n_rows; r++) gained[r] = (uint16_t)bits[r];
 }
@@ -139,37 +86,4 @@ static int nonzeros(const double *restrict x, int depth) {
 #include "tw_thin.h"
 #include "tw_few.h"
 
-/* By name: two kernels of one type could change places without a word. */
-#define TW_EXACT(SUFFIX)                                                                               \
-    .distance_##SUFFIX = distance_##SUFFIX, .distances_##SUFFIX = distances_##SUFFIX,                  \
-    .distances_picked_##SUFFIX = distances_picked_##SUFFIX,                                            \
-    .distances_lanes_##SUFFIX = distances_lanes_##SUFFIX, .between_##SUFFIX = between_##SUFFIX,        \
-    .add_row_##SUFFIX = add_row_##SUFFIX, .bin_rows_##SUFFIX = bin_rows_##SUFFIX,                      \
-    .move_by_rows_##SUFFIX = move_by_rows_##SUFFIX, .moments_##SUFFIX = moments_##SUFFIX,              \
-    .distances_pairs_##SUFFIX = distances_pairs_##SUFFIX, .finish_##SUFFIX = finish_##SUFFIX
-
-const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
-    TW_EXACT(f4),
-    TW_EXACT(f8),
-    .near_rows = near_rows,
-    .add_gains = add_gains,
-    .nonzeros = nonzeros,
-    .moved_by = moved_by,
-    .carry_row = carry_row,
-    .average_row = average_row,
-    .bin_values = bin_values,
-    .move_center = move_center,
-    .csr_panels = csr_panels,
-    .csr_index = csr_index,
-    .merged = merged,
-    .merged_four = merged_four,
-    .not_above = not_above,
-    .collect_within = collect_within,
-    .squared_norm = squared_norm,
-    .own_entries = own_entries,
-    .closest_few = closest_few,
-    .spread_distance = spread_distance,
-    .gather_scores = gather_scores,
-    .measure_center = measure_center,
-    .fade = fade,
-};
+const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {TW_EXACT_KERNELS(TW_ENTRY)};

@@ -1,16 +1,8 @@
-/* The canonical numbers: float64, eight running sums whatever the vector width, one
- * order of additions, no contraction of multiply and add. The same bits on every machine.
+/* The canonical numbers: float64, the order of additions of tw_order.h whatever the vector width,
+ * no contraction of multiply and add. The same bits on every machine.
  * Included once per type of the data with S, E(name) defined; compiled with
  * -ffp-contract=off.
  */
-
-/* Element l goes to running sum l % 8; the sums meet as ((0+4)+(2+6))+((1+5)+(3+7)). */
-TW_INLINE double E(meet)(const tw_eight a) {
-    union { tw_eight eight; tw_four four[2]; } whole = {a};
-    union { tw_four four; tw_two two[2]; } half = {whole.four[0] + whole.four[1]};
-    const tw_two last = half.two[0] + half.two[1];
-    return last[0] + last[1];
-}
 
 /* out is (count): canonical squared distances from x (depth) to count rows, at c. */
 TW_INLINE void E(distances_some)(const int count, const S *restrict x, const double *const *c, int depth,
@@ -36,24 +28,16 @@ TW_INLINE void E(distances_some)(const int count, const S *restrict x, const dou
         }
     }
 #pragma GCC unroll 4
-    for (int j = 0; j < count; j++) out[j] = E(meet)(sum[j]);
-}
-
-/* Up to four values the running sums are the squares themselves, and adding the zeros of
- * the others changes nothing. */
-TW_INLINE double E(square)(S x, double c) {
-    const double gap = (double)x - c;
-    return gap * gap;
+    for (int j = 0; j < count; j++) out[j] = meet_eight(sum[j]);
 }
 
 TW_INLINE void E(distances_short)(const int depth, const S *restrict x, const double *restrict c,
                                   ptrdiff_t ldc, int count, double *restrict out) {
     for (int j = 0; j < count; j++, c += ldc) {
-        double sum = E(square)(x[0], c[0]);
-        if (depth > 2) sum += E(square)(x[2], c[2]);
-        if (depth == 2 || depth == 3) sum += E(square)(x[1], c[1]);
-        if (depth == 4) sum += E(square)(x[1], c[1]) + E(square)(x[3], c[3]);
-        out[j] = sum;
+        double square[4];
+#pragma GCC unroll 4
+        for (int l = 0; l < depth; l++) square[l] = ((double)x[l] - c[l]) * ((double)x[l] - c[l]);
+        out[j] = TW_MEET_FIRST(depth, square);
     }
 }
 
@@ -131,7 +115,7 @@ static void E(distances_lanes)(const S *const *x, const double *c, ptrdiff_t ldc
                     const tw_f8 gap = at[(l + i) * (8 / N) + p] - (c[l + i] - (tw_f8){0});
                     sum[i] += gap * gap;
                 }
-            *(tw_f8u *)(out + p * N) = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+            *(tw_f8u *)(out + p * N) = TW_MEET(sum);
         }
 }
 
@@ -166,7 +150,7 @@ static void E(between)(const S *restrict x, const S *const *rows, int count, int
             const tw_eight gap = E(widened)(part[0]) - E(widened)(part[1]);
             sum[i] += gap * gap;
         }
-        for (int i = 0; i < some; i++) out[j + i] = E(meet)(sum[i]);
+        for (int i = 0; i < some; i++) out[j + i] = meet_eight(sum[i]);
     }
 }
 
@@ -192,7 +176,7 @@ TW_INLINE void E(distances_pairs_some)(const int count, const S *const *x, const
         }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < count; i++) out[i] = E(meet)(sum[i]);
+    for (int i = 0; i < count; i++) out[i] = meet_eight(sum[i]);
 }
 
 static void E(distances_pairs)(const S *const *x, const double *const *c, int count, int depth, double *out) {

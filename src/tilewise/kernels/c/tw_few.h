@@ -115,7 +115,7 @@ static int closest_few(const double *restrict gaps, int m, int k, int n_rows, in
     tw_f8 sum = {0};
     int finite = 1;
     for (int j = 0; j < 8 * m; j += TW_LANES) sum += *(const tw_f8 *)(gaps + j);
-    if (tw_not_above_f8(sum, largest) != (1u << TW_LANES) - 1) {
+    if (not_above_f8(sum, largest) != (1u << TW_LANES) - 1) {
         /* No term is below zero: a sum may have overflowed where none of them has. */
         for (int j = 0; j < 8 * m; j++) finite &= gaps[j] < __builtin_inf();
     }
@@ -127,8 +127,8 @@ static int closest_few(const double *restrict gaps, int m, int k, int n_rows, in
             tw_i8 at = {0};
             for (int j = 1; j < m; j++) {
                 const tw_f8 gap = *(const tw_f8 *)(gaps + 8 * j + p);
-                at = tw_less_select_f8(gap, best, j - (tw_i8){0}, at);
-                best = tw_min_f8(gap, best);
+                at = less_select_f8(gap, best, j - (tw_i8){0}, at);
+                best = min_f8(gap, best);
             }
             *(tw_f8 *)(sorted + p) = best;
             *(tw_i8 *)(order + p) = at;

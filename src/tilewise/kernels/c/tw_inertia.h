@@ -14,9 +14,9 @@ TW_INLINE double measured(const int with_largest, const double *restrict c, int 
         lost += (sum - (total - back)) + (term - back);
         sum = total;
         if (with_largest) {
-            const tw_eight size = (tw_eight)((tw_bits)v & INT64_MAX);
-            const tw_bits more = (tw_bits)(size > most);
-            most = (tw_eight)(((tw_bits)size & more) | ((tw_bits)most & ~more));
+            const tw_eight size = abs_eight(v);
+            const tw_eight_i more = (tw_eight_i)(size > most);
+            most = (tw_eight)(((tw_eight_i)size & more) | ((tw_eight_i)most & ~more));
         }
     }
     for (int i = 0; l + i < depth; i++) {
@@ -26,7 +26,7 @@ TW_INLINE double measured(const int with_largest, const double *restrict c, int 
         most[i] = size > most[i] ? size : most[i];
     }
     sum += lost;
-    const double norm = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    const double norm = meet_eight(sum);
     if (with_largest) {
         *largest = 0;
         for (int i = 0; i < 8; i++) *largest = most[i] > *largest ? most[i] : *largest;

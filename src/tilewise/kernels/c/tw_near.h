@@ -170,9 +170,19 @@ TW_INLINE void F(push)(const tw_near *near, int row, V s, VI index, uint32_t bit
     near->counts[row] = count + __builtin_popcount(bits);
 }
 
-/* acc is (ROWS, vectors): the scores of a tile, whose rows are `row` and after. */
-TW_INLINE void F(push_tile)(const int vectors, V acc[TW_TILE_ROWS][TW_PANEL_VECTORS], I first, int row,
-                            const tw_near *near) {
+/* Where candidates are kept: the columns from `first` on. */
+typedef struct {
+    I first;
+    const tw_near *near;
+} F(pushing);
+
+/* min(a, b) keeps b where a is NaN: a NaN among the scores of a row would hide others. It comes
+ * with a norm that is not finite, and such rows have a limit that nothing passes. */
+TW_INLINE void F(push_tile)(const int vectors, V acc[TW_TILE_ROWS][TW_PANEL_VECTORS], int tile, int panel,
+                            const void *what) {
+    const tw_near *near = ((const F(pushing) *)what)->near;
+    const I first = ((const F(pushing) *)what)->first + panel * vectors * LANES;
+    const int row = tile * TW_TILE_ROWS;
     const T *limits = (const T *)near->limits + row;
     uint32_t some = 0;
 #pragma GCC unroll 16
@@ -201,63 +211,25 @@ TW_INLINE void F(push_tile)(const int vectors, V acc[TW_TILE_ROWS][TW_PANEL_VECT
     }
 }
 
-/* min(a, b) keeps b where a is NaN: a NaN among the scores of a row would hide others. It comes
- * with a norm that is not finite, and such rows have a limit that nothing passes. */
-TW_INLINE int F(select_width)(const int vectors, const T *tiles, int n_tiles, int tile, int depth, int depth_block,
-                              const T *panels, int n_panels, I first, const tw_near *near, T *scratch) {
-    const int width = vectors * LANES;
-    const ptrdiff_t panel_step = (ptrdiff_t)(depth + 1) * width;
-    const ptrdiff_t tile_step = (ptrdiff_t)((depth + LANES - 1) / LANES) * LANES * TW_TILE_ROWS;
+/* One by one: a vector of counts would wait for the last of them to be stored. */
+TW_INLINE int F(any_full)(const tw_near *near, int first, int n_rows) {
+    for (int r = first; r < first + n_rows; r++)
+        if (near->counts[r] > near->room) return 1;
+    return 0;
+}
 
-    /* 1. row tiles (L1) */
-    for (; tile < n_tiles; tile++) {
-        const T *x = tiles + tile * tile_step;
-        const int row = tile * TW_TILE_ROWS;
-        int start = 0;
-        /* 2. blocks of the depth: one, unless a row is long */
-        do {
-            const int stop = depth - start > depth_block ? start + depth_block : depth;
-            /* 3. panels (from L2) */
-            for (int p = 0; p < n_panels; p++) {
-                const T *panel = panels + p * panel_step;
-                V *partial = (V *)(scratch + (ptrdiff_t)p * TW_TILE_ROWS * width);
-                V acc[TW_TILE_ROWS][TW_PANEL_VECTORS];
-                V from[TW_PANEL_VECTORS];
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) from[v] = start == 0 ? *(const V *)(panel + v * LANES) : (V){0};
-#pragma GCC unroll 16
-                for (int r = 0; r < TW_TILE_ROWS; r++)
-#pragma GCC unroll 4
-                    for (int v = 0; v < vectors; v++) acc[r][v] = from[v];
-                F(multiply)(vectors, x + (ptrdiff_t)start * TW_TILE_ROWS, panel + (ptrdiff_t)(start + 1) * width,
-                            stop - start, NULL, 0, 0, acc);
-                if (start > 0 || stop < depth) {
-#pragma GCC unroll 16
-                    for (int r = 0; r < TW_TILE_ROWS; r++)
-#pragma GCC unroll 4
-                        for (int v = 0; v < vectors; v++) {
-                            if (start) acc[r][v] += partial[r * vectors + v];
-                            if (stop < depth) partial[r * vectors + v] = acc[r][v];
-                        }
-                }
-                if (stop == depth) F(push_tile)(vectors, acc, first + p * width, row, near);
-            }
-            start = stop;
-        } while (start < depth);
-        for (int r = 0; r < TW_TILE_ROWS; r++)
-            if (near->counts[row + r] > near->room) return tile + 1;
-    }
-    return n_tiles;
+TW_INLINE int F(full_tile)(const void *what, int tile) {
+    return F(any_full)(((const F(pushing) *)what)->near, tile * TW_TILE_ROWS, TW_TILE_ROWS);
 }
 
 /* Scores rows, from `tile` on, against n_panels panels, the first column being `first`, and
  * keeps the candidates. Returns the tile to go on with: the one after a tile with a full row. */
 static int F(select)(const T *tiles, int n_tiles, int tile, int depth, int depth_block, const T *panels,
                      int n_panels, int panel_vectors, I first, const tw_near *near, T *scratch) {
-    if (panel_vectors == 1)
-        return F(select_width)(1, tiles, n_tiles, tile, depth, depth_block, panels, n_panels, first, near, scratch);
-    return F(select_width)(TW_PANEL_VECTORS, tiles, n_tiles, tile, depth, depth_block, panels, n_panels, first, near,
-                           scratch);
+    const F(meeting) m = {tiles, panels, n_tiles, depth, depth_block, n_panels, scratch, NULL, 0};
+    const F(pushing) p = {first, near};
+    if (panel_vectors == 1) return F(walk)(F(multiply_tile), 1, &m, tile, F(push_tile), &p, F(full_tile));
+    return F(walk)(F(multiply_tile), TW_PANEL_VECTORS, &m, tile, F(push_tile), &p, F(full_tile));
 }
 
 /* The same for values that already stand in memory, and are exact or err by a share of

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "tw_eight.h"
 #include "tw_kernels.h"
 #include "tw_vector.h"
 #include "tw_root.h"
@@ -19,11 +20,6 @@
 #define TW_PAIR_ROWS_F4 4
 #define TW_PAIR_ROWS_F8 1
 #endif
-
-typedef double tw_eight __attribute__((vector_size(64)));
-typedef int64_t tw_eight_i8 __attribute__((vector_size(64)));
-typedef float tw_eight_f4u __attribute__((vector_size(32), aligned(4), may_alias));
-typedef double tw_eight_f8u __attribute__((vector_size(64), aligned(8), may_alias));
 
 TW_INLINE tw_f4 splat_f4(float x) { return x - (tw_f4){0}; }
 TW_INLINE tw_f8 splat_f8(double x) { return x - (tw_f8){0}; }
@@ -132,95 +128,12 @@ TW_INLINE void store_bytes(int streaming, char *to, const char *from, ptrdiff_t 
     __builtin_memcpy(to + at, from + at, (size_t)(bytes - at));
 }
 
-TW_INLINE void store_f4(const tw_pair_job *job, float *to, const float *from) {
-    store_bytes(job->streaming, (char *)to, (const char *)from, job->n_columns * (ptrdiff_t)sizeof *to);
-}
-TW_INLINE void store_f8(const tw_pair_job *job, double *to, const double *from) {
-    store_bytes(job->streaming, (char *)to, (const char *)from, job->n_columns * (ptrdiff_t)sizeof *to);
-}
-
-/* What went past the caches is seen by other threads after this. */
-TW_INLINE void settle(const tw_pair_job *job) {
-#if defined(__SSE2__)
-    if (job->streaming) _mm_sfence();
-#else
-    (void)job;
-#endif
-}
-
-/* Where vector v of float32 panels has element l: blocks of the depth outside, so that memory runs
- * as the tiles do. */
-TW_INLINE float *panel_f4(float *panels, int vectors, int depth, int v, int l) {
-    const int start = l / TW_PAIR_DEPTH * TW_PAIR_DEPTH;
-    const int length = depth - start < TW_PAIR_DEPTH ? depth - start : TW_PAIR_DEPTH;
-    return panels + ((ptrdiff_t)start * vectors + (ptrdiff_t)v * length + (l - start)) * LANES_F4;
-}
-
-/* Rows turned over, a cache line of each at a time. PANEL is where the vector from row `first` on
- * has the elements from `start` on. */
-#define PACK(T, LANES, PANEL, VALUE)                                                    \
-    for (int first = 0; first < count; first += LANES)                                  \
-        for (int start = 0; start < depth; start += 16) {                               \
-            const int some = depth - start < 16 ? depth - start : 16;                   \
-            T *restrict to = PANEL;                                                     \
-            for (int i = 0; i < LANES; i++) {                                           \
-                const T *x = rows + (first + i) * step + start;                         \
-                if (first + i < count)                                                  \
-                    for (int l = 0; l < some; l++) to[l * LANES + i] = VALUE;           \
-                else                                                                    \
-                    for (int l = 0; l < some; l++) to[l * LANES + i] = 0;               \
-            }                                                                           \
-        }
-
-/* The squared norm of x - origin as float32 holds it. */
-static float norm_f4(const float *x, const float *origin, int depth) {
-    tw_eight sum[4] = {{0}};
-    int l = 0;
-    for (; l + 32 <= depth; l += 32)
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            const tw_eight value = __builtin_convertvector(
-                *(const tw_eight_f4u *)(x + l + 8 * i) - *(const tw_eight_f4u *)(origin + l + 8 * i), tw_eight);
-            sum[i] += value * value;
-        }
-    double rest = 0;
-    for (; l < depth; l++) {
-        const float value = x[l] - origin[l];
-        rest += (double)value * value;
-    }
-    const tw_eight all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    return (float)(rest + (((all[0] + all[4]) + (all[2] + all[6])) + ((all[1] + all[5]) + (all[3] + all[7]))));
-}
-
-static void pack_f4(int count, int depth, const float *rows, ptrdiff_t step, const float *origin, float *panels,
-                    float *norms) {
-    const int vectors = (count + LANES_F4 - 1) / LANES_F4;
-    if (!origin) {
-        PACK(float, LANES_F4, panel_f4(panels, vectors, depth, first / LANES_F4, start), x[l])
-        return;
-    }
-    PACK(float, LANES_F4, panel_f4(panels, vectors, depth, first / LANES_F4, start), x[l] - origin[start + l])
-    for (int r = 0; r < count; r++) norms[r] = norm_f4(rows + r * step, origin, depth);
-    for (int r = count; r % LANES_F4; r++) norms[r] = 1;
-}
-
+#define TW_SCORE 4
+#include "tw_score.h"
 #include "tw_pair_f4.h"
-#include "tw_pair_careful_f8.h"
-#include "tw_pair_products_f8.h"
+#define TW_SCORE 8
+#include "tw_score.h"
 #include "tw_pair_f8.h"
-
-static void pack_f8(int count, int depth, const double *rows, ptrdiff_t step, const double *origin, double *panels,
-                    double *norms) {
-    if (!origin) {
-        PACK(double, LANES_F8, panels + (ptrdiff_t)first * depth + start * LANES_F8, x[l])
-        return;
-    }
-    PACK(double, LANES_F8, panels + (ptrdiff_t)first * depth + start * LANES_F8,
-         centred_f8(x[l], origin[start + l]))
-    for (int r = 0; r < count; r++) norms[r] = norm_f8(rows + r * step, origin, depth);
-    for (int r = count; r % LANES_F8; r++) norms[r] = 1;
-}
-#undef PACK
 
 static void roots_f4(int count, const float *squares, float *out) {
     for (int i = 0; i < count; i += LANES_F4)

@@ -7,8 +7,7 @@
  *            stands at (j / lanes * depth + l) * lanes + j % lanes, zeros behind the last one; in
  *            float32 so in each block of TW_PAIR_DEPTH elements, the blocks one after the other
  * The order of additions depends on neither the vector nor the size of a block:
- *   float64  eight running sums (element l to sum l % 8), met as ((0+4)+(2+6))+((1+5)+(3+7)),
- *            no contraction: for sums of squares the canonical distance of tw_exact.h
+ *   float64  that of tw_order.h, no contraction: for sums of squares the canonical distance of tw_exact.h
  *            where norms and products serve, one per TW_PAIR_CHAIN elements as in float32
  *   float32  one running sum per block of TW_PAIR_DEPTH elements, with fused multiply and add,
  *            and the blocks added up in their order

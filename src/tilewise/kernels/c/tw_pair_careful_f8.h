@@ -5,14 +5,14 @@
 
 /* Roots from here on come from squares that are accurate: what lies below 2^-1022 is lost, and
  * cannot be seen in a sum of 2^-960. */
-#define LOWEST_ROOT_F8 0x1p-480
+#define LOWEST_TRUSTED_ROOT_F8 0x1p-480
 /* The same for sums of powers. */
 #define LOWEST_POWERS_F8 0x1p-900
 
 /* Whether results, as they are before powers have roots, may need care; above *low they do not. */
 static int needs_care_f8(const tw_pair_job *job, double *low) {
     *low = -HIGHEST_F8;
-    if (job->finish == TW_ROOT) *low = LOWEST_ROOT_F8;
+    if (job->finish == TW_ROOT) *low = LOWEST_TRUSTED_ROOT_F8;
     if (job->finish == TW_POWER_ROOT) *low = LOWEST_POWERS_F8;
     if (job->finish != TW_AS_IT_IS) return job->finish == TW_ROOT || job->finish == TW_POWER_ROOT;
     /* Zero times infinity counts as zero where the weight is zero. */
@@ -35,17 +35,12 @@ static double largest_of_f8(const double *x, int depth) {
     return largest;
 }
 
-/* Element l goes to sum l % 8, and the sums meet in one order for all. */
-static double met_f8(const double a[8]) {
-    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
-}
-
 static double careful_product_f8(const double *x, const double *y, int depth) {
     int of_x, of_y;
     const double a = scale_f8(largest_of_f8(x, depth), &of_x), b = scale_f8(largest_of_f8(y, depth), &of_y);
     double sum[8] = {0};
     for (int l = 0; l < depth; l++) sum[l % 8] += x[l] * a * (y[l] * b);
-    return ldexp(met_f8(sum), of_x + of_y);
+    return ldexp(tw_meet(sum), of_x + of_y);
 }
 
 static double careful_braycurtis_f8(const double *x, const double *y, const double *weights, int depth) {
@@ -57,7 +52,7 @@ static double careful_braycurtis_f8(const double *x, const double *y, const doub
         apart[l % 8] += weights[l] * fabs(x[l] * scale - y[l] * scale);
         together[l % 8] += weights[l] * fabs(x[l] * scale + y[l] * scale);
     }
-    return met_f8(apart) / met_f8(together);
+    return tw_meet(apart) / tw_meet(together);
 }
 
 /* The distance of x and y (depth), whose sum came out of range; `value` is what came out. */
@@ -85,7 +80,7 @@ static double careful_f8(const tw_pair_job *job, const double *x, const double *
                            : kind == TW_WEIGHTED_GAPS ? gap
                                                       : gap * scale * (gap * scale));
     }
-    double all = met_f8(sum);
+    double all = tw_meet(sum);
     if (known) all = all / present * depth;
     if (powers) return largest * pow(all, 1 / job->power);
     if (kind == TW_WEIGHTED_GAPS) return all;
@@ -99,7 +94,7 @@ static void mend_f8(const tw_pair_job *job, const double *x, int start, uint32_t
     tw_i8 differ = {0};
     for (int l = 0; l < job->depth; l++) differ |= splat_f8(x[l]) != *(const tw_f8 *)(panel + (ptrdiff_t)l * LANES_F8);
     const tw_i8 equal = (*(const tw_f8 *)(row + start) == splat_f8(0)) & ~differ;
-    within |= tw_not_above_f8(splat_f8(1), only_f8(equal, splat_f8(1)));
+    within |= not_above_f8(splat_f8(1), only_f8(equal, splat_f8(1)));
     if (within == ALL_LANES_F8) return;
     for (int i = 0; i < LANES_F8 && start + i < job->n_columns; i++) {
         if (within >> i & 1) continue;
@@ -113,7 +108,7 @@ static void finish_with_care_f8(const tw_pair_job *job, const double *x, double 
     const int powers = job->finish == TW_POWER_ROOT;
     for (int start = 0; start < job->n_columns; start += LANES_F8) {
         const tw_f8 sum = *(const tw_f8 *)(row + start);
-        const uint32_t within = tw_not_above_f8(splat_f8(low), sum) & tw_not_above_f8(sum, splat_f8(HIGHEST_F8));
+        const uint32_t within = not_above_f8(splat_f8(low), sum) & not_above_f8(sum, splat_f8(HIGHEST_F8));
         if (powers)
             for (int i = 0; i < LANES_F8 && start + i < job->n_columns; i++)
                 row[start + i] = pow(row[start + i], 1 / job->power);

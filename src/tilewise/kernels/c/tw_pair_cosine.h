@@ -9,17 +9,6 @@ typedef union {
     tw_f8 part[8 / LANES_F8];
 } tw_eight_parts;
 
-TW_INLINE double met_eight(tw_eight s) {
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-}
-
-TW_INLINE tw_eight eight_f4(const float *x, int rest) {
-    if (rest >= 8) return __builtin_convertvector(*(const tw_eight_f4u *)x, tw_eight);
-    tw_eight out = {0};
-    for (int i = 0; i < rest; i++) out[i] = x[i];
-    return out;
-}
-
 /* y - t x, rounded once. */
 TW_INLINE tw_eight less_eight(tw_eight y, double t, tw_eight x) {
     tw_eight_parts a = {y}, b = {x};
@@ -39,13 +28,13 @@ static int comes_second(const float *x, const float *y, int depth) {
 static double cosine_f4(const float *x, const float *y, int depth) {
     tw_eight sum_xx = {0}, sum_yy = {0}, sum_xy = {0};
     for (int l = 0; l < depth; l += 8) {
-        const tw_eight a = eight_f4(x + l, depth - l), b = eight_f4(y + l, depth - l);
+        const tw_eight a = first_eight_f4(x + l, depth - l), b = first_eight_f4(y + l, depth - l);
         sum_xx += a * a;
         sum_yy += b * b;
         sum_xy += a * b;
     }
-    double xx = met_eight(sum_xx), yy = met_eight(sum_yy);
-    const double xy = met_eight(sum_xy);
+    double xx = meet_eight(sum_xx), yy = meet_eight(sum_yy);
+    const double xy = meet_eight(sum_xy);
     if (xx == 0 || yy == 0) return 1;
     if (xx > yy || (xx == yy && comes_second(x, y, depth))) {
         const float *row = x;
@@ -56,21 +45,21 @@ static double cosine_f4(const float *x, const float *y, int depth) {
     const double t = xy / xx;
     tw_eight sum_rr = {0}, sum_rx = {0};
     for (int l = 0; l < depth; l += 8) {
-        const tw_eight a = eight_f4(x + l, depth - l);
-        const tw_eight r = less_eight(eight_f4(y + l, depth - l), t, a);
+        const tw_eight a = first_eight_f4(x + l, depth - l);
+        const tw_eight r = less_eight(first_eight_f4(y + l, depth - l), t, a);
         sum_rr += r * r;
         sum_rx += r * a;
     }
-    double rr = met_eight(sum_rr);
-    const double c = met_eight(sum_rx) / xx;
+    double rr = meet_eight(sum_rr);
+    const double c = meet_eight(sum_rx) / xx;
     if (c * c * xx > 0x1p-40 * rr) {
         sum_rr = (tw_eight){0};
         for (int l = 0; l < depth; l += 8) {
-            const tw_eight a = eight_f4(x + l, depth - l);
-            const tw_eight r = less_eight(less_eight(eight_f4(y + l, depth - l), t, a), c, a);
+            const tw_eight a = first_eight_f4(x + l, depth - l);
+            const tw_eight r = less_eight(less_eight(first_eight_f4(y + l, depth - l), t, a), c, a);
             sum_rr += r * r;
         }
-        rr = met_eight(sum_rr);
+        rr = meet_eight(sum_rr);
     }
     const double s = rr / yy;
     if (s < 0.5 && xy > 0) return s / (1 + __builtin_sqrt(1 - s));

@@ -1,5 +1,13 @@
-/* The tile body of float64: one or two rows against one vector of others, eight running sums
- * each, kept in registers. A metric is a line in `step`. */
+/* Distances of float64: one or two rows against one vector of others, eight running sums each, kept
+ * in registers. A metric is a line in `step` and one in the list of `covers`. */
+#include "tw_pair_careful_f8.h"
+#include "tw_pair_products_f8.h"
+
+#define LANES LANES_F8
+#define BLOCKED 0
+#define PRODUCT_BLOCK (4 * TW_PAIR_CHAIN)
+#define PRODUCT_CHAIN TW_PAIR_CHAIN
+#include "tw_pair_walk.h"
 
 /* One element: `sum` is the running sum, `second` what braycurtis and nan_euclidean count beside. */
 TW_INLINE void step_f8(const int kind, tw_f8 x, tw_f8 y, double weight, double power, tw_f8 *sum, tw_f8 *second) {
@@ -9,10 +17,10 @@ TW_INLINE void step_f8(const int kind, tw_f8 x, tw_f8 y, double weight, double p
         case TW_SQUARES: *sum += gap * gap; break;
         case TW_PRODUCTS: *sum += x * y; break;
         case TW_GAPS: *sum += abs_f8(gap); break;
-        case TW_LARGEST: *sum = tw_max_f8(abs_f8(gap), *sum); break;
+        case TW_LARGEST: *sum = max_f8(abs_f8(gap), *sum); break;
         case TW_WEIGHTED_SQUARES: *sum += w * (gap * gap); break;
         case TW_WEIGHTED_GAPS: *sum += w * abs_f8(gap); break;
-        case TW_WEIGHTED_LARGEST: *sum = tw_max_f8(w * abs_f8(gap), *sum); break;
+        case TW_WEIGHTED_LARGEST: *sum = max_f8(w * abs_f8(gap), *sum); break;
         case TW_CANBERRA: {
             const tw_f8 size = abs_f8(x) + abs_f8(y), half = splat_f8(0.5);
             /* Where that overflows, halves have the same ratio. */
@@ -48,37 +56,31 @@ TW_INLINE void step_f8(const int kind, tw_f8 x, tw_f8 y, double weight, double p
     }
 }
 
-TW_INLINE tw_f8 join_f8(const int kind, tw_f8 a, tw_f8 b) {
-    return kind == TW_LARGEST || kind == TW_WEIGHTED_LARGEST ? tw_max_f8(a, b) : a + b;
-}
-
 TW_INLINE tw_f8 meet_f8(const int kind, const tw_f8 a[8]) {
-    const tw_f8 even = join_f8(kind, join_f8(kind, a[0], a[4]), join_f8(kind, a[2], a[6]));
-    const tw_f8 odd = join_f8(kind, join_f8(kind, a[1], a[5]), join_f8(kind, a[3], a[7]));
-    return join_f8(kind, even, odd);
+    return kind == TW_LARGEST || kind == TW_WEIGHTED_LARGEST ? TW_MEET_BY(max_f8, a) : TW_MEET(a);
 }
 
 TW_INLINE int takes_root(const int kind) {
     return kind == TW_SQUARES || kind == TW_WEIGHTED_SQUARES || kind == TW_KNOWN_SQUARES;
 }
 
-/* out is (rows, lanes), out_step apart. Level: sums in registers, the panel in L1. */
-TW_INLINE void tile_f8(const int kind, const int rows, const tw_pair_job *job,
-                       const double *x, const double *panel, int turn, double *out, ptrdiff_t out_step) {
-    const int depth = job->depth;
-    const ptrdiff_t row_step = job->row_step;
-    const double *weights = job->weights;
-    const double power = job->power;
+/* Level: sums in registers, the panel in L1. */
+TW_INLINE void tile_f8(const int kind, const int rows, const int vectors, const meeting_f8 *m) {
+    (void)vectors;
+    const int depth = m->length;
+    const ptrdiff_t row_step = m->row_step;
+    const double *x = m->x, *panel = m->panels, *weights = m->job->weights;
+    const double power = m->job->power;
     tw_f8 sum[TW_PAIR_ROWS_F8][8], second[TW_PAIR_ROWS_F8][8];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) sum[r][i] = second[r][i] = (tw_f8){0};
     int l = 0;
-    for (; l + 8 <= depth; l += 8, panel += 8 * LANES_F8) {
+    for (; l + 8 <= depth; l += 8, panel += 8 * LANES) {
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) {
-            const tw_f8 y = *(const tw_f8 *)(panel + i * LANES_F8);
+            const tw_f8 y = *(const tw_f8 *)(panel + i * LANES);
             const double w = has_weights(kind) ? weights[l + i] : 1.0;
 #pragma GCC unroll 4
             for (int r = 0; r < rows; r++)
@@ -88,7 +90,7 @@ TW_INLINE void tile_f8(const int kind, const int rows, const tw_pair_job *job,
 #pragma GCC unroll 8
     for (int i = 0; i < 7; i++) {
         if (l + i >= depth) break;
-        const tw_f8 y = *(const tw_f8 *)(panel + i * LANES_F8);
+        const tw_f8 y = *(const tw_f8 *)(panel + i * LANES);
         const double w = has_weights(kind) ? weights[l + i] : 1.0;
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++)
@@ -104,117 +106,80 @@ TW_INLINE void tile_f8(const int kind, const int rows, const tw_pair_job *job,
         }
         if (kind == TW_KNOWN_SQUARES) all = all / meet_f8(kind, second[r]) * splat_f8(depth);
         /* Here, and not in `finish`, so that it runs beside the sums of the next tile. */
-        if (takes_root(kind) && job->finish == TW_ROOT) all = root_f8(all, turn + r);
-        *(tw_f8 *)(out + r * out_step) = all;
+        if (takes_root(kind) && m->job->finish == TW_ROOT) all = root_f8(all, m->turn + r);
+        *(tw_f8 *)(m->out + r * m->out_step) = all;
     }
 }
 
-/* Sums of up to eight terms that are not below zero, in the promised order: those that are not
- * there would add a zero, which changes nothing. */
-TW_INLINE tw_f8 meet_short_f8(const int depth, const tw_f8 a[8]) {
-    tw_f8 part[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        if (i < depth) part[i] = i + 4 < depth ? a[i] + a[i + 4] : a[i];
-    const tw_f8 even = depth > 2 ? part[0] + part[2] : part[0];
-    if (depth < 2) return even;
-    return even + (depth > 3 ? part[1] + part[3] : part[1]);
-}
-
-/* The same as tile_f8 for short rows of squares or gaps. */
-TW_INLINE void short_f8(const int kind, const int rows, const int depth, const tw_pair_job *job, const double *x,
-                        const double *panel, double *out, ptrdiff_t out_step) {
+/* The same for rows of up to eight squares or gaps. */
+TW_INLINE void short_f8(const int kind, const int rows, const int vectors, const meeting_f8 *m) {
+    (void)vectors;
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
+        const double *x = m->x + r * m->row_step;
         tw_f8 term[8];
 #pragma GCC unroll 8
-        for (int l = 0; l < depth; l++) {
-            const tw_f8 gap = splat_f8(x[r * job->row_step + l]) - *(const tw_f8 *)(panel + l * LANES_F8);
+        for (int l = 0; l < m->length; l++) {
+            const tw_f8 gap = splat_f8(x[l]) - *(const tw_f8 *)(m->panels + l * LANES);
             term[l] = kind == TW_SQUARES ? gap * gap : abs_f8(gap);
         }
-        tw_f8 all = meet_short_f8(depth, term);
-        if (kind == TW_SQUARES && job->finish == TW_ROOT) all = root_f8(all, r);
-        *(tw_f8 *)(out + r * out_step) = all;
+        tw_f8 all = TW_MEET_FIRST(m->length, term);
+        if (kind == TW_SQUARES && m->job->finish == TW_ROOT) all = root_f8(all, r);
+        *(tw_f8 *)(m->out + r * m->out_step) = all;
     }
+}
+
+TW_INLINE void cover_whole_f8(const int kind, const int rows, const tw_pair_job *job, const double *x, int count) {
+    const shape_f8 shape = {.rows = rows, .vectors = 1, .block = INT32_MAX};
+    cover_f8(tile_f8, kind, shape, job->depth, job, x, count);
 }
 
 TW_INLINE void cover_short_f8(const int kind, const int depth, const tw_pair_job *job, const double *x, int count) {
-    const int vectors = (job->n_columns + LANES_F8 - 1) / LANES_F8;
-    const ptrdiff_t panel_step = (ptrdiff_t)depth * LANES_F8, step = (ptrdiff_t)vectors * LANES_F8;
-    for (int v = 0; v < vectors; v++) {
-        const double *panel = (const double *)job->panels + v * panel_step;
-        double *out = (double *)job->scratch + v * LANES_F8;
-        int r = 0;
-        for (; r + 3 <= count; r += 3) short_f8(kind, 3, depth, job, x + r * job->row_step, panel, out + r * step, step);
-        for (; r < count; r++) short_f8(kind, 1, depth, job, x + r * job->row_step, panel, out + r * step, step);
-    }
+    const shape_f8 shape = {.rows = 3, .vectors = 1, .block = 8};
+    cover_f8(short_f8, kind, shape, depth, job, x, count);
 }
 
-/* scratch is (count, whole vectors): panels outside (L2), so that each meets all rows from L1. */
-TW_INLINE void cover_f8(const int kind, const tw_pair_job *job, const double *x, int count) {
-    const int vectors = (job->n_columns + LANES_F8 - 1) / LANES_F8;
-    const int rows = kind == TW_BRAYCURTIS || kind == TW_KNOWN_SQUARES || kind == TW_POWERS ? 1 : TW_PAIR_ROWS_F8;
-    const ptrdiff_t panel_step = (ptrdiff_t)job->depth * LANES_F8, step = (ptrdiff_t)vectors * LANES_F8;
-    for (int v = 0; v < vectors; v++) {
-        const double *panel = (const double *)job->panels + v * panel_step;
-        double *out = (double *)job->scratch + v * LANES_F8;
-        int r = 0;
-        for (; r + rows <= count; r += rows)
-            tile_f8(kind, rows, job, x + r * job->row_step, panel, v + r, out + r * step, step);
-        for (; r < count; r++) tile_f8(kind, 1, job, x + r * job->row_step, panel, v + r, out + r * step, step);
-    }
-}
-
-#define COVER_KIND(KIND)                                                                        \
-    static void cover_##KIND##_f8(const tw_pair_job *job, const double *x, int count) {         \
-        cover_f8(KIND, job, x, count);                                                          \
-    }
 /* The metrics whose short rows run as fast as memory takes the results. */
-#define COVER_SHORT(KIND)                                                                       \
-    static void cover_##KIND##_f8(const tw_pair_job *job, const double *x, int count) {         \
-        switch (job->depth) {                                                                   \
-            case 1: cover_short_f8(KIND, 1, job, x, count); break;                              \
-            case 2: cover_short_f8(KIND, 2, job, x, count); break;                              \
-            case 3: cover_short_f8(KIND, 3, job, x, count); break;                              \
-            case 4: cover_short_f8(KIND, 4, job, x, count); break;                              \
-            case 5: cover_short_f8(KIND, 5, job, x, count); break;                              \
-            case 6: cover_short_f8(KIND, 6, job, x, count); break;                              \
-            case 7: cover_short_f8(KIND, 7, job, x, count); break;                              \
-            case 8: cover_short_f8(KIND, 8, job, x, count); break;                              \
-            default: cover_f8(KIND, job, x, count);                                             \
-        }                                                                                       \
+TW_INLINE void cover_depths_f8(const int kind, const int rows, const tw_pair_job *job, const double *x, int count) {
+    switch (job->depth) {
+        case 1: cover_short_f8(kind, 1, job, x, count); break;
+        case 2: cover_short_f8(kind, 2, job, x, count); break;
+        case 3: cover_short_f8(kind, 3, job, x, count); break;
+        case 4: cover_short_f8(kind, 4, job, x, count); break;
+        case 5: cover_short_f8(kind, 5, job, x, count); break;
+        case 6: cover_short_f8(kind, 6, job, x, count); break;
+        case 7: cover_short_f8(kind, 7, job, x, count); break;
+        case 8: cover_short_f8(kind, 8, job, x, count); break;
+        default: cover_whole_f8(kind, rows, job, x, count);
     }
-COVER_SHORT(TW_SQUARES)
-COVER_SHORT(TW_GAPS)
-COVER_KIND(TW_PRODUCTS)
-COVER_KIND(TW_LARGEST)
-COVER_KIND(TW_WEIGHTED_SQUARES)
-COVER_KIND(TW_WEIGHTED_GAPS)
-COVER_KIND(TW_WEIGHTED_LARGEST)
-COVER_KIND(TW_CANBERRA)
-COVER_KIND(TW_BRAYCURTIS)
-COVER_KIND(TW_UNEQUAL)
-COVER_KIND(TW_KNOWN_SQUARES)
-COVER_KIND(TW_WHOLE_POWERS)
-COVER_KIND(TW_POWERS)
-#undef COVER_KIND
-#undef COVER_SHORT
+}
 
-static void (*const covers_f8[TW_PAIR_KINDS])(const tw_pair_job *, const double *, int) = {
-    [TW_SQUARES] = cover_TW_SQUARES_f8,
-    [TW_PRODUCTS] = cover_TW_PRODUCTS_f8,
-    [TW_GAPS] = cover_TW_GAPS_f8,
-    [TW_LARGEST] = cover_TW_LARGEST_f8,
-    [TW_WEIGHTED_SQUARES] = cover_TW_WEIGHTED_SQUARES_f8,
-    [TW_WEIGHTED_GAPS] = cover_TW_WEIGHTED_GAPS_f8,
-    [TW_WEIGHTED_LARGEST] = cover_TW_WEIGHTED_LARGEST_f8,
-    [TW_CANBERRA] = cover_TW_CANBERRA_f8,
-    [TW_BRAYCURTIS] = cover_TW_BRAYCURTIS_f8,
-    [TW_UNEQUAL] = cover_TW_UNEQUAL_f8,
-    [TW_KNOWN_SQUARES] = cover_TW_KNOWN_SQUARES_f8,
-    [TW_WHOLE_POWERS] = cover_TW_WHOLE_POWERS_f8,
-    [TW_POWERS] = cover_TW_POWERS_f8,
-};
+/* Every metric: its kind, how it walks, and the rows of its tile. */
+#define COVERS(K)                                                \
+    K(TW_SQUARES, cover_depths_f8, TW_PAIR_ROWS_F8)              \
+    K(TW_GAPS, cover_depths_f8, TW_PAIR_ROWS_F8)                 \
+    K(TW_PRODUCTS, cover_whole_f8, TW_PAIR_ROWS_F8)              \
+    K(TW_LARGEST, cover_whole_f8, TW_PAIR_ROWS_F8)               \
+    K(TW_WEIGHTED_SQUARES, cover_whole_f8, TW_PAIR_ROWS_F8)      \
+    K(TW_WEIGHTED_GAPS, cover_whole_f8, TW_PAIR_ROWS_F8)         \
+    K(TW_WEIGHTED_LARGEST, cover_whole_f8, TW_PAIR_ROWS_F8)      \
+    K(TW_CANBERRA, cover_whole_f8, TW_PAIR_ROWS_F8)              \
+    K(TW_BRAYCURTIS, cover_whole_f8, 1)                          \
+    K(TW_UNEQUAL, cover_whole_f8, TW_PAIR_ROWS_F8)               \
+    K(TW_KNOWN_SQUARES, cover_whole_f8, 1)                       \
+    K(TW_WHOLE_POWERS, cover_whole_f8, TW_PAIR_ROWS_F8)          \
+    K(TW_POWERS, cover_whole_f8, 1)
+#define COVER(KIND, WALK, ROWS)                                                         \
+    static void cover_##KIND##_f8(const tw_pair_job *job, const double *x, int count) { \
+        WALK(KIND, ROWS, job, x, count);                                                \
+    }
+COVERS(COVER)
+#undef COVER
+
+#define COVER(KIND, WALK, ROWS) [KIND] = cover_##KIND##_f8,
+static void (*const covers_f8[TW_PAIR_KINDS])(const tw_pair_job *, const double *, int) = {COVERS(COVER)};
+#undef COVER
+#undef COVERS
 
 /* x is the row, row (n_columns) its sums, which become results. */
 static void finish_f8(const tw_pair_job *job, const double *x, double *row) {
@@ -235,44 +200,10 @@ static void finish_f8(const tw_pair_job *job, const double *x, double *row) {
     }
 }
 
-static void fill_f8(const tw_pair_job *job) {
-    const double *x = job->rows;
-    const ptrdiff_t step = (job->n_columns + LANES_F8 - 1) / LANES_F8 * LANES_F8;
-    double *const scratch = job->scratch;
-    float *const narrow = (float *)(scratch + job->group * step);
-    for (int first = 0; first < job->n_rows; first += job->group) {
-        const int count = job->n_rows - first < job->group ? job->n_rows - first : job->group;
-        (job->origin ? cover_products_f8 : covers_f8[job->kind])(job, x + first * job->row_step, count);
-        for (int r = 0; r < count; r++) {
-            double *row = scratch + r * step;
-            if (job->origin)
-                finish_products_f8(job, x + (first + r) * job->row_step, row);
-            else
-                finish_f8(job, x + (first + r) * job->row_step, row);
-            if (job->turned) continue;
-            if (job->out_double) {
-                store_f8(job, (double *)job->out + (first + r) * job->out_step, row);
-            } else {
-                for (int j = 0; j < job->n_columns; j++) narrow[j] = (float)row[j];
-                store_f4(job, (float *)job->out + (first + r) * job->out_step, narrow);
-            }
-        }
-        if (!job->turned) continue;
-        for (int j = 0; j < job->n_columns; j++) {
-            const ptrdiff_t at = j * job->out_step + first;
-            if (job->out_double)
-                for (int r = 0; r < count; r++) ((double *)job->out)[at + r] = scratch[r * step + j];
-            else
-                for (int r = 0; r < count; r++) ((float *)job->out)[at + r] = (float)scratch[r * step + j];
-        }
-    }
-    settle(job);
-}
-
 static double length_f8(const double *x, int depth, double scale) {
     double sum[8] = {0};
     for (int l = 0; l < depth; l++) sum[l % 8] += x[l] * scale * (x[l] * scale);
-    return __builtin_sqrt(((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7])));
+    return __builtin_sqrt(tw_meet(sum));
 }
 
 static void normalize_f8(int count, int depth, double *rows, ptrdiff_t step, char *is_zero) {
@@ -294,3 +225,9 @@ static void normalize_f8(int count, int depth, double *rows, ptrdiff_t step, cha
         for (int l = 0; l < depth; l++) rows[l] = rows[l] * scale / length;
     }
 }
+
+#include "tw_pair_fill.h"
+#undef LANES
+#undef BLOCKED
+#undef PRODUCT_BLOCK
+#undef PRODUCT_CHAIN

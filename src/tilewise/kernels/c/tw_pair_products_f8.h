@@ -10,12 +10,14 @@
  * exceeds 2^450, and neither sums nor the splitting of factors in fma_f8 overflow. */
 #define LOWEST_SQUARES_F8 0x1p-500
 #define HIGHEST_SUM_F8 0x1p900
-/* Elements whose panels and rows stay in L1: whole chains. */
-#define DEPTH_BLOCK_F8 (4 * TW_PAIR_CHAIN)
-
 TW_INLINE double centred_f8(double x, double origin) {
     const double value = x - origin;
     return fabs(value) < SMALLEST_COORDINATE ? 0 : value;
+}
+
+TW_INLINE tw_f8 centred_all_f8(tw_f8 x, tw_f8 origin) {
+    const tw_f8 value = x - origin;
+    return only_f8(~(abs_f8(value) < SMALLEST_COORDINATE), value);
 }
 
 /* The squared norm of x - origin: four times eight running sums, begun anew every 128 elements. */
@@ -27,9 +29,9 @@ static double norm_f8(const double *x, const double *origin, int depth) {
         for (const int stop = l + 128; l + 32 <= depth && l < stop; l += 32)
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++) {
-                tw_eight value = *(const tw_eight_f8u *)(x + l + 8 * i) - *(const tw_eight_f8u *)(origin + l + 8 * i);
-                const tw_eight size = (tw_eight)((tw_eight_i8)value & INT64_MAX);
-                value = (tw_eight)((tw_eight_i8)value & ~(size < SMALLEST_COORDINATE));
+                tw_eight value = *(const tw_eight_u *)(x + l + 8 * i) - *(const tw_eight_u *)(origin + l + 8 * i);
+                const tw_eight size = abs_eight(value);
+                value = (tw_eight)((tw_eight_i)value & ~(size < SMALLEST_COORDINATE));
                 sum[i] += value * value;
             }
         all += (sum[0] + sum[1]) + (sum[2] + sum[3]);
@@ -40,91 +42,7 @@ static double norm_f8(const double *x, const double *origin, int depth) {
         rest[i % 8] += value * value;
     }
     all += rest;
-    return ((all[0] + all[4]) + (all[2] + all[6])) + ((all[1] + all[5]) + (all[3] + all[7]));
-}
-
-/* Rows for products, less the origin, laid out as in pack_tiles_f4. */
-static void pack_tiles_f8(const double *x, ptrdiff_t row_step, int count, int depth, const double *origin,
-                          double *to) {
-    const ptrdiff_t tile = (ptrdiff_t)((depth + LANES_F8 - 1) / LANES_F8 * LANES_F8) * TW_PAIR_TILE;
-    for (int r = 0; r < count; r++, x += row_step) {
-        double *segment = to + r / TW_PAIR_TILE * tile + r % TW_PAIR_TILE * LANES_F8;
-        int l = 0;
-        for (; l + LANES_F8 <= depth; l += LANES_F8, segment += TW_PAIR_TILE * LANES_F8) {
-            const tw_f8 value = *(const tw_f8u *)(x + l) - *(const tw_f8u *)(origin + l);
-            *(tw_f8 *)segment = only_f8(~(abs_f8(value) < SMALLEST_COORDINATE), value);
-        }
-        for (int i = 0; l + i < depth; i++) segment[i] = centred_f8(x[l + i], origin[l + i]);
-    }
-}
-
-TW_INLINE void multiply_step_f8(const int rows, const int vectors, const double *restrict x,
-                                const double *restrict panels, ptrdiff_t panel_step,
-                                tw_f8 sum[TW_PAIR_ROWS_F4][2]) {
-    tw_f8 y[2];
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++) y[v] = *(const tw_f8 *)(panels + v * panel_step);
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; r++) {
-        const tw_f8 value = splat_f8(x[r * LANES_F8]);
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) sum[r][v] = fma_f8(value, y[v], sum[r][v]);
-    }
-}
-
-/* out is (rows, vectors * lanes), out_step apart: products of `length` elements, joined to what
- * stands there unless they are the first. Level: sums in registers, panels and out in L1. */
-TW_INLINE void multiply_f8(const int rows, const int vectors, const double *restrict x,
-                           const double *restrict panels, ptrdiff_t panel_step, int length, int first,
-                           double *restrict out, ptrdiff_t out_step) {
-    for (int start = 0; start == 0 || start < length; start += TW_PAIR_CHAIN, first = 0) {
-        int some = length - start < TW_PAIR_CHAIN ? length - start : TW_PAIR_CHAIN;
-        tw_f8 sum[TW_PAIR_ROWS_F4][2];
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++) sum[r][v] = (tw_f8){0};
-        for (; some >= LANES_F8; some -= LANES_F8, x += TW_PAIR_TILE * LANES_F8)
-#pragma GCC unroll 2
-            for (int l = 0; l < LANES_F8; l++, panels += LANES_F8)
-                multiply_step_f8(rows, vectors, x + l, panels, panel_step, sum);
-        for (int l = 0; l < some; l++, panels += LANES_F8)
-            multiply_step_f8(rows, vectors, x + l, panels, panel_step, sum);
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++) {
-                tw_f8 *to = (tw_f8 *)(out + r * out_step + v * LANES_F8);
-                *to = first ? sum[r][v] : *to + sum[r][v];
-            }
-    }
-}
-
-/* scratch holds whole tiles of rows: those beyond count are of no meaning. */
-static void cover_products_f8(const tw_pair_job *job, const double *x, int count) {
-    const int vectors = (job->n_columns + LANES_F8 - 1) / LANES_F8, depth = job->depth;
-    const ptrdiff_t step = (ptrdiff_t)vectors * LANES_F8, panel_step = (ptrdiff_t)depth * LANES_F8;
-    const ptrdiff_t tile = (ptrdiff_t)((depth + LANES_F8 - 1) / LANES_F8 * LANES_F8) * TW_PAIR_TILE;
-    double *scratch = job->scratch;
-    pack_tiles_f8(x, job->row_step, count, depth, job->origin, job->packed);
-    /* 1. blocks of the depth: sums rest in scratch (L2) */
-    for (int start = 0; start == 0 || start < depth; start += DEPTH_BLOCK_F8) {
-        const int length = depth - start < DEPTH_BLOCK_F8 ? depth - start : DEPTH_BLOCK_F8;
-        /* 2. panels (from L2) */
-        for (int v = 0; v < vectors; v += 2) {
-            const double *panels = (const double *)job->panels + v * panel_step + (ptrdiff_t)start * LANES_F8;
-            /* 3. tiles of rows */
-            for (int r = 0; r < count; r += TW_PAIR_ROWS_F4) {
-                const double *rows = (const double *)job->packed + r / TW_PAIR_TILE * tile +
-                                     r % TW_PAIR_TILE * LANES_F8 + (ptrdiff_t)start * TW_PAIR_TILE;
-                double *out = scratch + r * step + v * LANES_F8;
-                if (v + 1 < vectors)
-                    multiply_f8(TW_PAIR_ROWS_F4, 2, rows, panels, panel_step, length, start == 0, out, step);
-                else
-                    multiply_f8(TW_PAIR_ROWS_F4, 1, rows, panels, panel_step, length, start == 0, out, step);
-            }
-        }
-    }
+    return meet_eight(all);
 }
 
 /* Canonical squared distances of x to four rows at once, since one waits for its own additions. */
@@ -132,10 +50,10 @@ static void measure_four_f8(const double *x, const double *const y[4], int depth
     tw_eight sum[4] = {{0}};
     int l = 0;
     for (; l + 8 <= depth; l += 8) {
-        const tw_eight value = *(const tw_eight_f8u *)(x + l);
+        const tw_eight value = *(const tw_eight_u *)(x + l);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            const tw_eight gap = value - *(const tw_eight_f8u *)(y[i] + l);
+            const tw_eight gap = value - *(const tw_eight_u *)(y[i] + l);
             sum[i] += gap * gap;
         }
     }
@@ -144,10 +62,7 @@ static void measure_four_f8(const double *x, const double *const y[4], int depth
             const double gap = x[l + e] - y[i][l + e];
             sum[i][e] += gap * gap;
         }
-    for (int i = 0; i < 4; i++) {
-        const tw_eight s = sum[i];
-        out[i] = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-    }
+    for (int i = 0; i < 4; i++) out[i] = meet_eight(sum[i]);
 }
 
 /* The value of one squared distance. */
@@ -166,7 +81,7 @@ TW_INLINE void measure_f8(const tw_pair_job *job, const double *x, const int *co
     for (int i = 0; i < count; i++) {
         double *at = row + columns[i];
         *at = finished_f8(job->finish, out[i]);
-        if (job->finish == TW_ROOT && !(*at >= LOWEST_ROOT_F8 && *at <= HIGHEST_F8))
+        if (job->finish == TW_ROOT && !(*at >= LOWEST_TRUSTED_ROOT_F8 && *at <= HIGHEST_F8))
             *at = careful_f8(job, x, y[i], *at);
     }
 }
@@ -181,10 +96,10 @@ static void finish_products_f8(const tw_pair_job *job, const double *x, double *
     for (int start = 0; start < job->n_columns; start += LANES_F8) {
         const tw_f8 both = norm + *(const tw_f8u *)(norms + start);
         const tw_f8 sum = fma_f8(minus_two, *(const tw_f8 *)(row + start), both);
-        const uint32_t within = tw_not_above_f8(tw_max_f8(trusted * both, low), sum) &
-                                tw_not_above_f8(both, splat_f8(HIGHEST_SUM_F8));
+        const uint32_t within = not_above_f8(max_f8(trusted * both, low), sum) &
+                                not_above_f8(both, splat_f8(HIGHEST_SUM_F8));
         *(tw_f8 *)(row + start) = finish == TW_ROOT          ? root_f8(sum, start / LANES_F8)
-                                  : finish == TW_HALF_TO_TWO ? tw_min_f8(sum * splat_f8(0.5), splat_f8(2))
+                                  : finish == TW_HALF_TO_TWO ? min_f8(sum * splat_f8(0.5), splat_f8(2))
                                                              : sum;
         if (__builtin_expect(within == ALL_LANES_F8, 1)) continue;
         for (int i = 0; i < LANES_F8 && start + i < job->n_columns; i++)

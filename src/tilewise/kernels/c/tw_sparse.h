@@ -134,9 +134,7 @@ TW_INLINE void merged_some(const int count, const int32_t *restrict x_columns, c
             open |= more;
         }
     }
-    for (int j = 0; j < count; j++)
-        out[j] = ((sum[j][0] + sum[j][4]) + (sum[j][2] + sum[j][6])) +
-                 ((sum[j][1] + sum[j][5]) + (sum[j][3] + sum[j][7]));
+    for (int j = 0; j < count; j++) out[j] = tw_meet(sum[j]);
 }
 
 static void merged_four(int count, const int32_t *x_columns, const double *x, const int32_t *const *y_columns,
@@ -166,7 +164,7 @@ static double root_of(const int32_t *columns, const double *x, int n, double lar
         const double share = x[i] / largest;
         sum[(columns ? columns[i] : i) & 7] += share * share;
     }
-    return __builtin_sqrt(((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7])));
+    return __builtin_sqrt(tw_meet(sum));
 }
 
 /* Calls BODY for every column that x or y stores, with their values u and v there. Columns rise;
@@ -202,8 +200,7 @@ static double far_or_near(double total, int nx, const int32_t *x_columns, const 
         const double gap = (u - v) * scale;
         sum[l & 7] += gap * gap;
     })
-    return ldexp(__builtin_sqrt(((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]))),
-                 exponent);
+    return ldexp(__builtin_sqrt(tw_meet(sum)), exponent);
 }
 
 /* The distance of one pair from direct differences, in the canonical order: column l goes to
@@ -244,7 +241,7 @@ static double merged(int kernel, int nx, const int32_t *x_columns, const double 
         const double gap = u - v;
         sum[l & 7] += kernel == TW_MANHATTAN ? __builtin_fabs(gap) : gap * gap;
     }
-    const double total = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    const double total = tw_meet(sum);
     if (kernel == TW_EUCLIDEAN && !(total >= 0x1p-960 && total < __builtin_inf()))
         return far_or_near(total, nx, x_columns, x, ny, y_columns, y);
     if (kernel == TW_EUCLIDEAN) return __builtin_sqrt(total);

@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-#include "tw_single.h"
+#define TW_SCORE 4
+#include "tw_score.h"
 #include "tw_tile.h"
 #include "tw_near.h"
 
@@ -329,8 +330,10 @@ TW_INLINE void fetch(const meeting *m, int group, int l, int from, int to) {
             __builtin_prefetch(m->ahead[group * ROWS + r] + (ptrdiff_t)l * m->ahead_bytes + at, 0, 2);
 }
 
-/* The groups from `group` on against every panel; `look` gets `most` panels at a time. With `full` it is asked of every group, once all
- * its scores were looked at, whether to stop there. Returns the group to go on with. */
+/* The walk of tw_tile.h with two differences: scores are looked at while those of the next panels are
+ * made, since they leave the tiles through memory anyway, and `look` gets `most` panels at a time.
+ * With `full` it is asked of every group, once all its scores were looked at, whether to stop there.
+ * Returns the group to go on with. */
 TW_INLINE int walk(const int products, const meeting *m, int group, const int most, const consumer look,
                    const void *what, int (*const full)(const void *what, int group)) {
     const int parts = tw_split_parts(products), steps = m->steps, n_panels = m->n_panels;
@@ -409,26 +412,23 @@ static void assign(const uint16_t *tiles, int n_groups, int steps, int step_bloc
                    const void *const *ahead, int ahead_bytes) {
     const meeting m = {tiles, panels, n_groups, steps, step_block, n_panels, scratch, (const char *const *)ahead,
                        ahead_bytes};
-    const folding f = {first_ordinal, best, second, ordinal};
+    const folding_f4 f = {first_ordinal, best, second, ordinal};
     if (products == 3)
         walk(3, &m, 0, 2, fold_rows, &f, NULL);
     else
         walk(6, &m, 0, 2, fold_rows, &f, NULL);
 }
 
-TW_INLINE int any_full(const void *what, int group) {
-    const tw_near *near = ((const pushing *)what)->near;
-    int full = 0;
-    for (int r = 0; r < ROWS; r++) full |= near->counts[group * ROWS + r] > near->room;
-    return full;
+TW_INLINE int full_group(const void *what, int group) {
+    return any_full_f4(((const pushing_f4 *)what)->near, group * ROWS, ROWS);
 }
 
 static int select_near(const uint16_t *tiles, int n_groups, int group, int steps, int step_block, int products,
                        const uint16_t *panels, int n_panels, int32_t first, const tw_near *near, float *scratch) {
     const meeting m = {tiles, panels, n_groups, steps, step_block, n_panels, scratch, NULL, 0};
-    const pushing p = {first, near};
-    if (products == 3) return walk(3, &m, group, 1, push_rows, &p, any_full);
-    return walk(6, &m, group, 1, push_rows, &p, any_full);
+    const pushing_f4 p = {first, near};
+    if (products == 3) return walk(3, &m, group, 1, push_rows, &p, full_group);
+    return walk(6, &m, group, 1, push_rows, &p, full_group);
 }
 
 #if defined(TW_AMX)

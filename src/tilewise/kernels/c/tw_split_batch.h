@@ -18,32 +18,25 @@ TW_INLINE void consume(const consumer look, const void *what, batch *b, int coun
     b->next = stop;
 }
 
-/* Where scores are folded: see tw_kernels.h. */
-typedef struct {
-    int first; /* ordinal of the first vector */
-    float *best, *second;
-    int32_t *index;
-} folding;
-
-TW_INLINE void fold_some(const folding *f, const batch *b, const int panels, const int fresh, int stop) {
+TW_INLINE void fold_some(const folding_f4 *f, const batch *b, const int panels, const int fresh, int stop) {
     const ptrdiff_t start = (ptrdiff_t)b->group * ROWS * LANES;
     float *best = f->best + start, *second = f->second + start;
-    int32_t *index = f->index + start;
+    int32_t *index = f->ordinal + start;
     tw_i4 which[2 * VECTORS];
 #pragma GCC unroll 4
-    for (int v = 0; v < panels * VECTORS; v++) which[v] = F4_splat_index(f->first + b->panel * VECTORS + v);
+    for (int v = 0; v < panels * VECTORS; v++) which[v] = splat_index_f4(f->first + b->panel * VECTORS + v);
 #pragma GCC unroll 2
     for (int r = b->next; r < stop; r++) {
         const float *row = b->scores + r * WIDTH;
-        tw_f4 low = F4_splat(__builtin_inff()), next = low;
-        tw_i4 i = F4_splat_index(-1);
+        tw_f4 low = splat_f4(__builtin_inff()), next = low;
+        tw_i4 i = splat_index_f4(-1);
         if (!fresh) {
             low = *(tw_f4 *)(best + r * LANES), next = *(tw_f4 *)(second + r * LANES);
             i = *(tw_i4 *)(index + r * LANES);
         }
 #pragma GCC unroll 4
         for (int v = 0; v < panels * VECTORS; v++)
-            F4_fold(*(const tw_f4 *)(row + v / VECTORS * SCORES + v % VECTORS * LANES), which[v], &low, &next, &i);
+            fold_f4(*(const tw_f4 *)(row + v / VECTORS * SCORES + v % VECTORS * LANES), which[v], &low, &next, &i);
         *(tw_f4 *)(best + r * LANES) = low;
         *(tw_f4 *)(second + r * LANES) = next;
         *(tw_i4 *)(index + r * LANES) = i;
@@ -52,7 +45,7 @@ TW_INLINE void fold_some(const folding *f, const batch *b, const int panels, con
 
 /* Nothing was folded before the first panel of all. */
 static __attribute__((noinline)) void fold_rows(const void *what, const batch *b, int stop) {
-    const folding *f = what;
+    const folding_f4 *f = what;
     const int fresh = f->first + b->panel == 0;
     if (b->panels == 2 && !fresh)
         fold_some(f, b, 2, 0, stop);
@@ -64,15 +57,9 @@ static __attribute__((noinline)) void fold_rows(const void *what, const batch *b
         fold_some(f, b, 1, 1, stop);
 }
 
-/* The same where candidates are wanted: the columns from `first` on. */
-typedef struct {
-    int32_t first;
-    const tw_near *near;
-} pushing;
-
 /* One panel at a time: the limits of a row follow what it keeps. */
 TW_INLINE void push_rows(const void *what, const batch *b, int stop) {
-    const pushing *p = what;
+    const pushing_f4 *p = what;
     const tw_near *near = p->near;
     const int32_t first = p->first + b->panel * WIDTH;
     const float *limits = (const float *)near->limits;
@@ -84,13 +71,13 @@ TW_INLINE void push_rows(const void *what, const batch *b, int stop) {
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
             s[v] = *(const tw_f4 *)(scores + v * LANES);
-            least = v ? F4_min(s[v], least) : s[v];
+            least = v ? min_f4(s[v], least) : s[v];
         }
-        const tw_f4 limit = F4_splat(limits[r]);
-        if (__builtin_expect(!F4_not_above(least, limit), 1)) continue;
+        const tw_f4 limit = splat_f4(limits[r]);
+        if (__builtin_expect(!not_above_f4(least, limit), 1)) continue;
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++)
-            F4_push(near, r, s[v], lane + (first + v * LANES), F4_not_above(s[v], limit));
-        if (near->counts[r] >= near->triggers[r]) F4_compact(near, r);
+            push_f4(near, r, s[v], lane + (first + v * LANES), not_above_f4(s[v], limit));
+        if (near->counts[r] >= near->triggers[r]) compact_f4(near, r);
     }
 }

@@ -2,19 +2,18 @@
 
 typedef int64_t tw_eight_w __attribute__((vector_size(64), aligned(8), may_alias));
 
-TW_INLINE tw_eight choose(tw_bits mask, tw_eight a, tw_eight b) {
-    return (tw_eight)(((tw_bits)a & mask) | ((tw_bits)b & ~mask));
+TW_INLINE tw_eight choose(tw_eight_i mask, tw_eight a, tw_eight b) {
+    return (tw_eight)(((tw_eight_i)a & mask) | ((tw_eight_i)b & ~mask));
 }
-TW_INLINE tw_eight size_of(tw_eight v) { return (tw_eight)((tw_bits)v & INT64_MAX); }
 #if defined(__AVX512F__)
 TW_INLINE tw_eight larger_of(tw_eight a, tw_eight b) { return (tw_eight)_mm512_max_pd((__m512d)a, (__m512d)b); }
 TW_INLINE tw_eight smaller_of(tw_eight a, tw_eight b) { return (tw_eight)_mm512_min_pd((__m512d)a, (__m512d)b); }
 #else
-TW_INLINE tw_eight larger_of(tw_eight a, tw_eight b) { return choose((tw_bits)(a > b), a, b); }
-TW_INLINE tw_eight smaller_of(tw_eight a, tw_eight b) { return choose((tw_bits)(a < b), a, b); }
+TW_INLINE tw_eight larger_of(tw_eight a, tw_eight b) { return choose((tw_eight_i)(a > b), a, b); }
+TW_INLINE tw_eight smaller_of(tw_eight a, tw_eight b) { return choose((tw_eight_i)(a < b), a, b); }
 #endif
 /* Whether a bit is set. */
-TW_INLINE int any_of(tw_bits v) {
+TW_INLINE int any_of(tw_eight_i v) {
 #if defined(__AVX512F__)
     return _mm512_test_epi64_mask((__m512i)v, (__m512i)v) != 0;
 #else
@@ -25,15 +24,15 @@ TW_INLINE int any_of(tw_bits v) {
 }
 /* The smaller one, but for zeros. */
 TW_INLINE tw_eight least_of(tw_eight size, tw_eight least) {
-    return choose((tw_bits)(size < least) & (tw_bits)(size > 0.0), size, least);
+    return choose((tw_eight_i)(size < least) & (tw_eight_i)(size > 0.0), size, least);
 }
 
 /* Adds v to eight sums in bins, whose tops are high enough. */
-TW_INLINE void bin_eight(const int limbs, tw_eight v, const tw_eight *bigs, tw_bits *sums) {
+TW_INLINE void bin_eight(const int limbs, tw_eight v, const tw_eight *bigs, tw_eight_i *sums) {
 #pragma GCC unroll 3
     for (int i = 0; i < limbs; i++) {
         const tw_eight t = v + bigs[i];
-        sums[i] += (tw_bits)t - (tw_bits)bigs[i];
+        sums[i] += (tw_eight_i)t - (tw_eight_i)bigs[i];
         v -= t - bigs[i];
     }
 }
@@ -46,23 +45,23 @@ TW_INLINE tw_eight square_rest(tw_eight x, tw_eight square) {
 
 /* 1.5 * 2^52 units of limb i of eight sums. */
 TW_INLINE tw_eight bins_big(const int64_t *tops, int i) {
-    const tw_bits exponents = (*(const tw_eight_w *)tops - i) * TW_LIMB + (TW_LOWEST + 52 + 1023);
+    const tw_eight_i exponents = (*(const tw_eight_w *)tops - i) * TW_LIMB + (TW_LOWEST + 52 + 1023);
     return (tw_eight)((exponents << 52) | ((int64_t)1 << 51));
 }
 
 /* The top bins of eight sums of magnitudes of up to largest. */
-TW_INLINE tw_bits tops_for(tw_eight largest) {
+TW_INLINE tw_eight_i tops_for(tw_eight largest) {
     /* Exponents e with magnitudes below 2^e; those of subnormals and zero are taken for -1022. */
-    const tw_bits exponents = ((tw_bits)largest >> 52) - 1022;
+    const tw_eight_i exponents = ((tw_eight_i)largest >> 52) - 1022;
     /* (e + 1 - TW_LOWEST + 49) / 50 - 1, as the product of a reciprocal. */
     return (((exponents + (TW_LIMB - TW_LOWEST)) * 5243) >> 18) - 1;
 }
 
 /* Raises the tops of eight sums for magnitudes of up to largest; probe is NaN where one is not finite. */
 TW_INLINE void place_bins(tw_bins8 *sums, tw_eight largest, tw_eight probe, tw_eight *bigs) {
-    const tw_bits tops = tops_for(largest);
-    const tw_bits higher = tops > *(const tw_eight_w *)sums->tops;
-    const tw_bits bad = (probe != probe) | (tops > TW_HIGHEST);
+    const tw_eight_i tops = tops_for(largest);
+    const tw_eight_i higher = tops > *(const tw_eight_w *)sums->tops;
+    const tw_eight_i bad = (probe != probe) | (tops > TW_HIGHEST);
     if (any_of(higher | bad))
         for (int l = 0; l < 8; l++) {
         if (bad[l]) sums->special[l] = __builtin_nan("");
@@ -76,9 +75,9 @@ TW_INLINE void place_bins(tw_bins8 *sums, tw_eight largest, tw_eight probe, tw_e
 static void carry_row(const tw_grid *grid, int first, int stop, int64_t *sums, int64_t *spill) {
     for (int b = first; b < stop; b++) {
         int64_t *at = sums + grid->starts[b];
-        tw_bits carry = {0};
+        tw_eight_i carry = {0};
         for (int i = grid->limbs[b] - 1; i >= 0; i--) {
-            const tw_bits whole = *(const tw_eight_w *)(at + 8 * i) + carry;
+            const tw_eight_i whole = *(const tw_eight_w *)(at + 8 * i) + carry;
             carry = whole >> TW_LIMB;
             *(tw_eight_w *)(at + 8 * i) = whole - (carry << TW_LIMB);
         }
@@ -117,10 +116,10 @@ TW_INLINE void put_some(double *x, int l, int depth, tw_eight v) {
 
 /* Eight sums of one limb, of normal units and without spill, divided by weight. */
 TW_INLINE tw_eight average_eight(const tw_grid *grid, const int64_t *sums, int l, double weight, double inverse) {
-    const tw_bits whole = *(const tw_eight_w *)(sums + l), bigs = *(const tw_eight_w *)(grid->bigs + l);
+    const tw_eight_i whole = *(const tw_eight_w *)(sums + l), bigs = *(const tw_eight_w *)(grid->bigs + l);
     const tw_eight unit = (tw_eight)((bigs & ((int64_t)0x7ff << 52)) - ((int64_t)52 << 52));
     const tw_eight first = __builtin_convertvector(whole, tw_eight);
-    const tw_eight rest = __builtin_convertvector(whole - __builtin_convertvector(first, tw_bits), tw_eight) * unit;
+    const tw_eight rest = __builtin_convertvector(whole - __builtin_convertvector(first, tw_eight_i), tw_eight) * unit;
     const tw_eight high = first * unit, q = high / weight;
     return q + (fused(-q, weight - (tw_eight){0}, high) + rest) * inverse;
 }
@@ -148,18 +147,18 @@ static double average_row(const tw_grid *grid, const int64_t *sums, const int64_
         put_some(out, l, depth, mean);
         moved += gap * gap;
     }
-    return ((moved[0] + moved[4]) + (moved[2] + moved[6])) + ((moved[1] + moved[5]) + (moved[3] + moved[7]));
+    return meet_eight(moved);
 }
 
 /* Eight sums in bins, folded, as high + low: the numbers of tw_bins_value, but where a limb's unit may be
  * subnormal, or a sum is not a number. */
-TW_INLINE void eight_values(tw_bits tops, const tw_bits *highs, const tw_bits *lows, tw_eight *high, tw_eight *low) {
-    const tw_bits exponents = tops * TW_LIMB + (TW_LOWEST + 1023);
+TW_INLINE void eight_values(tw_eight_i tops, const tw_eight_i *highs, const tw_eight_i *lows, tw_eight *high, tw_eight *low) {
+    const tw_eight_i exponents = tops * TW_LIMB + (TW_LOWEST + 1023);
     tw_eight h = __builtin_convertvector(highs[0], tw_eight) * (tw_eight)((exponents + TW_LIMB) << 52), l = {0}, more;
     for (int i = 0; i < TW_BINS; i++) {
-        const tw_bits below = exponents - TW_LIMB * i;
-        const tw_eight unit = (tw_eight)((below << 52) & (tw_bits)(below > 0));
-        const tw_bits whole = i + 1 < TW_BINS ? lows[i] + highs[i + 1] : lows[i];
+        const tw_eight_i below = exponents - TW_LIMB * i;
+        const tw_eight unit = (tw_eight)((below << 52) & (tw_eight_i)(below > 0));
+        const tw_eight_i whole = i + 1 < TW_BINS ? lows[i] + highs[i + 1] : lows[i];
         add_exactly(h, __builtin_convertvector(whole, tw_eight) * unit, &h, &more);
         l += more;
     }
@@ -167,13 +166,13 @@ TW_INLINE void eight_values(tw_bits tops, const tw_bits *highs, const tw_bits *l
 }
 
 TW_INLINE void bins_eight(const tw_bins8 *sums, tw_eight *high, tw_eight *low) {
-    tw_bits highs[TW_BINS], lows[TW_BINS];
+    tw_eight_i highs[TW_BINS], lows[TW_BINS];
     for (int i = 0; i < TW_BINS; i++) {
         highs[i] = *(const tw_eight_w *)sums->high[i];
         lows[i] = *(const tw_eight_w *)sums->low[i];
     }
     eight_values(*(const tw_eight_w *)sums->tops, highs, lows, high, low);
-    const tw_bits odd = (tw_bits)(*(const tw_eight_u *)sums->special != 0.0) | (*(const tw_eight_w *)sums->tops < TW_BINS + 2);
+    const tw_eight_i odd = (tw_eight_i)(*(const tw_eight_u *)sums->special != 0.0) | (*(const tw_eight_w *)sums->tops < TW_BINS + 2);
     if (!any_of(odd)) return;
     for (int i = 0; i < 8; i++) {
         if (!odd[i]) continue;
@@ -238,7 +237,7 @@ static double bin_values(tw_bins *b, int n, const double *restrict values, const
     tw_eight largest = {0}, probe = {0};
     for (int start = 0; start < n; start += 8) {
         const tw_eight v = weighted_eight(start, n, values, weights);
-        largest = larger_of(size_of(v), largest);
+        largest = larger_of(abs_eight(v), largest);
         probe += v * 0.0;
     }
     double most = 0, bad = 0;
@@ -257,7 +256,7 @@ static double bin_values(tw_bins *b, int n, const double *restrict values, const
     const int down = tw_bins_down(b->top);
     const double scale = tw_power(-down);
     tw_eight bigs[TW_BINS];
-    tw_bits more[TW_BINS] = {{0}};
+    tw_eight_i more[TW_BINS] = {{0}};
     for (int i = 0; i < TW_BINS; i++) bigs[i] = tw_big(tw_bin_exponent((int)b->top - i) - down) - (tw_eight){0};
     for (int start = 0; start < n; start += 8)
         bin_eight(TW_BINS, weighted_eight(start, n, values, weights) * scale, bigs, more);

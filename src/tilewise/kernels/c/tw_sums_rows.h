@@ -16,7 +16,7 @@ TW_INLINE void E(add_blocks)(const int limbs, const tw_grid *grid, const S *rest
 #pragma GCC unroll 2
         for (int i = 0; i < limbs; i++, big += 8, sums += 8) {
             const tw_eight at = *(const tw_eight_u *)big, t = v + at;
-            *(tw_eight_w *)sums += (tw_bits)t - (tw_bits)at;
+            *(tw_eight_w *)sums += (tw_eight_i)t - (tw_eight_i)at;
             v -= t - at;
         }
     }
@@ -35,7 +35,7 @@ static void E(add_row)(const tw_grid *grid, const S *x, double weight, int first
         int64_t *to = sums + grid->starts[b];
         for (int i = 0; i < grid->limbs[b]; i++, big += 8, to += 8) {
             const tw_eight at = *(const tw_eight_u *)big, t = v + at;
-            *(tw_eight_w *)to += (tw_bits)t - (tw_bits)at;
+            *(tw_eight_w *)to += (tw_eight_i)t - (tw_eight_i)at;
             v -= t - at;
         }
     }
@@ -48,14 +48,14 @@ TW_INLINE void E(bin_weighted)(const int limbs, const S *const *x, const double 
                                tw_bins8 *sums) {
     for (int l = 0; l < depth; l += 8, sums++) {
         tw_eight largest = {0}, probe = {0}, bigs[TW_BINS];
-        tw_bits more[TW_BINS] = {{0}};
+        tw_eight_i more[TW_BINS] = {{0}};
         for (int r = 0; r < n_rows; r++) {
             tw_eight v = E(eight_of)(x[r], l, depth);
             if (weights) {
                 v *= weights[r];
                 probe += v * 0.0;
             }
-            largest = larger_of(size_of(v), largest);
+            largest = larger_of(abs_eight(v), largest);
         }
         place_bins(sums, largest, probe, bigs);
         for (int r = 0; r < n_rows; r++) {
@@ -79,10 +79,10 @@ static int E(move_by_rows)(const S *const *x, int n_rows, int depth, double coun
     enum { LIMBS = sizeof(S) == 4 ? 2 : TW_BINS };
     for (int l = 0; l < depth; l += 8) {
         tw_eight largest = {0}, bigs[TW_BINS], high, low;
-        tw_bits sums[TW_BINS] = {{0}}, highs[TW_BINS];
-        for (int r = 0; r < n_rows; r++) largest = larger_of(size_of(E(eight_of)(x[r], l, depth)), largest);
-        const tw_bits tops = tops_for(largest);
-        const tw_bits odd = ((tops < TW_BINS + 2) & (tw_bits)(largest != 0.0)) | (tops > TW_HIGHEST);
+        tw_eight_i sums[TW_BINS] = {{0}}, highs[TW_BINS];
+        for (int r = 0; r < n_rows; r++) largest = larger_of(abs_eight(E(eight_of)(x[r], l, depth)), largest);
+        const tw_eight_i tops = tops_for(largest);
+        const tw_eight_i odd = ((tops < TW_BINS + 2) & (tw_eight_i)(largest != 0.0)) | (tops > TW_HIGHEST);
         if (any_of(odd)) return 0;
         for (int i = 0; i < LIMBS; i++) bigs[i] = bins_big((const int64_t *)&tops, i);
         for (int r = 0; r < n_rows; r++) bin_eight(LIMBS, E(eight_of)(x[r], l, depth), bigs, sums);
@@ -104,13 +104,13 @@ static void E(moments)(const S *const *x, int n_rows, int depth, tw_bins8 *sums,
         tw_eight most = {0}, fewest = {0}, probe = {0};
         fewest += __builtin_inf();
         for (int r = 0; r < n_rows; r++) {
-            const tw_eight v = E(eight_of)(x[r], l, depth), size = size_of(v);
+            const tw_eight v = E(eight_of)(x[r], l, depth), size = abs_eight(v);
             most = larger_of(size, most);
             fewest = least_of(size, fewest);
             probe += v * 0.0;
         }
         tw_eight bigs[TW_BINS], wide[TW_BINS];
-        tw_bits more[TW_BINS] = {{0}}, most_squares[TW_BINS] = {{0}};
+        tw_eight_i more[TW_BINS] = {{0}}, most_squares[TW_BINS] = {{0}};
         place_bins(sums, most, probe, bigs);
         place_bins(squares, most * most, probe, wide);
         for (int r = 0; r < n_rows; r++) {

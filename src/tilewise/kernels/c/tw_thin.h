@@ -23,7 +23,7 @@ static double spread_distance(int n, const int32_t *restrict columns, const doub
         sum += gap * gap;
         l += 8;
     }
-    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    return meet_eight(sum);
 }
 
 /* out (n_rows, ld) gets minus the products of sparse rows with scale times k rows of centers

@@ -2,161 +2,55 @@
 #include "tw_shape.h"
 #include "tw_vector.h"
 
-#include "tw_single.h"
+#define TW_SCORE 4
+#include "tw_score.h"
+#include "tw_tile.h"
+#include "tw_near.h"
+#include "tw_csr.h"
+#define TW_SCORE 8
+#include "tw_score.h"
 #include "tw_tile.h"
 #include "tw_near.h"
 #include "tw_csr.h"
 #undef T
-#undef I
-#undef V
-#undef VI
-#undef VU
-#undef F
 
-#define T double
-#define I int64_t
-#define V tw_f8
-#define VI tw_i8
-#define VU tw_f8u
-#define F(name) F8_##name
-#define F8_min tw_min_f8
-#define F8_max tw_max_f8
-#define F8_less_select tw_less_select_f8
-#define F8_not_above tw_not_above_f8
-#define F8_lowest tw_lowest_f8
-#define F8_keep tw_keep_f8
-#define F8_root __builtin_sqrt
-#include "tw_tile.h"
-#include "tw_near.h"
-#include "tw_csr.h"
-#undef T
-#undef I
-#undef V
-#undef VI
-#undef VU
-#undef F
-
-/* Pairs of lanes from two vectors: EVEN keeps a where the bit of the distance is clear in the
- * lane and takes b's neighbour where it is set; ODD the other way round. */
-#if defined(__clang__)
-#define TW_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define TW_PICK(a, b, ...) __builtin_shuffle(a, b, (tw_i4){__VA_ARGS__})
-#endif
-#if TW_VECTOR_BYTES == 64
-#define TW_EVEN(a, b) TW_PICK(a, b, 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12, 29, 14, 31)
-#define TW_ODD(a, b) TW_PICK(a, b, 1, 16, 3, 18, 5, 20, 7, 22, 9, 24, 11, 26, 13, 28, 15, 30)
-#define TW_EVEN2(a, b) TW_PICK(a, b, 0, 1, 18, 19, 4, 5, 22, 23, 8, 9, 26, 27, 12, 13, 30, 31)
-#define TW_ODD2(a, b) TW_PICK(a, b, 2, 3, 16, 17, 6, 7, 20, 21, 10, 11, 24, 25, 14, 15, 28, 29)
-#define TW_EVEN4(a, b) TW_PICK(a, b, 0, 1, 2, 3, 20, 21, 22, 23, 8, 9, 10, 11, 28, 29, 30, 31)
-#define TW_ODD4(a, b) TW_PICK(a, b, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 24, 25, 26, 27)
-#elif TW_VECTOR_BYTES == 32
-#define TW_EVEN(a, b) TW_PICK(a, b, 0, 9, 2, 11, 4, 13, 6, 15)
-#define TW_ODD(a, b) TW_PICK(a, b, 1, 8, 3, 10, 5, 12, 7, 14)
-#define TW_EVEN2(a, b) TW_PICK(a, b, 0, 1, 10, 11, 4, 5, 14, 15)
-#define TW_ODD2(a, b) TW_PICK(a, b, 2, 3, 8, 9, 6, 7, 12, 13)
-#define TW_EVEN4(a, b) TW_PICK(a, b, 0, 1, 2, 3, 12, 13, 14, 15)
-#define TW_ODD4(a, b) TW_PICK(a, b, 4, 5, 6, 7, 8, 9, 10, 11)
-#endif
-
-/* Turns a square of vectors over: lane j of vector i goes to lane i of vector j, in one step
- * for each bit of the lane number. */
 #if TW_VECTOR_BYTES >= 32
-#define TW_EXCHANGE(v, i, j, LOW, HIGH)              \
-    do {                                             \
-        const tw_f4 a = (v)[i], b = (v)[j];          \
-        (v)[i] = LOW(a, b);                          \
-        (v)[j] = HIGH(a, b);                         \
-    } while (0)
-#if TW_VECTOR_BYTES == 64
-#define TW_LOW1(a, b) TW_PICK(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30)
-#define TW_HIGH1(a, b) TW_PICK(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31)
-#define TW_LOW2(a, b) TW_PICK(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
-#define TW_HIGH2(a, b) TW_PICK(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
-#define TW_LOW4(a, b) TW_PICK(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27)
-#define TW_HIGH4(a, b) TW_PICK(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31)
-#define TW_LOW8(a, b) TW_PICK(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
-#define TW_HIGH8(a, b) TW_PICK(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
-#endif
-#if TW_VECTOR_BYTES == 32
-#define TW_LOW1(a, b) TW_PICK(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
-#define TW_HIGH1(a, b) TW_PICK(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
-#define TW_LOW2(a, b) TW_PICK(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
-#define TW_HIGH2(a, b) TW_PICK(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
-#define TW_LOW4(a, b) TW_PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
-#define TW_HIGH4(a, b) TW_PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
-#endif
 TW_INLINE void transpose_f4(tw_f4 *v) {
     enum { N = TW_VECTOR_BYTES / 4 };
-#pragma GCC unroll 16
-    for (int i = 0; i < N; i++)
-        if (!(i & 1)) TW_EXCHANGE(v, i, i + 1, TW_LOW1, TW_HIGH1);
-#pragma GCC unroll 16
-    for (int i = 0; i < N; i++)
-        if (!(i & 2)) TW_EXCHANGE(v, i, i + 2, TW_LOW2, TW_HIGH2);
-#pragma GCC unroll 16
-    for (int i = 0; i < N; i++)
-        if (!(i & 4)) TW_EXCHANGE(v, i, i + 4, TW_LOW4, TW_HIGH4);
+    TW_TURN(tw_f4, TW_PICK_F4, v, N, 1)
+    TW_TURN(tw_f4, TW_PICK_F4, v, N, 2)
+    TW_TURN(tw_f4, TW_PICK_F4, v, N, 4)
 #if TW_VECTOR_BYTES == 64
-#pragma GCC unroll 16
-    for (int i = 0; i < N; i++)
-        if (!(i & 8)) TW_EXCHANGE(v, i, i + 8, TW_LOW8, TW_HIGH8);
+    TW_TURN(tw_f4, TW_PICK_F4, v, N, 8)
 #endif
 }
 #endif
 
+#if TW_VECTOR_BYTES >= 32
+#define TURNED
+#endif
 #define S float
 #define T float
 #define W float
-#define V tw_f4
-#define VU tw_f4u
-#define PLAIN 1
+#define PLAIN
 #define P(name) name##_f4f4
-#if TW_VECTOR_BYTES >= 32
-#define TRANSPOSE transpose_f4
-#endif
 #include "tw_pack.h"
-#undef S
-#undef T
-#undef W
-#undef V
-#undef P
-#undef TRANSPOSE
-#undef VU
-#undef PLAIN
+#define S double
+#define T float
+#define W double
+#define P(name) name##_f8f4
+#include "tw_pack.h"
+#undef TURNED
 #define S float
 #define T double
 #define W double
 #define P(name) name##_f4f8
 #include "tw_pack.h"
-#undef S
-#undef T
-#undef W
-#undef P
-#define S double
-#define T float
-#define W double
-#define V tw_f4
-#define P(name) name##_f8f4
-#if TW_VECTOR_BYTES >= 32
-#define TRANSPOSE transpose_f4
-#endif
-#include "tw_pack.h"
-#undef S
-#undef T
-#undef W
-#undef V
-#undef P
-#undef TRANSPOSE
 #define S double
 #define T double
 #define W double
 #define P(name) name##_f8f8
 #include "tw_pack.h"
-#undef S
-#undef T
-#undef W
-#undef P
 
 /* Moves the bounds of count rows with their centres and lists the rows whose label they no
  * longer settle. moves is (k): how far each centre went; largest and runner_up the two
@@ -192,13 +86,16 @@ static int open_rows(int count, int64_t first, const int32_t *restrict labels, f
 TW_INLINE uint32_t within_limit(const tw_f4 v[8], float limit) {
 #if TW_VECTOR_BYTES >= 32
     tw_f4 pair[4], four[2];
-    for (int j = 0; j < 4; j++) pair[j] = TW_EVEN(v[2 * j], v[2 * j + 1]) + TW_ODD(v[2 * j], v[2 * j + 1]);
-    for (int j = 0; j < 2; j++) four[j] = TW_EVEN2(pair[2 * j], pair[2 * j + 1]) + TW_ODD2(pair[2 * j], pair[2 * j + 1]);
-    tw_f4 all = TW_EVEN4(four[0], four[1]) + TW_ODD4(four[0], four[1]);
+    for (int j = 0; j < 4; j++)
+        pair[j] = TW_PICK_F4(TW_EVEN, v[2 * j], v[2 * j + 1], 1) + TW_PICK_F4(TW_ODD, v[2 * j], v[2 * j + 1], 1);
+    for (int j = 0; j < 2; j++)
+        four[j] = TW_PICK_F4(TW_EVEN, pair[2 * j], pair[2 * j + 1], 2) +
+                  TW_PICK_F4(TW_ODD, pair[2 * j], pair[2 * j + 1], 2);
+    tw_f4 all = TW_PICK_F4(TW_EVEN, four[0], four[1], 4) + TW_PICK_F4(TW_ODD, four[0], four[1], 4);
 #if TW_VECTOR_BYTES == 64
-    all += TW_PERMUTE_16(all, 8);
+    all += TW_PICK_F4(TW_SWAPPED, all, all, 8);
 #endif
-    return tw_not_above_f4(all, F4_splat(limit)) & 255;
+    return not_above_f4(all, splat_f4(limit)) & 255;
 #else
     uint32_t bits = 0;
     for (int j = 0; j < 8; j++) {
@@ -286,35 +183,11 @@ static void narrow(const double *restrict x, const double *restrict origin, int 
 TW_PROBE(multiply_adds_f4, float, tw_f4)
 TW_PROBE(multiply_adds_f8, double, tw_f8)
 
-#if TW_VECTOR_BYTES >= 32
-#define TW_LANES_F4(pair) pack_lanes_##pair
-#else
-#define TW_LANES_F4(pair) pack_columns_##pair
-#endif
-
-/* By name: two kernels of one type could change places without a word. */
-#define TW_TILE(F, SUFFIX)                                                                            \
-    .assign_##SUFFIX = F##_assign, .certify_##SUFFIX = F##_certify,                                   \
-    .assign_lanes_##SUFFIX = F##_assign_lanes, .certify_lanes_##SUFFIX = F##_certify_lanes,           \
-    .collect_##SUFFIX = F##_collect, .bands_##SUFFIX = F##_bands, .renew_##SUFFIX = F##_renew,        \
-    .scan_##SUFFIX = F##_scan, .csr_scores_##SUFFIX = F##_csr_scores, .select_##SUFFIX = F##_select,  \
-    .compact_##SUFFIX = F##_compact, .feed_##SUFFIX = F##_feed, .extent_##SUFFIX = F##_extent
-
 const tw_tile_kernels TW_JOIN(tw_tile, TW_ISA) = {
     .vector_bytes = TW_VECTOR_BYTES,
     .tile_rows = TW_TILE_ROWS,
     .panel_vectors = TW_PANEL_VECTORS,
     .row_panel_vectors = TW_ROW_PANEL_VECTORS,
     .group = TW_GROUP,
-    TW_TILE(F4, f4),
-    TW_TILE(F8, f8),
-    .pack_f4f4 = pack_f4f4, .pack_lanes_f4f4 = TW_LANES_F4(f4f4), .pack_panel_f4f4 = pack_panel_f4f4,
-    .pack_f4f8 = pack_f4f8, .pack_lanes_f4f8 = pack_columns_f4f8, .pack_panel_f4f8 = pack_panel_f4f8,
-    .pack_f8f4 = pack_f8f4, .pack_lanes_f8f4 = TW_LANES_F4(f8f4), .pack_panel_f8f4 = pack_panel_f8f4,
-    .pack_f8f8 = pack_f8f8, .pack_lanes_f8f8 = pack_columns_f8f8, .pack_panel_f8f8 = pack_panel_f8f8,
-    .open_rows = open_rows,
-    .plausible = plausible,
-    .narrow = narrow,
-    .multiply_adds_f4 = multiply_adds_f4,
-    .multiply_adds_f8 = multiply_adds_f8,
+    TW_TILE_KERNELS(TW_ENTRY)
 };
