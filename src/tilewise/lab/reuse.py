@@ -65,19 +65,36 @@ class Again:
     ----------
     size : float
         Bytes of all such visits.
-    pieces : tuple of (address, bytes)
-        Stretches of memory that are touched between two visits, their own first, at `SAMPLES`
-        places of the loop nest.
-    written : float
-        How many of the bytes are dirty when they leave.
-    fetched : float
+    lines : (address, bytes)
+        The bytes in question at `SAMPLES` places of the loop nest.
+    pieces : list of (address, bytes)
+        Stretches of memory that are touched between two visits there, their own included.
+    fetched : ndarray of shape (SAMPLES,)
         Bytes that pass by without touching the first level.
+    dirty : ndarray of shape (SAMPLES,)
+        Whether the bytes were written before.
+    earlier : list of (address, bytes)
+        Where they were read since: what passed by before that.
     """
 
     size: float
-    pieces: tuple[Stretch, ...]
-    written: float = 0.0
-    fetched: float = 0.0
+    lines: Stretch
+    pieces: list[Stretch]
+    fetched: np.ndarray
+    dirty: np.ndarray
+    earlier: list[Stretch]
+
+    def moved(self, cache: Cache, level: int) -> tuple[float, float]:
+        """Bytes that come in again, and those that have left."""
+        pieces = self.pieces
+        if level and self.fetched.any():
+            pieces = [*pieces, (None, self.fetched)]
+        miss, left = 1 - survivors(cache, self.lines, pieces), 0.0
+        if self.dirty.any():
+            before = 1 - survivors(cache, self.lines, self.earlier) if self.earlier else 0.0
+            # A line that is lost on either way leaves once.
+            left = (self.dirty * np.maximum(0.0, miss - before)).mean()
+        return self.size * float(miss.mean()), self.size * float(left)
 
 
 @dataclass(frozen=True)
@@ -195,9 +212,9 @@ def evaluate(cycles: Sequence[Sequence[Stage]], caches: Sequence[Cache]) -> list
                     entry.inward += share * miss.sum()
                     entry.outward += share * (miss * before).sum()
                     if visit.again is not None:
-                        some = stage.weight * _lost(cache, visit.again, level)
-                        entry.inward += visit.again.size * some
-                        entry.outward += visit.again.written * some
+                        again = visit.again.moved(cache, level)
+                        entry.inward += stage.weight * again[0]
+                        entry.outward += stage.weight * again[1]
                 dirty[visit.key] = np.maximum(before * (1 - miss), float(visit.write))
         _first_cycle(stages[last:], missed, last, dirty, moved)
         found.append(moved)
@@ -222,14 +239,6 @@ def _first_cycle(stages, missed, last, dirty, moved):
                 continue
             entry.cold_in += share * (1 - missed[j, v]).sum()
             entry.cold_out += share * (left * (1 - missed[j, v])).sum()
-
-
-def _lost(cache, again, level):
-    """Which part of the visits within a stage misses."""
-    if not again.size and not again.written:
-        return 0.0
-    pieces = [*again.pieces, (None, again.fetched)] if level and again.fetched else again.pieces
-    return 1 - float(survivors(cache, pieces[0], pieces).mean())
 
 
 def survivors(cache: Cache, own: Stretch, pieces: Sequence[Stretch]) -> np.ndarray:

@@ -1,12 +1,25 @@
-"""The loop nest of a plan in numbers: for the formulas of `traffic` and the walk of `trace`."""
+"""The loop nest of a plan in numbers, and where its buffers lie: for the list of `stages`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tilewise.plan import Plan
 from tilewise.plan.layout import TILES
 from tilewise.plan.split import SPLIT_ROWS, SPLIT_STEP
 
-__all__ = ["Shape"]
+__all__ = ["BUFFERS", "PANELS_PER_BATCH", "Shape"]
+
+#: What accesses are attributed to.
+BUFFERS = (
+    "X", "packed rows", "centres", "running bests", "partial scores", "scores", "certificate",
+    "row lists", "labels", "origin", "sums",
+)  # fmt: skip
+#: Panels of split centres whose scores are folded together.
+PANELS_PER_BATCH = 2
+
+_PAGE = 4096
+# As the kernels have it: rows of a second look.
+_LOOK_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -20,6 +33,9 @@ class Shape:
     >>> shape = Shape.of(tilewise.plan(1000, 64, 256))
     >>> shape.panel_bytes == (64 + 1) * shape.width * 4
     True
+    >>> at = shape.addresses(update=False)
+    >>> at["X"] % 4096, at["labels"] > at["X"] + 1000 * 64 * 4
+    (64, True)
     """
 
     n: int
@@ -67,19 +83,18 @@ class Shape:
         lanes, d, k = vector_bytes // item, plan.n_features, plan.n_clusters
         in_lanes = plan.layout == "rows-in-lanes"
         width = group if in_lanes else (1 if k <= lanes else vectors) * lanes
-        n_panels = -(-k // width)
         rows = row_vectors * lanes if in_lanes else tile_rows
         depth_block = max(lanes, -(-plan.depth_block // lanes) * lanes)
         number, depth, packed_row = item, d, (d if in_lanes else -(-d // lanes) * lanes) * item
         panel = plain_panel = (d + 1) * width * item
         if plan.products:
             rows, width = SPLIT_ROWS, vectors * lanes
-            n_panels = -(-k // width)
             number = 6 if plan.products == 6 else 4
             depth = -(-d // SPLIT_STEP) * SPLIT_STEP
             depth_block = -(-plan.depth_block // SPLIT_STEP) * SPLIT_STEP
             packed_row, panel = depth * number, width * (depth * number + item)
             plain_panel = (d + 1) * width * item
+        n_panels = -(-k // width)
         return cls(
             n=plan.n_samples, d=d, k=k, data_item=4 if plan.dtype == "float32" else 8, item=item,
             vector_bytes=vector_bytes, lanes=lanes, tile_rows=rows, width=width, n_panels=n_panels,
@@ -93,9 +108,26 @@ class Shape:
         )  # fmt: skip
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of X."""
+        return self.d * self.data_item
+
+    @property
     def origin_item(self) -> int:
         """Bytes of a number of the origin: the wider of data and scores."""
         return max(self.item, self.data_item)
+
+    @property
+    def packs_groups(self) -> bool:
+        """Whether a vector's width of rows is packed at a time."""
+        return self.layout == "rows-in-lanes" and 2 * self.d >= self.lanes
+
+    @property
+    def piece_bytes(self) -> int:
+        """What lies side by side of a packed row, between pieces of the tile's other rows."""
+        if self.products:
+            return 2 * SPLIT_STEP
+        return self.item if self.layout == "rows-in-lanes" else self.vector_bytes
 
     @property
     def split(self) -> bool:
@@ -113,6 +145,11 @@ class Shape:
         stored = self.products or self.split
         return self.tile_rows * self.width * self.item if stored else 0
 
+    @property
+    def finished_bytes(self) -> int:
+        """The two arrays in which finished scores of split rows take turns."""
+        return 2 * min(PANELS_PER_BATCH, self.panels_per_block) * self.scratch_bytes
+
     def padded(self, rows: int) -> int:
         """Rows of the workspace for so many rows of data."""
         return -(-rows // self.tile_rows) * self.tile_rows
@@ -122,3 +159,119 @@ class Shape:
         first, stop = shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.n)
         step = self.chunk_rows
         return [(at, min(step, stop - at)) for at in range(first, stop, step)]
+
+    def attributed(self, key: str) -> str:
+        """Which of `BUFFERS` the accesses to a buffer count for."""
+        if key == "scratch":
+            return "scores" if self.products or self.layout == "blas" else "partial scores"
+        return _ATTRIBUTED[key]
+
+    def buffers(self, *, update: bool) -> list[dict[str, int]]:
+        """Bytes of every buffer, allocation by allocation.
+
+        Parameters
+        ----------
+        update : bool
+            Whether the pass sums the rows of each cluster.
+
+        Returns
+        -------
+        list of dict of str to int
+            For each allocation its buffers, in order.
+        """
+        blas = self.layout == "blas"
+        rows = self.padded(self.chunk_rows)
+        filled = -(-self.d // self.lanes) * self.lanes * self.item
+        split = rows * self.item if self.products else 0
+        state = rows * self.state_row_bytes
+        plain = self.k * self.d * self.item if blas else self.n_panels * self.plain_panel_bytes
+        alone = {
+            "X": self.n * self.row_bytes,
+            "labels": 4 * self.n,
+            "packed": plain,
+            **({"split panels": self.n_panels * self.panel_bytes} if self.products else {}),
+            "half norms": self.k * self.item,
+            "origin": self.d * self.origin_item,
+            "shift": 8 * self.d,
+            "slot sums": self.slots * self.k * self.sums_row_bytes if update else 0,
+            "slot weights": 8 * self.slots * self.k,
+            "slot members": 8 * self.slots * self.k,
+            "touched": self.slots * self.k,
+            "sums": self.k * self.sums_row_bytes if update else 0,
+        }
+        workspace = {
+            "ids": 8 * rows,
+            "pointers": 8 * rows,
+            "ahead": 8 * rows if self.layout == "centres-in-lanes" else 0,
+            "rows": rows * (self.packed_row_bytes if self.products else filled),
+            "seconds": split,
+            "rests": split,
+            "drops": split,
+            "again": (_LOOK_ROWS + self.look_rows) * filled if self.products else 0,
+            "norms": rows * self.item,
+            "band": rows * self.item,
+            "best": state,
+            "second": state,
+            "ordinal": state,
+            "label": 4 * rows,
+            "lowest": rows * self.item,
+            "following": rows * self.item,
+            "upper": 4 * rows,
+            "lower": 4 * rows,
+            "scratch": rows * self.k * self.item if blas
+            else self.panels_per_block * self.scratch_bytes,
+        }  # fmt: skip
+        # Finished scores lie on the stack.
+        stack = [{"finished": self.finished_bytes}] if self.products else []
+        return [*({name: size} for name, size in alone.items()), workspace, *stack]
+
+    def addresses(
+        self, *, update: bool, known: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """First bytes: one allocation after another, the workspace as `_assign` divides it.
+
+        Parameters
+        ----------
+        update : bool
+            Whether the pass sums the rows of each cluster.
+        known : mapping of str to int, optional
+            First bytes where a real run had them: of buffers by the names that are returned, and
+            of the "workspace", which is divided as ever.
+
+        Returns
+        -------
+        dict of str to int
+            Under "end" the first one behind all of them.
+        """
+        at, free = {}, _PAGE
+        for together in self.buffers(update=update):
+            # Large blocks start at a page, behind the allocator's own words.
+            free = -(-free // _PAGE) * _PAGE + 64
+            for name, size in together.items():
+                at[name] = free
+                free += -(-size // 64) * 64
+        at["end"] = free
+        known = dict(known or {})
+        moved = known.pop("workspace", at["ids"]) - at["ids"]
+        names = list(at)
+        at |= {name: at[name] + moved for name in names[names.index("ids") :]}
+        return at | known
+
+
+_ATTRIBUTED = {
+    key: name
+    for name, keys in {
+        "X": ("X",),
+        "packed rows": ("rows",),
+        "centres": ("packed", "split panels", "half norms"),
+        "running bests": ("best", "second", "ordinal"),
+        "scores": ("finished",),
+        "certificate": ("norms", "seconds", "rests", "drops", "band", "label", "lowest",
+                        "following"),
+        "row lists": ("ids", "pointers", "ahead"),
+        "labels": ("labels",),
+        "origin": ("origin", "shift"),
+        "sums": ("slot sums", "slot weights", "slot members", "touched", "sums"),
+    }.items()
+    for key in keys
+}  # fmt: skip

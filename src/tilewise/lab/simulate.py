@@ -19,7 +19,8 @@ from numpy.typing import DTypeLike
 from tilewise._typing import Engine
 from tilewise.kernels._cachesim import Caches as _Caches
 from tilewise.lab.flows import Flow
-from tilewise.lab.trace import BUFFERS, Trace
+from tilewise.lab.shape import BUFFERS
+from tilewise.lab.trace import Trace
 from tilewise.plan import Machine, Plan, plan
 from tilewise.plan import machine as this_machine
 

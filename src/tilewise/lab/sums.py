@@ -7,10 +7,59 @@ k (1 - q^g) different ones. Data in the order of their clusters move less.
 
 import math
 
+import numpy as np
+
 from tilewise.lab.reuse import Visit
 from tilewise.lab.shape import Shape
 
-__all__ = ["sums_traffic", "sums_visit"]
+__all__ = ["merge_accesses", "sums_accesses", "sums_traffic", "sums_visit"]
+
+
+def sums_accesses(z: Shape, at: dict[str, int], first: int, clusters: np.ndarray | None):
+    """Accesses of adding rows to the sums of their clusters, one row a turn.
+
+    Parameters
+    ----------
+    z : Shape
+    at : dict of str to int
+    first : int
+        First row.
+    clusters : ndarray or None
+        Of the rows; None where they are not known.
+
+    Returns
+    -------
+    marks, sums : list of (key, address, bytes, ndarray)
+        Those before and those after the row itself is read, all written.
+    """
+    if clusters is None:
+        return [], []
+    return _of_slots(z, at, first // z.shard_rows % z.slots * z.k + clusters, 8 * z.d)
+
+
+def merge_accesses(z: Shape, at: dict[str, int], met: np.ndarray):
+    """Accesses of merging sums: clusters in turn, and within each the shards that met it.
+
+    Parameters
+    ----------
+    z : Shape
+    at : dict of str to int
+    met : ndarray of shape (n_clusters, shards), bool
+
+    Returns
+    -------
+    list of (key, address, bytes, ndarray)
+    """
+    row = z.sums_row_bytes
+    j, shard = np.nonzero(met)
+    marks, sums = _of_slots(z, at, shard * z.k + j, row)
+    return [*marks, ("sums", at["sums"], row, j * row), *sums]
+
+
+def _of_slots(z, at, to, size):
+    lists = (("touched", 1), ("slot weights", 8), ("slot members", 8))
+    marks = [(key, at[key], each, each * to) for key, each in lists]
+    return marks, [("slot sums", at["slot sums"], size, to * z.sums_row_bytes)]
 
 
 def _different(k: int, rows: float) -> float:

@@ -21,18 +21,19 @@ is a matter of sets and ways (`reuse.survivors`): a buffer that just fits loses 
 docs/cache-simulation.md compares the formulas with a simulation.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from tilewise.lab.addresses import addresses
 from tilewise.lab.flows import Flow
-from tilewise.lab.products import PANELS_PER_BATCH, SCORES, finished_bytes, panel_loads
-from tilewise.lab.reuse import Cache, evaluate
-from tilewise.lab.shape import Shape
+from tilewise.lab.products import panel_loads
+from tilewise.lab.reuse import Cache, Stage, evaluate
+from tilewise.lab.shape import PANELS_PER_BATCH, Shape
 from tilewise.lab.simulate import CacheConfig
-from tilewise.lab.stages import chunk_stages
+from tilewise.lab.stages import Chunk
 from tilewise.lab.sums import sums_traffic
+from tilewise.lab.visits import stage_of
 from tilewise.plan import Machine, Plan
 
 __all__ = ["Buffer", "Traffic", "ledger", "spread", "traffic"]
@@ -181,7 +182,7 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
         _add("panel of centres", panel, "L1", f"{z.width} centres x {segment}")
         if z.products:
             _add(
-                SCORES, finished_bytes(z, z.panels_per_block), "L1",
+                "scores", z.finished_bytes, "L1",
                 f"tile x {min(PANELS_PER_BATCH, z.panels_per_block)} panels, twice: the ones are "
                 "folded while the others are made",
             )  # fmt: skip
@@ -350,16 +351,7 @@ def _flows(z, plan, config, factor, update, prefetch):
     names = [level.name for level in config.levels] + ["memory"]
     totals: list[dict[str, list[float]]] = [{} for _ in sizes]
     threads = min(plan.n_threads, plan.n_shards)
-    places = addresses(z, update=update)
-    # Behind the last chunk there is nothing to fetch early.
-    runs = [(rows, times, prefetch) for rows, times in _chunks(z)]
-    if prefetch:
-        last = (z.n - 1) % z.shard_rows % z.chunk_rows + 1
-        runs = [(rows, times - (rows == last), True) for rows, times, _ in runs]
-        runs.append((last, 1, False))
-        runs = [run for run in runs if run[1]]
-    for at, (rows, times, ahead) in enumerate(runs):
-        cycles = [chunk_stages(z, places, rows, i, prefetch=ahead, update=update) for i in range(3)]
+    for at, (rows, times, cycles) in enumerate(_cycles(z, update, prefetch)):
         levels = evaluate(cycles, caches)
         lost = [moved.pop("sums").inward if update else 0.0 for moved in levels]
         for total, moved in zip(totals, levels, strict=True):
@@ -381,6 +373,23 @@ def _flows(z, plan, config, factor, update, prefetch):
               for name, moved in total.items() if moved[0] or moved[1]})
         for i, total in enumerate(totals)
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=2)  # the same for the caches of `spread`
+def _cycles(z: Shape, update: bool, prefetch: bool) -> list[tuple[int, int, list[list[Stage]]]]:
+    """Rows of a chunk, how many such chunks there are, and the stages of three in a row."""
+    at = z.addresses(update=update)
+    # Behind the last chunk there is nothing to fetch early.
+    last = (z.n - 1) % z.shard_rows % z.chunk_rows + 1
+    runs = [(rows, times - (rows == last), prefetch) for rows, times in _chunks(z)]
+    found = []
+    for rows, times, ahead in (*runs, (last, 1, False)):
+        if times:
+            ahead = ahead and z.layout == "centres-in-lanes"
+            loops = list(Chunk(z, at, 0, rows, ahead, update=update).loops())
+            found.append((rows, times, [[stage_of(loop, z, i) for loop in loops]
+                                        for i in range(3)]))  # fmt: skip
+    return found
 
 
 def _chunks(z: Shape) -> list[tuple[int, int]]:
