@@ -1,4 +1,4 @@
-"""Figures for a page: what plotly draws in the browser, as plain values.
+"""Figures drawn once, as plain values: for plotly in a browser, and for `plots`.
 
 Colours that depend on light or dark are written as ``@ink``, ``@muted`` and ``@grid``; the script
 of the page puts the right ones in.
@@ -237,8 +237,14 @@ def _bars(figure):
             },
         }  # fmt: skip
         if series.low is not None and series.high is not None:
-            # Told by pointing: whiskers would cross the numbers at the ends of the bars.
+            # Told by pointing in a page, where whiskers would cross the numbers at the ends.
             unit = figure.y.unit
+            trace["error_x"] = {
+                "visible": False, "type": "data", "symmetric": False,
+                "array": [max(0.0, high - y) for y, high in zip(series.y, series.high, strict=True)],
+                "arrayminus": [max(0.0, y - low)
+                               for y, low in zip(series.y, series.low, strict=True)],
+            }  # fmt: skip
             trace["customdata"] = [
                 f"{shown(low, unit)} – {shown(high, unit)}"
                 for low, high in zip(series.low, series.high, strict=True)

@@ -16,7 +16,7 @@ Journal 9, 1970); with several sets, as `survivors` says.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -151,6 +151,13 @@ class Stage:
     between: float = 0.0
     between_at: int | None = None
 
+    def in_chunk(self, number: int) -> "Stage":
+        """The same stage so many chunks later, which has rows of its own."""
+        return replace(self, visits=tuple(
+            replace(visit, key=(visit.key[0], visit.key[1] + number, "chunk"))
+            if visit.key[-1] == "chunk" else visit for visit in self.visits
+        ))  # fmt: skip
+
 
 @dataclass
 class _Moved:
@@ -197,9 +204,10 @@ def evaluate(cycles: Sequence[Sequence[Stage]], caches: Sequence[Cache]) -> list
         moved: dict[str, _Moved] = {}
         dirty: dict[tuple, np.ndarray] = {}
         missed = {}
+        means = {place: share.mean() for place, share in arrives.items()}
         for j, stage in enumerate(stages[last:], last):
             for v, visit in enumerate(stage.visits):
-                miss = arrives[j, v] * (1 - _hits(stages, arrives, j, visit, cache))
+                miss = arrives[j, v] * (1 - _hits(stages, arrives, means, j, visit, cache))
                 for back in range(len(cycles)):
                     missed[j - back * length, v] = miss
         for j, stage in enumerate(stages[middle:], middle):
@@ -322,7 +330,7 @@ def _lines(starts, sizes, line):
     return first, np.where(sizes > 0, last - first + 1, 0)
 
 
-def _hits(stages, arrives, j, visit, cache):
+def _hits(stages, arrives, means, j, visit, cache):
     """Which share of a visit finds its line in a cache."""
     hit = np.zeros(SAMPLES)
     if not visit.size:
@@ -348,7 +356,7 @@ def _hits(stages, arrives, j, visit, cache):
         if not open_.any():
             break
         for v, other in enumerate(earlier.visits):
-            some = arrives[i, v].mean()
+            some = means[i, v]
             if some and some * other.size > between.get(other.key, (None, 0.0))[1]:
                 between[other.key] = (other.at if some > 0.99 else None), some * other.size
         if earlier.between:

@@ -386,9 +386,8 @@ def _cycles(z: Shape, update: bool, prefetch: bool) -> list[tuple[int, int, list
     for rows, times, ahead in (*runs, (last, 1, False)):
         if times:
             ahead = ahead and z.layout == "centres-in-lanes"
-            loops = list(Chunk(z, at, 0, rows, ahead, update=update).loops())
-            found.append((rows, times, [[stage_of(loop, z, i) for loop in loops]
-                                        for i in range(3)]))  # fmt: skip
+            stages = [stage_of(loop, z) for loop in Chunk(z, at, 0, rows, ahead, update=update).loops()]
+            found.append((rows, times, [[stage.in_chunk(i) for stage in stages] for i in range(3)]))
     return found
 
 

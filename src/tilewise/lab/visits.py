@@ -23,15 +23,13 @@ _MOVING = ("X", "labels")
 _LINE = 64
 
 
-def stage_of(loop: Loop, z: Shape, chunk: int) -> Stage:
-    """What a loop of chunk number `chunk` visits.
+def stage_of(loop: Loop, z: Shape) -> Stage:
+    """What a loop visits, in chunk 0.
 
     Parameters
     ----------
     loop : Loop
     z : Shape
-    chunk : int
-        Keeps the rows of different chunks apart.
 
     Returns
     -------
@@ -41,17 +39,17 @@ def stage_of(loop: Loop, z: Shape, chunk: int) -> Stage:
     for i, access in enumerate(loop.accesses):
         buffers.setdefault((access.key, access.kind == PREFETCH), []).append(i)
     places = _Places(loop)
-    visits = [_visit(places, z, chunk, *which, own) for which, own in buffers.items()]
+    visits = [_visit(places, z, *which, own) for which, own in buffers.items()]
     return Stage((*visits, *loop.visits), loop.weight, loop.between, loop.between_at)
 
 
-def _visit(places, z, chunk, key, prefetch, own):
+def _visit(places, z, key, prefetch, own):
     loop, name = places.loop, z.attributed(key)
     access = loop.accesses[own[0]]
     writes = any(loop.accesses[i].kind == WRITE for i in own)
     if key in _MOVING:
         size = access.total or loop.turns * access.step
-        return Visit((key, chunk + prefetch, "chunk"), name, size, writes, prefetch=prefetch)
+        return Visit((key, int(prefetch), "chunk"), name, size, writes, prefetch=prefetch)
     begin, end, moves = places.extent(own)
     turns = 0 if moves or len(loop.accesses) == 1 else loop.turns
     again = None
