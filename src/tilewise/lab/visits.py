@@ -14,10 +14,8 @@ from tilewise.lab.stages import PREFETCH, WRITE, Loop
 
 __all__ = ["stage_of"]
 
-# Places that are tried, of which some have not been touched before.
-_TRIED = 2 * SAMPLES
 # Multiples of irrational numbers fill a range evenly (Kronecker's sequences).
-_EVENLY = (0.5 + np.arange(_TRIED) * 2**0.5) % 1
+_EVENLY = (0.5 + np.arange(SAMPLES) * 2**0.5) % 1
 # Buffers that are another piece of memory for each chunk.
 _MOVING = ("X", "labels")
 _LINE = 64
@@ -52,10 +50,7 @@ def _visit(places, z, key, prefetch, own):
         return Visit((key, int(prefetch), "chunk"), name, size, writes, prefetch=prefetch)
     begin, end, moves = places.extent(own)
     turns = 0 if moves or len(loop.accesses) == 1 else loop.turns
-    again = None
-    more = loop.turns * places.bytes[own].sum() - (end - begin)
-    if not (moves and len(own) == 1) and more > 0:
-        again = places.again(np.array(own), float(more), writes)
+    again = None if moves and len(own) == 1 else places.again(np.array(own), writes)
     return Visit((key, begin), name, float(end - begin), writes, turns, again, at=begin)
 
 
@@ -72,8 +67,9 @@ class _Places:
         self.anywhere = np.array([a.key in _MOVING for a in accesses])
         self.steps = np.array([0 if np.ndim(a.step) else a.step for a in accesses])
         self.listed = [(i, a.step) for i, a in enumerate(accesses) if np.ndim(a.step)]
-        turns = np.clip(np.arange(_TRIED) * loop.turns // _TRIED, min(2, loop.turns - 1), None)
-        self.turns = turns
+        # Spread over the loop, in an order that has nothing to do with that of the accesses.
+        turns = np.arange(SAMPLES) * 13 % SAMPLES * loop.turns // SAMPLES
+        self.turns = np.maximum(turns, min(2, loop.turns - 1))
         self.seen: dict[tuple[int, int], np.ndarray] = {}
 
     def extent(self, own):
@@ -105,19 +101,23 @@ class _Places:
             self.seen[q, back] = at
         return self.seen[q, back]
 
-    def again(self, own, size, writes):
+    def again(self, own, writes):
         """Visits of `own` accesses beyond the first of each byte."""
-        ends = np.cumsum(self.bytes[own])
+        ways = self.ways(own)
+        # What was last touched in the turn before has no such way in the first turn.
+        sizes = self.bytes[own] * (self.loop.turns - (ways > own)) * (ways > 0)
+        if not sizes.any():
+            return None
+        # In the order of their ways, so that short ones and long ones have their shares.
+        order = np.argsort(ways, kind="stable")
+        ends = np.cumsum(sizes[order])
         found = []
         for q, part in enumerate(_EVENLY):
-            n = int(np.searchsorted(ends, part * ends[-1], side="right"))
-            i = own[n]
-            byte = self.now(q, 0)[i] + int(part * ends[-1] - (ends[n] - self.bytes[i]))
+            i = own[order[np.searchsorted(ends, (q + 0.5) / SAMPLES * ends[-1])]]
+            byte = self.now(q, 0)[i] + int(part * self.bytes[i])
             last = self.before(q, own, (0, i), byte)
             if last is not None:
                 found.append((q, i, byte, last))
-        if not found:
-            return None
         found = [found[n * len(found) // SAMPLES] for n in range(SAMPLES)]
         lines = (np.array([self.now(q, 0)[i] for q, i, *_ in found]),
                  np.array([self.bytes[i] for _, i, *_ in found]))  # fmt: skip
@@ -131,7 +131,23 @@ class _Places:
                 if last is not None and self.writes[last[1]]:
                     dirty[n] = 1.0
                     earlier[n] = self.between(q, last, (back, j))
-        return Again(size, lines, *_stretches(between), dirty, _stretches(earlier)[0])
+        return Again(float(ends[-1]), lines, *_stretches(between), dirty, _stretches(earlier)[0])
+
+    def ways(self, own):
+        """How many accesses behind the last touch of its first byte each one comes; -1 if first."""
+        known: dict[int, int] = {}
+        ways = np.full(len(own), -1)
+        place = int(np.argmax(self.turns))
+        for back in range(min(1, self.turns[place]), -1, -1):
+            at = self.now(place, back)
+            for n, i in enumerate(own):
+                if not back:
+                    last = known.get(at[i])
+                    if last is None and (found := self.before(place, own, (0, i), at[i])):
+                        last = found[1] - found[0] * len(self.at)
+                    ways[n] = -1 if last is None else i - last
+                known[at[i]] = i - back * len(self.at)
+        return ways
 
     def before(self, q, own, place, byte):
         """The last access of `own` that touched a byte: turns back, and which; None if none did."""
