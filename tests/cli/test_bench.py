@@ -29,7 +29,8 @@ def test_every_experiment_has_a_command_with_its_parameters(invoke):
         told = invoke("bench", name, "--help").stdout
         assert max(map(len, told.splitlines())) <= 80
         for p in experiment.parameters:
-            assert f"--{p.name}".replace("_", "-") in told
+            option = "checkout" if p.kind == "program" else p.name.replace("_", "-")
+            assert f"--{option}" in told
         for option in ("--seconds", "--quick", "--json", "--plot", "--force", "--debug"):
             assert option in told
         assert "  Examples:" in told.splitlines()

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from tilewise._sizes import sized
 from tilewise.engine import Pass
 from tilewise.plan import machine
-from tilewise.plan._facts import format_bytes
 
 __all__ = ["blobs", "check_room", "repeated", "room"]
 
@@ -41,7 +41,7 @@ def check_room(parameters: Mapping[str, Any]) -> None:
         count, features = parameters[name], parameters["features"]
         if count * features * width > limit:
             raise ValueError(
-                f"{count} {name} x {features} features do not fit into the {format_bytes(limit)} "
+                f"{count} {name} x {features} features do not fit into the {sized(limit)} "
                 f"of memory {whose}: choose fewer {name} or features"
             )
 

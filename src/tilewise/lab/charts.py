@@ -239,15 +239,14 @@ def _bars(figure):
         if series.low is not None and series.high is not None:
             # Told by pointing in a page, where whiskers would cross the numbers at the ends.
             unit = figure.y.unit
+            ends = list(zip(series.low, series.y, series.high, strict=True))
             trace["error_x"] = {
                 "visible": False, "type": "data", "symmetric": False,
-                "array": [max(0.0, high - y) for y, high in zip(series.y, series.high, strict=True)],
-                "arrayminus": [max(0.0, y - low)
-                               for y, low in zip(series.y, series.low, strict=True)],
+                "array": [max(0.0, high - y) for _, y, high in ends],
+                "arrayminus": [max(0.0, y - low) for low, y, _ in ends],
             }  # fmt: skip
             trace["customdata"] = [
-                f"{shown(low, unit)} – {shown(high, unit)}"
-                for low, high in zip(series.low, series.high, strict=True)
+                f"{shown(low, unit)} – {shown(high, unit)}" for low, _, high in ends
             ]
             trace["hovertemplate"] = (
                 "%{y}: %{text}, quartiles %{customdata}<extra>" + _text(series.name) + "</extra>"

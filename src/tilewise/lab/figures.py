@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from tilewise.plan._facts import format_bytes
+from tilewise._sizes import sized
 
 __all__ = [
     "COLORS", "GROUNDS", "NOTHING", "Axis", "Conclusion", "Figure", "Mark", "Series", "Table",
@@ -175,12 +175,7 @@ def shown(value: float | None, unit: str = "", digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if unit == "bytes":
-        if value >= 1024:
-            power = min(4, int(math.log2(value) // 10))
-            return (
-                f"{_short(value / 1024**power, digits)} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
-            )
-        return format_bytes(round(value))
+        return sized(value)
     if unit == "s":
         for size, name in ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")):
             if abs(value) >= size * 0.9995 or name == "ns":

@@ -156,6 +156,7 @@ def _bars(axes, data, names):
     axes.tick_params(axis="y", length=0)
     for trace in data:
         if trace["type"] == "scatter":
-            axes.axvline(trace["x"][0], color=_color(trace["line"]["color"]), linewidth=1.2, zorder=4)
-            axes.annotate(_plain(trace["name"]), (trace["x"][0], 1.0), xytext=(3, 2), fontsize=8.5,
-                          xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
+            x = trace["x"][0]
+            axes.axvline(x, color=_color(trace["line"]["color"]), linewidth=1.2, zorder=4)
+            axes.annotate(_plain(trace["name"]), (x, 1.0), xycoords=("data", "axes fraction"),
+                          xytext=(3, 2), textcoords="offset points", fontsize=8.5)  # fmt: skip

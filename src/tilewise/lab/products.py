@@ -118,10 +118,10 @@ def group_accesses(chunk: Chunk, start: int, panels: int, groups: int) -> list[A
                         continue
                     if not stored:
                         stored, before = True, int(begin == 0 and p == 0)
-                        found.append(scores.waiting(WRITE, held) if waits
-                                     else scores.finished(WRITE, held, before, until=before))
-                        found.append(scores.waiting(READ, p) if begin
-                                     else Access("split panels", READ, panel, half_norms))
+                        norms = Access("split panels", READ, panel, half_norms)
+                        done = scores.finished(WRITE, held, before, until=before)
+                        found.append(scores.waiting(WRITE, held) if waits else done)
+                        found.append(scores.waiting(READ, p) if begin else norms)
                     rows = min(share, z.tile_rows - folded)
                     if now and rows:
                         found += scores.fold(*now, folded, rows)

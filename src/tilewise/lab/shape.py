@@ -225,9 +225,7 @@ class Shape:
         stack = [{"finished": self.finished_bytes}] if self.products else []
         return [*({name: size} for name, size in alone.items()), workspace, *stack]
 
-    def addresses(
-        self, *, update: bool, known: Mapping[str, int] | None = None
-    ) -> dict[str, int]:
+    def addresses(self, *, update: bool, known: Mapping[str, int] | None = None) -> dict[str, int]:
         """First bytes: one allocation after another, the workspace as `_assign` divides it.
 
         Parameters

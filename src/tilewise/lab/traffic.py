@@ -386,7 +386,8 @@ def _cycles(z: Shape, update: bool, prefetch: bool) -> list[tuple[int, int, list
     for rows, times, ahead in (*runs, (last, 1, False)):
         if times:
             ahead = ahead and z.layout == "centres-in-lanes"
-            stages = [stage_of(loop, z) for loop in Chunk(z, at, 0, rows, ahead, update=update).loops()]
+            chunk = Chunk(z, at, 0, rows, ahead, update=update)
+            stages = [stage_of(loop, z) for loop in chunk.loops()]
             found.append((rows, times, [[stage.in_chunk(i) for stage in stages] for i in range(3)]))
     return found
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tilewise.plan._reasons import Reasoned, sized, sourced
+from tilewise._sizes import sized
+from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.layout import TILES
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine

@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tilewise._sizes import sized
 from tilewise._typing import ChunkSize, Engine
 from tilewise.plan import tuning
-from tilewise.plan._reasons import Reasoned, sized, sourced
+from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.layout import TILES, csr_vectors, layout_for
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
