@@ -9,8 +9,8 @@ AMX.
 
 import numpy as np
 
-from tilewise.lab.shape import PANELS_PER_BATCH
 from tilewise.lab.stages import READ, WRITE, Access, Chunk
+from tilewise.plan.nest import PANELS_PER_BATCH
 from tilewise.plan.split import SPLIT_STEP
 
 __all__ = ["PART_ORDER", "group_accesses", "panel_loads"]

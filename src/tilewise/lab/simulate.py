@@ -19,10 +19,10 @@ from numpy.typing import DTypeLike
 from tilewise._typing import Engine
 from tilewise.kernels._cachesim import Caches as _Caches
 from tilewise.lab.flows import Flow
-from tilewise.lab.shape import BUFFERS
 from tilewise.lab.trace import Trace
 from tilewise.plan import Machine, Plan, plan
 from tilewise.plan import machine as this_machine
+from tilewise.plan.nest import BUFFERS
 
 __all__ = ["CacheConfig", "CacheLevel", "ChunkTraffic", "Simulation", "simulate", "simulate_chunks"]
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tilewise.lab.shape import Shape
 from tilewise.lab.sums import sums_accesses, sums_visit
+from tilewise.plan.nest import LoopNest
 
 __all__ = ["PREFETCH", "READ", "WRITE", "Access", "Chunk", "Loop"]
 
@@ -29,7 +29,7 @@ class Access(NamedTuple):
     Attributes
     ----------
     key : str
-        The buffer, as `Shape.buffers` names it.
+        The buffer, as `LoopNest.buffers` names it.
     kind : int
         READ, WRITE or PREFETCH: into the second level.
     at : int
@@ -90,7 +90,7 @@ class Chunk:
 
     Attributes
     ----------
-    z : Shape
+    z : LoopNest
     at : dict of str to int
         Addresses.
     first, count : int
@@ -108,7 +108,7 @@ class Chunk:
         width, or one.
     """
 
-    z: Shape
+    z: LoopNest
     at: dict[str, int]
     first: int
     count: int

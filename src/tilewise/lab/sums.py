@@ -10,17 +10,17 @@ import math
 import numpy as np
 
 from tilewise.lab.reuse import Visit
-from tilewise.lab.shape import Shape
+from tilewise.plan.nest import LoopNest
 
 __all__ = ["merge_accesses", "sums_accesses", "sums_traffic", "sums_visit"]
 
 
-def sums_accesses(z: Shape, at: dict[str, int], first: int, clusters: np.ndarray | None):
+def sums_accesses(z: LoopNest, at: dict[str, int], first: int, clusters: np.ndarray | None):
     """Accesses of adding rows to the sums of their clusters, one row a turn.
 
     Parameters
     ----------
-    z : Shape
+    z : LoopNest
     at : dict of str to int
     first : int
         First row.
@@ -37,12 +37,12 @@ def sums_accesses(z: Shape, at: dict[str, int], first: int, clusters: np.ndarray
     return _of_slots(z, at, first // z.shard_rows % z.slots * z.k + clusters, 8 * z.d)
 
 
-def merge_accesses(z: Shape, at: dict[str, int], met: np.ndarray):
+def merge_accesses(z: LoopNest, at: dict[str, int], met: np.ndarray):
     """Accesses of merging sums: clusters in turn, and within each the shards that met it.
 
     Parameters
     ----------
-    z : Shape
+    z : LoopNest
     at : dict of str to int
     met : ndarray of shape (n_clusters, shards), bool
 
@@ -75,7 +75,7 @@ def _met_again(k: int, rows: int, reach: int) -> float:
     return reach + 1 - _different(k, reach + 1) + (rows - reach - 1) * within
 
 
-def _reach(z: Shape, size: float) -> int:
+def _reach(z: LoopNest, size: float) -> int:
     """After how many rows a cluster's sums are just still in a cache of `size` bytes."""
     low, high = 0, z.shard_rows
     while low < high:
@@ -85,26 +85,26 @@ def _reach(z: Shape, size: float) -> int:
     return low
 
 
-def _row_bytes(z: Shape) -> float:
+def _row_bytes(z: LoopNest) -> float:
     # A sum's row, its weight, its number of rows and a mark, each on a line of its own that
     # neighbours share.
     return z.sums_row_bytes + 17.0
 
 
-def _bytes(z: Shape, met: float) -> float:
+def _bytes(z: LoopNest, met: float) -> float:
     """Bytes of lines that hold the sums, weights, numbers of rows and marks of some clusters."""
     missing = 1 - met / z.k
     lists = 2 * 8 * z.k * (1 - missing**8) + z.k * (1 - missing**64)
     return met * z.sums_row_bytes + lists
 
 
-def sums_visit(z: Shape, rows: int) -> Visit:
+def sums_visit(z: LoopNest, rows: int) -> Visit:
     """The clusters that a chunk of `rows` rows meets, each visited for the first time in it."""
     return Visit(("sums",), "sums", _bytes(z, _different(z.k, rows)), True)
 
 
 def sums_traffic(
-    z: Shape, rows: int, work: float, sizes: list[float], lost: list[float]
+    z: LoopNest, rows: int, work: float, sizes: list[float], lost: list[float]
 ) -> list[tuple[float, float]]:
     """Bytes of sums that cross the outer border of each level in one pass, in and out.
 
@@ -113,7 +113,7 @@ def sums_traffic(
 
     Parameters
     ----------
-    z : Shape
+    z : LoopNest
     rows : int
         Rows of a chunk.
     work : float

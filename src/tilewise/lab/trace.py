@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tilewise.lab.shape import BUFFERS, Shape
 from tilewise.lab.stages import PREFETCH, WRITE, Access, Chunk, Loop
 from tilewise.lab.sums import merge_accesses
 from tilewise.plan import Plan
+from tilewise.plan.nest import BUFFERS, LoopNest
 
 __all__ = ["Trace"]
 
@@ -48,7 +48,7 @@ class Trace:
     clusters : ndarray of shape (n_samples,), optional
         Cluster of each row, for the sums. Drawn at random, evenly, by default.
     known : mapping of str to int, optional
-        Addresses of a real run, as `Shape.addresses` takes them.
+        Addresses of a real run, as `LoopNest.addresses` takes them.
 
     Examples
     --------
@@ -66,11 +66,11 @@ class Trace:
     steps: bool = False
     clusters: np.ndarray | None = None
     known: Mapping[str, int] | None = None
-    shape: Shape = field(init=False)
+    shape: LoopNest = field(init=False)
     at: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        z = Shape.of(self.plan)
+        z = LoopNest.of(self.plan)
         object.__setattr__(self, "shape", z)
         object.__setattr__(self, "at", z.addresses(update=self.update, known=self.known))
 

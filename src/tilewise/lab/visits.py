@@ -9,8 +9,8 @@ everything in between touched.
 import numpy as np
 
 from tilewise.lab.reuse import SAMPLES, Again, Stage, Stretch, Visit
-from tilewise.lab.shape import Shape
 from tilewise.lab.stages import PREFETCH, WRITE, Loop
+from tilewise.plan.nest import LoopNest
 
 __all__ = ["stage_of"]
 
@@ -21,13 +21,13 @@ _MOVING = ("X", "labels")
 _LINE = 64
 
 
-def stage_of(loop: Loop, z: Shape) -> Stage:
+def stage_of(loop: Loop, z: LoopNest) -> Stage:
     """What a loop visits, in chunk 0.
 
     Parameters
     ----------
     loop : Loop
-    z : Shape
+    z : LoopNest
 
     Returns
     -------

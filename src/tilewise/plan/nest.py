@@ -1,13 +1,13 @@
-"""The loop nest of a plan in numbers, and where its buffers lie: for the list of `stages`."""
+"""The loop nest of a plan in numbers: its blocks, and the bytes and places of its buffers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tilewise.plan import Plan
 from tilewise.plan.layout import TILES
-from tilewise.plan.split import SPLIT_ROWS, SPLIT_STEP
+from tilewise.plan.plan import Plan
+from tilewise.plan.split import SPLIT_STEP
 
-__all__ = ["BUFFERS", "PANELS_PER_BATCH", "Shape"]
+__all__ = ["BUFFERS", "PANELS_PER_BATCH", "LoopNest"]
 
 #: What accesses are attributed to.
 BUFFERS = (
@@ -23,17 +23,17 @@ _LOOK_ROWS = 32
 
 
 @dataclass(frozen=True)
-class Shape:
+class LoopNest:
     """Sizes of the loop nest, in items and bytes, as the kernels derive them from a plan.
 
     Examples
     --------
     >>> import tilewise
-    >>> from tilewise.lab.shape import Shape
-    >>> shape = Shape.of(tilewise.plan(1000, 64, 256))
-    >>> shape.panel_bytes == (64 + 1) * shape.width * 4
+    >>> from tilewise.plan.nest import LoopNest
+    >>> nest = LoopNest.of(tilewise.plan(1000, 64, 256))
+    >>> nest.panel_bytes == (64 + 1) * nest.width * 4
     True
-    >>> at = shape.addresses(update=False)
+    >>> at = nest.addresses(update=False)
     >>> at["X"] % 4096, at["labels"] > at["X"] + 1000 * 64 * 4
     (64, True)
     """
@@ -65,7 +65,7 @@ class Shape:
     plain_panel_bytes: int  # of a panel that is kept for the second look, where scores are split
 
     @classmethod
-    def of(cls, plan: Plan) -> "Shape":
+    def of(cls, plan: Plan) -> "LoopNest":
         """Sizes of the loop nest that runs `plan`.
 
         Raises
@@ -79,32 +79,28 @@ class Shape:
                 "know: give a plan of dense rows"
             )
         item = 8 if plan.score_dtype == "float64" else 4
-        vector_bytes, tile_rows, vectors, row_vectors, group = TILES[plan.isa]
-        lanes, d, k = vector_bytes // item, plan.n_features, plan.n_clusters
+        vector_bytes, look_rows, *_ = TILES[plan.isa]
+        lanes, d, width = vector_bytes // item, plan.n_features, plan.panel_columns
         in_lanes = plan.layout == "rows-in-lanes"
-        width = group if in_lanes else (1 if k <= lanes else vectors) * lanes
-        rows = row_vectors * lanes if in_lanes else tile_rows
-        depth_block = max(lanes, -(-plan.depth_block // lanes) * lanes)
-        number, depth, packed_row = item, d, (d if in_lanes else -(-d // lanes) * lanes) * item
-        panel = plain_panel = (d + 1) * width * item
+        number, depth, step = item, d, lanes
+        packed_row = (d if in_lanes else -(-d // lanes) * lanes) * item
         if plan.products:
-            rows, width = SPLIT_ROWS, vectors * lanes
-            number = 6 if plan.products == 6 else 4
-            depth = -(-d // SPLIT_STEP) * SPLIT_STEP
-            depth_block = -(-plan.depth_block // SPLIT_STEP) * SPLIT_STEP
-            packed_row, panel = depth * number, width * (depth * number + item)
-            plain_panel = (d + 1) * width * item
-        n_panels = -(-k // width)
+            number, step = (6 if plan.products == 6 else 4), SPLIT_STEP
+            depth = -(-d // step) * step
+            packed_row = depth * number
+        n_panels = -(-plan.n_clusters // width)
         return cls(
-            n=plan.n_samples, d=d, k=k, data_item=4 if plan.dtype == "float32" else 8, item=item,
-            vector_bytes=vector_bytes, lanes=lanes, tile_rows=rows, width=width, n_panels=n_panels,
-            panels_per_block=min(plan.panels_per_block, n_panels),
-            depth_block=depth_block,
+            n=plan.n_samples, d=d, k=plan.n_clusters,
+            data_item=4 if plan.dtype == "float32" else 8, item=item,
+            vector_bytes=vector_bytes, lanes=lanes, tile_rows=plan.tile_rows, width=width,
+            n_panels=n_panels, panels_per_block=min(plan.panels_per_block, n_panels),
+            depth_block=max(step, -(-plan.depth_block // step) * step),
             chunk_rows=plan.chunk_rows, shard_rows=plan.shard_rows, slots=plan.slots,
             layout=plan.layout, packed_row_bytes=packed_row,
-            state_row_bytes=item if in_lanes else vector_bytes, panel_bytes=panel,
+            state_row_bytes=item if in_lanes else vector_bytes,
+            panel_bytes=width * (depth * number + item), plain_panel_bytes=(d + 1) * width * item,
             sums_row_bytes=-(-d // 8) * 64, products=plan.products, number_bytes=number,
-            depth=depth, look_rows=tile_rows, plain_panel_bytes=plain_panel,
+            depth=depth, look_rows=look_rows,
         )  # fmt: skip
 
     @property
