@@ -8,9 +8,9 @@ import warnings
 import pytest
 
 from tilewise.lab import _run, schema
-from tilewise.lab.charts import chart
+from tilewise.lab.charts import chart, drawable
 from tilewise.lab.experiments import EXPERIMENTS, perform
-from tilewise.lab.figures import NOTHING, Axis, Figure, Mark, Series, Table, drawable
+from tilewise.lab.figures import NOTHING, Axis, Figure, Mark, Series, Table
 
 from .conftest import SMALL
 from .hostile_results import spoiled

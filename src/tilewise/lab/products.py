@@ -69,17 +69,6 @@ def group_accesses(chunk: Chunk, start: int, panels: int, groups: int) -> list[A
     """Accesses of a group of rows to a block of panels.
 
     What was stored last is folded by the next group; behind the last one those accesses follow.
-
-    Parameters
-    ----------
-    chunk : Chunk
-    start, panels : int
-        First panel, and how many there are.
-    groups : int
-
-    Returns
-    -------
-    list of Access
     """
     z, at, scores = chunk.z, chunk.at, _Scores(chunk, panels, groups)
     found: list[Access] = []

@@ -41,48 +41,23 @@ Stretch = tuple[float | np.ndarray | None, float | np.ndarray]
 
 @dataclass(frozen=True)
 class Cache:
-    """One level of the caches.
+    """One level of the caches."""
 
-    Attributes
-    ----------
-    size : float
-        Bytes.
-    ways : int
-        Lines of a set; 0 for a cache of one set, which keeps every line as long as it can.
-    line : int
-    """
-
-    size: float
-    ways: int = 0
+    size: float  # bytes
+    ways: int = 0  # lines of a set; 0 for one set, which keeps every line as long as it can
     line: int = 64
 
 
 @dataclass(frozen=True)
 class Again:
-    """Bytes that are visited once more within a stage, and what passes by in between.
+    """Bytes that are visited once more within a stage, at `SAMPLES` places of the loop nest."""
 
-    Attributes
-    ----------
-    size : float
-        Bytes of all such visits.
-    lines : (address, bytes)
-        The bytes in question at `SAMPLES` places of the loop nest.
-    pieces : list of (address, bytes)
-        Stretches of memory that are touched between two visits there, their own included.
-    fetched : ndarray of shape (SAMPLES,)
-        Bytes that pass by without touching the first level.
-    dirty : ndarray of shape (SAMPLES,)
-        Whether the bytes were written before.
-    earlier : list of (address, bytes)
-        Where they were read since: what passed by before that.
-    """
-
-    size: float
-    lines: Stretch
-    pieces: list[Stretch]
-    fetched: np.ndarray
-    dirty: np.ndarray
-    earlier: list[Stretch]
+    size: float  # bytes of all such visits
+    lines: Stretch  # the bytes in question
+    pieces: list[Stretch]  # touched between two visits, their own included
+    fetched: np.ndarray  # bytes that pass by without touching the first level
+    dirty: np.ndarray  # whether the bytes were written before
+    earlier: list[Stretch]  # where they were read since: what passed by before that
 
     def moved(self, cache: Cache, level: int) -> tuple[float, float]:
         """Bytes that come in again, and those that have left."""
@@ -99,55 +74,26 @@ class Again:
 
 @dataclass(frozen=True)
 class Visit:
-    """One buffer in one stage.
+    """One buffer in one stage."""
 
-    Attributes
-    ----------
-    key : tuple
-        What the bytes are: equal keys, equal bytes.
-    name : str
-        What the traffic is attributed to.
-    size : float
-        Bytes.
-    write : bool
-    turns : int
-        How often it is walked through from end to end during the stage; 0 for a buffer that
-        is walked through once, along with the stage.
-    again : Again, optional
-        More visits of its bytes within the stage.
-    prefetch : bool
-        Does not pass the first level.
-    at : int or None
-        Address; None where it is another one in every chunk.
-    """
-
-    key: tuple[Any, ...]
-    name: str
+    key: tuple[Any, ...]  # what the bytes are: equal keys, equal bytes
+    name: str  # what the traffic is attributed to
     size: float
     write: bool = False
+    # How often it is walked through from end to end; 0 for once, along with the stage.
     turns: int = 0
-    again: Again | None = None
-    prefetch: bool = False
-    at: int | None = None
+    again: Again | None = None  # more visits of its bytes within the stage
+    prefetch: bool = False  # does not pass the first level
+    at: int | None = None  # address; None where it is another one in every chunk
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Buffers that are walked through together.
-
-    Attributes
-    ----------
-    visits : tuple of Visit
-    weight : float
-        How many stages of this kind it stands for.
-    between : float
-        Bytes of further stages of this kind, that lie behind it for all that look back past it.
-    between_at : int or None
-        Their address.
-    """
+    """Buffers that are walked through together."""
 
     visits: tuple[Visit, ...]
-    weight: float = 1.0
+    weight: float = 1.0  # how many stages of this kind it stands for
+    # Bytes of the others of them, which lie behind it for all that look back past it, and where.
     between: float = 0.0
     between_at: int | None = None
 

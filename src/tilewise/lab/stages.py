@@ -24,98 +24,47 @@ _BESTS = ("best", "second", "ordinal")
 
 
 class Access(NamedTuple):
-    """One access of a loop.
+    """One access of a loop."""
 
-    Attributes
-    ----------
-    key : str
-        The buffer, as `LoopNest.buffers` names it.
-    kind : int
-        READ, WRITE or PREFETCH: into the second level.
-    at : int
-        First byte in the first turn.
-    size : int
-        Bytes.
-    step : int or ndarray
-        How far on the next turn begins; an array has how far on each turn begins.
-    total : int
-        Bytes of all turns, where the last one has fewer; else 0.
-    count, stride : int
-        How many such ranges, and how far apart they begin.
-    since, until : int
-        The first turn that has the access, and how many turns behind the loop's last one have it.
-    """
-
-    key: str
-    kind: int
-    at: int
+    key: str  # the buffer, as `LoopNest.buffers` names it
+    kind: int  # READ, WRITE or PREFETCH: into the second level
+    at: int  # first byte in the first turn
     size: int
-    step: Any = 0
-    total: int = 0
-    count: int = 1
-    stride: int = 0
-    since: int = 0
-    until: int = 0
+    step: Any = 0  # how far on the next turn begins; an array has how far on each turn begins
+    total: int = 0  # bytes of all turns, where the last one has fewer
+    count: int = 1  # how many such ranges, ...
+    stride: int = 0  # ... and how far apart they begin
+    since: int = 0  # the first turn that has the access
+    until: int = 0  # how many turns behind the loop's last one have it
 
 
 @dataclass(frozen=True)
 class Loop:
-    """Accesses that are repeated.
-
-    Attributes
-    ----------
-    accesses : list of Access
-    turns : int
-    weight : int
-        How many loops of this kind it stands for, one behind the other.
-    between : float
-        Bytes of those that it stands for besides itself.
-    between_at : int or None
-        Their address.
-    visits : tuple of Visit
-        For the formulas: what is met at random.
-    """
+    """Accesses that are repeated."""
 
     accesses: list[Access]
     turns: int = 1
-    weight: int = 1
-    between: float = 0.0
+    weight: int = 1  # how many loops of this kind it stands for, one behind the other
+    between: float = 0.0  # bytes of the others of them, and their address
     between_at: int | None = None
-    visits: tuple[Any, ...] = ()
+    visits: tuple[Any, ...] = ()  # for the formulas: what is met at random
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The loops of one chunk.
-
-    Attributes
-    ----------
-    z : LoopNest
-    at : dict of str to int
-        Addresses.
-    first, count : int
-        Rows.
-    ahead : bool
-        Whether the rows of the next chunk are listed, to be fetched early.
-    fetch : bool, default=True
-        Whether those fetches take place.
-    update : bool, default=False
-        Whether each row is read once more, for the sums.
-    clusters : ndarray of shape (count,), optional
-        Clusters of the rows; without, sums are told as a visit at random.
-    grain : {"block", "segment", "step"}, default="block"
-        Features of an access to packed rows and centres: all of a block of the depth, a vector's
-        width, or one.
-    """
+    """The loops of one chunk."""
 
     z: LoopNest
     at: dict[str, int]
     first: int
     count: int
-    ahead: bool
-    fetch: bool = True
-    update: bool = False
+    ahead: bool  # whether the rows of the next chunk are listed, to be fetched early
+    fetch: bool = True  # whether those fetches take place
+    update: bool = False  # whether each row is read once more, for the sums
+    # Of the rows; without, sums are told as a visit at random.
     clusters: np.ndarray | None = None
+    # Features of an access to packed rows and centres: a "block" of the depth, a "segment" of a
+    # vector's width, or one "step".
     grain: str = "block"
 
     def loops(self) -> Iterator[Loop]:

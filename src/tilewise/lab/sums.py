@@ -18,19 +18,8 @@ __all__ = ["merge_accesses", "sums_accesses", "sums_traffic", "sums_visit"]
 def sums_accesses(z: LoopNest, at: dict[str, int], first: int, clusters: np.ndarray | None):
     """Accesses of adding rows to the sums of their clusters, one row a turn.
 
-    Parameters
-    ----------
-    z : LoopNest
-    at : dict of str to int
-    first : int
-        First row.
-    clusters : ndarray or None
-        Of the rows; None where they are not known.
-
-    Returns
-    -------
-    marks, sums : list of (key, address, bytes, ndarray)
-        Those before and those after the row itself is read, all written.
+    (key, address, bytes, offsets) of those before and those after the row itself is read, all
+    written; none where clusters are not known.
     """
     if clusters is None:
         return [], []
@@ -40,15 +29,7 @@ def sums_accesses(z: LoopNest, at: dict[str, int], first: int, clusters: np.ndar
 def merge_accesses(z: LoopNest, at: dict[str, int], met: np.ndarray):
     """Accesses of merging sums: clusters in turn, and within each the shards that met it.
 
-    Parameters
-    ----------
-    z : LoopNest
-    at : dict of str to int
-    met : ndarray of shape (n_clusters, shards), bool
-
-    Returns
-    -------
-    list of (key, address, bytes, ndarray)
+    `met` is (n_clusters, shards) and says which did.
     """
     row = z.sums_row_bytes
     j, shard = np.nonzero(met)

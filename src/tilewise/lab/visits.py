@@ -22,17 +22,7 @@ _LINE = 64
 
 
 def stage_of(loop: Loop, z: LoopNest) -> Stage:
-    """What a loop visits, in chunk 0.
-
-    Parameters
-    ----------
-    loop : Loop
-    z : LoopNest
-
-    Returns
-    -------
-    Stage
-    """
+    """What a loop visits, in chunk 0."""
     buffers: dict[tuple[str, bool], list[int]] = {}
     for i, access in enumerate(loop.accesses):
         buffers.setdefault((access.key, access.kind == PREFETCH), []).append(i)
