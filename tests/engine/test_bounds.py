@@ -76,7 +76,7 @@ def test_sums_are_those_of_the_plain_twin():
         centers = X[:9].astype(np.float64)
         for _, rows, plan in hostile.plans(X, 9, n_threads=2):
             run = Pass(rows, 9, plan, update=True, weights=weights, shift=shift)
-            run.run(centers)
+            run.assign_and_sum(centers)
             for j in range(9):
                 own = run.labels == j
                 np.testing.assert_allclose(
@@ -94,7 +94,7 @@ def test_a_bad_row_is_found_in_any_pass_and_leaves_the_next_run_right():
     X[900, 2] = np.nan
     run = Pass(rows, 8, plan, bounds=True, update=True)
     with pytest.raises(ValueError, match="row 900, column 2"):
-        run.run(centers)
+        run.assign_and_sum(centers)
     X[900, 2] = 0.5
     assert np.array_equal(
         engine.assign(rows, centers, plan), reference.assign(reference.Rows(X), centers)
@@ -105,7 +105,7 @@ def test_finish_leaves_the_sums():
     X = np.random.RandomState(0).standard_normal((1000, 5))
     rows = Rows(X)
     run = Pass(rows, 8, hostile.plan_for(rows, 8), bounds=True, update=True)
-    run.run(X[:8].copy())
+    run.assign_and_sum(X[:8].copy())
     before = run.sums.copy(), run.weight_sums.copy()
     run.finish(X[8:16].copy())
     assert np.array_equal(run.sums, before[0])

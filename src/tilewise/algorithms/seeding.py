@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tilewise.engine import Rows, open_seeding, refuse_out_of_range
+from tilewise.engine import Rows, SeedingPass, refuse_out_of_range
 from tilewise.kernels import _exact, _seeding
 from tilewise.plan import Plan
 
@@ -42,15 +42,15 @@ def kmeans_plusplus(
     Notes
     -----
     Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
-    Distances are canonical and sums run over fixed shards, so the rows do not depend on
-    threads, chunks or instruction set.
+    Distances are canonical and sums exact, so the rows do not depend on threads, chunks or
+    instruction set.
     """
     n, d = rows.n_rows, rows.n_features
     n_trials = 2 + int(np.log(n_clusters)) if n_local_trials is None else int(n_local_trials)
     n_threads = plan.n_threads if n * d >= _SHARED_NUMBERS else 1
     indices = np.full(n_clusters, -1, dtype=np.int64)
     indices[0] = _first(n, weights, rows.dtype, random_state)
-    state = open_seeding(rows, weights, plan, n_threads)
+    state = SeedingPass(rows, weights, plan, n_threads)
     # Sparse rows need no distances between seeds, and candidates stay where they are stored.
     seeds, points = None, indices[:1]
     if not state.by_entries:

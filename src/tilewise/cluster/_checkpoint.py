@@ -32,8 +32,7 @@ _MOST_IDENTITY_BYTES = 1 << 28
 _RANDOM = {"{}_keys": ("u4", (624,)), "{}_rest": ("f8", (3,))}
 _LLOYD = {
     "run": ("i", ()), "n_iter": ("i", ()), "centers": ("f8", ("k", "d")),
-    "assigned": ("f8", ("k", "d")), "sums": ("f8", ("k", "d")), "weight_sums": ("f8", ("k",)),
-    "members": ("i8", ("k",)), "ended": ("U", ()),
+    "assigned": ("f8", ("k", "d")), "ended": ("U", ()),
     "best_centers": ("rows", ("k", "d")), "best_found": ("f8", (2,)),
     **{name.format(which): form for which in ("start", "random") for name, form in _RANDOM.items()},
 }  # fmt: skip

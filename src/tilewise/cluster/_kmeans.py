@@ -370,7 +370,6 @@ class KMeans(BaseKMeans):
                 tol=self._tol,
                 plan=plan,
                 verbose=bool(self.verbose),
-                shift=None if rows.is_sparse else stats.shift,
                 stats=stats,
                 bounds=source is None or streamed["stream_plan_"].bounds,
                 resume=resume,
@@ -407,8 +406,8 @@ class KMeans(BaseKMeans):
         self.cluster_centers_ = scale.undone(best.centers)
         if scale and not np.array_equal(scale.values(self.cluster_centers_), best.centers):
             # Centres below 2**-1022 were rounded: labels belong to these.
-            final = engine.open_pass(rows, self.n_clusters, plan, weights=weights)
-            inertia = final.conclude(scale.values(self.cluster_centers_))
+            final = engine.Pass(rows, self.n_clusters, plan, weights=weights)
+            inertia = final.assign_and_measure(scale.values(self.cluster_centers_))
             labels = final.labels
         self._n_features_out = self.n_clusters
         self.labels_ = labels
@@ -438,7 +437,7 @@ class KMeans(BaseKMeans):
         number, centers, found = _checkpoint.restored(kept, random_state)
         best = None
         if centers is not None:
-            labels = engine.open_pass(rows, len(centers), plan)
+            labels = engine.Pass(rows, len(centers), plan)
             labels.run(centers.astype(np.float64))
             best = algorithms.LloydResult(labels.labels, *found[:1], centers, *found[1:])
         return number, best, algorithms.LloydState.of(kept.saved)

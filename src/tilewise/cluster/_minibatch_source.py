@@ -88,8 +88,8 @@ def _fit_again(estimator, source, sample_weight, tasks):
         )
     found = _state(estimator, run) | attributes(run.state.centers, run.n_steps)
     if estimator.compute_labels:
-        labelled = engine.open_pass(rows, k, whole, weights=weights)
-        inertia = labelled.conclude(found["cluster_centers_"].astype(np.float64))
+        labelled = engine.Pass(rows, k, whole, weights=weights)
+        inertia = labelled.assign_and_measure(found["cluster_centers_"].astype(np.float64))
         found |= {"labels_": labelled.labels, "inertia_": inertia}
     else:
         found["inertia_"] = _estimate(run) * n

@@ -120,7 +120,13 @@ def measure(rows, chunk_plan, size, weights, random_state):
     ids = np.arange(size)
     if 0 < size < rows.n_rows:
         ids = np.sort(sample_without_replacement(rows.n_rows, size, random_state=random_state))
-    stats, X = engine.stream_stats(rows, chunk_plan, ids)
+    X = np.empty((size, rows.n_features), dtype=rows.dtype)
+
+    def gather(first, last):
+        low, high = np.searchsorted(ids, [first, last])
+        X[low:high] = rows.window.source[ids[low:high] - first]
+
+    stats = engine.column_stats(rows, chunk_plan, gather=gather)
     chosen = None if weights is None else weights[ids]
     if size and chosen is not None and not chosen.any():
         raise ValueError(
@@ -222,9 +228,9 @@ def inertia(estimator, source, centers, sample_weight):
         rows, chunk_plan, estimator.memory_limit, init_rows=0, bounds=False,
         weighted=weights is not None,
     )  # fmt: skip
-    run = engine.open_pass(rows, len(centers), chunk_plan, weights=weights)
+    run = engine.Pass(rows, len(centers), chunk_plan, weights=weights)
     try:
-        found = float(run.conclude(centers))
+        found = float(run.assign_and_measure(centers))
     except engine.OutOfRange:
         found = math.inf
     if math.isfinite(found) and not engine.Scale.of(np.max(np.abs(centers))):

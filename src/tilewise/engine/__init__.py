@@ -1,7 +1,6 @@
 """One pass over the rows: what enters is checked here, buffers are allocated here.
 
-What enters: `Rows`, or `StreamRows` for `open_pass`, `open_seeding` and `column_stats`;
-float64 centres in the coordinates of the data; a `Plan`. What leaves:
+What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass` and `column_stats`; float64 centres in the coordinates of the data; a `Plan`. What leaves:
 labels, sums, distances. The loops of `algorithms` call these passes; `kernels` run them.
 Nothing below this line checks a shape again.
 
@@ -21,17 +20,17 @@ from tilewise.engine.ranges import (
     refuse_out_of_range,
     row_magnitudes,
 )
+from tilewise.engine.seeding import SeedingPass
 from tilewise.engine.stats import Stats, column_stats, largest_finite, raise_nonfinite
 from tilewise.engine.stream import StreamReport, StreamRows, count_rows
 from tilewise.engine.streambatch import ReadBatches, batch_bytes
-from tilewise.engine.streampass import open_pass, open_seeding, stream_stats
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "KERNELS", "BatchPass", "Draws", "OutOfRange", "Pass", "ReadBatches", "Rows", "Scale", "Stats",
+    "KERNELS", "BatchPass", "Draws", "OutOfRange", "Pass", "ReadBatches", "Rows", "Scale", "SeedingPass", "Stats",
     "StreamReport", "StreamRows", "argkmin", "argkmin_blocks", "argmin", "assign",
     "assign_inertia", "batch_bytes", "column_stats", "count_rows", "distances", "extent",
-    "fill_matrix", "inertia", "largest_finite", "open_pass", "open_seeding", "own_distances",
+    "fill_matrix", "inertia", "largest_finite", "own_distances",
     "plan_matrix", "radius", "radius_blocks", "radius_count", "raise_nonfinite",
-    "refuse_out_of_range", "row_magnitudes", "squared_moves", "stream_stats",
+    "refuse_out_of_range", "row_magnitudes", "squared_moves",
 ]  # fmt: skip

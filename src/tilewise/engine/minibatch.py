@@ -34,7 +34,7 @@ class BatchPass:
 
     def __init__(self, rows: Rows, n_clusters: int, plan: Plan, *, ids=None, weights=None):
         self.rows = rows if ids is None else rows.picked(ids)
-        self._pass = Pass(self.rows, n_clusters, plan, keep_centers=False)
+        self._pass = Pass(self.rows, n_clusters, plan)
         self._update = _minibatch.Update(
             self.rows, n_clusters, isa=plan.isa, n_threads=plan.n_threads
         )
@@ -67,7 +67,7 @@ class BatchPass:
         ValueError
             If a row of the batch holds a value that is not finite. Nothing has moved then.
         """
-        self._pass.run(centers, stale=stale)
+        self._pass.assign(centers, stale)
         return self._update.run(
             self._pass.labels, centers, moved, counts, self._weights, self._pass.center_norms
         )

@@ -1,5 +1,6 @@
 """Passes over the rows: assign, assign and sum, distances."""
 
+import math
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
@@ -7,18 +8,16 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from tilewise.kernels import _assign, _centers, _csr, _exact
+from tilewise.kernels import _assign, _centers, _exact
 from tilewise.kernels._rows import Rows
-from tilewise.plan import Plan, exact_shard_rows, plan_pairs
+from tilewise.kernels._sums import Bins, Grid, Sums
+from tilewise.plan import Plan, plan_pairs
 
 from .matrix import fill_matrix
 from .ranges import overflow
-from .stats import raise_nonfinite
+from .stats import column_stats
 
-__all__ = [
-    "Pass", "assign", "assign_inertia", "distances", "farthest_first", "inertia",
-    "one_blas_thread", "own_distances",
-]  # fmt: skip
+__all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_distances"]
 
 # Share of rows that have to be compared with every centre again above which the next pass is
 # scored in float64. A second look in the tile's own arithmetic costs about two rows; where rows
@@ -29,193 +28,93 @@ _RESCAN_LIMIT = {"centres-in-lanes": 0.4, "blas": 0.4, "rows-in-lanes": 0.1, "cs
 # each. The second look at a row takes as many as there are centres, twice.
 _OPEN_COST = 24
 
-# Stored entries that are added to sums between two looks for Ctrl-C: about a quarter of a second.
-_UNINTERRUPTED_ENTRIES = 2**26
-
 
 class Pass:
     """Rows, labels and bounds that successive sets of centres are run against.
 
+    Rows come in parts: those in memory are one part, those of a source as many as buffers hold.
+
     Parameters
     ----------
-    rows : Rows of shape (n, d)
+    rows : Rows or StreamRows of shape (n, d)
     n_clusters : int
     plan : Plan
-    update : bool, default=False
-        Whether passes also sum the rows of each cluster.
+    sums : bool, default=False
+        Whether the rows of each cluster are to be averaged.
     bounds : bool, default=False
         Whether to keep distance bounds of every row, so that later passes skip rows whose
         label cannot change (Hamerly, "Making k-means even faster", SDM 2010).
     weights : ndarray of shape (n,), float64, optional
-    shift : ndarray of shape (d,), float64, optional
-        Taken from every row before it is summed.
-    incremental : bool, default=True
-        Let later passes add to the sums only what changed. The sums of every pass are
-        made anew otherwise.
+    stats : Stats, optional
+        The columns' magnitudes, which sums need; measured here by default.
     labels : ndarray of shape (n,), int32, optional
         Where labels are written.
-    keep_centers : bool, default=True
-        Whether the centres of a pass are copied. If not, the caller leaves them as they are until
-        the pass after the next has begun; or there are neither bounds nor averages to come.
 
     Attributes
     ----------
     labels : ndarray of shape (n,), int32
-    sums : ndarray of shape (k, d), float64
-        Weighted sums of row - shift per cluster.
-    weight_sums : ndarray of shape (k,), float64
-    members : ndarray of shape (k,), int64
-        Rows of non-zero weight.
+    sums : Sums or None
+        Exact sums of the rows of each cluster, which do not depend on an order.
     changed, scored, undecided, rescanned : int
         Of the last pass: rows with a new label, rows that were scored, rows that rounding
         left open, and those among them that were compared with every centre again.
+
+    Notes
+    -----
+    The centres of a pass are not copied: the caller leaves them as they are until the next one,
+    unless `average` wrote the new ones over them.
     """
 
     def __init__(
-        self, rows: Rows, n_clusters: int, plan: Plan, *, update=False, bounds=False,
-        weights=None, shift=None, incremental=True, labels=None, keep_centers=True,
+        self, rows, n_clusters: int, plan: Plan, *, sums=False, bounds=False, weights=None,
+        stats=None, labels=None,
     ):  # fmt: skip
-        n, d = rows.n_rows, rows.n_features
+        n = rows.n_rows
         self.rows, self.plan = rows, plan
-        self.labels = np.full(n, -1, dtype=np.int32) if labels is None else labels
-        if labels is not None:
-            labels[...] = -1
+        self.labels = np.empty(n, dtype=np.int32) if labels is None else labels
+        self.labels[...] = -1
         self._k = n_clusters
-        self._update = self._sums_wanted = update
         self._bounds = (
             (np.empty(n, np.float32), np.empty(n, np.float32)) if bounds and n else (None, None)
         )
         self._weights = weights
-        self._incremental = incremental
-        self._keep_centers = keep_centers
-        self._shift = np.zeros(d) if shift is None else shift
-        self._score_dtype = plan.score_dtype
-        self._products = plan.products
-        # Sums over stored entries: a pass of their own, in row order whatever the shards.
-        self._by_columns = update and rows.is_sparse
-        if self._by_columns:
-            if shift is not None and np.any(shift):
-                raise ValueError("CSR rows are summed without a shift")
-            self._blocks = _csr.column_blocks(rows, plan.n_threads)
-        self._centers = self._norms = self._spare = None
+        self._score_dtype, self._products = plan.score_dtype, plan.products
+        self._centers = self._center_norms = None
         self._averaged = None, None
         self._useless = self._opened = 0
         self._kernel = self._make_kernel()
-        if update:
-            width = max(8, -(-d // 8) * 8) if d else 0
-            self._sums = None if self._by_columns else np.zeros((n_clusters, width))
-            self.weight_sums = np.zeros(n_clusters)
-            self.members = np.zeros(n_clusters, dtype=np.int64)
+        self.sums = None
+        if sums:
+            self.sums = _open_sums(rows, n_clusters, plan, weights, stats)
         self.changed = self.scored = self.undecided = self.rescanned = 0
 
     def _make_kernel(self):
-        return self._kernel_of(
-            self.rows, shard_rows=self.plan.shard_rows, slots=self.plan.slots,
-            update=self._sums_wanted and not self._by_columns,
-        )  # fmt: skip
-
-    def _kernel_of(self, rows, **shards):
-        """What the plan says, for rows in memory and for those of a window."""
         p = self.plan
         return _assign.Assignment(
-            rows, self._k, isa=p.isa, layout=p.layout, score_dtype=self._score_dtype,
+            self.rows.window, self._k, isa=p.isa, layout=p.layout, score_dtype=self._score_dtype,
             chunk_rows=p.chunk_rows, panels_per_block=p.panels_per_block,
             depth_block=p.depth_block, n_threads=p.n_threads, panel_columns=p.panel_columns,
-            products=self._products, **shards,
+            products=self._products, shard_rows=p.shard_rows, most_shards=p.shards_per_call,
         )  # fmt: skip
 
     @property
     def center_norms(self):
         """Squared norms of the centres of the last pass, where it needed them; else None."""
-        return self._norms
+        return self._center_norms
 
     @property
     def assigned_centers(self):
-        """The centres of the last pass."""
+        """The centres of the last pass; the new ones, if `average` wrote over them."""
         return self._centers
 
-    def finish(self, centers: np.ndarray) -> int:
-        """Assign every row to final centres; sums stay as they are."""
-        updating, self._update = self._update, False
-        try:
-            return self.run(centers)
-        finally:
-            self._update = updating
+    # ------------------------------------------------------------ passes
 
-    def conclude(self, centers: np.ndarray, assign: bool = True) -> float:
-        """Assign every row to final centres, if asked to; returns the inertia."""
-        if assign:
-            self.finish(centers)
-        return self.inertia(centers)
-
-    def inertia(self, centers: np.ndarray) -> float:
-        """Weighted sum of canonical squared distances to the labelled centres."""
-        return inertia(self.rows, centers, self.labels, self._weights, self.plan)
-
-    def said(self, centers: np.ndarray) -> str:
-        """What to print of the last pass, after which `centers` were found."""
-        return f"inertia {self.inertia(centers)}"
-
-    def farthest(self, centers: np.ndarray, count: int) -> np.ndarray:
-        """The rows farthest from their centres, the farthest first; none if all lie on them."""
-        gaps = np.empty(self.rows.n_rows)
-        own_distances(self.rows, centers, self.labels, None, self.plan, out=gaps)
-        if gaps.max() == 0.0:
-            return np.empty(0, dtype=np.int64)
-        return farthest_first(gaps, None, count)
-
-    def restore(self, centers, sums, weight_sums, members):
-        """Go on after a pass over `centers` that left these sums."""
-        self.finish(np.ascontiguousarray(centers, dtype=np.float64))
-        if not self._by_columns:
-            self._sums[:, : self.rows.n_features] = sums
-        self.weight_sums[...] = weight_sums
-        self.members[...] = members
-
-    def average(self) -> tuple[np.ndarray, float] | None:
-        """Means of the clusters and the sum of their squared shifts; None if one is empty.
-
-        They take the place of the sums where every pass makes these anew by columns.
-        """
-        centers = self._spare
-        if self._by_columns:
-            centers = self._sums
-        elif centers is None:
-            centers = np.empty_like(self._centers)
-        moved = _centers.average_centers(
-            self._sums, self.weight_sums, self._shift, self._centers, centers,
-            n_threads=self.plan.n_threads,
-        )  # fmt: skip
-        if moved is None:
-            return None
-        self._averaged = centers, moved
-        self._spare = None
-        if self._by_columns:
-            self._sums = None
-        total = 0.0
-        for square in moved:
-            total += float(square)
-        return centers, total
-
-    def forget(self):
-        """Take nothing for known of the last averages: others have had them in their hands."""
-        self._averaged = None, None
-
-    @property
-    def sums(self):
-        """Weighted sums of row - shift per cluster, (k, d); (k, 0) once means took their place."""
-        if self._sums is None:
-            return np.empty((self._k, 0))
-        return self._sums[:, : self.rows.n_features]
-
-    def run(self, centers: np.ndarray, spare: np.ndarray | None = None, stale=None) -> int:
+    def assign(self, centers: np.ndarray, stale=None) -> int:
         """Assign every row to its closest centre; returns how many labels changed.
 
         Parameters
         ----------
         centers : ndarray of shape (k, d), float64, C-contiguous
-        spare : ndarray of shape (k, d), float64, C-contiguous, optional
-            Room for sums or means: centres of an earlier pass that nobody wants any more.
         stale : ndarray of shape (k,), uint8, optional
             Which centres differ from those of the last pass, if not all may.
 
@@ -225,41 +124,63 @@ class Pass:
             If a row holds a value that is not finite; as `OutOfRange` if all its squared distances
             overflow.
         """
+        return self._run(centers, None, stale)
+
+    def assign_and_sum(self, centers: np.ndarray) -> int:
+        """The same, and the sums follow the labels."""
+        return self._run(centers, self.sums, None)
+
+    def assign_and_measure(self, centers: np.ndarray) -> float:
+        """Assign every row to its closest centre and return the inertia, in one reading."""
+        total = Bins(self.plan.isa)
+        self._run(centers, None, None, total)
+        return total.value
+
+    def _run(self, centers, sums, stale, total=None):
         moves = self._moves(centers)
-        self._spare = spare
-        update = 0
-        if self._update:
-            if not self._by_columns:
-                update = 1 if self._incremental else 2
-            if self._sums is None:
-                self._sums, self._spare = spare, None
-            if self._sums is None:
-                self._sums = np.zeros_like(centers)
-            elif update != 1:
-                self._sums[...] = 0.0
-            if update != 1:
-                self.weight_sums[...] = 0.0
-                self.members[...] = 0
-        self.changed = self.scored = self.undecided = self.rescanned = 0
+        self.changed = self.scored = self.undecided = self.rescanned = self._opened = 0
+        tighten = (
+            moves is not None and self._k >= _TIGHTEN_CLUSTERS and self._useless == 0
+        )
         if self.rows.n_rows:
             self._kernel.set_centers(centers, stale)
-            self._norms = self._kernel.center_norms
-            self._assigning = centers
+            self._center_norms = self._kernel.center_norms
+            padded = None if total is None else _exact.padded(centers)
             with one_blas_thread if self.plan.engine == "blas" else nullcontext():
-                self._run_shards(moves, update)
-            if self._update and self._by_columns:
-                self._sum_columns()
-        if self._update and self._weights is not None:
-            # What incremental sums leave behind in a cluster without weight is rounding.
-            empty = self.members == 0
-            self._sums[empty] = 0.0
-            self.weight_sums[empty] = 0.0
-        if not self._keep_centers:
-            self._centers = centers
-        elif self._centers is None:
-            self._centers = centers.copy()
-        else:
-            np.copyto(self._centers, centers)
+                pieces = self._open_pieces(moves) if total is None else None
+                for first, last in self.rows.parts(pieces):
+                    self._assign_part(first, last, centers, moves, tighten, sums)
+                    if total is not None:
+                        self._measure(padded, first, last, total=total, weights=self._weights)
+        if self._useless:
+            self._useless -= 1
+        elif tighten and self._opened - self.scored < _TIGHTEN_GAIN * self._opened:
+            self._useless = _TIGHTEN_PAUSE
+        self._centers = centers
+        self._averaged = None, None
+        self._choose_scores()
+        return self.changed
+
+    def _assign_part(self, first, last, centers, moves, tighten, sums):
+        upper, lower = self._bounds
+        # The interpreter looks for Ctrl-C between two calls.
+        while first < last:
+            first, changed, opened, scored, undecided, rescanned, bad = self._kernel.run(
+                first, last, self.labels, upper=upper, lower=lower, moves=moves, tighten=tighten,
+                update=int(sums is not None), sums=sums,
+                weights=None if sums is None else self._weights,
+            )  # fmt: skip
+            if bad >= 0:
+                self.rows.raise_nonfinite(bad)
+                raise overflow(self.rows.visible, centers, bad)
+            self.changed += changed
+            self._opened += opened
+            self.scored += scored
+            self.undecided += undecided
+            self.rescanned += rescanned
+
+    def _choose_scores(self):
+        """Score the next pass otherwise where rounding left too many rows open."""
         limit = _RESCAN_LIMIT[self.plan.layout] * max(self.scored, 1000)
         if self._products:
             if self.rescanned + self.undecided * _OPEN_COST / self._k > limit / 2:
@@ -268,72 +189,135 @@ class Pass:
         elif self._score_dtype == "float32" and self.rescanned > limit:
             self._score_dtype = "float64"
             self._kernel = self._make_kernel()
-        return self.changed
 
-    def _run_shards(self, moves, update):
-        upper, lower = self._bounds
-        self._opened = 0
-        tighten = self._tightens(moves)
-        n_shards = -(-self.rows.n_rows // self.plan.shard_rows)
-        first = 0
-        # The interpreter looks for Ctrl-C between two calls.
-        while first < n_shards:
-            count, *counts, bad = self._kernel.run(
-                first, self.labels, upper=upper, lower=lower, moves=moves,
-                tighten=tighten, update=update,
-                weights=self._weights, shift=self._shift if update else None,
-            )  # fmt: skip
-            if bad >= 0:
-                raise_nonfinite(self.rows, bad)
-                raise overflow(self.rows, self._assigning, bad)
-            self._count(counts)
-            if update:
-                self._kernel.merge(count, self._sums, self.weight_sums, self.members)
-            first += count
-        self._judge_tightening(tighten)
-
-    def _count(self, counts):
-        changed, opened, scored, undecided, rescanned = counts
-        self.changed += changed
-        self._opened += opened
-        self.scored += scored
-        self.undecided += undecided
-        self.rescanned += rescanned
-
-    def _tightens(self, moves):
-        return moves is not None and self._k >= _TIGHTEN_CLUSTERS and self._useless == 0
-
-    def _judge_tightening(self, tighten):
-        if self._useless:
-            self._useless -= 1
-        elif tighten and self._opened - self.scored < _TIGHTEN_GAIN * self._opened:
-            self._useless = _TIGHTEN_PAUSE
-
-    def _sum_columns(self):
+    def _open_pieces(self, moves):
+        """Pieces with rows that the bounds leave open; None for all."""
         rows = self.rows
-        stored = max(1.0, rows.density * rows.n_features)
-        step = max(1, int(_UNINTERRUPTED_ENTRIES / stored))
-        # The interpreter looks for Ctrl-C between two calls.
-        for first in range(0, rows.n_rows, step):
-            _csr.sum_rows(
-                rows, first, min(rows.n_rows, first + step), self.labels, self._sums,
-                self.weight_sums, self.members, self._blocks, weights=self._weights,
-                n_threads=self.plan.n_threads,
-            )  # fmt: skip
+        if moves is None or not rows.can_skip:
+            return None
+        upper, lower = self._bounds
+        wanted, pieces, left_out = [], 0, 0
+        for first, last in rows.pieces():
+            if _assign.settled(first, last, self.labels, upper, lower, moves, isa=self.plan.isa):
+                pieces += 1
+                left_out += last - first
+            else:
+                wanted.append((first, last))
+        rows.skipped(pieces, left_out)
+        return wanted
 
     def _moves(self, centers):
         """Upper bounds of how far each centre moved since the last pass, or None."""
-        if (
-            self._centers is None
-            or self._bounds[0] is None
-            or (self._update and not self._incremental and not self._by_columns)
-        ):
+        if self._centers is None or self._bounds[0] is None:
             return None
-        # Known of centres that come as they were averaged.
-        shifts = None if self._averaged[0] is not centers else self._averaged[1]
-        return _centers.center_moves(
-            self._centers, centers, n_threads=self.plan.n_threads, shifts=shifts
-        )
+        threads = self.plan.n_threads
+        averaged, squares = self._averaged
+        in_place = averaged is not None and averaged is self._centers
+        if not in_place and averaged is not centers:
+            return _centers.center_moves(self._centers, centers, n_threads=threads)
+        if in_place and not ((squares == 0.0) | ((squares > 1e-200) & (squares < 1e200))).all():
+            # The centres before are gone, and their squared shifts say too little.
+            return None
+        moves = _centers.center_moves(self._centers, averaged, n_threads=threads, shifts=squares)
+        if centers is averaged or moves is None:
+            return moves
+        more = _centers.center_moves(averaged, centers, n_threads=threads)
+        return None if more is None else (moves + more) * np.float32(1 + 2.0**-20)
+
+    # ------------------------------------------------------------ averages
+
+    def average(self, out: np.ndarray, relocated=None) -> float | None:
+        """Write the means of the clusters to `out`; returns the sum of their squared shifts.
+
+        None, and nothing is written, if a cluster is empty; unless `relocated`, pairs of a row
+        and a cluster, tells which rows are to count for which clusters for once. What is still
+        empty then takes the mean of the heaviest cluster.
+
+        Parameters
+        ----------
+        out : ndarray of shape (k, d), float64, C-contiguous
+            May be the array of the centres of the last pass.
+        relocated : list of (int, int), optional
+        """
+        moves = []
+        for row, cluster in relocated or ():
+            weight = 1.0 if self._weights is None else float(self._weights[row])
+            view = Rows(self.rows.take([row]))
+            moves.append((view, int(self.labels[row]), cluster, weight))
+        for view, old, new, weight in moves:
+            self.sums.move(view, 0, old, new, weight)
+        squares = self.sums.average(self._centers, out, fill=relocated is not None)
+        for view, old, new, weight in moves:
+            self.sums.move(view, 0, new, old, weight)
+        if squares is None:
+            return None
+        self._averaged = out, squares
+        return math.fsum(squares)
+
+    def forget(self):
+        """Take nothing for known of the last averages: others have had them in their hands."""
+        self._averaged = None, None
+        if self.sums is not None:
+            self.sums.touch()
+
+    # ------------------------------------------------------------ distances
+
+    def inertia(self, centers: np.ndarray) -> float:
+        """Weighted sum of canonical squared distances to the labelled centres."""
+        total, padded = Bins(self.plan.isa), _exact.padded(centers)
+        for first, last in self.rows.parts():
+            self._measure(padded, first, last, total=total, weights=self._weights)
+        return total.value
+
+    def progress(self, centers: np.ndarray) -> str:
+        """What to print of the last pass, after which `centers` were found."""
+        if self.rows.in_memory:
+            return f"inertia {self.inertia(centers)}"
+        # The inertia would take another reading.
+        rate = self.rows.report.rows_per_second
+        return f"{self.changed} labels changed, {rate:.0f} rows per second"
+
+    def farthest(self, centers: np.ndarray, count: int) -> np.ndarray:
+        """The rows farthest from their centres, the farthest first; none if all lie on them."""
+        padded = _exact.padded(centers)
+        gaps, ids = np.empty(0), np.empty(0, dtype=np.int64)
+        for first, last in self.rows.parts():
+            found = np.empty(last - first)
+            self._measure(padded, first, last, out=found)
+            keep = _farthest_first(found, np.arange(first, last), count)
+            gaps, ids = np.append(gaps, found[keep]), np.append(ids, first + keep)
+            keep = _farthest_first(gaps, ids, count)
+            gaps, ids = gaps[keep], ids[keep]
+        return ids if gaps.size and gaps[0] > 0.0 else ids[:0]
+
+    def _measure(self, padded, first, last, **wanted):
+        _exact.own_distances(
+            self.rows.window, first, last, padded, self.labels, isa=self.plan.isa,
+            n_threads=self.plan.n_threads, **wanted,
+        )  # fmt: skip
+
+
+def _open_sums(rows, n_clusters, plan, weights, stats):
+    if stats is None:
+        stats = column_stats(rows, plan)
+    sizes = (1.0, 1.0)
+    if weights is not None:
+        used = np.abs(weights[weights != 0.0])
+        sizes = (float(used.max(initial=0.0)), float(used.min(initial=np.inf)))
+    grid = Grid(stats.largest, stats.least, rows.dtype, weights=sizes)
+    return Sums(
+        grid, n_clusters, isa=plan.isa, n_threads=plan.n_threads, is_sparse=rows.is_sparse,
+        weights=None if weights is None else sizes,
+    )  # fmt: skip
+
+
+def _farthest_first(gaps: np.ndarray, ids, count: int) -> np.ndarray:
+    """Positions of the `count` largest gaps, the largest first, of equal ones the lowest row."""
+    if len(gaps) <= count:
+        found = np.arange(len(gaps))
+    else:
+        found = np.flatnonzero(gaps >= np.partition(gaps, -count)[-count])
+    return found[np.lexsort((ids[found], -gaps[found]))[:count]]
 
 
 # From this many clusters on, one distance to the own centre first is cheaper than scoring.
@@ -388,16 +372,16 @@ def assign(rows: Rows, centers, plan: Plan, *, labels=None) -> np.ndarray:
     ndarray of shape (n,), int32
     """
     centers = _as_centers(centers)
-    run = Pass(rows, centers.shape[0], plan, labels=labels, keep_centers=False)
-    run.run(centers)
+    run = Pass(rows, centers.shape[0], plan, labels=labels)
+    run.assign(centers)
     return run.labels
 
 
 def assign_inertia(rows: Rows, centers, weights, plan: Plan) -> tuple[np.ndarray, float]:
     """Exact labels, and the weighted sum of squared distances to the closest centre."""
     centers = _as_centers(centers)
-    labels = assign(rows, centers, plan)
-    return labels, inertia(rows, centers, labels, weights, plan)
+    run = Pass(rows, centers.shape[0], plan, weights=weights)
+    return run.labels, run.assign_and_measure(centers)
 
 
 def inertia(rows: Rows, centers, labels, weights, plan: Plan) -> float:
@@ -405,25 +389,14 @@ def inertia(rows: Rows, centers, labels, weights, plan: Plan) -> float:
     return own_distances(rows, centers, labels, weights, plan)
 
 
-def farthest_first(gaps: np.ndarray, ids, count: int) -> np.ndarray:
-    """Positions of the `count` largest gaps, the largest first, of equal ones the lowest row.
-
-    ids names the row of each gap; None where gap i is row i's.
-    """
-    if len(gaps) <= count:
-        found = np.arange(len(gaps))
-    else:
-        found = np.flatnonzero(gaps >= np.partition(gaps, -count)[-count])
-    named = found if ids is None else ids[found]
-    return found[np.lexsort((named, -gaps[found]))[:count]]
-
-
 def own_distances(rows: Rows, centers, labels, weights, plan: Plan, *, out=None) -> float:
     """The same; out (n,), float64, receives each row's squared distance."""
-    return _exact.own_distances(
-        rows, _as_centers(centers), labels, weights=weights, out=out, isa=plan.isa,
-        shard_rows=exact_shard_rows(rows.n_rows, rows.n_features), n_threads=plan.n_threads,
+    total = Bins(plan.isa)
+    _exact.own_distances(
+        rows, 0, rows.n_rows, _as_centers(centers), labels, weights=weights, out=out, total=total,
+        isa=plan.isa, n_threads=plan.n_threads,
     )  # fmt: skip
+    return total.value
 
 
 def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np.ndarray:
@@ -457,7 +430,7 @@ def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np
         plan=replace(sizes, isa=plan.isa),
     )  # fmt: skip
     if not np.isfinite(out[:, 0]).all():
-        raise_nonfinite(rows)
+        rows.raise_nonfinite()
     return out
 
 

@@ -9,8 +9,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from .stream import StreamRows
-
 __all__ = [
     "OutOfRange", "Scale", "extent", "overflow", "refuse_out_of_range",
     "row_magnitudes",
@@ -115,18 +113,7 @@ def extent(*sets) -> tuple[float, float]:
 
 
 def _blocks(rows):
-    if isinstance(rows, np.ndarray):
-        yield rows
-    elif isinstance(rows, StreamRows):
-        for _ in rows.parts():
-            yield rows.window.source
-    elif rows.is_sparse:
-        yield from np.array_split(rows.source.data, 1 + rows.source.nnz // _LOOK)
-    else:
-        # Not as they stand: they may be picked, or scaled.
-        step = max(1, _LOOK // max(1, rows.n_features))
-        for first in range(0, rows.n_rows, step):
-            yield rows.take(np.arange(first, min(rows.n_rows, first + step)))
+    return (rows,) if isinstance(rows, np.ndarray) else rows.values(_LOOK)
 
 
 def row_magnitudes(rows) -> np.ndarray:

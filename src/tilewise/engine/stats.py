@@ -6,9 +6,7 @@ import numpy as np
 
 from tilewise.kernels import _csr, _exact
 from tilewise.kernels._rows import Rows
-from tilewise.plan import Plan, exact_shard_rows
-
-from .stream import StreamRows
+from tilewise.plan import Plan
 
 __all__ = ["Stats", "column_stats", "largest_finite", "raise_nonfinite"]
 
@@ -20,6 +18,8 @@ _LOOK = 2**20
 class Stats:
     """Moments of the columns of a data set, each of shape (d,) in float64.
 
+    They do not depend on the order of the rows.
+
     Attributes
     ----------
     mean : ndarray
@@ -27,58 +27,55 @@ class Stats:
         Population variance.
     largest : ndarray
         Largest absolute value.
+    least : ndarray
+        Least absolute value other than zero; infinity where there is none.
     """
 
     mean: np.ndarray
     variance: np.ndarray
     largest: np.ndarray
-
-    @property
-    def shift(self) -> np.ndarray:
-        """What to take from every row before summing: the mean where it dwarfs the spread.
-
-        Elsewhere it would gain nothing, and where one outlier moves the mean away from all
-        other rows it would cost them digits.
-        """
-        return np.where(np.abs(self.mean) > 8.0 * np.sqrt(self.variance), self.mean, 0.0)
+    least: np.ndarray
 
 
-def column_stats(rows: Rows, plan: Plan, *, origin: Rows | None = None) -> Stats:
-    """Mean, variance and largest magnitude of each column, in one reading of the data.
+def column_stats(rows, plan: Plan, *, origin: Rows | None = None, gather=None) -> Stats:
+    """Mean, variance and magnitudes of each column, in one reading of the data.
 
-    Where the rows were copied from others, `origin` holds those, picked: errors name its rows.
+    Parameters
+    ----------
+    rows : Rows or StreamRows of shape (n, d)
+    plan : Plan
+    origin : Rows, optional
+        Where the rows were copied from, picked: errors name its rows.
+    gather : callable, optional
+        Called as ``gather(first, last)`` while these rows are in memory.
 
     Raises
     ------
     ValueError
         If a value is not finite; the message names the first such row and column.
     """
-    if isinstance(rows, StreamRows):
-        # Above this room in the file, below it in the order of what is needed.
-        from .streampass import stream_stats
-
-        return stream_stats(rows, plan)[0]
     if rows.is_sparse:
-        mean, squares, largest = _csr.column_moments(rows, n_threads=plan.n_threads)
-    else:
-        mean, squares, largest = _exact.column_moments(
-            rows,
-            isa=plan.isa,
-            shard_rows=exact_shard_rows(rows.n_rows, rows.n_features),
-            n_threads=plan.n_threads,
-        )
-    if not (np.isfinite(mean).all() and np.isfinite(squares).all()):
-        # Finite values near the end of the range overflow here too; only the search tells.
-        raise_nonfinite(rows if origin is None else origin)
-    return Stats(mean, squares / max(1, rows.n_rows), largest)
+        moments = _csr.column_moments(rows, n_threads=plan.n_threads)
+        if not np.isfinite(moments[0]).all():
+            # Values near the end of the range have no moments either; only the search tells.
+            raise_nonfinite(rows if origin is None else origin)
+        return Stats(*moments)
+    moments = _exact.Moments(rows.n_features, isa=plan.isa, n_threads=plan.n_threads)
+    for first, last in rows.parts():
+        moments.add(rows.window, first, last)
+        if not moments.finite:
+            (rows if origin is None else origin).raise_nonfinite()
+        if gather is not None:
+            gather(first, last)
+    return Stats(*moments.means(rows.n_rows), moments.largest, moments.least)
 
 
-def largest_finite(rows: Rows, plan: Plan, *, origin: Rows | None = None) -> np.ndarray:
+def largest_finite(rows, plan: Plan, *, origin: Rows | None = None) -> np.ndarray:
     """Largest magnitudes: of each column or, of CSR rows, of some stored values together.
 
     Raises what `column_stats` raises if a value is not finite.
     """
-    if isinstance(rows, StreamRows) or not rows.is_sparse:
+    if not rows.is_sparse:
         return column_stats(rows, plan, origin=origin).largest
     largest = np.array([np.abs(values).max(initial=0.0) for values in rows.values(_LOOK)])
     if not np.isfinite(largest).all():
@@ -86,14 +83,6 @@ def largest_finite(rows: Rows, plan: Plan, *, origin: Rows | None = None) -> np.
     return largest
 
 
-def raise_nonfinite(rows: Rows, first: int = 0) -> None:
+def raise_nonfinite(rows, first: int = 0) -> None:
     """Raise the ValueError that names the first value that is not finite, if there is one."""
-    found = rows.locate_nonfinite(first)
-    if found is None:
-        return
-    row, column, kind = found
-    if kind == "NaN":
-        what = "NaN"
-    else:
-        what = f"infinity or a value too large for {rows.dtype!r}"
-    raise ValueError(f"Input X contains {what}: the first is at row {row}, column {column}.")
+    rows.raise_nonfinite(first)

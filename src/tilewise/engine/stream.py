@@ -1,7 +1,7 @@
 """Rows that lie somewhere else than in memory: read in parts, a part ahead of the kernels.
 
-`StreamRows` stands where `Rows` stands for data in memory; `open_pass`, `column_stats` and
-`open_seeding` take both, and give the same bits for the same rows.
+`StreamRows` stands where `Rows` stands for data in memory: passes take both, and give the same
+bits for the same rows.
 """
 
 import time
@@ -130,6 +130,7 @@ class StreamRows:
     """
 
     is_sparse = False
+    in_memory = False
     is_direct = True
     density = 1.0
 
@@ -138,7 +139,7 @@ class StreamRows:
         self.n_rows, self.n_features = int(n_rows), int(source.n_features)
         self.dtype = np.dtype(source.dtype)
         self.buffer_rows, self.piece_rows = buffer_rows, piece_rows
-        self.window = Rows.window(self.n_rows, self.n_features, self.dtype)
+        self.window = Rows.open_window(self.n_rows, self.n_features, self.dtype)
         self.report = StreamReport()
 
     def scaled(self, exponent: int) -> "StreamRows":
@@ -149,6 +150,16 @@ class StreamRows:
         )  # fmt: skip
         rows.report = self.report
         return rows
+
+    @property
+    def visible(self) -> Rows:
+        """Those of the rows that are in memory now."""
+        return Rows(np.array(self.window.source))
+
+    def values(self, size: int) -> Iterator[np.ndarray]:
+        """Yield all values, a part at a time."""
+        for _ in self.parts():
+            yield self.window.source
 
     @property
     def can_skip(self) -> bool:

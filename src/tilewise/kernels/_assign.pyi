@@ -5,6 +5,7 @@ from numpy.typing import DTypeLike
 
 from tilewise._typing import Matrix, Vector
 from tilewise.kernels._rows import Rows
+from tilewise.kernels._sums import Sums
 
 LAYOUTS: dict[str, int]
 
@@ -22,13 +23,10 @@ class Assignment:
         panels_per_block: int,
         depth_block: int,
         n_threads: int,
-        slots: int,
-        update: bool,
+        most_shards: int,
         panel_columns: int = 0,
         products: int = 0,
     ) -> None: ...
-    @property
-    def slots(self) -> int: ...
     @property
     def workspace_bytes(self) -> int: ...
     @property
@@ -40,7 +38,8 @@ class Assignment:
     ) -> None: ...
     def run(
         self,
-        first_shard: int,
+        first: int,
+        stop: int,
         labels: Vector[np.int32],
         *,
         upper: Vector[np.float32] | None = None,
@@ -48,14 +47,17 @@ class Assignment:
         moves: Vector[np.float32] | None = None,
         tighten: bool = False,
         update: Literal[0, 1, 2] = 0,
+        sums: Sums | None = None,
         weights: Vector[np.float64] | None = None,
-        shift: Vector[np.float64] | None = None,
-        most: int = 0,
     ) -> tuple[int, int, int, int, int, int, int]: ...
-    def merge(
-        self,
-        count: int,
-        sums: Matrix[np.float64],
-        weight_sums: Vector[np.float64],
-        members: Vector[np.int64],
-    ) -> None: ...
+
+def settled(
+    first: int,
+    last: int,
+    labels: Vector[np.int32],
+    upper: Vector[np.float32],
+    lower: Vector[np.float32],
+    moves: Vector[np.float32],
+    *,
+    isa: str,
+) -> bool: ...

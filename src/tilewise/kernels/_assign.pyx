@@ -6,6 +6,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport isfinite
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcpy
 
 from tilewise.kernels._centers cimport place_centers
 from tilewise.kernels._decide cimport AGAIN, measure_own, settle
@@ -18,6 +19,7 @@ from tilewise.kernels._dispatch cimport (
     split_kernels,
     tile_kernels,
     tw_split_parts,
+    tw_tile_kernels,
     usable_threads,
 )
 from tilewise.kernels._pass cimport (
@@ -38,6 +40,7 @@ from tilewise.kernels._rows cimport (
     tw_row_start,
 )
 from tilewise.kernels._score cimport score_rows
+from tilewise.kernels._sums cimport Sums, add_to_cluster, cluster_sums
 from tilewise.kernels._workspace cimport Workspace
 
 from tilewise.kernels._workspace import aligned_empty
@@ -52,6 +55,8 @@ cdef enum:
     LOOK_BLOCK = 64
     # A centre is listed while at most one in so many of its numbers is not zero.
     LISTED_SHARE = 32
+    # Rows whose bounds are tried at a time.
+    TRIED = 4096
     # Beyond, squared norms of the parts would err too much.
     MOST_SPLIT = 1048576
 
@@ -118,13 +123,14 @@ cdef offsets_t _offsets(const assign_pass* p, Workspace parts):
 # ---------------------------------------------------------------- one chunk
 
 
-cdef void _update(const assign_pass* p, int n, char* ws, const offsets_t* o, int64_t slot,
+cdef void _update(const assign_pass* p, int n, char* ws, const offsets_t* o, cluster_sums* sums,
                   shard_report* report) noexcept nogil:
-    """New labels and what they do to the sums, in row order."""
+    """New labels and what they do to the sums."""
     cdef const void** pointers = <const void**>(ws + o.pointers)
     cdef const int64_t* ids = <const int64_t*>(ws + o.ids)
     cdef const int32_t* label = <const int32_t*>(ws + o.label)
-    cdef int64_t base = slot * p.n_clusters, i
+    cdef const void* x = NULL
+    cdef int64_t i
     cdef int32_t old, new
     cdef double weight = 1.0
     cdef int r
@@ -143,24 +149,15 @@ cdef void _update(const assign_pass* p, int n, char* ws, const offsets_t* o, int
             weight = p.weights[i]
             if weight == 0.0:
                 continue
+        if p.layout != CSR:
+            x = pointers[r]
         if p.update == 1 and old >= 0:
-            _add(p, pointers[r], -weight, -1, base + old)
-        _add(p, pointers[r], weight, 1, base + new)
-
-
-cdef inline void _add(const assign_pass* p, const void* x, double weight, int sign,
-                      int64_t at) noexcept nogil:
-    p.touched[at] = 1
-    p.weight_sums[at] += weight
-    p.members[at] += sign
-    if p.rows.is_double:
-        p.exact.accumulate_f8(<const double*>x, p.shift, weight, p.depth, p.sums + at * p.ldc)
-    else:
-        p.exact.accumulate_f4(<const float*>x, p.shift, weight, p.depth, p.sums + at * p.ldc)
+            add_to_cluster(sums, p.exact, p.rows, x, i, -weight, -1, old)
+        add_to_cluster(sums, p.exact, p.rows, x, i, weight, 1, new)
 
 
 cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, const offsets_t* o,
-                     int64_t slot, shard_report* report) noexcept nogil:
+                     cluster_sums* sums, shard_report* report) noexcept nogil:
     cdef int64_t* ids = <int64_t*>(ws + o.ids)
     cdef const void** pointers = <const void**>(ws + o.pointers)
     cdef int r, n = count
@@ -182,7 +179,7 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
     report.scored += n
     score_rows(p, n, ws, o, first + count, n == count)
     settle(p, n, ws, o, report)
-    _update(p, n, ws, o, slot, report)
+    _update(p, n, ws, o, sums, report)
 
 
 cdef int _rows_that_fit(const assign_pass* p, int64_t first, int count) noexcept nogil:
@@ -206,19 +203,16 @@ cdef int _rows_that_fit(const assign_pass* p, int64_t first, int count) noexcept
     return low
 
 
-cdef void _run_shard(const assign_pass* p, int64_t shard, int64_t slot, char* ws,
-                     const offsets_t* o, shard_report* report) noexcept nogil:
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows
+cdef void _run_shard(const assign_pass* p, int64_t first, int64_t stop, char* ws, const offsets_t* o,
+                     cluster_sums* sums, shard_report* report) noexcept nogil:
     cdef int count
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
     report.changed = report.open = report.scored = report.undecided = report.rescanned = 0
     report.bad_row = -1
     while first < stop:
         count = p.chunk_rows if stop - first > p.chunk_rows else <int>(stop - first)
         if p.layout == CSR:
             count = _rows_that_fit(p, first, count)
-        _run_chunk(p, first, count, ws, o, slot, report)
+        _run_chunk(p, first, count, ws, o, sums, report)
         first += count
 
 # ---------------------------------------------------------------- the border to Python
@@ -236,10 +230,8 @@ cdef class Assignment:
     score_dtype : dtype
         float32 or float64; labels do not depend on it.
     chunk_rows, shard_rows, panels_per_block, depth_block, n_threads : int
-    slots : int
-        Shards whose sums are held before they are merged.
-    update : bool
-        Whether sums are wanted at all; "csr" leaves them to `_csr.sum_rows`.
+    most_shards : int
+        Shards of one call of `run`: the interpreter looks for Ctrl-C between two.
     panel_columns : int
         "csr": centres side by side, rounded to one, two or four vectors; 1 packs none: scores of
         float64 come from the centres where they stand.
@@ -254,13 +246,13 @@ cdef class Assignment:
     cdef Rows rows
     cdef double* origin
     cdef int threads
-    cdef int64_t n_shards, n_slots
+    cdef int64_t shard_rows, most_shards
     cdef dict _keep
     cdef const double[:, ::1] given
 
     def __init__(self, Rows rows, int n_clusters, *, str isa, str layout, score_dtype,
                  int chunk_rows, int64_t shard_rows, int panels_per_block, int depth_block,
-                 int n_threads, int64_t slots, bint update, int panel_columns=0, int products=0):
+                 int n_threads, int64_t most_shards, int panel_columns=0, int products=0):
         cdef assign_pass* p = &self.p
         cdef int width
         self.rows = rows
@@ -278,14 +270,12 @@ cdef class Assignment:
         if p.layout == CSR:
             if not rows.is_sparse:
                 raise ValueError("layout 'csr' is for CSR rows")
-            update = False
             p.gathered = panel_columns == 1
         p.score_double = np.dtype(score_dtype) == np.float64
         if p.gathered and not p.score_double:
             raise ValueError("centres that are not packed have scores of float64")
         p.lanes = p.tile.vector_bytes // (8 if p.score_double else 4)
         p.chunk_rows = chunk_rows
-        p.shard_rows = shard_rows
         p.ldc = (p.depth + 7) // 8 * 8
         p.products = 0 if p.score_double or p.depth == 0 else products
         p.panel_vectors = 1 if n_clusters <= p.lanes and not p.products else p.tile.panel_vectors
@@ -305,8 +295,8 @@ cdef class Assignment:
         p.longest = rows.longest
         self.parts = Workspace()
         self.o = _offsets(p, self.parts)
-        self.n_shards = (rows.c.n_rows + shard_rows - 1) // shard_rows
-        self.n_slots = max(1, min(slots, self.n_shards))
+        self.shard_rows = shard_rows
+        self.most_shards = max(1, most_shards)
         self.parts.make(n_threads)
         self._keep["workspace"] = self.parts.buffer
         item = 8 if p.score_double else 4
@@ -331,21 +321,11 @@ cdef class Assignment:
             self.origin = <double*>self._make("origin, wide", 8 * p.depth)
         p.half_norms = self._make("half_norms", item * n_clusters)
         p.norms = <double*>self._make("norms", 8 * n_clusters)
-        if update:
-            p.sums = <double*>self._make("sums", 8 * self.n_slots * n_clusters * p.ldc)
-            p.weight_sums = <double*>self._make("weight_sums", 8 * self.n_slots * n_clusters)
-            p.members = <int64_t*>self._make("members", 8 * self.n_slots * n_clusters)
-            p.touched = <char*>self._make("touched", self.n_slots * n_clusters)
-        self._make("reports", self.n_slots * sizeof(shard_report))
+        self._make("reports", self.most_shards * sizeof(shard_report))
 
     cdef void* _make(self, str name, Py_ssize_t size) except NULL:
         self._keep[name] = aligned_empty(max(size, ALIGNMENT))
         return address(self._keep[name])
-
-    @property
-    def slots(self):
-        """Shards per call of `run`."""
-        return self.n_slots
 
     @property
     def workspace_bytes(self):
@@ -383,10 +363,10 @@ cdef class Assignment:
         self.given = centers
         place_centers(p, centers, self.origin, usable_threads(self.threads if work > 65536 else 1))
 
-    def run(self, int64_t first_shard, int32_t[::1] labels, *, float[::1] upper=None,
+    def run(self, int64_t first, int64_t stop, int32_t[::1] labels, *, float[::1] upper=None,
             float[::1] lower=None, const float[::1] moves=None, bint tighten=False,
-            int update=0, const double[::1] weights=None, const double[::1] shift=None, int64_t most=0):
-        """Assign the rows of up to `slots` shards, from `first_shard` on.
+            int update=0, Sums sums=None, const double[::1] weights=None):
+        """Assign rows from `first` on, as many before `stop` as one call takes.
 
         Parameters
         ----------
@@ -399,34 +379,34 @@ cdef class Assignment:
             Measure the distance to the own centre before scoring all.
         update : {0, 1, 2}
             Leave the sums, add what changed, or add every row.
+        sums : Sums, INOUT, needed to update
         weights : float64 (n,), optional
-        shift : float64 (d,), needed to update
-            Taken from every row before it is added.
-        most : int, optional
-            Limit of the shards that are run.
 
         Returns
         -------
         tuple of int
-            Shards that were run; rows with a new label, rows that the bounds left open, rows
+            The row to go on from; rows with a new label, rows that the bounds left open, rows
             scored, rows that rounding left open, rows compared with every centre again; the
             first row with a value that is not finite, or -1.
         """
         cdef assign_pass p = self.p
-        cdef int64_t n = p.rows.n_rows, count = min(self.n_slots, self.n_shards - first_shard)
-        cdef int64_t s, changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
+        cdef int64_t n = p.rows.n_rows, s, count, size = self.shard_rows
+        cdef int64_t changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
         cdef int threads = self.threads
         cdef offsets_t o = self.o
-        if 0 < most < count:
-            count = most
+        cdef cluster_sums* unused = NULL
         cdef char* workspace = <char*>address(self._keep["workspace"])
         cdef shard_report* reports = <shard_report*>address(self._keep["reports"])
         if labels.shape[0] != n:
             raise ValueError(f"{labels.shape[0]} labels given for {n} rows")
+        if not 0 <= first <= stop <= n:
+            raise IndexError(f"rows {first} to {stop} of {n}")
+        stop = min(stop, first + size * self.most_shards)
+        count = (stop - first + size - 1) // size
         if count <= 0:
-            return 0, 0, 0, 0, 0, 0, -1
+            return stop, 0, 0, 0, 0, 0, -1
         if self.rows.is_window:
-            check_window(self.rows, first_shard * p.shard_rows, min(n, (first_shard + count) * p.shard_rows))
+            check_window(self.rows, first, stop)
         p.labels = &labels[0]
         p.update = update
         # One distance to the own centre reads all columns; scoring, only the stored entries.
@@ -445,9 +425,9 @@ cdef class Assignment:
                 p.use_bounds = update != 2
                 _two_largest(moves, &p)
         if update:
-            if p.sums == NULL or shift is None or shift.shape[0] != p.depth:
-                raise ValueError("an update needs sums and a shift per column")
-            p.shift = &shift[0] if p.depth else NULL
+            if sums is None or sums.grid.c.depth != p.depth or sums.c.n_clusters != p.n_clusters or (
+                    sums.threads < threads):
+                raise ValueError("an update needs sums of these clusters, columns and threads")
             if weights is not None:
                 if weights.shape[0] != n:
                     raise ValueError("one weight per row expected")
@@ -457,10 +437,13 @@ cdef class Assignment:
             if threads <= 1:
                 with nogil:
                     for s in range(count):
-                        _run_shard(&p, first_shard + s, s, workspace, &o, reports + s)
+                        _run_shard(&p, first + s * size, min(stop, first + (s + 1) * size), workspace, &o,
+                                   sums.of_thread(0) if update else unused, reports + s)
             else:
                 for s in prange(count, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                    _run_shard(&p, first_shard + s, s, workspace + threadid() * o.total, &o, reports + s)
+                    _run_shard(&p, first + s * size, min(stop, first + (s + 1) * size),
+                               workspace + threadid() * o.total, &o,
+                               sums.of_thread(threadid()) if update else unused, reports + s)
         finally:
             leave_loop()
         for s in range(count):
@@ -471,42 +454,9 @@ cdef class Assignment:
             rescanned += reports[s].rescanned
             if bad < 0 and reports[s].bad_row >= 0:
                 bad = reports[s].bad_row
-        return count, changed, opened, scored, undecided, rescanned, bad
-
-    def merge(self, int64_t count, double[:, ::1] sums, double[::1] weight_sums, int64_t[::1] members):
-        """Add the sums of the last `count` shards, in shard order, and clear them.
-
-        sums is (k, ldc) with ldc the number of columns rounded up to eight.
-        """
-        cdef assign_pass* p = &self.p
-        cdef int64_t k = p.n_clusters, j
-        cdef ptrdiff_t ldc = p.ldc
-        cdef int threads = self.threads
-        if count > self.n_slots or sums.shape[0] != k or sums.shape[1] != ldc or members.shape[0] != k:
-            raise ValueError("sums do not have the shape of this assignment")
-        if k * ldc * count < 65536:
-            threads = 1
-        threads = usable_threads(threads)
-        for j in prange(k, nogil=True, schedule="static", num_threads=threads):
-            _merge_one(p, j, count, &sums[j, 0] if ldc else NULL, &weight_sums[j], &members[j])
-
-
-cdef void _merge_one(const assign_pass* p, int64_t j, int64_t count, double* sums, double* weight,
-                     int64_t* members) noexcept nogil:
-    cdef int64_t s, at
-    cdef ptrdiff_t l
-    for s in range(count):
-        at = s * p.n_clusters + j
-        if not p.touched[at]:
-            continue
-        p.touched[at] = 0
-        weight[0] += p.weight_sums[at]
-        p.weight_sums[at] = 0.0
-        members[0] += p.members[at]
-        p.members[at] = 0
-        for l in range(p.ldc):
-            sums[l] += p.sums[at * p.ldc + l]
-            p.sums[at * p.ldc + l] = 0.0
+        if update:
+            sums.gather()
+        return stop, changed, opened, scored, undecided, rescanned, bad
 
 
 cdef int _two_largest(const float[::1] moves, assign_pass* p) except -1:
@@ -523,3 +473,38 @@ cdef int _two_largest(const float[::1] moves, assign_pass* p) except -1:
         elif moves[j] > p.second_move:
             p.second_move = moves[j]
     return 0
+
+
+def settled(int64_t first, int64_t last, const int32_t[::1] labels, float[::1] upper, float[::1] lower,
+            const float[::1] moves, *, str isa):
+    """Whether bounds alone settle the rows first to last; if so, the bounds are moved on.
+
+    upper, lower and moves as `Assignment.run` has them.
+    """
+    cdef const tw_tile_kernels* tile = tile_kernels(isa)
+    cdef float above[TRIED]
+    cdef float below[TRIED]
+    cdef int64_t ids[TRIED]
+    cdef int64_t at
+    cdef assign_pass p
+    cdef int count
+    _two_largest(moves, &p)
+    if not 0 <= first <= last <= labels.shape[0] or upper.shape[0] != labels.shape[0] or (
+            lower.shape[0] != labels.shape[0]):
+        raise ValueError("labels and bounds must have one entry per row")
+    with nogil:
+        at = first
+        while at < last:
+            count = TRIED if last - at > TRIED else <int>(last - at)
+            memcpy(above, &upper[at], count * sizeof(float))
+            memcpy(below, &lower[at], count * sizeof(float))
+            if tile.open_rows(count, 0, &labels[at], above, below, &moves[0], p.largest_move, p.second_move, p.largest_mover, ids):
+                with gil:
+                    return False
+            at += count
+        at = first
+        while at < last:
+            count = TRIED if last - at > TRIED else <int>(last - at)
+            tile.open_rows(count, 0, &labels[at], &upper[at], &lower[at], &moves[0], p.largest_move, p.second_move, p.largest_mover, ids)
+            at += count
+    return True

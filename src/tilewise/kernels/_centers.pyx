@@ -41,7 +41,7 @@ cdef void _list_center(const assign_pass* p, int j) noexcept nogil:
         start = stop
         stop = min(p.depth, start + COLUMNS)
         # Most stretches of such a centre hold none.
-        if p.exact.nonzeros_f8(c + start, stop - start) == 0:
+        if p.exact.nonzeros(c + start, stop - start) == 0:
             continue
         for l in range(start, stop):
             if c[l] != 0.0:
@@ -307,45 +307,6 @@ cdef double _squared_gap(const double* a, const double* b, Py_ssize_t d) noexcep
     return _meet(sums)
 
 
-cdef double _average(const double* sums, double weight, const double* shift, const double* old, double* out,
-                     Py_ssize_t d) noexcept nogil:
-    cdef double moved[8]
-    cdef double gap
-    cdef Py_ssize_t l, i
-    for i in range(8):
-        moved[i] = 0.0
-    for l in range(0, d - 7, 8):
-        for i in range(8):
-            out[l + i] = sums[l + i] / weight + shift[l + i]
-            gap = out[l + i] - old[l + i]
-            moved[i] += gap * gap
-    for l in range(d // 8 * 8, d):
-        out[l] = sums[l] / weight + shift[l]
-        gap = out[l] - old[l]
-        moved[l % 8] += gap * gap
-    return _meet(moved)
-
-
-def average_centers(const double[:, ::1] sums, const double[::1] weight_sums, const double[::1] shift,
-                    const double[:, ::1] old, double[:, ::1] out, int n_threads=1):
-    """out = sums / weight_sums + shift; returns the squared shifts from old, (k,) float64.
-
-    None, with out as it was, if some cluster has no positive weight.
-    """
-    cdef Py_ssize_t j, k = old.shape[0], d = old.shape[1]
-    cdef int threads = usable_threads(n_threads if k * d > SERIAL else 1)
-    for j in range(k):
-        if not weight_sums[j] > 0.0:
-            return None
-    moved = np.zeros(k)
-    if k == 0 or d == 0:
-        return moved
-    cdef double[::1] shifts = moved
-    for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-        shifts[j] = _average(&sums[j, 0], weight_sums[j], &shift[0], &old[j, 0], &out[j, 0], d)
-    return moved
-
-
 cdef float _move(const double* old, const double* new, Py_ssize_t d, double total) noexcept nogil:
     """Upper bound of how far a centre moved; total is the square of that."""
     cdef double largest = 0.0, gap
@@ -371,7 +332,7 @@ cdef float _move(const double* old, const double* new, Py_ssize_t d, double tota
 def center_moves(const double[:, ::1] old, const double[:, ::1] new, int n_threads=1, const double[::1] shifts=None):
     """Upper bounds, in float32 (k,), of how far each centre moved; None if one is not finite.
 
-    shifts (k) are the squares, if `average_centers` has found them.
+    shifts (k) are the squares, if `Sums.average` has found them.
     """
     cdef Py_ssize_t j, k = old.shape[0], d = old.shape[1]
     cdef int threads = usable_threads(n_threads if k * d > SERIAL else 1)

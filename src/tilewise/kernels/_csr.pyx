@@ -1,18 +1,17 @@
-"""Sums and moments over the stored entries of CSR rows.
-
-Threads share the columns, not the rows: whatever their number, each sum of a column meets
-its entries in row order, so the numbers are the same.
-"""
+"""Moments of the columns of CSR rows, from the stored entries. Threads share the columns, not the rows."""
 
 import numpy as np
 
 from cython.parallel cimport prange
-from libc.math cimport fabs
-from libc.stddef cimport ptrdiff_t
+from libc.math cimport NAN, fabs, fma
 from libc.stdint cimport int32_t, int64_t
 
-from tilewise.kernels._dispatch cimport enter_loop, leave_loop
-from tilewise.kernels._rows cimport Rows, all_rows, tw_row_start, tw_rows
+from tilewise.kernels._dispatch cimport enter_loop, leave_loop, tw_bins
+from tilewise.kernels._exact cimport mean_and_variance
+from tilewise.kernels._rows cimport Rows, address, all_rows, tw_row_start, tw_rows
+from tilewise.kernels._sums cimport tw_bins_add, tw_bins_clear, tw_bins_fold, tw_bins_value
+
+from tilewise.kernels._workspace import aligned_empty
 
 ctypedef fused value_t:
     float
@@ -25,32 +24,35 @@ ctypedef fused column_t:
 cdef enum:
     # Entries per column block below which another thread is not worth its searches.
     BLOCK_ENTRIES = 65536
+    # Columns at a time, whose sums take 8 MiB.
+    MOST_COLUMNS = 65536
+
+
+# The squares of larger numbers have no room in bins.
+cdef double LARGE = 2.0**480
 
 
 cdef struct columns_pass:
     const tw_rows* rows
-    int64_t first
+    int64_t first           # rows
     int64_t stop
-    const int32_t* labels
-    const double* weights
-    double* sums            # (k, ld)
-    ptrdiff_t ld
-    double* weight_sums     # (k)
-    int64_t* members        # (k)
-    double* mean
-    double* squares
-    double* largest
-    int64_t* counts
+    int64_t begin           # columns
+    int64_t end
+    tw_bins* sums           # (end - begin, 2) of values and of their squares
+    double* largest         # (d)
+    double* least
 
 
 def column_blocks(Rows rows, int n_blocks):
-    """Bounds (blocks + 1) of at most n_blocks ranges of columns with about as many entries each."""
+    """Bounds (blocks + 1) of about n_blocks ranges of columns with about as many entries each."""
     all_rows(rows)
     columns = rows._keep[2][: tw_row_start(&rows.c, rows.c.n_rows)]
     n_blocks = max(1, min(n_blocks, columns.size // BLOCK_ENTRIES))
     sample = np.sort(columns[:: max(1, columns.size // BLOCK_ENTRIES)])
     inner = [int(sample[sample.size * b // n_blocks]) for b in range(1, n_blocks)]
-    return np.array([0, *inner, max(rows.c.depth, 1)], dtype=np.int64)
+    last = max(rows.c.depth, 1)
+    bounds = set(inner) | set(range(0, last, MOST_COLUMNS)) | {last}
+    return np.array(sorted(bounds), dtype=np.int64)
 
 
 cdef inline int64_t _seek(const column_t* columns, int64_t low, int64_t high, int64_t wanted) noexcept nogil:
@@ -65,144 +67,102 @@ cdef inline int64_t _seek(const column_t* columns, int64_t low, int64_t high, in
     return low
 
 
-cdef void _sum_block(const columns_pass* p, int64_t begin, int64_t end, bint alone, const value_t* values,
-                     const column_t* columns) noexcept nogil:
-    cdef int64_t i, e, stop
-    cdef int32_t j
-    cdef double weight = 1.0
-    cdef double* to
-    for i in range(p.first, p.stop):
-        j = p.labels[i]
-        if p.weights != NULL:
-            weight = p.weights[i]
-            if weight == 0.0:
-                continue
-        if begin == 0:
-            p.weight_sums[j] += weight
-            p.members[j] += 1
-        to = p.sums + j * p.ld
-        e = tw_row_start(p.rows, i)
-        stop = tw_row_start(p.rows, i + 1)
-        if not alone:
-            e = _seek(columns, e, stop, begin)
-            stop = _seek(columns, e, stop, end)
-        while e < stop:
-            to[columns[e]] += weight * values[e]
-            e += 1
-
-
-cdef void _sum_types(const columns_pass* p, int64_t begin, int64_t end, bint alone) noexcept nogil:
-    if p.rows.kind == 2:
-        if p.rows.column_bytes == 4:
-            _sum_block(p, begin, end, alone, <const double*>p.rows.data, <const int32_t*>p.rows.columns)
-        else:
-            _sum_block(p, begin, end, alone, <const double*>p.rows.data, <const int64_t*>p.rows.columns)
-    elif p.rows.column_bytes == 4:
-        _sum_block(p, begin, end, alone, <const float*>p.rows.data, <const int32_t*>p.rows.columns)
-    else:
-        _sum_block(p, begin, end, alone, <const float*>p.rows.data, <const int64_t*>p.rows.columns)
-
-
-def sum_rows(Rows rows, int64_t first, int64_t stop, const int32_t[::1] labels, double[:, ::1] sums,
-             double[::1] weight_sums, int64_t[::1] members, const int64_t[::1] blocks, *,
-             const double[::1] weights=None, int n_threads):
-    """Add the rows first .. stop, times their weights, to the sums (k, ld) of their labels."""
-    all_rows(rows)
-    cdef columns_pass p
-    cdef int b, n = <int>blocks.shape[0] - 1, threads
-    if not rows.is_sparse or first < 0 or stop > rows.c.n_rows or labels.shape[0] != rows.c.n_rows or (
-            sums.shape[1] < rows.c.depth or weight_sums.shape[0] != sums.shape[0]) or (
-            members.shape[0] != sums.shape[0]) or (weights is not None and weights.shape[0] != labels.shape[0]):
-        raise ValueError("rows, labels, weights and sums do not have matching shapes")
-    if first >= stop:
-        return
-    p.rows = &rows.c
-    p.first, p.stop = first, stop
-    p.labels = &labels[0]
-    p.weights = &weights[0] if weights is not None else NULL
-    p.sums = &sums[0, 0] if sums.shape[1] else NULL
-    p.ld = sums.shape[1]
-    p.weight_sums = &weight_sums[0]
-    p.members = &members[0]
-    threads = enter_loop(min(n_threads, n))
-    try:
-        for b in prange(n, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-            _sum_types(&p, blocks[b], blocks[b + 1], n == 1)
-    finally:
-        leave_loop()
-
-
-cdef void _moments_block(const columns_pass* p, int64_t begin, int64_t end, bint second, const value_t* values,
-                         const column_t* columns) noexcept nogil:
+cdef void _moments_block(const columns_pass* p, const value_t* values, const column_t* columns) noexcept nogil:
     cdef int64_t i, e, stop, l
-    cdef double value, gap
+    cdef double value, size, square
+    cdef tw_bins* to
     for i in range(p.first, p.stop):
-        e = _seek(columns, tw_row_start(p.rows, i), tw_row_start(p.rows, i + 1), begin)
+        e = _seek(columns, tw_row_start(p.rows, i), tw_row_start(p.rows, i + 1), p.begin)
         stop = tw_row_start(p.rows, i + 1)
-        while e < stop and columns[e] < end:
+        while e < stop and columns[e] < p.end:
             l = columns[e]
             value = values[e]
             e += 1
-            if second:
-                gap = value - p.mean[l]
-                p.squares[l] += gap * gap
+            if value == 0.0:
+                continue
+            size = fabs(value)
+            to = p.sums + 2 * (l - p.begin)
+            if not size <= LARGE:
+                # Or not a number.
+                to[0].special = to[1].special = NAN
             else:
-                p.mean[l] += value
-                p.counts[l] += 1
-                if fabs(value) > p.largest[l]:
-                    p.largest[l] = fabs(value)
+                tw_bins_add(to, value)
+                square = value * value
+                tw_bins_add(to + 1, square)
+                if value_t is double:
+                    tw_bins_add(to + 1, fma(value, value, -square))
+            if not size <= p.largest[l]:
+                p.largest[l] = size
+            if size < p.least[l]:
+                p.least[l] = size
 
 
-cdef void _moments_types(const columns_pass* p, int64_t begin, int64_t end, bint second) noexcept nogil:
+cdef void _moments_types(const columns_pass* p) noexcept nogil:
     if p.rows.kind == 2:
         if p.rows.column_bytes == 4:
-            _moments_block(p, begin, end, second, <const double*>p.rows.data, <const int32_t*>p.rows.columns)
+            _moments_block(p, <const double*>p.rows.data, <const int32_t*>p.rows.columns)
         else:
-            _moments_block(p, begin, end, second, <const double*>p.rows.data, <const int64_t*>p.rows.columns)
+            _moments_block(p, <const double*>p.rows.data, <const int64_t*>p.rows.columns)
     elif p.rows.column_bytes == 4:
-        _moments_block(p, begin, end, second, <const float*>p.rows.data, <const int32_t*>p.rows.columns)
+        _moments_block(p, <const float*>p.rows.data, <const int32_t*>p.rows.columns)
     else:
-        _moments_block(p, begin, end, second, <const float*>p.rows.data, <const int64_t*>p.rows.columns)
+        _moments_block(p, <const float*>p.rows.data, <const int64_t*>p.rows.columns)
 
 
 def column_moments(Rows rows, *, int n_threads):
-    """Mean, sum of squared deviations and largest magnitude of each column, in two readings.
+    """Mean, mean squared deviation, largest and least magnitude other than zero of each column.
 
-    What is not stored deviates by the mean, so many times as it is not stored.
+    Mean and deviation are NaN where a value is not finite, or too large to be squared.
     """
     all_rows(rows)
-    cdef columns_pass p
-    cdef int64_t d = rows.c.depth, n = rows.c.n_rows, step
-    cdef int b, n_blocks, threads
-    mean, squares, largest = np.zeros(d), np.zeros(d), np.zeros(d)
-    counts = np.zeros(d, dtype=np.int64)
+    cdef int64_t d = rows.c.depth, n = rows.c.n_rows, step, first, l
+    cdef int b, threads, n_blocks
+    mean, variance, largest, least = np.zeros(d), np.zeros(d), np.zeros(d), np.full(d, np.inf)
     if n == 0 or d == 0:
-        return mean, squares, largest
+        return mean, variance, largest, least
     cdef const int64_t[::1] blocks = column_blocks(rows, n_threads)
-    cdef double[::1] mean_view = mean, squares_view = squares, largest_view = largest
-    cdef int64_t[::1] counts_view = counts
+    cdef double[::1] to = mean, spread = variance, most = largest, fewest = least
+    cdef columns_pass p[64]
+    cdef int together = min(64, n_threads), at, some
     n_blocks = <int>blocks.shape[0] - 1
-    p.rows = &rows.c
-    p.mean, p.squares, p.largest = &mean_view[0], &squares_view[0], &largest_view[0]
-    p.counts = &counts_view[0]
-    # The interpreter looks for Ctrl-C between two blocks of rows.
+    wide = min(MOST_COLUMNS, d)
+    sums = aligned_empty(together * 2 * wide * sizeof(tw_bins))
+    # The interpreter looks for Ctrl-C between two calls.
     step = max(1, _UNINTERRUPTED // max(1, tw_row_start(&rows.c, n) // n + 1))
-    for second in (False, True):
+    for at in range(0, n_blocks, together):
+        some = min(together, n_blocks - at)
+        for b in range(some):
+            p[b].rows = &rows.c
+            p[b].begin, p[b].end = blocks[at + b], blocks[at + b + 1]
+            p[b].sums = <tw_bins*>address(sums) + b * 2 * <int64_t>wide
+            p[b].largest, p[b].least = &most[0], &fewest[0]
+            for l in range(2 * (p[b].end - p[b].begin)):
+                tw_bins_clear(p[b].sums + l)
         for first in range(0, n, step):
-            p.first, p.stop = first, min(n, first + step)
-            threads = enter_loop(min(n_threads, n_blocks))
+            for b in range(some):
+                p[b].first, p[b].stop = first, min(n, first + step)
+            threads = enter_loop(some)
             try:
-                for b in prange(n_blocks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                    _moments_types(&p, blocks[b], blocks[b + 1], second)
+                for b in prange(some, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+                    _moments_types(&p[b])
             finally:
                 leave_loop()
-        if not second:
-            with np.errstate(over="ignore", invalid="ignore"):
-                mean /= n
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares += (n - counts) * (mean * mean)
-    return mean, squares, largest
+        for b in range(some):
+            for l in range(p[b].begin, p[b].end):
+                if l < d:
+                    _finish(p[b].sums + 2 * (l - p[b].begin), n, &to[l], &spread[l])
+    return mean, variance, largest, least
 
 
-# Entries between two looks for Ctrl-C: a few nanoseconds each.
-_UNINTERRUPTED = 2**26
+cdef void _finish(tw_bins* sums, double n, double* mean, double* variance) noexcept nogil:
+    cdef double high[2]
+    cdef double low[2]
+    cdef int i
+    for i in range(2):
+        tw_bins_fold(sums + i)
+        tw_bins_value(sums + i, high + i, low + i)
+    mean_and_variance(high, low, n, mean, variance)
+
+
+# Entries between two looks for Ctrl-C: some ten nanoseconds each.
+_UNINTERRUPTED = 2**24

@@ -1,5 +1,5 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t
 
 
 cdef extern from "c/tw_kernels.h" nogil:
@@ -20,6 +20,27 @@ cdef extern from "c/tw_kernels.h" nogil:
         double largest_norm
         double share
         const float* drops
+
+    ctypedef struct tw_grid:
+        int depth
+        int n_blocks
+        int uniform
+        int all_normal
+        const int32_t* limbs
+        const int32_t* starts
+        const int16_t* exponents
+        const double* bigs
+        int64_t length
+
+    ctypedef struct tw_bins:
+        int64_t top
+        double special
+        int64_t low[3]
+        int64_t high[3]
+
+    ctypedef struct tw_bins8:
+        int64_t tops[8]
+        double special[8]
 
     ctypedef struct tw_tile_kernels:
         int vector_bytes
@@ -116,15 +137,27 @@ cdef extern from "c/tw_kernels.h" nogil:
         void (*distances_lanes_f8)(const double* const*, const double*, ptrdiff_t, int, int, double*) noexcept nogil
         void (*between_f4)(const float*, const float* const*, int, int, double*) noexcept nogil
         void (*between_f8)(const double*, const double* const*, int, int, double*) noexcept nogil
-        void (*accumulate_f4)(const float*, const double*, double, int, double*) noexcept nogil
+        void (*add_row_f4)(const tw_grid*, const float*, double, int, int, int64_t*) noexcept nogil
+        void (*add_row_f8)(const tw_grid*, const double*, double, int, int, int64_t*) noexcept nogil
+        void (*bin_rows_f4)(const float* const*, const double*, int, int, tw_bins8*) noexcept nogil
+        void (*bin_rows_f8)(const double* const*, const double*, int, int, tw_bins8*) noexcept nogil
+        void (*carry_row)(const tw_grid*, int, int, int64_t*, int64_t*) noexcept nogil
+        double (*average_row)(const tw_grid*, const int64_t*, const int64_t*, int, double, const double*,
+                              double*) noexcept nogil
+        double (*moved_by)(double, double, double, double, double) noexcept nogil
+        int (*nonzeros)(const double*, int) noexcept nogil
+        double (*bin_values)(tw_bins*, int, const double*, const double*) noexcept nogil
+        void (*move_center)(const tw_bins8*, int, double, double, double*) noexcept nogil
         void (*distances_picked_f8)(const double*, const double*, ptrdiff_t, const int*, int, int,
                                     double*) noexcept nogil
-        void (*accumulate_f8)(const double*, const double*, double, int, double*) noexcept nogil
-        void (*moments_f4)(const float* const*, int, int, double*, double*, double*) noexcept nogil
+        int (*move_by_rows_f4)(const float* const*, int, int, double, double*) noexcept nogil
+        int (*move_by_rows_f8)(const double* const*, int, int, double, double*) noexcept nogil
+        void (*moments_f4)(const float* const*, int, int, tw_bins8*, tw_bins8*, double*, double*) noexcept nogil
         void (*distances_pairs_f4)(const float* const*, const double* const*, int, int, double*) noexcept nogil
-        void (*moments_f8)(const double* const*, int, int, double*, double*, double*) noexcept nogil
+        void (*moments_f8)(const double* const*, int, int, tw_bins8*, tw_bins8*, double*, double*) noexcept nogil
         int (*near_rows)(int, int64_t, const int32_t*, const double*, const double*, int64_t*) noexcept nogil
-        void (*add_gains)(int, int, const double*, const double*, const double*, double*, uint16_t*) noexcept nogil
+        void (*add_gains)(int, int, const double*, const double*, const double*, const double*, int64_t*,
+                          uint16_t*) noexcept nogil
         void (*distances_pairs_f8)(const double* const*, const double* const*, int, int, double*) noexcept nogil
         void (*csr_panels)(int, int, const int32_t*, const int32_t*, const double*, ptrdiff_t, const double*,
                            int, int, double*, ptrdiff_t) noexcept nogil
@@ -143,10 +176,6 @@ cdef extern from "c/tw_kernels.h" nogil:
         double (*squared_norm)(const double*, int) noexcept nogil
         double (*own_entries)(int, const int32_t*, const double*, double, const double*, double) noexcept nogil
         int (*closest_few)(const double*, int, int, int, int, void*, int64_t*) noexcept nogil
-        int (*nonzeros_f4)(const float*, int) noexcept nogil
-        int (*nonzeros_f8)(const double*, int) noexcept nogil
-        void (*accumulate_met_f4)(const float*, const double*, double, int, double*, double*) noexcept nogil
-        void (*accumulate_met_f8)(const double*, const double*, double, int, double*, double*) noexcept nogil
         double (*spread_distance)(int, const int32_t*, const double*, const double*, int) noexcept nogil
         void (*gather_scores)(int, const int32_t*, const int32_t*, const double*, const double*, ptrdiff_t, int,
                               double, double*, ptrdiff_t) noexcept nogil

@@ -1,25 +1,33 @@
 import numpy as np
 
-from tilewise._typing import Matrix, Rank3, Vector
+from tilewise._typing import Matrix, Vector
 from tilewise.kernels._rows import Rows
+from tilewise.kernels._sums import Bins
 
 SPARSE_DENSITY: float
 
 def padded(values: np.ndarray) -> Matrix[np.float64]: ...
 def own_distances(
     rows: Rows,
+    first: int,
+    stop: int,
     centers: Matrix[np.float64],
     labels: Vector[np.int32],
     *,
     weights: Vector[np.float64] | None = None,
     out: Vector[np.float64] | None = None,
+    total: Bins | None = None,
     isa: str,
-    shard_rows: int,
     n_threads: int,
-) -> float: ...
-def column_moments(
-    rows: Rows, *, isa: str, shard_rows: int, n_threads: int
-) -> tuple[Vector[np.float64], Vector[np.float64], Vector[np.float64]]: ...
-def merged_moments(
-    parts: Rank3[np.float64], n: int, d: int, shard_rows: int
-) -> tuple[Vector[np.float64], Vector[np.float64], Vector[np.float64]]: ...
+) -> None: ...
+
+class Moments:
+    def __init__(self, n_features: int, *, isa: str, n_threads: int) -> None: ...
+    def add(self, rows: Rows, first: int, stop: int) -> None: ...
+    def means(self, n_rows: int) -> tuple[Vector[np.float64], Vector[np.float64]]: ...
+    @property
+    def largest(self) -> Vector[np.float64]: ...
+    @property
+    def least(self) -> Vector[np.float64]: ...
+    @property
+    def finite(self) -> bool: ...

@@ -1,16 +1,25 @@
-"""Canonical distances, inertia and column moments, over fixed shards of rows."""
+"""Canonical distances to the own centre, their sum, and moments of columns."""
 
 import numpy as np
 
 from cython.parallel cimport prange, threadid
+from libc.math cimport fma
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from tilewise.kernels._dispatch cimport exact_kernels, tw_exact_kernels, usable_threads
-from tilewise.kernels._moments cimport BLOCK, merge_moments
+from tilewise.kernels._dispatch cimport (
+    enter_loop,
+    exact_kernels,
+    leave_loop,
+    tw_bins,
+    tw_bins8,
+    tw_exact_kernels,
+    usable_threads,
+)
 from tilewise.kernels._rows cimport (
     Rows,
     address,
+    check_window,
     tw_clear_row,
     tw_fetch_rows,
     tw_pack_entries_f8,
@@ -18,8 +27,23 @@ from tilewise.kernels._rows cimport (
     tw_rows,
     tw_scatter_row,
 )
+from tilewise.kernels._sums cimport (
+    Bins,
+    tw_bins8_clear,
+    tw_bins8_column,
+    tw_bins8_merge,
+    tw_bins_clear,
+    tw_bins_merge,
+    tw_bins_value,
+)
+
+from tilewise.kernels._workspace import aligned_empty
 
 cdef enum:
+    # Rows that are fetched at a time: 128 rows of 784 doubles fit an L2 of 1 MiB.
+    BLOCK = 128
+    # Blocks that a thread takes at a time.
+    BLOCKS = 8
     # CSR rows at a time; between two uses their buffers hold zeros.
     SPARSE_BLOCK = 4
     # Stored entries that are unpacked at a time, unless one row has more.
@@ -33,14 +57,15 @@ SPARSE_DENSITY = 0.03
 cdef struct exact_pass:
     const tw_rows* rows
     const tw_exact_kernels* exact
-    int64_t shard_rows
+    int64_t first           # of the rows that are measured
+    int64_t stop
     ptrdiff_t step
     const double* centers
     ptrdiff_t ldc
     const int32_t* labels
     const double* weights
-    double* out
-    double* sums
+    double* out             # (stop - first), or NULL
+    tw_bins* totals         # one per thread
     char* staging
     ptrdiff_t staging_bytes
     # CSR rows by their entries: where the parts behind the staging of one thread start
@@ -82,40 +107,38 @@ def padded(values):
 # ---------------------------------------------------------------- distance to the own centre
 
 
-cdef void _own_shard(const exact_pass* p, int64_t shard, int thread) noexcept nogil:
+cdef void _book(const exact_pass* p, int64_t first, int count, const double* gaps, int thread) noexcept nogil:
+    cdef int r
+    if p.out != NULL:
+        for r in range(count):
+            p.out[first - p.first + r] = gaps[r]
+    p.exact.bin_values(p.totals + thread, count, gaps, p.weights + first if p.weights != NULL else NULL)
+
+
+cdef void _own_rows(const exact_pass* p, int64_t first, int64_t stop, int thread) noexcept nogil:
     cdef const void* pointers[BLOCK]
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows
+    cdef double gaps[BLOCK]
     cdef int r, count
-    cdef double gap, total = 0.0
     cdef const double* c
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
     while first < stop:
         count = BLOCK if stop - first > BLOCK else <int>(stop - first)
         tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
         for r in range(count):
             c = p.centers + p.labels[first + r] * p.ldc
             if p.rows.is_double:
-                gap = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
+                gaps[r] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
             else:
-                gap = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
-            if p.out != NULL:
-                p.out[first + r] = gap
-            total += gap * p.weights[first + r] if p.weights != NULL else gap
+                gaps[r] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
+        _book(p, first, count, gaps, thread)
         first += count
-    p.sums[shard] = total
 
 
-cdef void _own_shard_sparse(const exact_pass* p, int64_t shard, int thread) noexcept nogil:
+cdef void _own_rows_sparse(const exact_pass* p, int64_t first, int64_t stop, int thread) noexcept nogil:
     """The same, without writing the zeros of every row."""
     cdef const void* pointers[SPARSE_BLOCK]
     cdef const double* own[SPARSE_BLOCK]
     cdef double gaps[SPARSE_BLOCK]
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows
     cdef int r, count
-    cdef double total = 0.0
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
     for r in range(SPARSE_BLOCK):
         pointers[r] = p.staging + thread * p.staging_bytes + r * p.step * 8
     while first < stop:
@@ -129,11 +152,8 @@ cdef void _own_shard_sparse(const exact_pass* p, int64_t shard, int thread) noex
             p.exact.distances_pairs_f4(<const float* const*>pointers, own, count, p.rows.depth, gaps)
         for r in range(count):
             tw_clear_row(p.rows, first + r, <void*>pointers[r])
-            if p.out != NULL:
-                p.out[first + r] = gaps[r]
-            total += gaps[r] * p.weights[first + r] if p.weights != NULL else gaps[r]
+        _book(p, first, count, gaps, thread)
         first += count
-    p.sums[shard] = total
 
 
 cdef int _unpack(const exact_pass* p, int64_t first, int64_t stop, char* ws) noexcept nogil:
@@ -153,7 +173,7 @@ cdef int _unpack(const exact_pass* p, int64_t first, int64_t stop, char* ws) noe
     return n
 
 
-cdef void _own_shard_entries(const exact_pass* p, int64_t shard, int thread) noexcept nogil:
+cdef void _own_rows_entries(const exact_pass* p, int64_t first, int64_t stop, int thread) noexcept nogil:
     """The same from the stored entries, where that does not cancel."""
     cdef char* ws = p.staging + thread * p.staging_bytes
     cdef const int32_t* starts = <const int32_t*>(ws + p.starts)
@@ -161,11 +181,8 @@ cdef void _own_shard_entries(const exact_pass* p, int64_t shard, int thread) noe
     cdef const int32_t* columns
     cdef const double* x
     cdef double gaps[BLOCK]
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, j
+    cdef int64_t j
     cdef int r, n, stored
-    cdef double total = 0.0
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
     while first < stop:
         n = _unpack(p, first, stop, ws)
         for r in range(n):
@@ -176,46 +193,50 @@ cdef void _own_shard_entries(const exact_pass* p, int64_t shard, int thread) noe
             gaps[r] = p.exact.own_entries(stored, columns, x, norms[r], p.centers + j * p.ldc, p.center_norms[j])
             if gaps[r] < 0.0:
                 gaps[r] = p.exact.spread_distance(stored, columns, x, p.centers + j * p.ldc, p.rows.depth)
-        for r in range(n):
-            if p.out != NULL:
-                p.out[first + r] = gaps[r]
-            total += gaps[r] * p.weights[first + r] if p.weights != NULL else gaps[r]
+        _book(p, first, n, gaps, thread)
         first += n
-    p.sums[shard] = total
 
 
-def own_distances(Rows rows, centers, const int32_t[::1] labels, *,
-                  const double[::1] weights=None, double[::1] out=None, str isa,
-                  int64_t shard_rows, int n_threads):
-    """Weighted sum of canonical squared distances to the own centre, shard by shard.
+def own_distances(Rows rows, int64_t first, int64_t stop, centers, const int32_t[::1] labels, *,
+                  const double[::1] weights=None, double[::1] out=None, Bins total=None, str isa, int n_threads):
+    """Canonical squared distances of the rows first to stop to their own centres.
 
-    centers is (k, d), float64; out, if given, receives the distance of each row. Those of rows
-    with few stored entries come from them, right to 60 units in the last place.
+    Those of rows with few stored entries come from them, right to 60 units in the last place.
+
+    Parameters
+    ----------
+    centers : float64 (k, d)
+    labels : int32 (n,)
+    weights : float64 (n,), optional
+        Of all rows, in `total`.
+    out : float64 (stop - first,), OUT, optional
+    total : Bins, INOUT, optional
+        The weighted distances are added to it.
     """
     cdef bint by_entries = rows.is_sparse and rows.density <= SPARSE_DENSITY
     # Entries meet the centres where they stand.
     cdef const double[:, ::1] held = centers if by_entries else padded(centers)
     cdef exact_pass p
-    cdef int64_t n = rows.c.n_rows, s, n_shards = (n + shard_rows - 1) // shard_rows
-    cdef int threads = usable_threads(n_threads)
-    cdef double total = 0.0
+    cdef int64_t n = rows.c.n_rows, b, size = BLOCK * BLOCKS
+    cdef int64_t n_blocks = (stop - first + size - 1) // size
+    cdef int threads = usable_threads(n_threads), t
     if labels.shape[0] != n or (weights is not None and weights.shape[0] != n) or (
-            out is not None and out.shape[0] != n):
+            out is not None and out.shape[0] < stop - first) or not 0 <= first <= stop <= n:
         raise ValueError("labels, weights and out must have one entry per row")
-    if n == 0:
-        return 0.0
+    if first == stop:
+        return
     if centers.shape[1] < rows.c.depth:
         raise ValueError(f"centres of {centers.shape[1]} features given, {rows.c.depth} expected")
+    if rows.is_window:
+        check_window(rows, first, stop)
     p.rows = &rows.c
     p.exact = exact_kernels(isa)
-    p.shard_rows = shard_rows
+    p.first, p.stop = first, stop
     p.centers = &held[0, 0] if held.shape[1] else NULL
     p.ldc = held.shape[1]
     p.labels = &labels[0]
     p.weights = &weights[0] if weights is not None else NULL
     p.out = &out[0] if out is not None else NULL
-    cdef double[::1] sums = np.zeros(n_shards)
-    p.sums = &sums[0]
     cdef Py_ssize_t j, k = held.shape[0]
     cdef double[::1] norms = np.zeros(k)
     p.entries = max(1, rows.longest, min(ENTRIES, rows.stored)) if by_entries else 0
@@ -224,77 +245,166 @@ def own_distances(Rows rows, centers, const int32_t[::1] labels, *,
         for j in prange(k, nogil=True, schedule="static", num_threads=threads):
             norms[j] = p.exact.squared_norm(p.centers + j * p.ldc, p.rows.depth)
     _kept = _staging(&p, n_threads)
-    for s in prange(n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-        if p.entries:
-            _own_shard_entries(&p, s, threadid())
-        elif p.rows.offsets != NULL:
-            _own_shard_sparse(&p, s, threadid())
-        else:
-            _own_shard(&p, s, threadid())
-    for s in range(n_shards):
-        total += sums[s]
-    return total
+    totals = aligned_empty(n_threads * sizeof(tw_bins))
+    p.totals = <tw_bins*>address(totals)
+    for t in range(n_threads):
+        tw_bins_clear(p.totals + t)
+    threads = enter_loop(min(threads, n_blocks))
+    try:
+        for b in prange(n_blocks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+            _own_block(&p, first + b * size, min(stop, first + (b + 1) * size), threadid())
+    finally:
+        leave_loop()
+    if total is not None:
+        for t in range(n_threads):
+            tw_bins_merge(&total.c, p.totals + t)
+
+
+cdef void _own_block(const exact_pass* p, int64_t first, int64_t stop, int thread) noexcept nogil:
+    if p.entries:
+        _own_rows_entries(p, first, stop, thread)
+    elif p.rows.offsets != NULL:
+        _own_rows_sparse(p, first, stop, thread)
+    else:
+        _own_rows(p, first, stop, thread)
 
 
 # ---------------------------------------------------------------- column moments
 
 
-cdef void _moments_shard(const exact_pass* p, int64_t shard, int thread, double* mean, double* squares,
-                         double* largest, double* block) noexcept nogil:
-    cdef const void* pointers[BLOCK]
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, seen = 0
-    cdef int count, d = p.rows.depth
-    cdef double* block_mean = block + <ptrdiff_t>thread * 3 * p.step
-    cdef double* block_squares = block_mean + p.step
-    cdef double* block_largest = block_squares + p.step
-    if stop > p.rows.n_rows:
-        stop = p.rows.n_rows
-    while first < stop:
-        count = BLOCK if stop - first > BLOCK else <int>(stop - first)
-        tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
-        if p.rows.is_double:
-            p.exact.moments_f8(<const double* const*>pointers, count, d, block_mean, block_squares, block_largest)
-        else:
-            p.exact.moments_f4(<const float* const*>pointers, count, d, block_mean, block_squares, block_largest)
-        merge_moments(seen, count, d, block_mean, block_squares, block_largest, mean, squares, largest)
-        seen += count
-        first += count
+cdef class Moments:
+    """Sums of the columns and of their squares, and magnitudes, while rows come in any order.
 
+    Parameters
+    ----------
+    n_features : int
+    isa : str
+    n_threads : int
 
-def column_moments(Rows rows, *, str isa, int64_t shard_rows, int n_threads):
-    """Mean, sum of squared deviations and largest magnitude of each column.
-
-    Blocks and shards are merged by the update of Chan, Golub and LeVeque (1979), so the
-    variance does not suffer when the mean is large. CSR rows have `_csr.column_moments`.
+    Attributes
+    ----------
+    largest, least : ndarray of shape (d,), float64
+        Magnitudes: the largest, and the least other than zero, or infinity.
     """
-    cdef exact_pass p
-    cdef int64_t n = rows.c.n_rows, s, n_shards = (n + shard_rows - 1) // shard_rows
-    cdef int threads = usable_threads(n_threads), d = rows.c.depth
-    if rows.is_sparse:
-        raise ValueError("these are the moments of dense rows")
-    p.rows = &rows.c
-    p.exact = exact_kernels(isa)
-    p.shard_rows = shard_rows
-    p.entries = 0
-    _kept = _staging(&p, n_threads)
-    parts = np.zeros((3, max(n_shards, 1), max(d, 1)))
-    cdef double[:, :, ::1] view = parts
-    cdef double[::1] block = np.zeros(3 * max(p.step, 1) * n_threads)
-    if n and d:
-        for s in prange(n_shards, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-            _moments_shard(&p, s, threadid(), &view[0, s, 0], &view[1, s, 0], &view[2, s, 0], &block[0])
-    return merged_moments(parts, n, d, shard_rows)
+
+    cdef const tw_exact_kernels* exact
+    cdef tw_bins8* sums         # (threads, blocks of eight columns), then as many for squares
+    cdef int64_t blocks
+    cdef int depth, threads
+    cdef object _keep
+
+    def __init__(self, int n_features, *, str isa, int n_threads):
+        cdef int64_t i
+        self.exact = exact_kernels(isa)
+        self.depth, self.threads = n_features, n_threads
+        self.blocks = (n_features + 7) // 8
+        sums = aligned_empty(2 * n_threads * max(1, self.blocks) * sizeof(tw_bins8))
+        sizes = np.zeros((n_threads, 2, 8 * max(1, self.blocks)))
+        sizes[:, 1] = np.inf
+        self._keep = (sums, sizes)
+        self.sums = <tw_bins8*>address(sums)
+        for i in range(2 * n_threads * self.blocks):
+            tw_bins8_clear(self.sums + i)
+
+    def add(self, Rows rows, int64_t first, int64_t stop):
+        """Take in the rows first to stop."""
+        cdef exact_pass p
+        cdef int64_t b, size = BLOCK * BLOCKS, n_blocks = (stop - first + size - 1) // size
+        cdef double[:, :, ::1] sizes = self._keep[1]
+        cdef int threads
+        if rows.is_sparse or rows.c.depth != self.depth:
+            raise ValueError("these are the moments of dense rows of another length")
+        if not 0 <= first <= stop <= rows.c.n_rows:
+            raise IndexError(f"rows {first} to {stop} of {rows.c.n_rows}")
+        if rows.is_window:
+            check_window(rows, first, stop)
+        if first == stop or self.depth == 0:
+            return
+        p.rows = &rows.c
+        p.exact = self.exact
+        p.entries = 0
+        _kept = _staging(&p, self.threads)
+        threads = enter_loop(min(<int64_t>self.threads, n_blocks))
+        try:
+            for b in prange(n_blocks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
+                self._rows(&p, first + b * size, min(stop, first + (b + 1) * size), threadid(),
+                           &sizes[threadid(), 0, 0], &sizes[threadid(), 1, 0])
+        finally:
+            leave_loop()
+
+    cdef void _rows(self, const exact_pass* p, int64_t first, int64_t stop, int thread, double* largest,
+                    double* least) noexcept nogil:
+        cdef const void* pointers[BLOCK]
+        cdef tw_bins8* sums = self.sums + thread * self.blocks
+        cdef tw_bins8* squares = sums + self.threads * self.blocks
+        cdef int count
+        while first < stop:
+            count = BLOCK if stop - first > BLOCK else <int>(stop - first)
+            tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
+            if p.rows.is_double:
+                self.exact.moments_f8(<const double* const*>pointers, count, p.rows.depth, sums, squares, largest, least)
+            else:
+                self.exact.moments_f4(<const float* const*>pointers, count, p.rows.depth, sums, squares, largest, least)
+            first += count
+
+    def means(self, int64_t n_rows):
+        """Mean and mean squared deviation from it of each column of n rows, each (d,) float64.
+
+        NaN where a value is not finite, or too large to be squared.
+        """
+        cdef int64_t b, t, l
+        cdef tw_bins one
+        cdef double high[2]
+        cdef double low[2]
+        mean, variance = np.zeros(self.depth), np.zeros(self.depth)
+        cdef double[::1] to = mean, spread = variance
+        for b in range(self.blocks if n_rows else 0):
+            for t in range(1, self.threads):
+                tw_bins8_merge(self.sums + b, self.sums + t * self.blocks + b)
+                tw_bins8_clear(self.sums + t * self.blocks + b)
+                tw_bins8_merge(self.sums + self.threads * self.blocks + b,
+                               self.sums + (self.threads + t) * self.blocks + b)
+                tw_bins8_clear(self.sums + (self.threads + t) * self.blocks + b)
+            for l in range(min(8, self.depth - 8 * b)):
+                one = tw_bins8_column(self.sums + b, l)
+                tw_bins_value(&one, high, low)
+                one = tw_bins8_column(self.sums + self.threads * self.blocks + b, l)
+                tw_bins_value(&one, high + 1, low + 1)
+                mean_and_variance(high, low, n_rows, &to[8 * b + l], &spread[8 * b + l])
+        return mean, variance
+
+    @property
+    def largest(self):
+        return self._keep[1][:, 0, : self.depth].max(axis=0)
+
+    @property
+    def least(self):
+        return self._keep[1][:, 1, : self.depth].min(axis=0)
+
+    @property
+    def finite(self):
+        """Whether all values so far were finite, and small enough to be squared."""
+        cdef int64_t i
+        cdef int l
+        for i in range(2 * self.threads * self.blocks):
+            for l in range(8):
+                if self.sums[i].special[l] != 0.0:
+                    return False
+        return True
 
 
-def merged_moments(parts, n, d, shard_rows):
-    """Moments of n rows of d columns from those of their shards, parts (3, shards, d)."""
-    mean, squares = parts[0, 0, :d].copy(), parts[1, 0, :d].copy()
-    seen = min(n, shard_rows)
-    for s in range(1, parts.shape[1] if n else 1):
-        count = min(n, (s + 1) * shard_rows) - s * shard_rows
-        gap = parts[0, s, :d] - mean
-        share = count / (seen + count)
-        mean += gap * share
-        squares += parts[1, s, :d] + gap * gap * (seen * share)
-        seen += count
-    return mean, squares, parts[2, :, :d].max(axis=0)
+cdef void mean_and_variance(const double* high, const double* low, double n, double* mean, double* variance) noexcept nogil:
+    """Of n numbers whose sum is high[0] + low[0] and whose squares add up to high[1] + low[1]."""
+    cdef double m, rest, product, product_rest, difference, more
+    m = high[0] / n
+    rest = (fma(-m, n, high[0]) + low[0]) / n
+    mean[0] = m + rest
+    # What the squares exceed the sum times the mean by, in twice the digits of a double.
+    product = high[0] * m
+    product_rest = fma(high[0], m, -product) + (high[0] * rest + low[0] * m)
+    difference = high[1] - product
+    more = difference - high[1]
+    more = (high[1] - (difference - more)) + (-product - more)
+    difference += more + (low[1] - product_rest)
+    # Less than that is rounding.
+    variance[0] = difference / n if difference > high[1] * 2.0**-96 else 0.0

@@ -3,19 +3,26 @@
 import numpy as np
 
 from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY, fabs
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memset
 
-from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tw_exact_kernels
+from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tw_bins, tw_bins8, tw_exact_kernels
 from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_place, tw_row_start, tw_rows
+from tilewise.kernels._sums cimport (
+    TW_FOLD,
+    tw_bins8_clear,
+    tw_bins_add,
+    tw_bins_clear,
+    tw_bins_fold,
+    tw_bins_value,
+)
 from tilewise.kernels._thin cimport (
     entries_norm,
     is_thin,
     measure_thin,
     most_thin,
     move_thin,
-    moved_by,
     thin_batch,
     thin_entry,
 )
@@ -34,8 +41,6 @@ cdef enum:
     TOGETHER = 64
     # Rows between the prefetch of a row and its use.
     AHEAD = 6
-    # Running sums of the inertia: part of its order of additions.
-    SUMS = 8
     # Bytes of rows worth fetching when they are drawn: they stay in an L2 until they are packed.
     FETCHED = 1 << 19
     # Below this many numbers starting threads costs more than it saves.
@@ -222,8 +227,9 @@ cdef struct update_pass:
     double* gaps            # (n_rows) squared distance to the own old centre
     thin_batch thin         # CSR rows by their entries
     bint by_entries
-    char* workspace         # per thread: centre, base, sums and met (4, ldc), then staged rows
-    ptrdiff_t staging       # where these start, and what follows them
+    char* workspace         # per thread: the centre (ldc), its sums and staged rows
+    ptrdiff_t sums          # where these start, and what follows them
+    ptrdiff_t staging
     ptrdiff_t values
     ptrdiff_t columns
     ptrdiff_t workspace_bytes
@@ -242,90 +248,100 @@ cdef inline void _fetch_early(const update_pass* p, int64_t at) noexcept nogil:
         byte += 64
 
 
-cdef double _gap(const update_pass* p, const void* x, int n, const double* center, double* norm,
+cdef double _gap(const update_pass* p, const void* x, const double* center, double* norm,
                  char* workspace) noexcept nogil:
-    """Squared distance of a row of n numbers other than zero to its centre, from these if they are few.
+    """Squared distance of a row to its centre, from its numbers other than zero if they are few.
 
     norm is the squared norm of the centre, or negative until somebody wants it.
     """
     cdef double* values = <double*>(workspace + p.values)
     cdef int32_t* columns = <int32_t*>(workspace + p.columns)
+    cdef int64_t most = most_thin(p.depth)
     cdef double gap
-    cdef int l, m = 0
-    if is_thin(n, p.depth):
-        for l in range(p.depth):
+    cdef int l = 0, m = 0
+    if is_thin(1, p.depth):
+        while l < p.depth and m <= most:
             values[m] = (<const double*>x)[l] if p.rows.is_double else (<const float*>x)[l]
             columns[m] = l
             m += values[m] != 0.0
-            if m == n:
-                break
-        if norm[0] < 0.0:
-            norm[0] = p.exact.squared_norm(center, p.depth)
-        gap = p.exact.own_entries(n, columns, values, entries_norm(n, columns, values), center, norm[0])
-        if gap >= 0.0:
-            return gap
+            l += 1
+        if m <= most:
+            if norm[0] < 0.0:
+                norm[0] = p.exact.squared_norm(center, p.depth)
+            gap = p.exact.own_entries(m, columns, values, entries_norm(m, columns, values), center, norm[0])
+            if gap >= 0.0:
+                return gap
     if p.rows.is_double:
         return p.exact.distance_f8(<const double*>x, center, p.depth)
     return p.exact.distance_f4(<const float*>x, center, p.depth)
 
 
-cdef void _update_center(const update_pass* p, int64_t j, char* workspace) noexcept nogil:
-    """centre = (centre * count + sum of the rows) / (count + their weight), without its cancellation.
+cdef double _total(const double* weights, const int64_t* order, int64_t n) noexcept nogil:
+    """The weight of n rows, in any order."""
+    cdef tw_bins total
+    cdef double high, low
+    cdef int64_t r
+    if weights == NULL:
+        return <double>n
+    tw_bins_clear(&total)
+    for r in range(n):
+        if not fabs(weights[order[r]]) <= 1e290:
+            return INFINITY
+        tw_bins_add(&total, weights[order[r]])
+    tw_bins_fold(&total)
+    tw_bins_value(&total, &high, &low)
+    return high
 
-    Numbers that are zero, whose gap to the base is always the same, are counted and not added one
-    by one: what a row does not store costs nothing then, and both ways lead to the same bits.
-    """
+
+cdef void _update_center(const update_pass* p, int64_t j, char* workspace) noexcept nogil:
+    """centre = (centre * count + sum of the rows) / (count + their weight), without its cancellation."""
     cdef const void* pointers[BLOCK]
+    cdef double weights[BLOCK]
     cdef double* center = <double*>workspace
-    cdef double* base = center + p.ldc
-    cdef double* sums = base + p.ldc
-    cdef double* met = sums + p.ldc
+    cdef tw_bins8* sums = <tw_bins8*>(workspace + p.sums)
     cdef double* to = p.centers + j * p.depth
     cdef int64_t at = p.starts[j], stop = p.starts[j + 1]
     cdef int64_t i
-    cdef int r, n, l, there
-    cdef bint empty = p.counts[j] == 0.0
-    cdef double weight = 1.0, total = 0.0, full = 0.0, norm = -1.0 if p.norms == NULL else p.norms[j]
+    cdef int r, n, l, moved
+    cdef double total = _total(p.weights, p.order + at, stop - at)
+    cdef double norm = -1.0 if p.norms == NULL else p.norms[j]
     if at == stop:
         return
     for l in range(p.depth):
-        center[l] = base[l] = to[l]
-    memset(sums, 0, 2 * p.ldc * sizeof(double))
+        center[l] = to[l]
+    if p.weights == NULL and stop - at <= p.block:
+        n = <int>(stop - at)
+        tw_fetch_rows(p.rows, p.order + at, 0, n, pointers, workspace + p.staging, p.ldc)
+        for r in range(n):
+            _fetch_early(p, at + r + AHEAD)
+            p.gaps[p.order[at + r]] = _gap(p, pointers[r], center, &norm, workspace)
+        if p.rows.is_double:
+            moved = p.exact.move_by_rows_f8(<const double* const*>pointers, n, p.depth, p.counts[j] + total, to)
+        else:
+            moved = p.exact.move_by_rows_f4(<const float* const*>pointers, n, p.depth, p.counts[j] + total, to)
+        if moved:
+            p.counts[j] += total
+            return
+        for l in range(p.depth):
+            to[l] = center[l]
+    for l in range(p.ldc // 8):
+        tw_bins8_clear(sums + l)
     while at < stop:
         n = p.block if stop - at > p.block else <int>(stop - at)
         tw_fetch_rows(p.rows, p.order + at, 0, n, pointers, workspace + p.staging, p.ldc)
-        if empty and at == p.starts[j]:
-            # A centre that stands for no row yet may lie anywhere; one of its rows is close.
-            for l in range(p.depth):
-                base[l] = (<const double*>pointers[0])[l] if p.rows.is_double else (<const float*>pointers[0])[l]
         for r in range(n):
             _fetch_early(p, at + r + AHEAD)
             i = p.order[at + r]
-            if p.weights != NULL:
-                weight = p.weights[i]
-            total += weight
-            if p.rows.is_double:
-                there = p.exact.nonzeros_f8(<const double*>pointers[r], p.depth)
-            else:
-                there = p.exact.nonzeros_f4(<const float*>pointers[r], p.depth)
-            p.gaps[i] = _gap(p, pointers[r], there, center, &norm, workspace)
-            if there == p.depth and p.weights == NULL:
-                # Whole numbers add up in any order.
-                full += 1.0
-                if p.rows.is_double:
-                    p.exact.accumulate_f8(<const double*>pointers[r], base, 1.0, p.depth, sums)
-                else:
-                    p.exact.accumulate_f4(<const float*>pointers[r], base, 1.0, p.depth, sums)
-            elif p.rows.is_double:
-                p.exact.accumulate_met_f8(<const double*>pointers[r], base, weight, p.depth, sums, met)
-            else:
-                p.exact.accumulate_met_f4(<const float*>pointers[r], base, weight, p.depth, sums, met)
+            weights[r] = p.weights[i] if p.weights != NULL else 1.0
+            p.gaps[i] = _gap(p, pointers[r], center, &norm, workspace)
+        if p.rows.is_double:
+            p.exact.bin_rows_f8(<const double* const*>pointers, weights if p.weights != NULL else NULL, n, p.depth, sums)
+        else:
+            p.exact.bin_rows_f4(<const float* const*>pointers, weights if p.weights != NULL else NULL, n, p.depth, sums)
         at += n
-    if not total > 0.0:
-        return
-    p.counts[j] += total
-    for l in range(p.depth):
-        to[l] = moved_by(base[l], sums[l], total - (met[l] + full), p.counts[j])
+    if total > 0.0:
+        p.counts[j] += total
+        p.exact.move_center(sums, p.depth, total, p.counts[j], to)
 
 
 cdef void _update_thin(const update_pass* p, int64_t j) noexcept nogil:
@@ -338,7 +354,8 @@ cdef void _update_thin(const update_pass* p, int64_t j) noexcept nogil:
     if norm < 0.0:
         norm = p.exact.squared_norm(center, p.depth)
     measure_thin(&p.thin, p.rows, p.exact, p.order, at, n, center, norm, p.gaps)
-    move_thin(&p.thin, p.exact, p.order, at, n, p.weights, p.depth, center, p.counts + j)
+    move_thin(&p.thin, p.exact, p.order, at, n, p.weights, _total(p.weights, p.order + at, n), p.rows.is_double,
+              p.depth, center, p.counts + j)
 
 
 cdef class Update:
@@ -379,7 +396,8 @@ cdef class Update:
         if p.by_entries:
             p.thin.longest = rows.longest
         else:
-            p.staging = 8 * p.ldc * 4
+            p.sums = (8 * p.ldc + 63) // 64 * 64
+            p.staging = p.sums + p.ldc // 8 * <ptrdiff_t>sizeof(tw_bins8)
             p.values = p.staging + 8 * p.ldc * (0 if rows.c.direct else p.block)
             p.columns = p.values + 8 * (most_thin(p.depth) + 1)
             p.workspace_bytes = (p.columns + 4 * (most_thin(p.depth) + 1) + 63) // 64 * 64
@@ -447,7 +465,8 @@ cdef class Update:
         """
         cdef update_pass p = self.p
         cdef int64_t n = p.rows.n_rows, r, j, k = p.n_clusters
-        cdef double inertia[SUMS]
+        cdef tw_bins total
+        cdef double inertia, low
         cdef int threads
         cdef char* workspace = p.workspace
         if labels.shape[0] != n or old.shape[0] != k or new.shape[0] != k or counts.shape[0] != k or (
@@ -482,12 +501,12 @@ cdef class Update:
         finally:
             leave_loop()
         self._entries = None
-        for j in range(SUMS):
-            inertia[j] = 0.0
-        for r in range(n):
-            inertia[r % SUMS] += p.gaps[r] * p.weights[r] if p.weights != NULL else p.gaps[r]
-        return ((inertia[0] + inertia[4]) + (inertia[2] + inertia[6])) + (
-            (inertia[1] + inertia[5]) + (inertia[3] + inertia[7]))
+        tw_bins_clear(&total)
+        for r in range(0, n, TW_FOLD):
+            p.exact.bin_values(&total, <int>min(<int64_t>TW_FOLD, n - r), p.gaps + r,
+                               p.weights + r if p.weights != NULL else NULL)
+        tw_bins_value(&total, &inertia, &low)
+        return inertia
 
 
 def squared_moves(const double[:, ::1] old, const double[:, ::1] new):

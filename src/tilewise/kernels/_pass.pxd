@@ -17,7 +17,6 @@ cdef struct assign_pass:
     int layout              # CENTRES_IN_LANES, ROWS_IN_LANES, BLAS or CSR
     int score_double        # type of the scores: 0 float, 1 double
     int lanes
-    int64_t shard_rows
     int chunk_rows
     int panel_vectors
     int n_panels
@@ -72,11 +71,6 @@ cdef struct assign_pass:
     # update
     int update              # 0 labels only, 1 rows that changed, 2 every row
     const double* weights   # (n) or NULL
-    const double* shift     # (depth)
-    double* sums            # (slots, k, ldc)
-    double* weight_sums     # (slots, k)
-    int64_t* members        # (slots, k) rows of non-zero weight
-    char* touched           # (slots, k)
 
 
 # What one shard reports.

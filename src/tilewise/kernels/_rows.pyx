@@ -197,7 +197,7 @@ cdef class Rows:
         return out
 
     @staticmethod
-    def window(int64_t n_rows, int depth, dtype):
+    def open_window(int64_t n_rows, int depth, dtype):
         """Rows of which only a part is in memory at a time; `show` says which.
 
         The kernels count rows from the first of all, as labels and weights do. Only those that
@@ -262,16 +262,43 @@ cdef class Rows:
         """Whether the kernels read the rows where they stand, without staging."""
         return bool(self.c.direct)
 
+    # What a pass asks of any rows: those in memory are one part that is there all the time.
+
+    in_memory = True
+    can_skip = False
+
+    @property
+    def window(self):
+        """The rows that kernels read: these."""
+        return self
+
+    @property
+    def visible(self):
+        """Those of the rows that are in memory now: all."""
+        return self
+
+    def parts(self, wanted=None):
+        """Yield first and last row of the one part."""
+        if self.n_rows:
+            yield 0, self.n_rows
+
+    def raise_nonfinite(self, first=0):
+        """Raise the ValueError that names the first value that is not finite, if there is one."""
+        found = self.locate_nonfinite(first)
+        if found is not None:
+            row, column, kind = found
+            what = "NaN" if kind == "NaN" else f"infinity or a value too large for {self.dtype!r}"
+            raise ValueError(f"Input X contains {what}: the first is at row {row}, column {column}.")
+
     def values(self, size):
-        """Yield all values, or those that are stored, about `size` at a time."""
+        """Yield all values, or those that are stored, of picked rows those of all, about `size` at a time."""
         if self.is_sparse:
-            stored = tw_row_start(&self.c, self.c.n_rows)
-            for first in range(0, stored, size):
-                yield self._keep[0][first : min(first + size, stored)]
+            for first in range(0, self.stored, size):
+                yield self._keep[0][first : min(first + size, self.stored)]
             return
         step = max(1, size // max(1, self.n_features))
         for first in range(0, self.n_rows, step):
-            if self.is_direct:
+            if self.is_direct and self._picks is None:
                 yield self._keep[first : first + step]
             else:
                 yield self.take(np.arange(first, min(first + step, self.n_rows)))

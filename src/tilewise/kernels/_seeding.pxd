@@ -1,8 +1,9 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 
-from tilewise.kernels._dispatch cimport tw_exact_kernels, tw_tile_kernels
+from tilewise.kernels._dispatch cimport tw_bins, tw_exact_kernels, tw_tile_kernels
 from tilewise.kernels._rows cimport Rows, tw_rows
+from tilewise.kernels._sums cimport tw_bits_of
 
 cdef enum:
     # Rows that are fetched at a time.
@@ -10,6 +11,8 @@ cdef enum:
     ALIGNMENT = 64
     # Candidates of a pass: one bit each in the mask of a row.
     MOST_TRIALS = 16
+    # Rows after which gains are folded.
+    FOLDED = 4096
 
 
 cdef struct seeding_pass:
@@ -35,7 +38,12 @@ cdef struct seeding_pass:
     float* narrowed         # (threads, rough_step)
     int n_trials
     const double* nearest   # (seeds) least squared distance of a candidate
-    double* out             # (shards, n_trials) or (shards)
+    double bigs[2]          # constants of the two limbs of a gain: see c/tw_sums.h
+    int64_t* gains          # (threads, MOST_TRIALS, 2, 8) what each candidate gains, in these limbs
+    int64_t* highs          # (threads, MOST_TRIALS, 2) what exceeds 50 bits of them
+    uint8_t* stale          # (shards) whose rows have another closest seed since they were added up
+    tw_bins* totals         # (shards) of weight x distance
+    double* farthest        # (shards) the largest weight x distance
     char* staging
     ptrdiff_t staging_bytes
     # CSR rows by their entries: the workspace of a thread is its staging, in parts
@@ -59,3 +67,16 @@ cdef struct seeding_pass:
     const int32_t* trial_columns
     const double* trial_values
     const double* trial_norms
+
+
+# Adds what a row gains to one candidate.
+cdef inline void add_gain(const seeding_pass* p, double v, int64_t* at) noexcept nogil:
+    cdef double t = v + p.bigs[0]
+    at[0] += tw_bits_of(t) - tw_bits_of(p.bigs[0])
+    v -= t - p.bigs[0]
+    t = v + p.bigs[1]
+    at[8] += tw_bits_of(t) - tw_bits_of(p.bigs[1])
+
+
+# Leaves room in the gains of a thread for FOLDED more rows.
+cdef void fold_gains(const seeding_pass* p, int thread) noexcept nogil

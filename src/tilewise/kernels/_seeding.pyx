@@ -13,7 +13,7 @@ from tilewise.kernels._workspace import aligned_empty
 from cython.parallel cimport prange, threadid
 from libc.math cimport sqrt
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 from libc.string cimport memset
 
 from tilewise.kernels._dispatch cimport (
@@ -22,6 +22,7 @@ from tilewise.kernels._dispatch cimport (
     exact_kernels,
     leave_loop,
     tile_kernels,
+    tw_bins,
     tw_exact_kernels,
     usable_threads,
 )
@@ -31,6 +32,21 @@ from tilewise.kernels._rows cimport (
     address,
     check_window,
     tw_fetch_rows,
+)
+from tilewise.kernels._sums cimport (
+    TW_FOLD,
+    TW_HIGHEST,
+    TW_LIMB,
+    tw_big,
+    tw_bin_exponent,
+    tw_bin_for,
+    tw_bins_clear,
+    tw_bins_fold,
+    tw_bins_less,
+    tw_bins_merge,
+    tw_bins_raise,
+    tw_bins_value,
+    tw_exponent,
 )
 from tilewise.kernels._seeding_csr cimport Candidates, gain_shard_sparse, lay_out, take_shard_sparse
 
@@ -93,7 +109,7 @@ cdef inline void _lanes(const seeding_pass* p, const void* const* pointers, int 
         p.exact.distances_lanes_f4(<const float* const*>eight, c, p.ldc, count, p.rows.depth, out)
 
 
-cdef void _gain_short(const seeding_pass* p, int n, const int64_t* ids, int thread, double* gain) noexcept nogil:
+cdef void _gain_short(const seeding_pass* p, int n, const int64_t* ids, int thread, int64_t* gain) noexcept nogil:
     """The gains of n short rows: every distance, without a branch, is cheaper than a filter."""
     cdef const void* pointers[BLOCK]
     cdef double gaps[8 * MOST_TRIALS]
@@ -112,17 +128,17 @@ cdef void _gain_short(const seeding_pass* p, int n, const int64_t* ids, int thre
             closest[r] = p.closest[ids[start + r]]
             if p.weights != NULL:
                 weights[r] = p.weights[ids[start + r]]
-        p.exact.add_gains(count, p.n_trials, gaps, closest, weights, gain, gained)
+        p.exact.add_gains(count, p.n_trials, gaps, closest, weights, p.bigs, gain, gained)
         for r in range(count):
             p.gained[ids[start + r]] = gained[r]
 
 
 cdef void _gain_shard_short(const seeding_pass* p, int64_t first, int64_t stop, int thread,
-                            double* gain) noexcept nogil:
+                            int64_t* gain) noexcept nogil:
     """Blocks of rows: one is fetched while the one before is computed."""
     cdef int64_t ids[2][BLOCK]
     cdef int n[2]
-    cdef int count, r, at = 0, l
+    cdef int count, r, at = 0, l, since = 0
     cdef ptrdiff_t bytes = p.rows.depth * (8 if p.rows.is_double else 4)
     cdef const char* row
     n[0] = n[1] = 0
@@ -141,17 +157,21 @@ cdef void _gain_shard_short(const seeding_pass* p, int64_t first, int64_t stop, 
         at = 1 - at
         if n[at]:
             _gain_short(p, n[at], ids[at], thread, gain)
+            since += n[at]
             n[at] = 0
+            if since > FOLDED - BLOCK:
+                fold_gains(p, thread)
+                since = 0
 
 
 cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept nogil:
     cdef const void* pointers[BLOCK]
     cdef int64_t ids[BLOCK]
     cdef double gap[MOST_TRIALS]
-    cdef double gain[MOST_TRIALS]
+    cdef int64_t* gain = p.gains + thread * MOST_TRIALS * 16
     cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
     cdef int picks[MOST_TRIALS]
-    cdef int r, t, n, count, left
+    cdef int r, t, n, count, left, since = 0
     cdef uint16_t mask
     cdef double m, weight = 1.0
     # Rows that the first test skipped leave gaps that the hardware does not foresee.
@@ -159,8 +179,6 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
     if lines > 2048:
         lines = 2048
     first, stop = max(first, p.begin), min(stop, p.end)
-    for t in range(p.n_trials):
-        gain[t] = p.out[shard * p.n_trials + t]
     if p.rows.depth <= TW_LANES_DEPTH:
         _gain_shard_short(p, first, stop, thread, gain)
         first = stop
@@ -171,6 +189,10 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
         first += count
         if n == 0:
             continue
+        since += n
+        if since > FOLDED:
+            fold_gains(p, thread)
+            since = n
         tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
         for r in range(n):
             if r + AHEAD < n and p.rows.direct:
@@ -196,10 +218,22 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
             for t in range(left):
                 if gap[t] < m:
                     mask |= <uint16_t>(1 << picks[t])
-                    gain[picks[t]] += weight * (m - gap[t])
+                    add_gain(p, weight * (m - gap[t]), gain + 16 * picks[t])
             p.gained[i] = mask
-    for t in range(p.n_trials):
-        p.out[shard * p.n_trials + t] = gain[t]
+    fold_gains(p, thread)
+
+
+cdef void fold_gains(const seeding_pass* p, int thread) noexcept nogil:
+    """Leaves 50 bits in every lane, so that each has room for FOLDED more rows."""
+    cdef int64_t* gain = p.gains + thread * MOST_TRIALS * 16
+    cdef int64_t* high = p.highs + thread * MOST_TRIALS * 2
+    cdef int64_t carry
+    cdef int limb, lane
+    for limb in range(2 * p.n_trials):
+        for lane in range(8 * limb, 8 * limb + 8):
+            carry = gain[lane] >> TW_LIMB
+            high[limb] += carry
+            gain[lane] -= carry * (<int64_t>1 << TW_LIMB)
 
 
 cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int trial, int32_t seed) noexcept nogil:
@@ -207,10 +241,8 @@ cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int tria
     cdef int64_t ids[BLOCK]
     cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
     cdef int r, n, count
-    cdef double total
     cdef double gaps[8]
     cdef const double* c = p.trials + trial * p.ldc
-    total = 0.0 if first >= p.begin else p.out[shard]
     first, stop = max(first, p.begin), min(stop, p.end)
     while first < stop:
         count = p.block if stop - first > p.block else <int>(stop - first)
@@ -219,8 +251,11 @@ cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int tria
             if p.gained[first + r] >> trial & 1:
                 ids[n] = first + r
                 n += 1
-        if n:
-            tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
+        first += count
+        if n == 0:
+            continue
+        p.stale[shard] = 1
+        tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
         for r in range(n):
             i = ids[r]
             p.owner[i] = seed
@@ -232,11 +267,33 @@ cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int tria
                 p.closest[i] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
             else:
                 p.closest[i] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
-        for r in range(count):
-            i = first + r
-            total += p.closest[i] * p.weights[i] if p.weights != NULL else p.closest[i]
-        first += count
-    p.out[shard] = total
+
+
+cdef void _find_farthest(const seeding_pass* p, int64_t shard) noexcept nogil:
+    """The largest weight x distance of a shard, for the units of all."""
+    cdef tw_bins unused
+    cdef int64_t first = shard * p.shard_rows, stop = min(first + p.shard_rows, p.rows.n_rows)
+    cdef double found = 0.0
+    while first < stop:
+        tw_bins_clear(&unused)
+        found = max(found, p.exact.bin_values(&unused, <int>min(<int64_t>TW_FOLD, stop - first), p.closest + first,
+                                              p.weights + first if p.weights != NULL else NULL))
+        first += TW_FOLD
+    p.farthest[shard] = found
+
+
+cdef void _total_shard(const seeding_pass* p, int64_t shard, int64_t top) noexcept nogil:
+    cdef int64_t first = shard * p.shard_rows, stop = min(first + p.shard_rows, p.rows.n_rows)
+    cdef tw_bins* total = p.totals + shard
+    cdef double found = 0.0
+    tw_bins_clear(total)
+    tw_bins_raise(total, top)
+    while first < stop:
+        found = max(found, p.exact.bin_values(total, <int>min(<int64_t>TW_FOLD, stop - first), p.closest + first,
+                                              p.weights + first if p.weights != NULL else NULL))
+        first += TW_FOLD
+    p.farthest[shard] = found
+    p.stale[shard] = 0
 
 
 cdef double _distance(const double[::1] a, const double[::1] b, const tw_exact_kernels* exact):
@@ -262,7 +319,8 @@ cdef class Seeding:
     cdef object _keep
     cdef readonly bint by_entries  # CSR rows that are sparse enough; they need no distances to seeds
     cdef Candidates _candidates
-    cdef double[::1] totals
+    cdef int64_t top               # bin of the limbs of all totals
+    cdef tw_bins whole             # of all shards
     cdef object first
     cdef list reach
 
@@ -292,12 +350,20 @@ cdef class Seeding:
             lay_out(p, rows)
             self._candidates = Candidates(rows)
         staging = aligned_empty(max(1, p.staging_bytes * n_threads))
-        self.totals = np.zeros(self.n_shards)
         self.reach = []
+        totals = aligned_empty(self.n_shards * sizeof(tw_bins))
+        farthest = np.zeros(self.n_shards)
+        stale = np.ones(self.n_shards, dtype=np.uint8)
+        gains = np.zeros(n_threads * MOST_TRIALS * 18, dtype=np.int64)
+        p.totals = <tw_bins*>address(totals)
+        p.farthest = <double*>address(farthest)
+        p.stale = <uint8_t*>address(stale)
+        p.gains = <int64_t*>address(gains)
+        p.highs = p.gains + n_threads * MOST_TRIALS * 16
         p.rough_step = (rows.c.depth + 15) // 16 * 16
         narrowed = np.zeros(max(1, p.rough_step * n_threads), dtype=np.float32)
         p.narrowed = <float*>address(narrowed)
-        self._keep = (closest, owner, gained, staging, weights, narrowed)
+        self._keep = (closest, owner, gained, staging, weights, narrowed, totals, farthest, stale, gains)
         p.closest = <double*>address(closest)
         p.owner = <int32_t*>address(owner)
         p.gained = <uint16_t*>address(gained)
@@ -352,20 +418,21 @@ cdef class Seeding:
         p.ldc = points.shape[1]
         return 0
 
-    def gains(self, trials, const double[::1] nearest=None, int64_t begin=0, int64_t end=-1, shards=None):
-        """How much each candidate would lower the potential.
+    def gains(self, trials, const double[::1] nearest=None, int64_t begin=0, int64_t end=-1):
+        """How much each candidate would lower the potential, over the rows begin to end.
 
         Candidates (t, ldc) are padded rows; if `by_entries`, they are given by their numbers (t).
         nearest (seeds) is the least squared distance of a candidate to each seed so far; it is
         not needed if `by_entries`.
 
-        With `shards`, (n_shards, t) zeros to begin with, only rows begin to end are looked at,
-        and what each shard gains is added there, in the order of rows: calls for one run of rows
-        after another leave what one call for all would.
+        Returns
+        -------
+        ndarray of shape (t, 4), int64
+            Exact: those of several runs of rows add up, and `worth` tells what they stand for.
         """
         cdef seeding_pass p = self.p
         cdef int64_t s
-        cdef int threads
+        cdef int threads, t, limb, lane
         if len(trials) > MOST_TRIALS or (not self.by_entries and nearest is None):
             raise ValueError(f"at most {MOST_TRIALS} candidates per pass, with their distances to the seeds")
         self._limit(&p, begin, end)
@@ -378,8 +445,9 @@ cdef class Seeding:
                 reach = np.array(self.reach)
                 p.origin = <const double*>address(self.first)
                 p.reach = <const double*>address(reach)
-        out = np.zeros((self.n_shards, p.n_trials)) if shards is None else shards
-        p.out = <double*>address(out)
+        for t in range(2):
+            p.bigs[t] = tw_big(tw_bin_exponent(<int>self._bin() - t))
+        self._keep[9][...] = 0
         if self.rows.is_window:
             check_window(self.rows, p.begin, p.end)
         threads = enter_loop(self.threads)
@@ -394,10 +462,41 @@ cdef class Seeding:
             leave_loop()
         if self.by_entries:
             self._candidates.clear()
-        total = np.zeros(p.n_trials)
+        out = np.zeros((p.n_trials, 4), dtype=np.int64)
+        cdef int64_t[:, ::1] to = out
+        for s in range(self.threads):
+            for t in range(p.n_trials):
+                for limb in range(2):
+                    for lane in range(8):
+                        to[t, limb] += p.gains[((s * MOST_TRIALS + t) * 2 + limb) * 8 + lane]
+                    to[t, 2 + limb] += p.highs[(s * MOST_TRIALS + t) * 2 + limb]
+        return out
+
+    def worth(self, const int64_t[:, ::1] gains):
+        """What `gains` stand for, (t,) float64."""
+        cdef tw_bins one
+        cdef Py_ssize_t t
+        cdef int limb
+        cdef double low
+        out = np.empty(gains.shape[0])
+        cdef double[::1] to = out
+        for t in range(gains.shape[0]):
+            tw_bins_clear(&one)
+            one.top = self._bin()
+            for limb in range(2):
+                one.low[limb] = gains[t, limb]
+                one.high[limb] = gains[t, 2 + limb]
+            tw_bins_fold(&one)
+            tw_bins_value(&one, &to[t], &low)
+        return out
+
+    cdef int64_t _bin(self) noexcept nogil:
+        """Of the first limb of a gain: none exceeds the largest weight x distance."""
+        cdef double most = 0.0
+        cdef int64_t s
         for s in range(self.n_shards):
-            total += out[s]
-        return total
+            most = max(most, self.p.farthest[s])
+        return min(tw_bin_for(tw_exponent(most)), <int64_t>TW_HIGHEST)
 
     cdef int _limit(self, seeding_pass* p, int64_t begin, int64_t end) except -1:
         p.begin, p.end = begin, p.rows.n_rows if end < 0 else end
@@ -409,16 +508,10 @@ cdef class Seeding:
         return (p.end + p.shard_rows - 1) // p.shard_rows
 
     def take(self, trials, int trial, int32_t seed, int64_t begin=0, int64_t end=-1):
-        """Make one candidate of the last pass a seed; returns the new potential.
-
-        Of rows begin to end; calls for one run of rows after another end in what one call for all
-        returns.
-        """
+        """Make one candidate of the last pass a seed, for the rows begin to end; see `potential`."""
         cdef seeding_pass p = self.p
         cdef int64_t s
-        cdef int threads = usable_threads(self.threads)
-        cdef double total = 0.0
-        p.out = &self.totals[0]
+        cdef int threads
         self._limit(&p, begin, end)
         self._show(&p, trials, False)
         if not self.by_entries:
@@ -431,29 +524,80 @@ cdef class Seeding:
         # Rows that did not gain are not touched.
         if self.rows.is_window and self.gained(trial, p.begin, p.end):
             check_window(self.rows, p.begin, p.end)
-        for s in prange(p.begin // p.shard_rows, self._last(&p), nogil=True, schedule="dynamic", chunksize=1,
-                        num_threads=threads):
-            if p.by_entries:
-                take_shard_sparse(&p, s, threadid(), trial, seed)
-            else:
-                _take_shard(&p, s, threadid(), trial, seed)
+        threads = enter_loop(self.threads)
+        try:
+            for s in prange(p.begin // p.shard_rows, self._last(&p), nogil=True, schedule="dynamic", chunksize=1,
+                            num_threads=threads):
+                if p.by_entries:
+                    take_shard_sparse(&p, s, threadid(), trial, seed)
+                else:
+                    _take_shard(&p, s, threadid(), trial, seed)
+        finally:
+            leave_loop()
+
+    def potential(self):
+        """The sum of weight x distance over all rows, after every one has been through `take`."""
+        cdef seeding_pass p = self.p
+        cdef int64_t s
+        cdef int threads
+        cdef double most = 0.0, low, out
+        threads = enter_loop(self.threads)
+        try:
+            if self.top == 0:
+                for s in prange(self.n_shards, nogil=True, schedule="static", num_threads=threads):
+                    _find_farthest(&p, s)
+                for s in range(self.n_shards):
+                    most = max(most, p.farthest[s])
+                # Distances only get smaller. With room for the sum of all, which draws are compared with.
+                self.top = tw_bin_for(min(1024, tw_exponent(most) + <int>self.n_shards.bit_length()
+                                          + <int>p.shard_rows.bit_length()))
+            for s in prange(self.n_shards, nogil=True, schedule="static", num_threads=threads):
+                if p.stale[s]:
+                    _total_shard(&p, s, self.top)
+        finally:
+            leave_loop()
+        tw_bins_clear(&self.whole)
+        tw_bins_raise(&self.whole, self.top)
         for s in range(self.n_shards):
-            total += self.totals[s]
-        return total
+            tw_bins_merge(&self.whole, p.totals + s)
+        tw_bins_value(&self.whole, &out, &low)
+        return out
 
     def locate(self, double target):
         """First row at which the running sum of weight x distance reaches the target."""
         cdef seeding_pass* p = &self.p
-        cdef double reached = 0.0
-        cdef int64_t s = 0, i, n = p.rows.n_rows
-        while s < self.n_shards - 1 and reached + self.totals[s] < target:
-            reached += self.totals[s]
-            s += 1
-        for i in range(s * p.shard_rows, n):
-            reached += p.closest[i] * p.weights[i] if p.weights != NULL else p.closest[i]
-            if reached >= target:
-                return i
-        return n - 1
+        cdef tw_bins reached, wanted, more
+        cdef int64_t s = 0, i, stop, n = p.rows.n_rows
+        cdef int count
+        tw_bins_clear(&reached)
+        tw_bins_raise(&reached, self.top)
+        wanted = reached
+        if not target >= 0.0 or self.whole.special != 0.0:
+            return 0 if target < 0.0 else n - 1
+        p.exact.bin_values(&wanted, 1, &target, NULL)
+        with nogil:
+            while s < self.n_shards:
+                more = reached
+                tw_bins_merge(&more, p.totals + s)
+                if not tw_bins_less(&more, &wanted):
+                    break
+                reached = more
+                s += 1
+            i, stop = s * p.shard_rows, min(n, (s + 1) * p.shard_rows)
+            while i < stop:
+                more = reached
+                count = <int>min(<int64_t>BLOCK, stop - i)
+                p.exact.bin_values(&more, count, p.closest + i, p.weights + i if p.weights != NULL else NULL)
+                if not tw_bins_less(&more, &wanted):
+                    break
+                reached = more
+                i += count
+            while i < stop:
+                p.exact.bin_values(&reached, 1, p.closest + i, p.weights + i if p.weights != NULL else NULL)
+                if not tw_bins_less(&reached, &wanted):
+                    break
+                i += 1
+        return min(i, n - 1)
 
 
 def weighted_choice(double draw, int64_t n, const double[::1] weights=None):

@@ -10,7 +10,7 @@ from tilewise.kernels._workspace import aligned_empty
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
 from tilewise.kernels._rows cimport Rows, address, tw_pack_entries_f8, tw_row_start
-from tilewise.kernels._seeding cimport ALIGNMENT, BLOCK, MOST_TRIALS, seeding_pass
+from tilewise.kernels._seeding cimport ALIGNMENT, BLOCK, FOLDED, MOST_TRIALS, add_gain, fold_gains, seeding_pass
 
 cdef enum:
     # Stored values that are unpacked at a time.
@@ -75,15 +75,13 @@ cdef void gain_shard_sparse(const seeding_pass* p, int64_t shard, int thread) no
     cdef char* ws = p.staging + thread * p.staging_bytes
     cdef const double* norms = <const double*>(ws + p.norms)
     cdef const double* products
-    cdef double gain[MOST_TRIALS]
+    cdef int64_t* gain = p.gains + thread * MOST_TRIALS * 16
     cdef int64_t ids[BLOCK]
     cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
-    cdef int r, t, n
+    cdef int r, t, n, since = 0
     cdef uint16_t mask
     cdef double m, both, gap, weight = 1.0
     first, stop = max(first, p.begin), min(stop, p.end)
-    for t in range(p.n_trials):
-        gain[t] = p.out[shard * p.n_trials + t]
     while first < stop:
         n = _unpack_sparse(p, &first, stop, 0, ids, ws)
         _find_met(p, n, ws)
@@ -105,28 +103,28 @@ cdef void gain_shard_sparse(const seeding_pass* p, int64_t shard, int thread) no
                 gap = _merged(p, r, t, ws)
                 if gap < m:
                     mask |= <uint16_t>(1 << t)
-                    gain[t] += weight * (m - gap)
+                    add_gain(p, weight * (m - gap), gain + 16 * t)
             p.gained[i] = mask
-    for t in range(p.n_trials):
-        p.out[shard * p.n_trials + t] = gain[t]
+        since += n
+        if since > FOLDED - BLOCK:
+            fold_gains(p, thread)
+            since = 0
+    fold_gains(p, thread)
 
 
 cdef void take_shard_sparse(const seeding_pass* p, int64_t shard, int thread, int trial, int32_t seed) noexcept nogil:
     cdef char* ws = p.staging + thread * p.staging_bytes
     cdef int64_t ids[BLOCK]
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
+    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows
     cdef int r, n
-    cdef double total = 0.0 if first >= p.begin else p.out[shard]
     first, stop = max(first, p.begin), min(stop, p.end)
-    cdef int64_t at = first
-    while at < stop:
-        n = _unpack_sparse(p, &at, stop, <uint16_t>(1 << trial), ids, ws)
+    while first < stop:
+        n = _unpack_sparse(p, &first, stop, <uint16_t>(1 << trial), ids, ws)
+        if n:
+            p.stale[shard] = 1
         for r in range(n):
             p.owner[ids[r]] = seed
             p.closest[ids[r]] = _merged(p, r, trial, ws)
-    for i in range(first, stop):
-        total += p.closest[i] * p.weights[i] if p.weights != NULL else p.closest[i]
-    p.out[shard] = total
 
 
 cdef int lay_out(seeding_pass* p, Rows rows) except -1:

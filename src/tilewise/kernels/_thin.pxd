@@ -47,14 +47,10 @@ cdef inline double entries_norm(int n, const int32_t* columns, const double* val
     return (sums[0] + sums[1]) + (sums[2] + sums[3])
 
 
-# Where a number of a centre goes: sums of the gaps of what is not zero, and the weight of the rest.
-cdef inline double moved_by(double base, double sum, double rest, double count) noexcept nogil:
-    return base + (sum - base * rest) / count
-
-
 # Squared distances of n rows of one cluster to its centre; lists their entries on the way.
 cdef void measure_thin(const thin_batch* b, const tw_rows* rows, const tw_exact_kernels* exact, const int64_t* order,
                        int64_t at, int64_t n, const double* center, double norm, double* gaps) noexcept nogil
-# Moves the centre by these entries.
+# Moves the centre by these entries; total is the weight of the rows.
 cdef void move_thin(const thin_batch* b, const tw_exact_kernels* exact, const int64_t* order, int64_t at, int64_t n,
-                    const double* weights, int depth, double* center, double* count) noexcept nogil
+                    const double* weights, double total, bint is_double, int depth, double* center,
+                    double* count) noexcept nogil

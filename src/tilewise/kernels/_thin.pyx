@@ -4,16 +4,21 @@ The numbers are those of `_minibatch._update_center`, bit for bit. Work is propo
 entries, plus one walk over the centre: what no row stores fades alike everywhere.
 """
 
+from libc.math cimport NAN, fabs
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
-from tilewise.kernels._dispatch cimport tw_exact_kernels
+from tilewise.kernels._dispatch cimport tw_bins, tw_exact_kernels
 from tilewise.kernels._rows cimport tw_row_start, tw_rows
+from tilewise.kernels._sums cimport tw_bins_add, tw_bins_clear, tw_bins_fold, tw_bins_value
 
 cdef enum:
     # Bits of a column that one round of sorting looks at: its 2048 counters stay in L1.
     DIGIT = 11
     BUCKETS = 2048
+
+# Larger numbers have no room in bins.
+cdef double LARGE = 2.0**974
 
 
 cdef extern from *:
@@ -104,14 +109,14 @@ cdef thin_entry* _sorted(const thin_batch* b, int64_t first, int64_t stop, int d
 
 
 cdef void move_thin(const thin_batch* b, const tw_exact_kernels* exact, const int64_t* order, int64_t at, int64_t n,
-                    const double* weights, int depth, double* center, double* count) noexcept nogil:
+                    const double* weights, double total, bint is_double, int depth, double* center,
+                    double* count) noexcept nogil:
     cdef thin_entry* list
-    cdef int64_t e = 0, m = 0, stored = 0, r
+    cdef tw_bins sum
+    cdef int64_t e = 0, m = 0, stored = 0
     cdef int32_t column
     cdef bint empty = count[0] == 0.0
-    cdef double weight = 1.0, total = 0.0, base, sum, met
-    for r in range(n):
-        total += weights[order[at + r]] if weights != NULL else 1.0
+    cdef double high, low
     if not total > 0.0:
         return
     count[0] += total
@@ -119,19 +124,21 @@ cdef void move_thin(const thin_batch* b, const tw_exact_kernels* exact, const in
     # 1. the columns that some row stores: where they go, one after another at the front
     while e < stored:
         column = list[e].column
-        base = center[column]
-        if empty:
-            # Of the first row; see _update_center.
-            base = list[e].value if list[e].row == 0 else 0.0
-        sum = met = 0.0
+        tw_bins_clear(&sum)
         while e < stored and list[e].column == column:
-            if weights != NULL:
-                weight = weights[order[at + list[e].row]]
-            sum += weight * (list[e].value - base)
-            met += weight
+            high = list[e].value * (weights[order[at + list[e].row]] if weights != NULL else 1.0)
+            if fabs(high) <= LARGE:
+                tw_bins_add(&sum, high)
+            else:
+                sum.special = NAN
             e += 1
+        tw_bins_fold(&sum)
+        if weights == NULL and not is_double:
+            # Two limbs are enough for floats: see bin_rows.
+            sum.low[2] = sum.high[2] = 0
+        tw_bins_value(&sum, &high, &low)
         list[m].column = column
-        list[m].value = moved_by(base, sum, total - met, count[0])
+        list[m].value = exact.moved_by(high, low, total, count[0], center[column])
         m += 1
     # 2. all others
     if empty:

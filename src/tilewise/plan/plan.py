@@ -52,8 +52,8 @@ _AGAIN = 32
 _GATHERED_ENTRIES = 2
 # Numbers of centres that are worth a thread of their own, however few rows meet them.
 _CENTER_NUMBERS = 2**18
-# Sums of shards that wait to be merged, per thread.
-_SUMS_BYTES = 8 * 2**20
+# Tables of sums of up to so many bytes are kept once per thread, as the kernels have it.
+_OWN_SUMS_BYTES = 2**19
 # What a tuning record can speak of.
 TUNED_LAYOUTS = ("centres-in-lanes", "rows-in-lanes")
 # Multiply-adds between two looks for Ctrl-C, per thread: about a quarter of a second.
@@ -112,13 +112,13 @@ class Plan(Reasoned):
         Products of parts of bfloat16 per feature, 3 or 6, that make a score; 0 where scores are
         plain. Labels do not depend on it.
     shard_rows, n_shards : int
-        The fixed parts over which sums run; they follow from the shape alone.
-    slots : int
-        Shards that run before their sums are merged and Ctrl-C is looked for.
+        What a thread takes at a time, and how often; they follow from the shape alone.
+    shards_per_call : int
+        Shards that run before the interpreter looks for Ctrl-C.
     workspace_bytes_per_thread : int
         Buffers of one thread.
     shared_bytes : int
-        Packed centres, and sums of the shards in flight.
+        Packed centres, and sums of the clusters.
     row_bytes : int
         Bytes kept per row while fitting: label and two bounds.
     reasons : dict of str to str
@@ -151,7 +151,7 @@ class Plan(Reasoned):
     products: int
     shard_rows: int
     n_shards: int
-    slots: int
+    shards_per_call: int
     workspace_bytes_per_thread: int
     shared_bytes: int
     row_bytes: int
@@ -383,15 +383,11 @@ def _plan(
     n_shards = max(1, -(-n // shard_rows))
     parts = max(n_shards, k * d // _CENTER_NUMBERS) if layout == "csr" else n_shards
     threads, why["n_threads"] = _threads(available, asked, n, d, k, parts)
-    sums_bytes = k * (-(-d // 8) * 8 * 8 + 17) if layout != "csr" else 0
-    slots = max(1, _SUMS_BYTES * threads // max(1, sums_bytes), threads)
-    slots = min(slots, max(threads, _UNINTERRUPTED * threads // max(1, shard_rows * width * k)))
-    slots = min(slots, n_shards)
-    if slots < n_shards:
-        slots = max(threads, slots // threads * threads)
+    at_once = max(threads, _UNINTERRUPTED * threads // max(1, shard_rows * width * k))
+    at_once = min(n_shards, max(threads, at_once // threads * threads))
     why["shards"] = (
-        f"{n_shards} of {shard_rows} rows, from the shape alone: sums do not depend on threads "
-        f"or chunks; {slots} at a time."
+        f"threads take {shard_rows} rows at a time, {n_shards} times in all; the interpreter looks "
+        f"for Ctrl-C after every {at_once}. Sums have no order: results do not depend on this."
     )
 
     # Memory
@@ -414,7 +410,10 @@ def _plan(
         workspace += padded * k * item
     elif depth_block < d:
         workspace += panels_per_block * tile_rows * panel_columns * item
-    shared = n_panels * panel_bytes + slots * sums_bytes + 3 * k * -(-d // 8) * 64
+    # Whole numbers of 64 bits per column, of which float64 rows need two, and room for carries.
+    sums = k * (-(-d // 8) * 8 * 8 * (2 if data_type == "float32" else 3) + 16)
+    tables = 1 + (threads if threads > 1 and sums <= _OWN_SUMS_BYTES else 0)
+    shared = n_panels * panel_bytes + tables * sums + 3 * k * -(-d // 8) * 64
     if split.products:
         # Plain panels, for the second look.
         shared += n_panels * (d + 1) * panel_columns * item
@@ -431,7 +430,7 @@ def _plan(
         chunk_rows=chunk_rows, tile_rows=tile_rows, panel_columns=panel_columns,
         panels_per_block=panels_per_block, depth_block=depth_block, products=split.products,
         shard_rows=shard_rows,
-        n_shards=n_shards, slots=slots, workspace_bytes_per_thread=workspace,
+        n_shards=n_shards, shards_per_call=at_once, workspace_bytes_per_thread=workspace,
         shared_bytes=shared, row_bytes=12, reasons=why,
     )  # fmt: skip
 

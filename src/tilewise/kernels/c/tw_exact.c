@@ -9,6 +9,7 @@ typedef double tw_four __attribute__((vector_size(32)));
 typedef double tw_two __attribute__((vector_size(16)));
 typedef float tw_row_f4 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef double tw_eight_u __attribute__((vector_size(64), aligned(8), may_alias));
+typedef int64_t tw_bits __attribute__((vector_size(64)));
 
 /* Turns eight vectors over: lane j of vector i goes to lane i of vector j. */
 #if defined(__clang__)
@@ -41,21 +42,41 @@ TW_INLINE void turn_over(tw_eight v[8]) {
 
 #if defined(__AVX512F__)
 TW_INLINE tw_eight widened_f4(const float *x) { return (tw_eight)_mm512_cvtps_pd(_mm256_loadu_ps(x)); }
+TW_INLINE tw_eight some_widened_f4(const float *x, int n) {
+    return (tw_eight)_mm512_cvtps_pd(_mm256_maskz_loadu_ps((__mmask8)((1 << n) - 1), x));
+}
+TW_INLINE tw_eight some_widened_f8(const double *x, int n) {
+    return (tw_eight)_mm512_maskz_loadu_pd((__mmask8)((1 << n) - 1), x);
+}
 #else
+TW_INLINE tw_eight some_widened_f4(const float *x, int n) {
+    tw_eight out = {0};
+    for (int i = 0; i < n; i++) out[i] = x[i];
+    return out;
+}
+TW_INLINE tw_eight some_widened_f8(const double *x, int n) {
+    tw_eight out = {0};
+    for (int i = 0; i < n; i++) out[i] = x[i];
+    return out;
+}
 TW_INLINE tw_eight widened_f4(const float *x) {
     return __builtin_convertvector(*(const tw_row_f4 *)x, tw_eight);
 }
 #endif
 TW_INLINE tw_eight widened_f8(const double *x) { return *(const tw_eight_u *)x; }
 
+#include "tw_sums_eight.h"
+
 #define S float
 #define E(name) name##_f4
 #include "tw_exact.h"
+#include "tw_sums_rows.h"
 #undef S
 #undef E
 #define S double
 #define E(name) name##_f8
 #include "tw_exact.h"
+#include "tw_sums_rows.h"
 
 /* Lists those of count rows whose own seed is not so far from every candidate that none can be
  * closer: nearest is (seeds), the least squared distance of a candidate to each seed. A candidate
@@ -82,23 +103,34 @@ static int near_rows(int count, int64_t first, const int32_t *restrict owner, co
     return n;
 }
 
-/* gain (count) += weight * (closest - gap) of up to eight rows that are closer to candidate j than
- * to their seed, in row order; bit j of gained says which. gaps is (count, 8). */
+/* gain (count, 2, 8) += weight * (closest - gap) of up to eight rows that are closer to candidate j than
+ * to their seed, on two limbs of constants bigs; bit j of gained says which. gaps is (count, 8). */
 static void add_gains(int n_rows, int count, const double *restrict gaps, const double *restrict closest,
-                      const double *restrict weights, double *restrict gain, uint16_t *restrict gained) {
-    double more[8];
-    int bits[8] = {0};
-    for (int j = 0; j < count; j++, gaps += 8) {
-        for (int r = 0; r < 8; r++) {
-            const int closer = gaps[r] < closest[r];
-            more[r] = closer ? weights[r] * (closest[r] - gaps[r]) : 0.0;
-            bits[r] |= closer << j;
-        }
-        double sum = gain[j];
-        for (int r = 0; r < n_rows; r++) sum += more[r];
-        gain[j] = sum;
+                      const double *restrict weights, const double *restrict bigs, int64_t *restrict gain,
+                      uint16_t *restrict gained) {
+    tw_bits bits = {0};
+    tw_eight own;
+    for (int r = 0; r < 8; r++) own[r] = r < n_rows ? closest[r] : -1.0;
+    const tw_eight weight = *(const tw_eight_u *)weights;
+    for (int j = 0; j < count; j++, gaps += 8, gain += 16) {
+        const tw_eight gap = *(const tw_eight_u *)gaps;
+        const tw_bits closer = (tw_bits)(gap < own);
+        tw_eight v = (tw_eight)((tw_bits)(weight * (own - gap)) & closer);
+        bits |= closer & (1 << j);
+        tw_eight t = v + bigs[0];
+        *(tw_eight_w *)gain += (tw_bits)t - tw_bits_of(bigs[0]);
+        v -= t - bigs[0];
+        t = v + bigs[1];
+        *(tw_eight_w *)(gain + 8) += (tw_bits)t - tw_bits_of(bigs[1]);
     }
     for (int r = 0; r < n_rows; r++) gained[r] = (uint16_t)bits[r];
+}
+
+/* How many numbers of x (depth) are not zero. */
+static int nonzeros(const double *restrict x, int depth) {
+    int n = 0;
+    for (int l = 0; l < depth; l++) n += x[l] != 0;
+    return n;
 }
 
 #include "tw_sparse.h"
@@ -112,15 +144,21 @@ static void add_gains(int n_rows, int count, const double *restrict gaps, const 
     .distance_##SUFFIX = distance_##SUFFIX, .distances_##SUFFIX = distances_##SUFFIX,                  \
     .distances_picked_##SUFFIX = distances_picked_##SUFFIX,                                            \
     .distances_lanes_##SUFFIX = distances_lanes_##SUFFIX, .between_##SUFFIX = between_##SUFFIX,        \
-    .accumulate_##SUFFIX = accumulate_##SUFFIX, .moments_##SUFFIX = moments_##SUFFIX,                  \
-    .distances_pairs_##SUFFIX = distances_pairs_##SUFFIX, .finish_##SUFFIX = finish_##SUFFIX,          \
-    .nonzeros_##SUFFIX = nonzeros_##SUFFIX, .accumulate_met_##SUFFIX = accumulate_met_##SUFFIX
+    .add_row_##SUFFIX = add_row_##SUFFIX, .bin_rows_##SUFFIX = bin_rows_##SUFFIX,                      \
+    .move_by_rows_##SUFFIX = move_by_rows_##SUFFIX, .moments_##SUFFIX = moments_##SUFFIX,              \
+    .distances_pairs_##SUFFIX = distances_pairs_##SUFFIX, .finish_##SUFFIX = finish_##SUFFIX
 
 const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {
     TW_EXACT(f4),
     TW_EXACT(f8),
     .near_rows = near_rows,
     .add_gains = add_gains,
+    .nonzeros = nonzeros,
+    .moved_by = moved_by,
+    .carry_row = carry_row,
+    .average_row = average_row,
+    .bin_values = bin_values,
+    .move_center = move_center,
     .csr_panels = csr_panels,
     .csr_index = csr_index,
     .merged = merged,

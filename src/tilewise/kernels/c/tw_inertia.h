@@ -5,8 +5,6 @@
  * with sums whose rounding is carried along (Knuth's two-sum; Ogita, Rump and Oishi, 2005), in one
  * order of additions whatever the width of a vector. docs/exact-labels.md has the error. */
 
-typedef int64_t tw_bits __attribute__((vector_size(64)));
-
 TW_INLINE double measured(const int with_largest, const double *restrict c, int depth, double *restrict largest) {
     tw_eight sum = {0}, lost = {0};
     tw_eight most = {0};

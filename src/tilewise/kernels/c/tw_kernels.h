@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <stddef.h>
 
+#include "tw_sums.h"
+
 /* Tables of kernels are filled in by name: the compiler refuses anything else where it can tell. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define TW_BY_NAME __attribute__((designated_init))
@@ -104,10 +106,14 @@ typedef struct tw_near {
                                      int count, int depth, double *out);                     \
     void (*between_##SUFFIX)(const S *x, const S *const *rows, int count, int depth,         \
                              double *out);                                                   \
-    void (*accumulate_##SUFFIX)(const S *x, const double *shift, double weight, int depth,   \
-                                double *sums);                                               \
-    void (*moments_##SUFFIX)(const S *const *rows, int n_rows, int depth, double *mean,      \
-                             double *squares, double *largest);                              \
+    void (*add_row_##SUFFIX)(const tw_grid *grid, const S *x, double weight, int first,      \
+                             int stop, int64_t *sums);                                       \
+    void (*bin_rows_##SUFFIX)(const S *const *x, const double *weights, int n_rows,          \
+                              int depth, tw_bins8 *sums);                                    \
+    int (*move_by_rows_##SUFFIX)(const S *const *x, int n_rows, int depth, double count,     \
+                                 double *center);                                            \
+    void (*moments_##SUFFIX)(const S *const *x, int n_rows, int depth, tw_bins8 *sums,       \
+                             tw_bins8 *squares, double *largest, double *least);             \
     void (*distances_pairs_##SUFFIX)(const S *const *x, const double *const *c, int count,   \
                                      int depth, double *out);
 
@@ -146,7 +152,14 @@ typedef struct tw_exact_kernels {
     int (*near_rows)(int count, int64_t first, const int32_t *owner, const double *closest,
                      const double *nearest, int64_t *ids);
     void (*add_gains)(int n_rows, int count, const double *gaps, const double *closest,
-                      const double *weights, double *gain, uint16_t *gained);
+                      const double *weights, const double *bigs, int64_t *gain, uint16_t *gained);
+    void (*carry_row)(const tw_grid *grid, int first, int stop, int64_t *sums, int64_t *spill);
+    double (*average_row)(const tw_grid *grid, const int64_t *sums, const int64_t *spill, int spilt,
+                          double weight, const double *old, double *out);
+    double (*moved_by)(double high, double low, double weight, double count, double c);
+    int (*nonzeros)(const double *x, int depth);
+    double (*bin_values)(tw_bins *b, int n, const double *values, const double *weights);
+    void (*move_center)(const tw_bins8 *sums, int depth, double weight, double count, double *center);
     void (*csr_panels)(int excess, int n_rows, const int32_t *starts, const int32_t *columns,
                        const double *values, ptrdiff_t depth, const double *panels, int n_panels,
                        int panel_vectors, double *out, ptrdiff_t ld);
@@ -167,12 +180,6 @@ typedef struct tw_exact_kernels {
     double (*own_entries)(int n, const int32_t *columns, const double *x, double norm, const double *c,
                           double center_norm);
     int (*closest_few)(const double *gaps, int m, int k, int n_rows, int form, void *distances, int64_t *indices);
-    int (*nonzeros_f4)(const float *x, int depth);
-    int (*nonzeros_f8)(const double *x, int depth);
-    void (*accumulate_met_f4)(const float *x, const double *shift, double weight, int depth, double *sums,
-                              double *met);
-    void (*accumulate_met_f8)(const double *x, const double *shift, double weight, int depth, double *sums,
-                              double *met);
     double (*spread_distance)(int n, const int32_t *columns, const double *x, const double *c, int depth);
     void (*gather_scores)(int n_rows, const int32_t *starts, const int32_t *columns, const double *values,
                           const double *centers, ptrdiff_t ldc, int k, double scale, double *out, ptrdiff_t ld);

@@ -1,0 +1,273 @@
+/* Eight sums at a time, whatever the type of the data: see tw_sums.h. Compiled with -ffp-contract=off. */
+
+typedef int64_t tw_eight_w __attribute__((vector_size(64), aligned(8), may_alias));
+
+TW_INLINE tw_eight choose(tw_bits mask, tw_eight a, tw_eight b) {
+    return (tw_eight)(((tw_bits)a & mask) | ((tw_bits)b & ~mask));
+}
+TW_INLINE tw_eight size_of(tw_eight v) { return (tw_eight)((tw_bits)v & INT64_MAX); }
+#if defined(__AVX512F__)
+TW_INLINE tw_eight larger_of(tw_eight a, tw_eight b) { return (tw_eight)_mm512_max_pd((__m512d)a, (__m512d)b); }
+TW_INLINE tw_eight smaller_of(tw_eight a, tw_eight b) { return (tw_eight)_mm512_min_pd((__m512d)a, (__m512d)b); }
+#else
+TW_INLINE tw_eight larger_of(tw_eight a, tw_eight b) { return choose((tw_bits)(a > b), a, b); }
+TW_INLINE tw_eight smaller_of(tw_eight a, tw_eight b) { return choose((tw_bits)(a < b), a, b); }
+#endif
+/* Whether a bit is set. */
+TW_INLINE int any_of(tw_bits v) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi64_mask((__m512i)v, (__m512i)v) != 0;
+#else
+    int64_t any = 0;
+    for (int i = 0; i < 8; i++) any |= v[i];
+    return any != 0;
+#endif
+}
+/* The smaller one, but for zeros. */
+TW_INLINE tw_eight least_of(tw_eight size, tw_eight least) {
+    return choose((tw_bits)(size < least) & (tw_bits)(size > 0.0), size, least);
+}
+
+/* Adds v to eight sums in bins, whose tops are high enough. */
+TW_INLINE void bin_eight(const int limbs, tw_eight v, const tw_eight *bigs, tw_bits *sums) {
+#pragma GCC unroll 3
+    for (int i = 0; i < limbs; i++) {
+        const tw_eight t = v + bigs[i];
+        sums[i] += (tw_bits)t - (tw_bits)bigs[i];
+        v -= t - bigs[i];
+    }
+}
+
+/* What the square of x rounds to is off by: x * x = square + this, exactly (Dekker, 1971). */
+TW_INLINE tw_eight square_rest(tw_eight x, tw_eight square) {
+    const tw_eight c = x * 134217729.0, high = c - (c - x), low = x - high;
+    return ((high * high - square) + 2.0 * high * low) + low * low;
+}
+
+/* 1.5 * 2^52 units of limb i of eight sums. */
+TW_INLINE tw_eight bins_big(const int64_t *tops, int i) {
+    const tw_bits exponents = (*(const tw_eight_w *)tops - i) * TW_LIMB + (TW_LOWEST + 52 + 1023);
+    return (tw_eight)((exponents << 52) | ((int64_t)1 << 51));
+}
+
+/* The top bins of eight sums of magnitudes of up to largest. */
+TW_INLINE tw_bits tops_for(tw_eight largest) {
+    /* Exponents e with magnitudes below 2^e; those of subnormals and zero are taken for -1022. */
+    const tw_bits exponents = ((tw_bits)largest >> 52) - 1022;
+    /* (e + 1 - TW_LOWEST + 49) / 50 - 1, as the product of a reciprocal. */
+    return (((exponents + (TW_LIMB - TW_LOWEST)) * 5243) >> 18) - 1;
+}
+
+/* Raises the tops of eight sums for magnitudes of up to largest; probe is NaN where one is not finite. */
+TW_INLINE void place_bins(tw_bins8 *sums, tw_eight largest, tw_eight probe, tw_eight *bigs) {
+    const tw_bits tops = tops_for(largest);
+    const tw_bits higher = tops > *(const tw_eight_w *)sums->tops;
+    const tw_bits bad = (probe != probe) | (tops > TW_HIGHEST);
+    if (any_of(higher | bad))
+        for (int l = 0; l < 8; l++) {
+        if (bad[l]) sums->special[l] = __builtin_nan("");
+        else if (higher[l]) tw_bins8_raise(sums, l, tops[l] > TW_BINS ? tops[l] : TW_BINS);
+    }
+    for (int i = 0; i < TW_BINS; i++) bigs[i] = bins_big(sums->tops, i);
+}
+
+/* Moves what is above 50 bits in the limbs of blocks first to stop of a row of sums up, and in the
+ * end to spill (blocks * 8). */
+static void carry_row(const tw_grid *grid, int first, int stop, int64_t *sums, int64_t *spill) {
+    for (int b = first; b < stop; b++) {
+        int64_t *at = sums + grid->starts[b];
+        tw_bits carry = {0};
+        for (int i = grid->limbs[b] - 1; i >= 0; i--) {
+            const tw_bits whole = *(const tw_eight_w *)(at + 8 * i) + carry;
+            carry = whole >> TW_LIMB;
+            *(tw_eight_w *)(at + 8 * i) = whole - (carry << TW_LIMB);
+        }
+        /* Pages of zeros that nobody writes to take no memory. */
+        if (any_of(carry)) *(tw_eight_w *)(spill + 8 * b) += carry;
+    }
+}
+
+#if defined(__AVX512F__)
+TW_INLINE tw_eight fused(tw_eight a, tw_eight b, tw_eight c) {
+    return (tw_eight)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+}
+#else
+TW_INLINE tw_eight fused(tw_eight a, tw_eight b, tw_eight c) {
+    tw_eight out;
+    for (int l = 0; l < 8; l++) out[l] = __builtin_fma(a[l], b[l], c[l]);
+    return out;
+}
+#endif
+
+TW_INLINE void add_exactly(tw_eight a, tw_eight b, tw_eight *high, tw_eight *low) {
+    const tw_eight sum = a + b, back = sum - a;
+    *low = (a - (sum - back)) + (b - back);
+    *high = sum;
+}
+
+/* Up to eight numbers of a row that ends at depth; those behind it are zeros. */
+TW_INLINE tw_eight some_of(const double *x, int l, int depth) {
+    return l + 8 <= depth ? *(const tw_eight_u *)(x + l) : some_widened_f8(x + l, depth - l);
+}
+TW_INLINE void put_some(double *x, int l, int depth, tw_eight v) {
+    if (l + 8 <= depth) *(tw_eight_u *)(x + l) = v;
+    else
+        for (int i = 0; l + i < depth; i++) x[l + i] = v[i];
+}
+
+/* Eight sums of one limb, of normal units and without spill, divided by weight. */
+TW_INLINE tw_eight average_eight(const tw_grid *grid, const int64_t *sums, int l, double weight, double inverse) {
+    const tw_bits whole = *(const tw_eight_w *)(sums + l), bigs = *(const tw_eight_w *)(grid->bigs + l);
+    const tw_eight unit = (tw_eight)((bigs & ((int64_t)0x7ff << 52)) - ((int64_t)52 << 52));
+    const tw_eight first = __builtin_convertvector(whole, tw_eight);
+    const tw_eight rest = __builtin_convertvector(whole - __builtin_convertvector(first, tw_bits), tw_eight) * unit;
+    const tw_eight high = first * unit, q = high / weight;
+    return q + (fused(-q, weight - (tw_eight){0}, high) + rest) * inverse;
+}
+
+/* out (depth) = a row of sums / weight; returns the squared distance from old (depth) in eight running
+ * sums. spilt tells whether spill (blocks * 8) holds anything. */
+static double average_row(const tw_grid *grid, const int64_t *sums, const int64_t *spill, int spilt, double weight,
+                          const double *old, double *out) {
+    const double inverse = 1.0 / weight;
+    const int depth = grid->depth, plain = grid->uniform == 1 && grid->all_normal && !spilt;
+    tw_eight moved = {0};
+    for (int l = 0; l < depth; l += 8) {
+        tw_eight mean = {0};
+        if (plain) mean = average_eight(grid, sums, l, weight, inverse);
+        else
+            for (int i = 0; i < 8 && l + i < depth; i++) {
+                double high, low;
+                tw_value_of(spilt ? spill[l + i] : 0, sums + grid->starts[l >> 3] + i, grid->limbs[l >> 3],
+                            grid->exponents[l + i], &high, &low);
+                const double q = high / weight;
+                mean[i] = q + (__builtin_fma(-q, weight, high) + low) * inverse;
+            }
+        tw_eight gap = mean - some_of(old, l, depth);
+        for (int i = depth - l; i < 8; i++) gap[i] = 0;
+        put_some(out, l, depth, mean);
+        moved += gap * gap;
+    }
+    return ((moved[0] + moved[4]) + (moved[2] + moved[6])) + ((moved[1] + moved[5]) + (moved[3] + moved[7]));
+}
+
+/* Eight sums in bins, folded, as high + low: the numbers of tw_bins_value, but where a limb's unit may be
+ * subnormal, or a sum is not a number. */
+TW_INLINE void eight_values(tw_bits tops, const tw_bits *highs, const tw_bits *lows, tw_eight *high, tw_eight *low) {
+    const tw_bits exponents = tops * TW_LIMB + (TW_LOWEST + 1023);
+    tw_eight h = __builtin_convertvector(highs[0], tw_eight) * (tw_eight)((exponents + TW_LIMB) << 52), l = {0}, more;
+    for (int i = 0; i < TW_BINS; i++) {
+        const tw_bits below = exponents - TW_LIMB * i;
+        const tw_eight unit = (tw_eight)((below << 52) & (tw_bits)(below > 0));
+        const tw_bits whole = i + 1 < TW_BINS ? lows[i] + highs[i + 1] : lows[i];
+        add_exactly(h, __builtin_convertvector(whole, tw_eight) * unit, &h, &more);
+        l += more;
+    }
+    add_exactly(h, l, high, low);
+}
+
+TW_INLINE void bins_eight(const tw_bins8 *sums, tw_eight *high, tw_eight *low) {
+    tw_bits highs[TW_BINS], lows[TW_BINS];
+    for (int i = 0; i < TW_BINS; i++) {
+        highs[i] = *(const tw_eight_w *)sums->high[i];
+        lows[i] = *(const tw_eight_w *)sums->low[i];
+    }
+    eight_values(*(const tw_eight_w *)sums->tops, highs, lows, high, low);
+    const tw_bits odd = (tw_bits)(*(const tw_eight_u *)sums->special != 0.0) | (*(const tw_eight_w *)sums->tops < TW_BINS + 2);
+    if (!any_of(odd)) return;
+    for (int i = 0; i < 8; i++) {
+        if (!odd[i]) continue;
+        const tw_bins one = tw_bins8_column(sums, i);
+        double a, b;
+        tw_bins_value(&one, &a, &b);
+        (*high)[i] = a;
+        (*low)[i] = b;
+    }
+}
+
+/* What a number c of a centre of `count` - `weight` rows becomes where rows of `weight` add up to high + low. */
+static double moved_by(double high, double low, double weight, double count, double c) {
+    if (weight == count) {
+        const double q = high / weight;
+        return q + (__builtin_fma(-q, weight, high) + low) * (1.0 / weight);
+    }
+    const double product = weight * c, rest = __builtin_fma(weight, c, -product);
+    double sum, more;
+    tw_two_sum(high, -product, &sum, &more);
+    return c + (sum + (more + (low - rest))) / count;
+}
+
+/* Numbers l to l + 7 of a centre move: see moved_by. */
+TW_INLINE void move_eight(tw_eight high, tw_eight low, double weight, double count, int l, int depth, double *center) {
+    const tw_eight all = weight - (tw_eight){0};
+    if (weight == count) {
+        const tw_eight q = high / weight;
+        put_some(center, l, depth, q + (fused(-q, all, high) + low) * (1.0 / weight));
+        return;
+    }
+    const tw_eight c = some_of(center, l, depth), product = c * weight, rest = fused(all, c, -product);
+    tw_eight sum, more;
+    add_exactly(high, -product, &sum, &more);
+    put_some(center, l, depth, c + (sum + (more + (low - rest))) / count);
+}
+
+/* center (depth) moves towards rows of one weight whose sums in bins, of eight columns each, are `sums`;
+ * count is that weight and what the centre stood for before. */
+static void move_center(const tw_bins8 *sums, int depth, double weight, double count, double *center) {
+    for (int l = 0; l < depth; l += 8, sums++) {
+        tw_eight high, low;
+        bins_eight(sums, &high, &low);
+        move_eight(high, low, weight, count, l, depth, center);
+    }
+}
+
+/* Eight numbers from the start-th on, times their weights if these are not NULL; zeros behind the n-th. */
+TW_INLINE tw_eight weighted_eight(int start, int n, const double *values, const double *weights) {
+    if (start + 8 <= n) {
+        const tw_eight v = *(const tw_eight_u *)(values + start);
+        return weights ? v * *(const tw_eight_u *)(weights + start) : v;
+    }
+    tw_eight out = {0};
+    for (int i = 0; start + i < n; i++) out[i] = values[start + i] * (weights ? weights[start + i] : 1.0);
+    return out;
+}
+
+/* b += values[0] * weights[0] + ..., of up to TW_FOLD numbers; weights may be NULL. Returns the largest
+ * magnitude of a product. */
+static double bin_values(tw_bins *b, int n, const double *restrict values, const double *restrict weights) {
+    tw_eight largest = {0}, probe = {0};
+    for (int start = 0; start < n; start += 8) {
+        const tw_eight v = weighted_eight(start, n, values, weights);
+        largest = larger_of(size_of(v), largest);
+        probe += v * 0.0;
+    }
+    double most = 0, bad = 0;
+    for (int i = 0; i < 8; i++) {
+        most = largest[i] > most ? largest[i] : most;
+        bad += probe[i];
+    }
+    if (bad != 0) {
+        for (int i = 0; i < n; i++) {
+            const double v = values[i] * (weights ? weights[i] : 1.0);
+            if (v - v != 0) b->special += v;
+        }
+        return __builtin_inf();
+    }
+    tw_bins_raise(b, tw_bin_for(tw_exponent(most)));
+    const int down = tw_bins_down(b->top);
+    const double scale = tw_power(-down);
+    tw_eight bigs[TW_BINS];
+    tw_bits more[TW_BINS] = {{0}};
+    for (int i = 0; i < TW_BINS; i++) bigs[i] = tw_big(tw_bin_exponent((int)b->top - i) - down) - (tw_eight){0};
+    for (int start = 0; start < n; start += 8)
+        bin_eight(TW_BINS, weighted_eight(start, n, values, weights) * scale, bigs, more);
+    for (int i = 0; i < TW_BINS; i++)
+        for (int l = 0; l < 8; l++) {
+            /* Eight lanes together may be beyond 2^63. */
+            const int64_t carry = more[i][l] >> TW_LIMB;
+            b->high[i] += carry;
+            b->low[i] += more[i][l] - carry * ((int64_t)1 << TW_LIMB);
+        }
+    tw_bins_fold(b);
+    return most;
+}

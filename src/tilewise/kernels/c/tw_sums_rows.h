@@ -1,0 +1,131 @@
+/* Sums of rows on grids and in bins: see tw_sums.h. Included once per type of the data with S and
+ * E(name) defined; compiled with -ffp-contract=off.
+ */
+
+/* Eight numbers of a row from column l on, with zeros behind its end. */
+TW_INLINE tw_eight E(eight_of)(const S *x, int l, int depth) {
+    return l + 8 <= depth ? E(widened)(x + l) : E(some_widened)(x + l, depth - l);
+}
+
+TW_INLINE void E(add_blocks)(const int limbs, const tw_grid *grid, const S *restrict x, double weight, int first,
+                             int stop, int64_t *restrict sums) {
+    const double *big = grid->bigs + (ptrdiff_t)8 * limbs * first;
+    sums += (ptrdiff_t)8 * limbs * first;
+    for (int b = first; b < stop; b++) {
+        tw_eight v = E(eight_of)(x, 8 * b, grid->depth) * weight;
+#pragma GCC unroll 2
+        for (int i = 0; i < limbs; i++, big += 8, sums += 8) {
+            const tw_eight at = *(const tw_eight_u *)big, t = v + at;
+            *(tw_eight_w *)sums += (tw_bits)t - (tw_bits)at;
+            v -= t - at;
+        }
+    }
+}
+
+/* The blocks first to stop of a row of sums += weight * x. */
+static void E(add_row)(const tw_grid *grid, const S *x, double weight, int first, int stop, int64_t *sums) {
+    switch (grid->uniform) {
+        case 1: E(add_blocks)(1, grid, x, weight, first, stop, sums); return;
+        case 2: E(add_blocks)(2, grid, x, weight, first, stop, sums); return;
+        default: break;
+    }
+    for (int b = first; b < stop; b++) {
+        tw_eight v = E(eight_of)(x, 8 * b, grid->depth) * weight;
+        const double *big = grid->bigs + grid->starts[b];
+        int64_t *to = sums + grid->starts[b];
+        for (int i = 0; i < grid->limbs[b]; i++, big += 8, to += 8) {
+            const tw_eight at = *(const tw_eight_u *)big, t = v + at;
+            *(tw_eight_w *)to += (tw_bits)t - (tw_bits)at;
+            v -= t - at;
+        }
+    }
+}
+
+/* sums (blocks of eight columns) += up to TW_FOLD rows x[0], x[1], ..., times weights[0], ... if they are
+ * not NULL. The rows are finite, and lie in L1 or L2: each eight columns are walked twice. Unweighted floats,
+ * of 24 bits, take two limbs: at least 51 bits. */
+TW_INLINE void E(bin_weighted)(const int limbs, const S *const *x, const double *weights, int n_rows, int depth,
+                               tw_bins8 *sums) {
+    for (int l = 0; l < depth; l += 8, sums++) {
+        tw_eight largest = {0}, probe = {0}, bigs[TW_BINS];
+        tw_bits more[TW_BINS] = {{0}};
+        for (int r = 0; r < n_rows; r++) {
+            tw_eight v = E(eight_of)(x[r], l, depth);
+            if (weights) {
+                v *= weights[r];
+                probe += v * 0.0;
+            }
+            largest = larger_of(size_of(v), largest);
+        }
+        place_bins(sums, largest, probe, bigs);
+        for (int r = 0; r < n_rows; r++) {
+            tw_eight v = E(eight_of)(x[r], l, depth);
+            if (weights) v *= weights[r];
+            bin_eight(limbs, v, bigs, more);
+        }
+        for (int i = 0; i < limbs; i++) *(tw_eight_w *)sums->low[i] += more[i];
+        tw_bins8_fold(sums);
+    }
+}
+
+static void E(bin_rows)(const S *const *x, const double *weights, int n_rows, int depth, tw_bins8 *sums) {
+    if (weights) E(bin_weighted)(TW_BINS, x, weights, n_rows, depth, sums);
+    else E(bin_weighted)(sizeof(S) == 4 ? 2 : TW_BINS, x, NULL, n_rows, depth, sums);
+}
+
+/* bin_rows and move_center in one step, for all the rows of a centre, up to 64 of weight one. Returns whether
+ * it could: where a sum needs more care the centre is left half moved. */
+static int E(move_by_rows)(const S *const *x, int n_rows, int depth, double count, double *center) {
+    enum { LIMBS = sizeof(S) == 4 ? 2 : TW_BINS };
+    for (int l = 0; l < depth; l += 8) {
+        tw_eight largest = {0}, bigs[TW_BINS], high, low;
+        tw_bits sums[TW_BINS] = {{0}}, highs[TW_BINS];
+        for (int r = 0; r < n_rows; r++) largest = larger_of(size_of(E(eight_of)(x[r], l, depth)), largest);
+        const tw_bits tops = tops_for(largest);
+        const tw_bits odd = ((tops < TW_BINS + 2) & (tw_bits)(largest != 0.0)) | (tops > TW_HIGHEST);
+        if (any_of(odd)) return 0;
+        for (int i = 0; i < LIMBS; i++) bigs[i] = bins_big((const int64_t *)&tops, i);
+        for (int r = 0; r < n_rows; r++) bin_eight(LIMBS, E(eight_of)(x[r], l, depth), bigs, sums);
+        for (int i = 0; i < TW_BINS; i++) {
+            highs[i] = sums[i] >> TW_LIMB;
+            sums[i] -= highs[i] << TW_LIMB;
+        }
+        eight_values(tops, highs, sums, &high, &low);
+        move_eight(high, low, n_rows, count, l, depth, center);
+    }
+    return 1;
+}
+
+/* The same without weights, and the sums of squares, and the largest and the least magnitude other
+ * than zero of each column (whole blocks are written; least is infinite if all are zero). */
+static void E(moments)(const S *const *x, int n_rows, int depth, tw_bins8 *sums, tw_bins8 *squares, double *largest,
+                       double *least) {
+    for (int l = 0; l < depth; l += 8, sums++, squares++, largest += 8, least += 8) {
+        tw_eight most = {0}, fewest = {0}, probe = {0};
+        fewest += __builtin_inf();
+        for (int r = 0; r < n_rows; r++) {
+            const tw_eight v = E(eight_of)(x[r], l, depth), size = size_of(v);
+            most = larger_of(size, most);
+            fewest = least_of(size, fewest);
+            probe += v * 0.0;
+        }
+        tw_eight bigs[TW_BINS], wide[TW_BINS];
+        tw_bits more[TW_BINS] = {{0}}, most_squares[TW_BINS] = {{0}};
+        place_bins(sums, most, probe, bigs);
+        place_bins(squares, most * most, probe, wide);
+        for (int r = 0; r < n_rows; r++) {
+            const tw_eight v = E(eight_of)(x[r], l, depth), square = v * v;
+            bin_eight(TW_BINS, v, bigs, more);
+            bin_eight(TW_BINS, square, wide, most_squares);
+            if (sizeof(S) == 8) bin_eight(TW_BINS, square_rest(v, square), wide, most_squares);
+        }
+        for (int i = 0; i < TW_BINS; i++) {
+            *(tw_eight_w *)sums->low[i] += more[i];
+            *(tw_eight_w *)squares->low[i] += most_squares[i];
+        }
+        tw_bins8_fold(sums);
+        tw_bins8_fold(squares);
+        *(tw_eight_u *)largest = larger_of(most, *(const tw_eight_u *)largest);
+        *(tw_eight_u *)least = smaller_of(fewest, *(const tw_eight_u *)least);
+    }
+}
