@@ -283,10 +283,6 @@ def simulate(
         for ops in trace.shard(shard):
             _walk(caches, ops)
         done = shard + 1
-        if update and (done % z.slots == 0 or done == n_shards):
-            waiting = (done - 1) % z.slots + 1
-            for ops in trace.merge(done - waiting, waiting):
-                _walk(caches, ops)
         if shard == 0 and some < n_shards:
             # What is dirty leaves some time; counted in both, so that it is scaled like the rest.
             first = caches.copy()

@@ -234,7 +234,7 @@ class Chunk:
         if not self.update:
             return self._walk(("ids", READ, 8 * count, 128), ("label", READ, 4 * count, 64),
                               ("labels", WRITE, 4 * count, 64))  # fmt: skip
-        marks, sums = sums_accesses(z, at, self.first, self.clusters)
+        marks, sums = sums_accesses(z, at, self.clusters)
         return Loop([
             Access("ids", READ, at["ids"], 8, 8),
             Access("label", READ, at["label"], 4, 4),
@@ -242,7 +242,7 @@ class Chunk:
             Access("pointers", READ, at["pointers"], 8, 8),
             *(Access(key, WRITE, *where) for key, *where in marks),
             Access("X", READ, self._of_rows("X"), z.row_bytes, z.row_bytes),
-            Access("shift", READ, at["shift"], 8 * z.d),
+            Access("grid", READ, at["grid"], z.grid_bytes),
             *(Access(key, WRITE, *where) for key, *where in sums),
         ], count, visits=(sums_visit(z, count),))  # fmt: skip
 

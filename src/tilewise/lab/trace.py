@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tilewise.lab.stages import PREFETCH, WRITE, Access, Chunk, Loop
-from tilewise.lab.sums import merge_accesses
+from tilewise.lab.stages import PREFETCH, Chunk, Loop
 from tilewise.plan import Plan
 from tilewise.plan.nest import BUFFERS, LoopNest
 
@@ -90,17 +89,6 @@ class Trace:
         )  # fmt: skip
         for loop in chunk.loops():
             yield from self._written_out(loop)
-
-    def merge(self, first: int, shards: int) -> Iterator[np.ndarray]:
-        """Accesses of merging the sums of `shards` shards, from shard `first` on."""
-        z = self.shape
-        met = np.zeros((z.k, shards), dtype=bool)
-        for s in range(shards):
-            for start, count in z.chunks(first + s):
-                met[self._clusters(start, count), s] = True
-        merged = merge_accesses(z, self.at, met)
-        accesses = [Access(key, WRITE, *where) for key, *where in merged]
-        yield from self._written_out(Loop(accesses, int(met.sum())))
 
     def _written_out(self, loop: Loop) -> Iterator[np.ndarray]:
         """All turns of a loop, some at a time."""

@@ -195,8 +195,8 @@ def _buffers(z, kept, update):
     if z.products:
         yield "plain centres", allocated["packed"], None, "for rows that are scored a second time"
     if update:
-        what = "float64, one set for each shard in flight"
-        yield "sums of a shard", z.k * z.sums_row_bytes, None, what
+        what = "whole numbers of 64 bits, in any order"
+        yield "sums", z.k * z.sums_row_bytes, None, what
     yield "chunk of X", z.chunk_rows * z.row_bytes, "L2", "read once when it is packed"
     yield "X", allocated["X"], "memory", "read in place, never copied"
     yield "labels and bounds", z.n * kept, "memory", f"{kept} bytes per row while fitting"
@@ -310,7 +310,8 @@ def _flows(z, plan, config, factor, update, prefetch):
     threads = min(plan.n_threads, plan.n_shards)
     for at, (rows, times, cycles) in enumerate(_cycles(z, update, prefetch)):
         levels = evaluate(cycles, caches)
-        lost = [moved.pop("sums").inward if update else 0.0 for moved in levels]
+        for moved in levels:
+            moved.pop("sums", None)
         for total, moved in zip(totals, levels, strict=True):
             for name, bytes_ in moved.items():
                 entry = total.setdefault(name, [0.0, 0.0])
@@ -321,7 +322,7 @@ def _flows(z, plan, config, factor, update, prefetch):
         if update and at == 0:
             work = {v.key: v.size for stage in cycles[0] for v in stage.visits}
             kept = sum(size for key, size in work.items() if key[0] not in ("X", "sums"))
-            of_sums = sums_traffic(z, rows, kept, sizes, lost)
+            of_sums = sums_traffic(z, rows, kept, sizes)
             for total, moved in zip(totals, of_sums, strict=True):
                 total["sums"] = list(moved)
     return tuple(

@@ -52,12 +52,11 @@ class LoopNest:
     depth_block: int
     chunk_rows: int
     shard_rows: int
-    slots: int
     layout: str
     packed_row_bytes: int
     state_row_bytes: int  # of one of the three running bests
     panel_bytes: int
-    sums_row_bytes: int
+    sums_row_bytes: int  # of one cluster; float64 columns mostly have two limbs
     products: int  # of parts of bfloat16; 0 where scores are plain
     number_bytes: int  # of one packed number: all its parts
     depth: int  # features as packed rows have them, filled up
@@ -95,12 +94,12 @@ class LoopNest:
             vector_bytes=vector_bytes, lanes=lanes, tile_rows=plan.tile_rows, width=width,
             n_panels=n_panels, panels_per_block=min(plan.panels_per_block, n_panels),
             depth_block=max(step, -(-plan.depth_block // step) * step),
-            chunk_rows=plan.chunk_rows, shard_rows=plan.shard_rows, slots=plan.slots,
+            chunk_rows=plan.chunk_rows, shard_rows=plan.shard_rows,
             layout=plan.layout, packed_row_bytes=packed_row,
             state_row_bytes=item if in_lanes else vector_bytes,
             panel_bytes=width * (depth * number + item), plain_panel_bytes=(d + 1) * width * item,
-            sums_row_bytes=-(-d // 8) * 64, products=plan.products, number_bytes=number,
-            depth=depth, look_rows=look_rows,
+            sums_row_bytes=-(-d // 8) * 64 * (1 if plan.dtype == "float32" else 2),
+            products=plan.products, number_bytes=number, depth=depth, look_rows=look_rows,
         )  # fmt: skip
 
     @property
@@ -112,6 +111,11 @@ class LoopNest:
     def origin_item(self) -> int:
         """Bytes of a number of the origin: the wider of data and scores."""
         return max(self.item, self.data_item)
+
+    @property
+    def grid_bytes(self) -> int:
+        """The units of a row of sums, float64, which every row is cut with."""
+        return self.sums_row_bytes
 
     @property
     def packs_groups(self) -> bool:
@@ -188,12 +192,11 @@ class LoopNest:
             **({"split panels": self.n_panels * self.panel_bytes} if self.products else {}),
             "half norms": self.k * self.item,
             "origin": self.d * self.origin_item,
-            "shift": 8 * self.d,
-            "slot sums": self.slots * self.k * self.sums_row_bytes if update else 0,
-            "slot weights": 8 * self.slots * self.k,
-            "slot members": 8 * self.slots * self.k,
-            "touched": self.slots * self.k,
+            "grid": self.grid_bytes if update else 0,
             "sums": self.k * self.sums_row_bytes if update else 0,
+            "pending": 4 * self.k if update else 0,
+            "members": 8 * self.k if update else 0,
+            "changed": self.k if update else 0,
         }
         workspace = {
             "ids": 8 * rows,
@@ -264,8 +267,8 @@ _ATTRIBUTED = {
                         "following"),
         "row lists": ("ids", "pointers", "ahead"),
         "labels": ("labels",),
-        "origin": ("origin", "shift"),
-        "sums": ("slot sums", "slot weights", "slot members", "touched", "sums"),
+        "origin": ("origin", "grid"),
+        "sums": ("sums", "pending", "members", "changed"),
     }.items()
     for key in keys
 }  # fmt: skip
