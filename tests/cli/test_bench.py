@@ -29,7 +29,8 @@ def test_every_experiment_has_a_command_with_its_parameters(invoke):
         told = invoke("bench", name, "--help").stdout
         assert max(map(len, told.splitlines())) <= 80
         for p in experiment.parameters:
-            assert f"--{p.name}".replace("_", "-") in told
+            option = "checkout" if p.kind == "program" else p.name.replace("_", "-")
+            assert f"--{option}" in told
         for option in ("--seconds", "--quick", "--json", "--plot", "--force", "--debug"):
             assert option in told
         assert "  Examples:" in told.splitlines()
@@ -163,7 +164,7 @@ def test_valgrind_counts_beside_the_simulator(invoke):
     assert by == {"simulator", "cachegrind"}
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "jinja2", "plotly"])
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2", "plotly", "jsonschema"])
 def test_without_the_extra_lab(package, folder):
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
@@ -244,7 +245,7 @@ def test_progress_tells_the_time_that_is_left(monkeypatch):
 def test_info_does_not_wait_for_the_drawing_libraries():
     code = (
         "import sys; from tilewise.cli import main; main(['--version']);"
-        "print([m for m in ('matplotlib', 'plotly', 'jinja2') if m in sys.modules])"
+        "print([m for m in ('matplotlib', 'plotly', 'jinja2', 'jsonschema') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.stdout.splitlines()[-1] == "[]"

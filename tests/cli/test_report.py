@@ -41,6 +41,7 @@ def test_what_cannot_be_read(fails, folder, result):
         "b.json: not a result of tilewise bench: line 1: not JSON"
     )
     assert "'mine' is not known" in fails(ExitCode.BAD_DATA, *report, "c.json", "-o", "x.html")
-    assert "quick: boolean expected" in fails(ExitCode.BAD_DATA, "report", "d.json", "-o", "x.html")
+    said = fails(ExitCode.BAD_DATA, "report", "d.json", "-o", "x.html")
+    assert "quick: 1 is not of type 'boolean'" in said
     assert "--output" in fails(ExitCode.USAGE, *report)
     assert "a.json" in fails(ExitCode.CANNOT_WRITE, *report, "-o", "a.json", "--force")

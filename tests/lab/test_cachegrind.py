@@ -10,10 +10,9 @@ import pytest
 
 import tilewise
 from tilewise.lab import cachegrind
-from tilewise.lab.addresses import addresses
 from tilewise.lab.cachegrind import CachegrindError, parse, rounded
-from tilewise.lab.shape import Shape
 from tilewise.lab.simulate import CacheConfig, simulate
+from tilewise.plan.nest import LoopNest
 
 PROBLEM = cachegrind.available()
 needs_valgrind = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
@@ -71,8 +70,8 @@ def test_the_driver_runs_the_pass_it_is_asked_for(n, d, k, update):
     assert ("slot sums" in at) is update
     assert at["workspace"] % 64 == 0
     # Where a real pass had its buffers is where the trace has them, each workspace as a whole.
-    z = Shape.of(plan)
-    ours, real = addresses(z, update=update), addresses(z, update=update, known=at)
+    z = LoopNest.of(plan)
+    ours, real = z.addresses(update=update), z.addresses(update=update, known=at)
     assert real["X"] == at["X"]
     assert real["ids"] == at["workspace"]
     assert real["label"] - real["ids"] == ours["label"] - ours["ids"]

@@ -10,7 +10,7 @@ import tilewise
 from tilewise.engine import Pass
 from tilewise.kernels import _mountain
 from tilewise.kernels._rows import Rows
-from tilewise.lab import chunks, mountain, peers, roofline, schema
+from tilewise.lab import chunks, mountain, roofline, schema
 from tilewise.lab._data import blobs
 from tilewise.lab.dtypes import plain_labels
 from tilewise.lab.experiments import EXPERIMENTS, perform
@@ -249,11 +249,9 @@ def test_a_dot_per_shape_and_chunk(result_of):
     assert sum(c["auto"] for c in dots) == 2
 
 
-def test_without_a_checkout_the_comparison_says_so(tmp_path, monkeypatch):
-    with pytest.raises(peers.NotHere, match=r"no benchmarks/run\.py in .*--checkout"):
-        peers.find_checkout(tmp_path)
-    with pytest.raises(peers.NotHere):
-        perform("peers", {"checkout": str(tmp_path)})
+def test_without_a_program_the_comparison_says_so():
+    with pytest.raises(ValueError, match="no program to compare libraries with"):
+        perform("peers")
 
 
 FAKE = """
@@ -272,26 +270,25 @@ if "bad" in sys.argv: sys.exit("it went wrong")
 
 
 @pytest.fixture
-def checkout(tmp_path):
-    (tmp_path / "src" / "tilewise").mkdir(parents=True)
-    (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "run.py").write_text(FAKE, encoding="utf-8")
-    return tmp_path
+def program(tmp_path):
+    path = tmp_path / "run.py"
+    path.write_text(FAKE, encoding="utf-8")
+    return path
 
 
-def test_the_comparison_is_taken_over(checkout):
-    result = perform("peers", {"checkout": str(checkout)}, quick=True)
+def test_the_comparison_is_taken_over(program):
+    result = perform("peers", {"program": str(program)}, quick=True)
     schema.validate(json.loads(json.dumps(result)))
     assert {e["series"] for e in result["measurements"]} == {"tilewise", "other"}
-    assert str(checkout) not in json.dumps(result)
+    assert str(program.parent) not in json.dumps(result)
     figure = EXPERIMENTS["peers"].figures(result)[0]
     assert [s.y for s in figure.series] == [[pytest.approx(2.0)]]
     assert any("third" in word for word in figure.words)
     assert len(EXPERIMENTS["peers"].table(result).rows) == 2
 
 
-def test_differences_lost_in_noise_have_no_bar_and_count_as_one(checkout):
-    result = perform("peers", {"checkout": str(checkout)}, quick=True)
+def test_differences_lost_in_noise_have_no_bar_and_count_as_one(program):
+    result = perform("peers", {"program": str(program)}, quick=True)
     base = {e["series"]: e for e in result["measurements"]}
     kinds = ("blobs", "noise")
     for lost in ("tilewise", "other"):
@@ -315,17 +312,17 @@ def test_differences_lost_in_noise_have_no_bar_and_count_as_one(checkout):
     assert EXPERIMENTS["peers"].figures(result) == []
 
 
-def test_a_comparison_that_is_interrupted_keeps_its_records(checkout):
+def test_a_comparison_that_is_interrupted_keeps_its_records(program):
     def watch(phase, done, total, left):
-        if (checkout / "benchmarks" / "run.py.written").exists():
+        if program.with_name("run.py.written").exists():
             raise KeyboardInterrupt
 
-    slow = {"checkout": str(checkout), "suites": "lloyd,slow"}
+    slow = {"program": str(program), "suites": "lloyd,slow"}
     result = perform("peers", slow, quick=True, watch=watch)
     assert result["interrupted"]
     assert len(result["measurements"]) == 2
 
 
-def test_a_comparison_that_fails_says_why(checkout):
+def test_a_comparison_that_fails_says_why(program):
     with pytest.raises(RuntimeError, match="it went wrong"):
-        perform("peers", {"checkout": str(checkout), "suites": "bad"}, quick=True)
+        perform("peers", {"program": str(program), "suites": "bad"}, quick=True)

@@ -315,7 +315,7 @@ def test_the_room_needs_no_extra():
         "before = set(sys.modules)\n"
         "import tilewise.lab.explain, tilewise.lab.simulate, tilewise.lab.cachegrind\n"
         "tilewise.lab.explain.explain(100, 4, 2)\n"
-        "extras = {'click', 'rich', 'matplotlib', 'plotly', 'jinja2'}\n"
+        "extras = {'click', 'rich', 'matplotlib', 'plotly', 'jinja2', 'jsonschema'}\n"
         "wanted = extras & (set(sys.modules) - before)\n"
         "sys.exit(', '.join(sorted(wanted)) or 0)"
     )

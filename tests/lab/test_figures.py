@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from tilewise.lab.charts import few_points, ticks
 from tilewise.lab.experiments import EXPERIMENTS
 from tilewise.lab.figures import (
     COLORS,
@@ -14,10 +15,8 @@ from tilewise.lab.figures import (
     Figure,
     Mark,
     Series,
-    few_points,
     shown,
     spread,
-    ticks,
 )  # fmt: skip
 
 from .conftest import SMALL

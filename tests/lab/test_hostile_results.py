@@ -8,9 +8,9 @@ import warnings
 import pytest
 
 from tilewise.lab import _run, schema
-from tilewise.lab.charts import chart
+from tilewise.lab.charts import chart, drawable
 from tilewise.lab.experiments import EXPERIMENTS, perform
-from tilewise.lab.figures import NOTHING, Axis, Figure, Mark, Series, Table, drawable
+from tilewise.lab.figures import NOTHING, Axis, Figure, Mark, Series, Table
 
 from .conftest import SMALL
 from .hostile_results import spoiled
@@ -23,13 +23,11 @@ each_experiment = pytest.mark.parametrize("name", list(EXPERIMENTS))
 
 @pytest.fixture(scope="module")
 def real(result_of, tmp_path_factory):
-    """A result of each experiment; the comparison with others is that of a made-up checkout."""
-    checkout = tmp_path_factory.mktemp("checkout")
-    (checkout / "src" / "tilewise").mkdir(parents=True)
-    (checkout / "benchmarks").mkdir()
-    (checkout / "benchmarks" / "run.py").write_text(FAKE, encoding="utf-8")
+    """A result of each experiment; the comparison with others is that of a made-up program."""
+    program = tmp_path_factory.mktemp("program") / "run.py"
+    program.write_text(FAKE, encoding="utf-8")
     results = {name: result_of(name) for name in SMALL}
-    results["peers"] = perform("peers", {"checkout": str(checkout)}, quick=True)
+    results["peers"] = perform("peers", {"program": str(program)}, quick=True)
     return json.loads(json.dumps(results))
 
 

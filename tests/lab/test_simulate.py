@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 import tilewise
 from tilewise.kernels._cachesim import Caches
 from tilewise.lab.simulate import CacheConfig, simulate, simulate_chunks
-from tilewise.lab.trace import BUFFERS, Trace
+from tilewise.lab.trace import Trace
+from tilewise.plan.nest import BUFFERS
 
 READ, WRITE, PREFETCH = 0, 1, 2
 

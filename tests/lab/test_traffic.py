@@ -206,7 +206,7 @@ def test_a_ledger_counts_what_the_kernel_allocates():
     )
     assert workspace == pytest.approx(plan.workspace_bytes_per_thread, rel=0.05)
     assert found["all centres"].share == pytest.approx(256 * 65 * 4 / (2 << 20))
-    assert found["sums of a shard"].bytes == 256 * 64 * 8
+    assert found["sums"].bytes == 256 * 64 * 8
 
 
 def test_a_ledger_of_parts_counts_what_the_kernel_allocates():

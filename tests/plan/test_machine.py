@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilewise.plan._facts import format_bytes, parse_size
+from tilewise._sizes import MOST_BYTES, parse_size, sized
 from tilewise.plan.machine import Fact, Machine
 
 MACHINES = Path(__file__).parent / "machines"
@@ -287,7 +287,15 @@ def test_l3_override_is_believed_in_a_guest(recorded):
 @pytest.mark.parametrize("field", ["l1d", "l2", "l3"])
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("65536", 65536), ("64K", 65536), (" 64 KiB ", 65536), ("1m", MIB), ("2GiB", 2 * GIB)],
+    [
+        ("65536", 65536),
+        ("64K", 65536),
+        (" 64 KiB ", 65536),
+        ("1m", MIB),
+        ("2GiB", 2 * GIB),
+        ("64KB", 64_000),
+        ("1.5M", 3 * MIB // 2),
+    ],
 )
 def test_override_wins_and_is_the_source(recorded, field, text, size):
     variable = f"TILEWISE_{field.upper()}_BYTES"
@@ -296,7 +304,7 @@ def test_override_wins_and_is_the_source(recorded, field, text, size):
         assert getattr(found, f"{field}_bytes") == Fact(size, variable)
 
 
-@pytest.mark.parametrize("text", ["64KB", "-1", "1.5M", "lots", "0x10", "K", "2T", "9999G", "٣٢"])
+@pytest.mark.parametrize("text", ["64XB", "-1", "1.5e3", "lots", "0x10", "K", "2T", "9999G", "٣٢"])
 @pytest.mark.parametrize("field", ["L1D", "L2", "L3"])
 def test_bad_override_names_variable_value_and_form(recorded, field, text):
     variable = f"TILEWISE_{field}_BYTES"
@@ -304,7 +312,7 @@ def test_bad_override_names_variable_value_and_form(recorded, field, text):
         recorded("silent", env={variable: text})
     message = str(caught.value)
     assert repr(text) in message
-    assert "whole number of bytes" in message
+    assert "number of bytes" in message
     assert "KiB" in message
 
 
@@ -385,15 +393,24 @@ def test_machine_is_frozen(recorded):
 def test_sizes_read_back(size):
     assert parse_size(str(size)) == size
     for unit, factor in (("K", KIB), ("KiB", KIB), ("M", MIB), ("gib", GIB)):
-        assert parse_size(f"{size} {unit}") == size * factor
+        assert parse_size(f"{size} {unit}") == min(size * factor, MOST_BYTES)
 
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1280 * KIB, "1.25 MiB"), (GIB, "1 GiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1280 * KIB, "1.25 MiB"),
+        (GIB, "1 GiB"),
+        (MIB + 12345, "1.01 MiB"),
+        (100 * KIB + 1, "100 KiB"),
+        (1023 * KIB + 1000, "1,024 KiB"),
+    ],
 )
 def test_sizes_are_written_short(size, text):
-    assert format_bytes(size) == text
+    assert sized(size) == text
 
 
 # This machine.

@@ -5,9 +5,10 @@ import warnings
 import pytest
 
 import tilewise
+from tilewise._sizes import MOST_BYTES, parse_size
 from tilewise.plan import parse_bytes
 from tilewise.plan._caches import parse_cpu_list, parse_cpu_map
-from tilewise.plan._facts import parse_size, whole_number
+from tilewise.plan._facts import whole_number
 from tilewise.plan.machine import Machine, detect
 from tilewise.plan.threads import n_threads
 
@@ -52,7 +53,9 @@ def test_memory_limits(text):
 
 def test_sizes():
     assert parse_size("48K") == 49152
-    for text in (LONG, f"{LONG}K", "٤K"):
+    for text in (LONG, f"{LONG}K", "9" * 20):
+        assert parse_size(text) == MOST_BYTES
+    for text in ("٤K", "-1K", "1 XB", "", "K", "1e3", "."):
         with pytest.raises(ValueError, match="is not a size"):
             parse_size(text)
 

@@ -12,14 +12,13 @@ from rich.text import Text
 
 from .._text import printable
 from ..lab.experiments import EXPERIMENTS, perform
-from ..lab.peers import NotHere
 from ..lab.quiet import headline, noise
+from ._checkout import comparison
 from ._errors import (
     CannotWrite,
     CommandError,
     ExitCode,
     MissingExtra,
-    NoInput,
     WrongUsage,
     first_line,
     reason,
@@ -66,8 +65,8 @@ common_options = chained(
     click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
 )
 
-_KINDS = {"count": click.IntRange(min=1), "path": click.Path(path_type=str)}
-_METAVARS = {"count": "N", "shapes": "NxDxK,...", "path": "FOLDER", "text": "LIST"}
+_KINDS = {"count": click.IntRange(min=1), "program": FILE}
+_METAVARS = {"count": "N", "shapes": "NxDxK,...", "program": "FOLDER", "text": "LIST"}
 
 
 @click.group(
@@ -116,7 +115,8 @@ def _option(p):
         told = f"  [default: {p.default}]"
     if is_shared(p.name):
         return shared_option(p.name, note=told)
-    name = f"--{p.name.replace('_', '-')}"
+    # The program that compares libraries is found in a checkout.
+    name = "--checkout" if p.kind == "program" else f"--{p.name.replace('_', '-')}"
     if p.kind == "flag":
         return click.option(name, p.name, is_flag=True, default=None, help=p.help)
     kind = click.Choice(p.choices) if p.kind == "choice" else _KINDS.get(p.kind, str)
@@ -134,11 +134,11 @@ def _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet):
     Outputs(_paths(json_file, plot), [], force)  # refuses before anything is measured
     if plot is not None:
         needs("matplotlib")
+    if "program" in parameters:
+        parameters |= {"program": comparison(parameters["program"])}
     try:
         with progress(on_terminal(to_stdout, quiet)) as watch:
             result = perform(experiment.name, parameters, seconds=seconds, quick=quick, watch=watch)
-    except NotHere as error:
-        raise NoInput(first_line(error)) from error
     except ValueError as error:
         raise WrongUsage(first_line(error)) from error
     except OSError as error:  # no folder for temporary files, for one

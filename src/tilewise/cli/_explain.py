@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from .._json import read_json
+from .._sizes import sized
 from .._text import MOST_SHOWN, printable
-from ..plan._facts import format_bytes
 from ..plan.threads import MAX_THREADS
 from ._errors import BadData, NoInput, WrongUsage, first_line, reason
 from ._options import (
@@ -200,7 +200,7 @@ def _ledger(told):
         table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "what")
     for buffer in told.ledger:
         row = (
-            buffer.name, format_bytes(buffer.bytes), buffer.home, f"{100 * buffer.share:.3g} %",
+            buffer.name, sized(buffer.bytes), buffer.home, f"{100 * buffer.share:.3g} %",
             buffer.what,
         )  # fmt: skip
         table.add_row(*cells(row))
@@ -214,9 +214,9 @@ def _traffic(told):
     for flow, limits in zip(told.traffic.flows, told.spread, strict=True):
         row = (
             f"{flow.inner} and {flow.outer}",
-            *(format_bytes(round(size)) for size in (flow.bytes_in, flow.bytes_out)),
+            *(sized(size) for size in (flow.bytes_in, flow.bytes_out)),
             f"{told.traffic.intensity(flow):.3g}",
-            *(format_bytes(round(size)) for size in limits),
+            *(sized(size) for size in limits),
         )
         table.add_row(*cells(row))
     return table

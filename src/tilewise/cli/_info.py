@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
-from ..plan._facts import format_bytes
+from .._sizes import sized
 from ._errors import WrongUsage, first_line
 from ._options import cells, debug_option, examples
 from ._output import to_json
@@ -59,7 +59,7 @@ def readable(name, value):
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name.endswith("_bytes") and isinstance(value, int):
-        return format_bytes(value)
+        return sized(value)
     return str(value)
 
 

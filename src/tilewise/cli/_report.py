@@ -38,7 +38,7 @@ def report(files, output, title, force, quiet):
     from ..lab.schema import read
 
     outputs = Outputs({"page": output}, files, force)
-    needs("jinja2", "plotly")
+    needs("jinja2", "jsonschema", "plotly")
     results = []
     for path in files:
         try:

@@ -5,25 +5,17 @@ from typing import Any
 
 import numpy as np
 
+from tilewise._sizes import sized
 from tilewise.engine import Pass
 from tilewise.plan import machine
-from tilewise.plan._facts import format_bytes
 
 __all__ = ["blobs", "check_room", "repeated", "room"]
 
 
 def check_room(parameters: Mapping[str, Any]) -> None:
-    """Raise where data of these sizes do not fit into the memory of the machine.
+    """Raise ValueError where rows or centres alone do not fit into the memory of the machine.
 
-    Parameters
-    ----------
-    parameters : mapping
-        Of an experiment; those without rows, features and clusters pass.
-
-    Raises
-    ------
-    ValueError
-        If rows or centres alone are larger than the memory.
+    Parameters of an experiment without rows, features and clusters pass.
 
     Examples
     --------
@@ -41,21 +33,15 @@ def check_room(parameters: Mapping[str, Any]) -> None:
         count, features = parameters[name], parameters["features"]
         if count * features * width > limit:
             raise ValueError(
-                f"{count} {name} x {features} features do not fit into the {format_bytes(limit)} "
+                f"{count} {name} x {features} features do not fit into the {sized(limit)} "
                 f"of memory {whose}: choose fewer {name} or features"
             )
 
 
 def room() -> tuple[int, str]:
-    """Bytes that this process may hold at most, and who says so.
+    """Bytes that this process may hold at most, and whose memory that is, in words.
 
-    Returns
-    -------
-    limit : int
-        The memory of the machine or of the control group, or the limit of the process
-        (``ulimit -v``) where that is less.
-    whose : str
-        To be put behind "so much memory".
+    The memory of the machine or of the control group, or the limit of the process (``ulimit -v``).
     """
     memory, whose = machine().memory_bytes.value, "of this machine"
     try:
@@ -69,19 +55,9 @@ def room() -> tuple[int, str]:
 
 
 def blobs(rows: int, features: int, clusters: int, dtype="float32", offset: float = 0.0):
-    """Overlapping groups of rows, and centres that fit them roughly.
+    """Overlapping groups of rows, and float64 centres that fit them roughly.
 
-    Parameters
-    ----------
-    rows, features, clusters : int
-    dtype : dtype, default="float32"
-    offset : float, default=0.0
-        Added to everything: data far from the origin.
-
-    Returns
-    -------
-    X : ndarray of shape (rows, features), dtype
-    centers : ndarray of shape (clusters, features), float64
+    `offset` is added to everything: data far from the origin.
     """
     rng = np.random.default_rng((rows, features, clusters))
     middles = rng.normal(size=(clusters, features))
@@ -95,19 +71,7 @@ def blobs(rows: int, features: int, clusters: int, dtype="float32", offset: floa
 
 
 def repeated(rows, centers, chosen):
-    """A pass, and what runs it once more; every run does the same work.
-
-    Parameters
-    ----------
-    rows : Rows of shape (n, d)
-    centers : ndarray of shape (k, d), float64
-    chosen : Plan
-
-    Returns
-    -------
-    work : Pass
-    call : callable
-    """
+    """A pass, and what runs it once more; every run does the same work."""
     work = Pass(rows, len(centers), chosen)
 
     def call():

@@ -25,7 +25,7 @@ def main(job):
     """Set up rows and centres; run the pass as often as the job says.
 
     What it prints is one JSON object: whether the labels are right, the rows that were left
-    open, and the address of every buffer under the names of `tilewise.lab.addresses`.
+    open, and the address of every buffer under the names of `tilewise.plan.nest`.
 
     Parameters
     ----------

@@ -37,45 +37,22 @@ _LEAST_LOAD_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters of the system at one moment; None where it does not say.
+    """Counters of the system at one moment; None where it does not say."""
 
-    Attributes
-    ----------
-    at : float
-        Seconds on a clock that only rises.
-    own : float
-        CPU seconds of this process and of all that it started, ended or not.
-    cpus : int
-        CPUs that this process may use; the next three are sums over them.
-    busy : float or None
-        CPU seconds of all processes and of the system.
-    stolen : float or None
-        Seconds in which the hypervisor ran something else although a process wanted the CPU.
-    total : float or None
-        Seconds of all kinds, idle ones as well.
-    load_average : float or None
-        Mean number of processes that run or want to, over the last minute.
-    runnable : int or None
-        Threads that run or want to at this moment, on all CPUs.
-    """
-
-    at: float
-    own: float
-    cpus: int
-    busy: float | None = None
-    stolen: float | None = None
-    total: float | None = None
-    load_average: float | None = None
-    runnable: int | None = None
+    at: float  # seconds on a clock that only rises
+    own: float  # CPU seconds of this process and of all that it started, ended or not
+    cpus: int  # that this process may use; the next three are sums over them
+    busy: float | None = None  # CPU seconds of all processes and of the system
+    stolen: float | None = None  # in which the hypervisor ran something else, though one was wanted
+    total: float | None = None  # seconds of all kinds, idle ones as well
+    load_average: float | None = None  # processes that run or want to, over the last minute
+    runnable: int | None = None  # threads that run or want to at this moment, on all CPUs
 
 
 def read_system() -> Reading:
     """Read the counters of this system.
 
-    Returns
-    -------
-    Reading
-        Linux says everything; macOS and other Unixes the load average, Windows nothing of others.
+    Linux says everything; macOS and other Unixes the load average, Windows nothing of others.
     """
     cpus = _own_cpus()
     busy, stolen, total = _cpu_seconds(cpus) or (None, None, None)
@@ -149,33 +126,18 @@ def _seconds_of_descendants():
 
 
 def calibration() -> float:
-    """Seconds of a fixed piece of work; they change when the machine does.
-
-    Returns
-    -------
-    float
-    """
+    """Seconds of a fixed piece of work; they change when the machine does."""
     begin = time.perf_counter()
     sum(_CALIBRATION)
     return time.perf_counter() - begin
 
 
 def others_of(readings: list[Reading], gaps: list[tuple[int, int]] | None = None) -> dict[str, Any]:
-    """What happened between readings.
+    """What happened between readings, in the stretches of time whose ends `gaps` names.
 
-    Parameters
-    ----------
-    readings : list of Reading
-        In order, of one or more stretches of time.
-    gaps : list of (int, int), optional
-        First and last reading of each stretch; one from the first to the last by default.
-
-    Returns
-    -------
-    dict
-        ``seconds``; ``own`` and ``others``, shares of the CPU time that there was; ``stolen``, the
-        part of the wanted CPU time that the hypervisor took; ``load_average`` and ``runnable``,
-        means. None where the system or too short a time says nothing.
+    ``seconds``; ``own`` and ``others``, shares of the CPU time that there was; ``stolen``, the part
+    of the wanted CPU time that the hypervisor took; ``load_average`` and ``runnable``, means. None
+    where the system or too short a time says nothing.
     """
     spans = gaps or [(0, len(readings) - 1)]
 
@@ -219,16 +181,7 @@ def _by_average(first, last):
 
 
 class Meter:
-    """Watches what others do before and while something is measured.
-
-    Parameters
-    ----------
-    read : callable, optional
-        Returns a `Reading`; that of this system by default.
-    calibrate : callable, optional
-        Returns the seconds of a fixed piece of work.
-    sleep : callable, default=time.sleep
-    """
+    """Watches what others do before and while something is measured."""
 
     def __init__(
         self, read: Callable[[], Reading] | None = None,
@@ -245,13 +198,7 @@ class Meter:
         self._cpus: int | None = None
 
     def before(self, quick: bool = False) -> None:
-        """Watch the system while nothing is measured, at most three times where it is busy.
-
-        Parameters
-        ----------
-        quick : bool, default=False
-            A fifth of a second instead of a whole one.
-        """
+        """Watch the system while nothing is measured, at most three times where it is busy."""
         seconds = _QUICK_BEFORE_SECONDS if quick else _BEFORE_SECONDS
         for _ in range(_LOOKS):
             first = self._read()

@@ -31,60 +31,32 @@ _TICK = time.get_clock_info("perf_counter").resolution
 
 @dataclass
 class Case:
-    """One thing to measure.
+    """One thing to measure."""
 
-    Attributes
-    ----------
-    series : str
-        What it belongs to: a line or a group of bars in a figure.
-    case : dict
-        What tells it from the others of the series; safe for JSON.
-    call : callable
-        Does the work once. What it returns, if a number, is the sample; else seconds are taken
-        here.
-    unit : str, default="s"
-    warm : bool, default=True
-        Whether to run it once before the first sample; not where each call is a fresh process.
-    more : callable, optional
-        Returns further facts about the case once it has run; safe for JSON.
-    """
-
-    series: str
-    case: dict[str, Any]
+    series: str  # what it belongs to: a line or a group of bars in a figure
+    case: dict[str, Any]  # what tells it from the others of the series; safe for JSON
+    # Does the work once. What it returns, if a number, is the sample; else seconds are taken here.
     call: Callable[[], float | None]
     unit: str = "s"
-    warm: bool = True
-    more: Callable[[], dict[str, Any]] | None = None
+    warm: bool = True  # run once before the first sample; not where each call is a fresh process
+    more: Callable[[], dict[str, Any]] | None = None  # further facts once it has run
 
 
 @dataclass
 class Run:
-    """What one run of an experiment was asked for, and what it has measured so far.
+    """What one run of an experiment was asked for, and what it has measured so far."""
 
-    Attributes
-    ----------
-    parameters : dict
-        Of the experiment, checked.
-    seconds : float
-        Budget of all phases together; samples stop when it is spent, but each case gets one.
-    quick : bool, default=False
-        Smoke size: two rounds.
-    watch : callable, optional
-        Called with the phase, samples done, samples planned and the seconds left.
-    meter : Meter, optional
-        Watches what else the machine does.
-    """
-
-    parameters: dict[str, Any]
-    seconds: float
-    quick: bool = False
+    parameters: dict[str, Any]  # of the experiment, checked
+    seconds: float  # budget of all phases; samples stop when it is spent, but each case gets one
+    quick: bool = False  # smoke size: two rounds
+    # Called with the phase, samples done, samples planned and the seconds left.
     watch: Callable[[str, int, int, float | None], None] | None = None
     measurements: list[dict[str, Any]] = field(default_factory=list)
     predicted: list[dict[str, Any]] = field(default_factory=list)
     simulated: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     interrupted: bool = False
-    meter: Meter | None = None
+    meter: Meter | None = None  # watches what else the machine does
 
     def watched(self) -> contextlib.AbstractContextManager[object]:
         """Return a context in which the load of the machine is watched, if it is at all."""
@@ -99,32 +71,14 @@ class Run:
         self, phase: str, cases: list[Case], share: float = 1.0, pause: float = 0.0,
         settle: bool = False,
     ) -> list[dict[str, Any]]:  # fmt: skip
-        """Sample the cases in turn and keep what comes out, whatever happens.
+        """Sample the cases in turn, for a share of the budget; return what stands in the result.
 
-        Parameters
-        ----------
-        phase : str
-            What to show while it lasts.
-        cases : list of Case
-        share : float, default=1.0
-            Part of the budget.
-        pause : float, default=0.0
-            Seconds of rest before a sample: workers of an OpenMP runtime go on spinning for
-            some milliseconds, and the next case should not pay for that.
-        settle : bool, default=False
-            Run a case once, untimed, right before each of its samples: threads that have slept
-            are woken where the system likes, often two of them on one CPU, and are spread out
-            some milliseconds later.
+        Whatever happens, what comes out is kept; after Ctrl-C `interrupted` is set.
 
-        Returns
-        -------
-        list of dict
-            The measurements, as they stand in the result.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            When it is pressed; samples so far are kept, `interrupted` is set.
+        `pause` is seconds of rest before a sample: workers of an OpenMP runtime go on spinning
+        for some milliseconds, and the next case should not pay for that. With `settle` a case
+        runs once, untimed, right before each of its samples: threads that have slept are woken
+        where the system likes, often two of them on one CPU, and spread out a little later.
         """
         entries = [_entry(case) for case in cases]
         begin = time.perf_counter()
@@ -236,18 +190,9 @@ def _finished(case, entry, more=True):
 
 
 def summary(samples: list[float]) -> dict[str, float]:
-    """Median, quartiles and minimum of some samples.
+    """Median, quartiles and minimum of some samples, at least one.
 
-    Parameters
-    ----------
-    samples : list of float
-        At least one.
-
-    Returns
-    -------
-    dict
-        ``median``, ``low`` and ``high`` (the quartiles; the extremes where there are fewer
-        than four samples) and ``min``.
+    ``low`` and ``high`` are the quartiles, or the extremes of fewer than four samples.
 
     Examples
     --------

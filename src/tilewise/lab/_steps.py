@@ -20,41 +20,18 @@ _NEAR = 2.0
 
 @dataclass(frozen=True)
 class Step:
-    """A climb of the time of a read.
+    """A climb of the time of a read."""
 
-    Attributes
-    ----------
-    low, high : int
-        Working sets in bytes between which it lies: the last one before, the first one after.
-    at : float
-        Where it is half-way up, on logarithmic scales, in bytes.
-    before, after : float
-        Time of a read at `low` and at `high`.
-    """
-
-    low: int
-    high: int
-    at: float
-    before: float
+    low: int  # working sets in bytes between which it lies: the last one before, ...
+    high: int  # ... the first one after
+    at: float  # where it is half-way up, on logarithmic scales, in bytes
+    before: float  # time of a read at `low` and at `high`
     after: float
 
 
 def steps(sizes, times):
-    """Climbs of a curve, from left to right.
+    """Climbs of a curve of times over working sets in bytes, from left to right.
 
-    Parameters
-    ----------
-    sizes : list of int
-        Working sets in bytes, rising, evenly spaced or not.
-    times : list of float
-        Time of a read at each, in any unit, above 0.
-
-    Returns
-    -------
-    list of Step
-
-    Notes
-    -----
     Whatever disturbs a measurement only ever adds, and a read out of a smaller set is never
     slower: so the least time at a size or any larger one counts. A climb is a run of
     sizes over which time rises by 45 % per octave or faster, and by 35 % in all.
@@ -99,20 +76,10 @@ def _middle(sizes, times):
 
 
 def matched(claims, found):
-    """The step of each claim, and the steps of none.
+    """The step (or None) of each claimed cache, of 0 bytes where not known, and the steps of none.
 
-    Parameters
-    ----------
-    claims : dict of str to int
-        Bytes of each cache; 0 where it is not known.
-    found : list of Step
-
-    Returns
-    -------
-    by_claim : dict of str to Step or None
-        A step belongs to a claim if its middle lies within a factor of two of it; the nearest
-        pair is taken first, and a step is given once.
-    left : list of Step
+    A step belongs to a claim if its middle lies within a factor of two of it; the nearest pair is
+    taken first, and a step is given once.
     """
     pairs = sorted(
         (abs(math.log2(step.at / size)), name, i)

@@ -115,18 +115,8 @@ def peak_of(result, products):
 def expected(result, values, engines):
     """What a pass should take, by `tilewise.lab.expected` from the roofs of the same result.
 
-    Parameters
-    ----------
-    result : dict
-    values : list of dict
-        Bytes of flows.
-    engines : dict of str to dict
-        By series, its "plan" and perhaps the "register_bytes" of a pass.
-
-    Returns
-    -------
-    dict
-        By series and number of rows per chunk; empty where no roof was measured.
+    `values` are bytes of flows; `engines` has by series its "plan" and perhaps the
+    "register_bytes" of a pass. By series and rows per chunk; empty where no roof was measured.
     """
     peak, levels = roofs_of(result)
     times = {}
@@ -213,14 +203,9 @@ def add_cachegrind(run, cases):
 
 
 def bytes_columns(result):
-    """Bytes of each flow beside the times of chunk sizes, where they were simulated.
+    """Names of columns, and what takes a measurement and returns their cells.
 
-    Returns
-    -------
-    columns : list of str
-        Empty where nothing was simulated.
-    cells : callable
-        Takes a measurement; returns ``formulas / simulator`` of each column, in MiB.
+    MiB of each flow, ``formulas / simulator``; no columns where nothing was simulated.
     """
     known = {}
     for value in (*result["predicted"], *result["simulated"]):

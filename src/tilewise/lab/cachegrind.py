@@ -184,7 +184,7 @@ def run(
             "isa": sizes.isa, "layout": sizes.layout, "score_dtype": sizes.score_dtype,
             "chunk_rows": sizes.chunk_rows, "shard_rows": sizes.shard_rows,
             "panels_per_block": sizes.panels_per_block, "depth_block": sizes.depth_block,
-            "n_threads": 1, "slots": sizes.slots, "panel_columns": sizes.panel_columns,
+            "n_threads": 1, "most_shards": sizes.n_shards, "panel_columns": sizes.panel_columns,
         },
     }  # fmt: skip
     # Both at once: they share nothing.

@@ -1,27 +1,18 @@
-"""Figures for a page: what plotly draws in the browser, as plain values.
+"""Figures drawn once, as plain values: for plotly in a browser, and for `plots`.
 
 Colours that depend on light or dark are written as ``@ink``, ``@muted`` and ``@grid``; the script
 of the page puts the right ones in.
 """
 
+import itertools
 import math
 import textwrap
+from dataclasses import replace
 from typing import Any
 
-from .figures import (
-    COLORS,
-    NOTHING,
-    Figure,
-    Mark,
-    drawable,
-    few_points,
-    headroom,
-    mark_sides,
-    shown,
-    ticks,
-)
+from .figures import COLORS, NOTHING, Axis, Figure, Mark, shown
 
-__all__ = ["chart"]
+__all__ = ["chart", "drawable", "few_points", "ticks"]
 
 _DASHES = {
     "line": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "longdashdot", "dots": "solid",
@@ -237,11 +228,16 @@ def _bars(figure):
             },
         }  # fmt: skip
         if series.low is not None and series.high is not None:
-            # Told by pointing: whiskers would cross the numbers at the ends of the bars.
+            # Told by pointing in a page, where whiskers would cross the numbers at the ends.
             unit = figure.y.unit
+            ends = list(zip(series.low, series.y, series.high, strict=True))
+            trace["error_x"] = {
+                "visible": False, "type": "data", "symmetric": False,
+                "array": [max(0.0, high - y) for _, y, high in ends],
+                "arrayminus": [max(0.0, y - low) for low, y, _ in ends],
+            }  # fmt: skip
             trace["customdata"] = [
-                f"{shown(low, unit)} – {shown(high, unit)}"
-                for low, high in zip(series.low, series.high, strict=True)
+                f"{shown(low, unit)} – {shown(high, unit)}" for low, _, high in ends
             ]
             trace["hovertemplate"] = (
                 "%{y}: %{text}, quartiles %{customdata}<extra>" + _text(series.name) + "</extra>"
@@ -274,3 +270,89 @@ def _text(name):
 
 def _wrapped(name):
     return "<br>".join(map(_text, textwrap.wrap(str(name), _WRAP))) or _text(name)
+
+
+def mark_sides(places: list[float], near: float = 0.16) -> list[tuple[bool, int]]:
+    """Of vertical marks at shares of the width: is the label on the left, and how far down?
+
+    Of several close marks the first has its label on the left, the others each a line lower.
+    """
+    sides, level = [], 0
+    for number, at in enumerate(places):
+        before = at - places[number - 1] if number else at
+        after = (places[number + 1] if number + 1 < len(places) else 1.0) - at
+        left = after < near <= before
+        level = 0 if left or before >= near or not number else level + 1
+        sides.append((left, level))
+    return sides
+
+
+def headroom(sides: list[tuple[bool, int]], line: float = 0.06) -> float:
+    """What the labels of vertical marks take of the height, at the top, as a share."""
+    return line * (1 + max(level for _, level in sides)) + 0.02 if sides else 0.0
+
+
+def few_points(figure: Figure, most: int = 6) -> list[float] | None:
+    """What was measured along x, where that is few values that lie well apart.
+
+    Such values are better ticks than round numbers between which they fall.
+    """
+    found = sorted({x for series in figure.series for x in series.x})
+    if figure.x.scale != "log2" or not 1 < len(found) <= most:
+        return None
+    steps = [math.log(b / a) for a, b in itertools.pairwise(found)]
+    return found if min(steps) >= 0.12 * math.log(found[-1] / found[0]) else None
+
+
+def ticks(axis: Axis, low: float, high: float, most: int = 8) -> tuple[list[float], list[str]]:
+    """Places and texts of ticks on a logarithmic axis: round numbers, not too many."""
+    if axis.scale == "log2":
+        first, last = math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9)
+        step = max(1, -(-(last - first + 1) // most))
+        values = [2.0**p for p in range(first, last + 1, step)]
+    else:
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        for factors in (
+            (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8),
+            (1, 2, 3, 4, 6, 8),
+            (1, 2, 5),
+            (1, 3),
+            (1,),
+        ):
+            values = [f * 10.0**p for p in range(first, last + 1) for f in factors]
+            values = [v for v in values if low * 0.999 <= v <= high * 1.001]
+            if len(values) <= most:
+                break
+        else:
+            values = values[:: -(-len(values) // most)]
+    return values, [shown(value, axis.unit) for value in values]
+
+
+def drawable(figure: Figure) -> Figure:
+    """A figure without what its axes cannot show: zeros where a scale is logarithmic."""
+    if figure.kind == "bars":
+        return figure
+    logs = {name: axis.scale != "linear" for name, axis in (("x", figure.x), ("y", figure.y))}
+    marks = [m for m in figure.marks if m.value > 0 or not logs.get(m.axis)]
+    series = [s for s in (_shown_part(s, **logs) for s in figure.series) if s.x]
+    return replace(figure, marks=marks, series=series)
+
+
+def _shown_part(series, x, y):
+    keep = [
+        i for i, (a, b) in enumerate(zip(series.x, series.y, strict=True))
+        if (a > 0 or not x) and (b > 0 or not y)
+    ]  # fmt: skip
+    if len(keep) < len(series.x):
+        parts = {
+            name: values and [values[i] for i in keep]
+            for name in ("x", "y", "low", "high", "texts")
+            if (values := getattr(series, name)) is not None
+        }
+        series = replace(series, **parts)
+    if y and series.low is not None and min(series.low, default=1) <= 0:
+        # A band that reaches down to nothing ends at the lowest point.
+        floor = min(series.y)
+        series = replace(series, low=[low if low > 0 else min(floor, b) for low, b in
+                                      zip(series.low, series.y, strict=True)])  # fmt: skip
+    return series

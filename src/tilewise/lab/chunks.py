@@ -52,7 +52,7 @@ def resized(base: Plan, chunk_rows: int) -> Plan:
     count = max(1, -(-base.n_samples // shard))
     return replace(
         base, chunk_rows=chunk_rows, shard_rows=shard, n_shards=count,
-        slots=max(1, min(base.slots, count)),
+        shards_per_call=max(1, min(base.shards_per_call, count)),
         reasons=base.reasons | {"chunk_rows": f"{chunk_rows} rows, from the sweep."},
     )  # fmt: skip
 

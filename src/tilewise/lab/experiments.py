@@ -27,7 +27,7 @@ class Parameter:
         As in the result; the option is ``--name`` with dashes.
     default, quick : object
         At full and at smoke size.
-    kind : {"count", "flag", "choice", "shapes", "path"}
+    kind : {"count", "flag", "choice", "shapes", "text", "program"}
     help : str
     choices : tuple of str
     """
@@ -171,8 +171,8 @@ EXPERIMENTS = {
             "What `make bench` runs, where a checkout of tilewise is at hand: one iteration of "
             "Lloyd's from equal centres, by every library that is installed.",
             (
-                Parameter("suites", "lloyd", "lloyd", "text", "Suites of benchmarks/run.py."),
-                Parameter("checkout", None, None, "path",
+                Parameter("suites", "lloyd", "lloyd", "text", "Suites of the comparison."),
+                Parameter("program", None, None, "program",
                           "Folder of the checkout.  [default: the current one or above]"),
             ),
             peers.measure, careful(peers.table), _signed(peers.figures), 600.0,

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tilewise._sizes import sized
 from tilewise._typing import ChunkSize, Engine
 from tilewise.lab.expected import expected_seconds
 from tilewise.lab.roofs import Roofs
 from tilewise.lab.traffic import Buffer, Traffic, ledger, spread, traffic
 from tilewise.plan import Machine, Plan, plan
 from tilewise.plan import machine as this_machine
-from tilewise.plan._facts import format_bytes
 
 __all__ = ["Change", "Explanation", "explain"]
 
@@ -123,12 +123,12 @@ class Explanation:
         for flow, (least, most) in zip(self.traffic.flows, self.spread, strict=True):
             sure = (
                 "" if most <= 1.1 * least
-                else f" Between {_shown(least)} and {_shown(most)}: something just fits, or just "
+                else f" Between {sized(least)} and {sized(most)}: something just fits, or just "
                 "does not."
             )  # fmt: skip
             said.append(
-                f"{flow.inner} takes {_shown(flow.bytes_in)} from {flow.outer} in a pass and gives "
-                f"{_shown(flow.bytes_out)} back, mostly {_largest(flow)}: "
+                f"{flow.inner} takes {sized(flow.bytes_in)} from {flow.outer} in a pass and gives "
+                f"{sized(flow.bytes_out)} back, mostly {_largest(flow)}: "
                 f"{self.traffic.intensity(flow):.3g} operations per byte.{sure}"
             )
         p = self.plan
@@ -266,8 +266,8 @@ def _buffer_sentence(buffer: Buffer) -> str:
     many = 100 * buffer.share
     share = f"{many:.0f} %" if many >= 10 else f"{many:.2g} %"
     return (
-        f"{buffer.name[0].upper()}{buffer.name[1:]}: {format_bytes(buffer.bytes)}, {share} of "
-        f"{buffer.home} ({format_bytes(buffer.home_bytes)}); {buffer.what}."
+        f"{buffer.name[0].upper()}{buffer.name[1:]}: {sized(buffer.bytes)}, {share} of "
+        f"{buffer.home} ({sized(buffer.home_bytes)}); {buffer.what}."
     )
 
 
@@ -290,10 +290,6 @@ def _roof(bound: str, within: bool = False) -> str:
 def _largest(flow) -> str:
     names = sorted(flow.by_buffer, key=lambda name: -sum(flow.by_buffer[name]))
     return " and ".join(names[:2])
-
-
-def _shown(size: float) -> str:
-    return format_bytes(round(size))
 
 
 def _time(seconds: float) -> str:

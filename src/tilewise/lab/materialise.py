@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tilewise._sizes import sized
 from tilewise.plan import plan
-from tilewise.plan._facts import format_bytes
 
 from ._data import room
 from ._materialise import FEWEST_RUNS, NO_ROOM
@@ -40,8 +40,8 @@ def _check_matrix(p):
     if needed > limit:
         raise ValueError(
             f"the whole matrix of {p['rows']} rows x {p['clusters']} clusters takes "
-            f"{format_bytes(needed)} with its products and the data, and there are "
-            f"{format_bytes(limit)} of memory {whose}: choose fewer rows or clusters"
+            f"{sized(needed)} with its products and the data, and there are "
+            f"{sized(limit)} of memory {whose}: choose fewer rows or clusters"
         )
 
 

@@ -1,4 +1,9 @@
-"""What ``make bench`` runs, as an experiment: it lives beside the package, in a checkout."""
+"""Libraries side by side, as an experiment: measured by a program that is given.
+
+The program takes ``--only SUITE ...`` and ``--json FILE``, and for smoke size ``--shapes``,
+``--dtypes``, ``--rounds`` and ``--quick``. It writes records: a suite, a case and the samples of
+every library.
+"""
 
 from __future__ import annotations
 
@@ -16,49 +21,16 @@ from ._run import Run, summary
 from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown
 from .quiet import noise
 
-__all__ = ["NotHere", "figures", "find_checkout", "measure", "table"]
-
-
-class NotHere(ValueError):
-    """There is no checkout to run the comparison from."""
-
-
-def find_checkout(given: str | Path | None = None) -> Path:
-    """The folder that has benchmarks/run.py.
-
-    Parameters
-    ----------
-    given : path, optional
-        Where to look; by default the current folder, those above it, and those above this file.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    NotHere
-        If it is nowhere; the message says what to do.
-    """
-    if given is not None:
-        places = [Path(given)]
-    else:
-        places = [Path.cwd(), *Path.cwd().parents, *Path(__file__).parents]
-    for place in places:
-        if (place / "benchmarks" / "run.py").is_file() and (place / "src" / "tilewise").is_dir():
-            return place
-    where = f"in {given}" if given is not None else "here or above"
-    raise NotHere(
-        f"the comparison with other libraries is part of the source: there is no benchmarks/run.py "
-        f"{where}; run this in a checkout of tilewise, or name one with --checkout"
-    )
+__all__ = ["figures", "measure", "table"]
 
 
 def measure(run: Run) -> None:
     """Run the suites in a process of their own and take over what they wrote."""
     p = run.parameters
-    script = find_checkout(p.get("checkout")) / "benchmarks" / "run.py"
-    p["checkout"] = None  # a path of this machine means nothing elsewhere
+    if p.get("program") is None:
+        raise ValueError("peers: no program to compare libraries with; give one as program")
+    script = Path(p["program"])
+    p["program"] = None  # a path of this machine means nothing elsewhere
     with tempfile.TemporaryDirectory(prefix="tilewise-") as folder:
         path = Path(folder) / "result.json"
         command = [sys.executable, str(script), "--only", *p["suites"].split(","),
@@ -67,14 +39,14 @@ def measure(run: Run) -> None:
             command += ["--shapes", "1000x8x4", "--dtypes", "float32", "--rounds", "2", "--quick"]
         try:
             with run.watched():
-                _watched(command, run)
+                _watched(command, run, script.name)
         finally:
             if path.is_file():
                 with contextlib.suppress(json.JSONDecodeError):  # cut short while it was written
                     _take_over(run, json.loads(path.read_text(encoding="utf-8")))
 
 
-def _watched(command, run):
+def _watched(command, run, name):
     # Its own progress goes to standard error, which is where ours goes, so it is kept for errors.
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
@@ -87,7 +59,7 @@ def _watched(command, run):
                     run.facts["stopped_after_seconds"] = round(passed)
                     break
                 if run.watch is not None:
-                    run.watch("benchmarks/run.py", int(passed), max(1, int(run.seconds)), None)
+                    run.watch(name, int(passed), max(1, int(run.seconds)), None)
         finally:
             if child.poll() is None:
                 child.terminate()
@@ -96,9 +68,9 @@ def _watched(command, run):
         told = errors.read().decode(errors="replace").strip().splitlines()
     if child.returncode == 2:  # what argparse says to a wrong command line
         last = told[-1] if told else "no message"
-        raise ValueError(f"benchmarks/run.py refuses: {last.rpartition('error: ')[2]}")
+        raise ValueError(f"{name} refuses: {last.rpartition('error: ')[2]}")
     if child.returncode > 0:
-        raise RuntimeError(f"benchmarks/run.py failed: {told[-1] if told else 'no message'}")
+        raise RuntimeError(f"{name} failed: {told[-1] if told else 'no message'}")
 
 
 def _take_over(run, told):

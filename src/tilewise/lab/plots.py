@@ -1,25 +1,21 @@
-"""Figures as PNG or SVG, drawn with matplotlib (extra ``lab``)."""
+"""Figures as PNG or SVG: what `charts` describes, drawn with matplotlib (extra ``lab``)."""
 
+import html
 from typing import BinaryIO
 
-from .figures import (
-    COLORS,
-    NOTHING,
-    Figure,
-    drawable,
-    few_points,
-    headroom,
-    mark_sides,
-    shown,
-    ticks,
-)
+from .charts import chart
+from .figures import NOTHING, Figure
 
 __all__ = ["write"]
 
 # Narrow, so that the words can still be read where a page is as wide as a phone.
 _INCHES = (6.4, 4.4)
-_STYLES = {"line": "-", "dashed": "--", "dotted": ":", "dashdot": "-.", "dots": "None"}
-_MARKERS = "osD^vP"
+_DASHES = {"solid": "-", "dash": "--", "dot": ":", "longdashdot": "-."}
+_MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^",
+            "triangle-down": "v", "cross": "P"}  # fmt: skip
+_COLORS = {"@ink": "#222222", "@muted": "#777777"}
+# Beside the point that they name.
+_ACROSS, _UP = {"left": "right", "right": "left"}, {"middle": "center", "top": "bottom"}
 _WARNING = "#8a4b00"
 
 
@@ -50,29 +46,34 @@ def write(figure: Figure, stream: BinaryIO, kind: str = "png") -> None:
 def _drawn(figure):
     from matplotlib.figure import Figure as Canvas
 
-    figure = drawable(figure)
+    made, bars = chart(figure), figure.kind == "bars"
+    data, layout = made["data"], made["layout"]
     canvas = Canvas(figsize=_INCHES, layout="constrained")
     axes = canvas.add_subplot()
     lines = bool(figure.source) + bool(figure.warning)
     axes.set_title(figure.title, loc="left", fontsize=11.5, fontweight="bold",
                    pad=12 + 14 * lines)  # fmt: skip
-    if not figure.series:
+    if not data:
         axes.set_axis_off()
         axes.text(0.5, 0.5, NOTHING, ha="center", va="center", transform=axes.transAxes)
         return canvas
-    (_bars if figure.kind == "bars" else _lines)(axes, figure)
-    across = figure.kind == "bars"
-    axes.grid(True, axis="x" if across else "y", color="#dddddd", linewidth=0.7)
+    _scale(axes, "x", layout["xaxis"])
+    if bars:
+        _bars(axes, data, layout["yaxis"]["categoryarray"])
+    else:
+        _scale(axes, "y", layout["yaxis"])
+        for trace in data:
+            _scatter(axes, trace)
+    axes.grid(True, axis="x" if bars else "y", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
     if figure.source:
         _line(axes, f"Measured on {figure.source}", 13, color="#666666")
     if figure.warning:
         # The reasons are too long for a picture; that there are some must not be lost with a page.
         _line(axes, "The machine was not quiet: too noisy to tell", 13 * lines, color=_WARNING,
               fontweight="bold")  # fmt: skip
-    if sum(not series.labelled for series in figure.series) > 1:
+    if layout["showlegend"]:
         # Below the axes, so that it never covers a point.
         canvas.legend(
             *axes.get_legend_handles_labels(), loc="outside lower center",
@@ -87,156 +88,75 @@ def _line(axes, text, height, **style):
                   textcoords="offset points", fontsize=8.5, **style)  # fmt: skip
 
 
-def _color(series, number):
-    return COLORS[(number if series.color is None else series.color) % len(COLORS)]
+def _plain(text):
+    return html.unescape(text.replace("<br>", "\n"))
 
 
-def _lines(axes, figure):
-    for number, series in enumerate(figure.series):
-        color = _color(series, number)
-        marked = series.style in ("line", "dots") and not series.labelled
-        marker = _MARKERS[number % len(_MARKERS)] if marked else ""
-        dots = series.style == "dots"
-        axes.plot(
-            series.x, series.y, linestyle=_STYLES[series.style], color=color,
-            label="_nolegend_" if series.labelled else series.name, marker=marker,
-            markersize=7 if dots else 4, linewidth=1.8 if series.style == "line" else 1.4,
-            zorder=4 if dots else 3, markeredgecolor="white", markeredgewidth=0.6 if dots else 0,
-        )  # fmt: skip
-        if series.low is not None and series.high is not None:
-            axes.fill_between(series.x, series.low, series.high, color=color, alpha=0.18, lw=0)
-    for name in ("x", "y"):
-        _scale(axes, figure, name)
-    axes.set_xlabel(figure.x.label)
-    axes.set_ylabel(figure.y.label)
-    _names(axes, figure)
-    _marks(axes, figure)
+def _color(told):
+    return _COLORS.get(told, told)
 
 
-def _names(axes, figure):
-    """Names at the left ends of their lines, where the axis is given room for them."""
-    named = sorted((s for s in figure.series if s.labelled), key=lambda s: s.y[0])
-    if not named:
-        return
-    low, high = axes.get_xlim()
-    axes.set_xlim(low / (high / low) ** 0.28 if figure.x.scale != "linear" else
-                  low - 0.28 * (high - low), high)  # fmt: skip
-    if figure.x.scale != "linear":
-        _scale(axes, figure, "x")
-    to_axes = axes.transData + axes.transAxes.inverted()
-    below = -1.0
-    for series in named:
-        height = to_axes.transform((series.x[0], series.y[0]))[1]
-        below = max(height, below + 0.05)
-        axes.annotate(
-            series.name, (series.x[0], below), xycoords=("data", "axes fraction"), xytext=(-4, 0),
-            textcoords="offset points", fontsize=8.5, ha="right", va="center", color="#444444",
-        )  # fmt: skip
-
-
-def _scale(axes, figure, name):
-    axis = figure.x if name == "x" else figure.y
+def _scale(axes, name, told):
     place = axes.xaxis if name == "x" else axes.yaxis
-    if axis.scale == "linear":
-        if name == "y":
-            axes.set_ylim(bottom=0)
-        if axis.unit:
-            place.set_major_formatter(
-                lambda value, position: shown(value, axis.unit) if value else "0"
-            )
-        elif all(float(x).is_integer() for line in axes.lines for x in line.get_xdata()):
-            if name == "x":
-                place.get_major_locator().set_params(integer=True)
-        return
-    (axes.set_xscale if name == "x" else axes.set_yscale)(
-        "log", base=2 if axis.scale == "log2" else 10
-    )
-    low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
-    values, texts = ticks(axis, low, high)
-    points = few_points(figure) if name == "x" else None
-    if points:
-        values, texts = points, [shown(value, axis.unit) for value in points]
-    place.set_ticks(values, texts)
-    place.set_ticks([], minor=True)
+    place.set_label_text(told["title"]["text"])
+    low, high = told["range"]
+    if told.get("type") == "log":
+        (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+        low, high = 10.0**low, 10.0**high
     (axes.set_xlim if name == "x" else axes.set_ylim)(low, high)
+    if "tickvals" in told:
+        place.set_ticks(told["tickvals"], told["ticktext"])
+        place.set_ticks([], minor=True)
+    elif "dtick" in told:
+        place.get_major_locator().set_params(integer=True)
 
 
-def _marks(axes, figure):
-    # Labels stand beside their lines at the top, where the figure is given room for them: left of
-    # the first of several lines that are close together, right of the others, each one lower.
-    xs = sorted((m for m in figure.marks if m.axis == "x"), key=lambda m: m.value)
-    low, high = axes.get_xlim()
-    to_axes = axes.transData + axes.transAxes.inverted()
-    xs = [m for m in xs if low <= m.value <= high]
-    places = [to_axes.transform((m.value, axes.get_ylim()[0]))[0] for m in xs]
-    sides = mark_sides(places)
-    _headroom(axes, figure, headroom(sides))
-    for mark, at, (left, level) in zip(xs, places, sides, strict=True):
-        color = "#222222" if mark.strong else "#777777"
-        axes.axvline(mark.value, color=color, linewidth=1.2 if mark.strong else 0.9,
-                     linestyle="-" if mark.strong else ":", zorder=2)  # fmt: skip
+def _scatter(axes, trace):
+    x, y = trace["x"], trace["y"]
+    if trace.get("fill"):
+        axes.fill(x, y, color=trace["fillcolor"], linewidth=0)
+        return
+    if trace["mode"] == "text":
+        up, side = trace["textposition"].split()
         axes.annotate(
-            mark.label, (at, 0.99 - 0.06 * level), xycoords="axes fraction",
-            xytext=(-4 if left else 4, 0), textcoords="offset points", fontsize=8.5,
-            color=color, ha="right" if left else "left", va="top",
-            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85},
-            zorder=5,
+            _plain(trace["text"][0]), (x[0], y[0]), fontsize=8.5, va=_UP[up], ha=_ACROSS[side],
+            color=_color(trace["textfont"]["color"]), zorder=5, annotation_clip=False,
+            bbox={"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.7},
         )  # fmt: skip
-    for mark in figure.marks:
-        if mark.axis == "y":
-            color = "#222222" if mark.strong else "#777777"
-            axes.axhline(mark.value, color=color, linewidth=1.2, zorder=2)
-            axes.annotate(
-                mark.label, (0.99, mark.value), xycoords=("axes fraction", "data"), ha="right",
-                xytext=(0, 4), textcoords="offset points", fontsize=8.5, color=color,
-                bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85},
-            )  # fmt: skip
+        return
+    line, mark = trace["line"], trace.get("marker", {})
+    symbol = mark.get("symbol", "circle")
+    dots = trace["mode"] == "markers"
+    axes.plot(
+        x, y, color=_color(line["color"]), linewidth=0.9 * line["width"],
+        linestyle="None" if dots else _DASHES[line.get("dash", "solid")],
+        label=_plain(trace["name"]) if trace.get("showlegend", True) else "_nolegend_",
+        marker=_MARKERS[symbol.removesuffix("-open")] if "markers" in trace["mode"] else "",
+        markersize=0.7 * mark.get("size", 6), zorder=4 if dots else 3,
+        **({"markerfacecolor": "white"} if symbol.endswith("-open") else {}),
+    )  # fmt: skip
 
 
-def _headroom(axes, figure, share):
-    low, high = axes.get_ylim()
-    more = share / (1 - share)
-    if figure.y.scale == "linear":
-        axes.set_ylim(low, low + (high - low) * (1 + more))
-    else:
-        axes.set_ylim(low, high * (high / low) ** more)
-        values, texts = ticks(figure.y, low, high)
-        axes.yaxis.set_ticks(values, texts)
-        axes.yaxis.set_ticks([], minor=True)
-
-
-def _bars(axes, figure):
-    names = list(dict.fromkeys(name for series in figure.series for name in series.x))
-    count = len(figure.series)
-    height = 0.8 / count
-    for number, series in enumerate(figure.series):
-        places = [names.index(name) + (number - (count - 1) / 2) * height for name in series.x]
-        errors = None
-        if series.low is not None and series.high is not None:
-            errors = [
-                [max(0.0, y - low) for y, low in zip(series.y, series.low, strict=True)],
-                [max(0.0, high - y) for y, high in zip(series.y, series.high, strict=True)],
-            ]
-        axes.barh(places, series.y, height * 0.92, xerr=errors, label=series.name,
-                  color=_color(series, number), ecolor="#444444", capsize=2)  # fmt: skip
-        for place, y, far in zip(places, series.y, series.high or series.y, strict=True):
-            axes.annotate(
-                shown(y, figure.y.unit), (max(y, far), place), xytext=(4, 0),
-                textcoords="offset points", va="center", fontsize=8.5,
-            )  # fmt: skip
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    # What stands far outside of the axes cannot be drawn at all.
-    marks = [mark.value for mark in figure.marks if mark.axis == "y"]
-    axes.set_xlim(0, max(axes.get_xlim()[1], *marks, 0) * 1.1)
-    axes.set_xlabel(figure.y.label)
-    if figure.y.unit:
-        axes.xaxis.set_major_formatter(
-            lambda value, position: shown(value, figure.y.unit) if value else "0"
-        )
+def _bars(axes, data, names):
+    bars = [trace for trace in data if trace["type"] == "bar"]
+    height = 0.8 / len(bars)
+    for number, trace in enumerate(bars):
+        shift = (number - (len(bars) - 1) / 2) * height
+        places = [names.index(name) + shift for name in trace["y"]]
+        spread = trace.get("error_x", {"array": [0.0] * len(places)})
+        errors = [spread["arrayminus"], spread["array"]] if "error_x" in trace else None
+        axes.barh(places, trace["x"], height * 0.92, xerr=errors, label=_plain(trace["name"]),
+                  color=trace["marker"]["color"], ecolor="#444444", capsize=2)  # fmt: skip
+        for place, x, more, text in zip(places, trace["x"], spread["array"], trace["text"],
+                                        strict=True):  # fmt: skip
+            axes.annotate(text.strip(), (x + more, place), xytext=(4, 0), va="center",
+                          textcoords="offset points", fontsize=8.5)  # fmt: skip
+    axes.set_yticks(range(len(names)), map(_plain, names))
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    for mark in figure.marks:
-        if mark.axis == "y":
-            axes.axvline(mark.value, color="#222222", linewidth=1.2, zorder=4)
-            axes.annotate(mark.label, (mark.value, 1.0), xycoords=("data", "axes fraction"),
+    for trace in data:
+        if trace["type"] == "scatter":
+            x = trace["x"][0]
+            axes.axvline(x, color=_color(trace["line"]["color"]), linewidth=1.2, zorder=4)
+            axes.annotate(_plain(trace["name"]), (x, 1.0), xycoords=("data", "axes fraction"),
                           xytext=(3, 2), textcoords="offset points", fontsize=8.5)  # fmt: skip

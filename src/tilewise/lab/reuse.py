@@ -16,7 +16,7 @@ Journal 9, 1970); with several sets, as `survivors` says.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,98 +41,68 @@ Stretch = tuple[float | np.ndarray | None, float | np.ndarray]
 
 @dataclass(frozen=True)
 class Cache:
-    """One level of the caches.
+    """One level of the caches."""
 
-    Attributes
-    ----------
-    size : float
-        Bytes.
-    ways : int
-        Lines of a set; 0 for a cache of one set, which keeps every line as long as it can.
-    line : int
-    """
-
-    size: float
-    ways: int = 0
+    size: float  # bytes
+    ways: int = 0  # lines of a set; 0 for one set, which keeps every line as long as it can
     line: int = 64
 
 
 @dataclass(frozen=True)
 class Again:
-    """Bytes that are visited once more within a stage, and what passes by in between.
+    """Bytes that are visited once more within a stage, at `SAMPLES` places of the loop nest."""
 
-    Attributes
-    ----------
-    size : float
-        Bytes of all such visits.
-    pieces : tuple of (address, bytes)
-        Stretches of memory that are touched between two visits, their own first, at `SAMPLES`
-        places of the loop nest.
-    written : float
-        How many of the bytes are dirty when they leave.
-    fetched : float
-        Bytes that pass by without touching the first level.
-    """
+    size: float  # bytes of all such visits
+    lines: Stretch  # the bytes in question
+    pieces: list[Stretch]  # touched between two visits, their own included
+    fetched: np.ndarray  # bytes that pass by without touching the first level
+    dirty: np.ndarray  # whether the bytes were written before
+    earlier: list[Stretch]  # where they were read since: what passed by before that
 
-    size: float
-    pieces: tuple[Stretch, ...]
-    written: float = 0.0
-    fetched: float = 0.0
+    def moved(self, cache: Cache, level: int) -> tuple[float, float]:
+        """Bytes that come in again, and those that have left."""
+        pieces = self.pieces
+        if level and self.fetched.any():
+            pieces = [*pieces, (None, self.fetched)]
+        miss, left = 1 - survivors(cache, self.lines, pieces), 0.0
+        if self.dirty.any():
+            before = 1 - survivors(cache, self.lines, self.earlier) if self.earlier else 0.0
+            # A line that is lost on either way leaves once.
+            left = (self.dirty * np.maximum(0.0, miss - before)).mean()
+        return self.size * float(miss.mean()), self.size * float(left)
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One buffer in one stage.
+    """One buffer in one stage."""
 
-    Attributes
-    ----------
-    key : tuple
-        What the bytes are: equal keys, equal bytes.
-    name : str
-        What the traffic is attributed to.
-    size : float
-        Bytes.
-    write : bool
-    turns : int
-        How often it is walked through from end to end during the stage; 0 for a buffer that
-        is walked through once, along with the stage.
-    again : Again, optional
-        More visits of its bytes within the stage.
-    prefetch : bool
-        Does not pass the first level.
-    at : int or None
-        Address; None where it is another one in every chunk.
-    """
-
-    key: tuple[Any, ...]
-    name: str
+    key: tuple[Any, ...]  # what the bytes are: equal keys, equal bytes
+    name: str  # what the traffic is attributed to
     size: float
     write: bool = False
+    # How often it is walked through from end to end; 0 for once, along with the stage.
     turns: int = 0
-    again: Again | None = None
-    prefetch: bool = False
-    at: int | None = None
+    again: Again | None = None  # more visits of its bytes within the stage
+    prefetch: bool = False  # does not pass the first level
+    at: int | None = None  # address; None where it is another one in every chunk
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Buffers that are walked through together.
-
-    Attributes
-    ----------
-    visits : tuple of Visit
-    weight : float
-        How many stages of this kind it stands for.
-    between : float
-        Bytes of further stages of this kind, that lie behind it for all that look back past it.
-    between_at : int or None
-        Their address.
-    """
+    """Buffers that are walked through together."""
 
     visits: tuple[Visit, ...]
-    weight: float = 1.0
+    weight: float = 1.0  # how many stages of this kind it stands for
+    # Bytes of the others of them, which lie behind it for all that look back past it, and where.
     between: float = 0.0
     between_at: int | None = None
+
+    def in_chunk(self, number: int) -> "Stage":
+        """The same stage so many chunks later, which has rows of its own."""
+        return replace(self, visits=tuple(
+            replace(visit, key=(visit.key[0], visit.key[1] + number, "chunk"))
+            if visit.key[-1] == "chunk" else visit for visit in self.visits
+        ))  # fmt: skip
 
 
 @dataclass
@@ -180,9 +150,10 @@ def evaluate(cycles: Sequence[Sequence[Stage]], caches: Sequence[Cache]) -> list
         moved: dict[str, _Moved] = {}
         dirty: dict[tuple, np.ndarray] = {}
         missed = {}
+        means = {place: share.mean() for place, share in arrives.items()}
         for j, stage in enumerate(stages[last:], last):
             for v, visit in enumerate(stage.visits):
-                miss = arrives[j, v] * (1 - _hits(stages, arrives, j, visit, cache))
+                miss = arrives[j, v] * (1 - _hits(stages, arrives, means, j, visit, cache))
                 for back in range(len(cycles)):
                     missed[j - back * length, v] = miss
         for j, stage in enumerate(stages[middle:], middle):
@@ -195,9 +166,9 @@ def evaluate(cycles: Sequence[Sequence[Stage]], caches: Sequence[Cache]) -> list
                     entry.inward += share * miss.sum()
                     entry.outward += share * (miss * before).sum()
                     if visit.again is not None:
-                        some = stage.weight * _lost(cache, visit.again, level)
-                        entry.inward += visit.again.size * some
-                        entry.outward += visit.again.written * some
+                        again = visit.again.moved(cache, level)
+                        entry.inward += stage.weight * again[0]
+                        entry.outward += stage.weight * again[1]
                 dirty[visit.key] = np.maximum(before * (1 - miss), float(visit.write))
         _first_cycle(stages[last:], missed, last, dirty, moved)
         found.append(moved)
@@ -222,14 +193,6 @@ def _first_cycle(stages, missed, last, dirty, moved):
                 continue
             entry.cold_in += share * (1 - missed[j, v]).sum()
             entry.cold_out += share * (left * (1 - missed[j, v])).sum()
-
-
-def _lost(cache, again, level):
-    """Which part of the visits within a stage misses."""
-    if not again.size and not again.written:
-        return 0.0
-    pieces = [*again.pieces, (None, again.fetched)] if level and again.fetched else again.pieces
-    return 1 - float(survivors(cache, pieces[0], pieces).mean())
 
 
 def survivors(cache: Cache, own: Stretch, pieces: Sequence[Stretch]) -> np.ndarray:
@@ -313,7 +276,7 @@ def _lines(starts, sizes, line):
     return first, np.where(sizes > 0, last - first + 1, 0)
 
 
-def _hits(stages, arrives, j, visit, cache):
+def _hits(stages, arrives, means, j, visit, cache):
     """Which share of a visit finds its line in a cache."""
     hit = np.zeros(SAMPLES)
     if not visit.size:
@@ -339,7 +302,7 @@ def _hits(stages, arrives, j, visit, cache):
         if not open_.any():
             break
         for v, other in enumerate(earlier.visits):
-            some = arrives[i, v].mean()
+            some = means[i, v]
             if some and some * other.size > between.get(other.key, (None, 0.0))[1]:
                 between[other.key] = (other.at if some > 0.99 else None), some * other.size
         if earlier.between:

@@ -1,4 +1,4 @@
-"""Is a file a result? A validator of the part of JSON Schema that `result.schema.json` uses."""
+"""Is a file a result? `result.schema.json` says what one is, and jsonschema checks it."""
 
 import functools
 import json
@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tilewise._json import read_json
+from tilewise._text import shorten
 
 __all__ = ["SCHEMA_VERSION", "read", "result_schema", "validate"]
 
 #: Rises when a reader of the older form would misread the newer one.
 SCHEMA_VERSION = 1
 
-_TYPES = {
-    "object": dict, "array": list, "string": str, "boolean": bool, "null": type(None),
-    "number": (int, float), "integer": int,
-}  # fmt: skip
+# Messages repeat values and names, which a stranger's file may have as long as it likes.
+_MOST_SHOWN = 120
 
 
 @functools.cache
@@ -45,11 +44,12 @@ def validate(value: Any, schema: dict[str, Any] | None = None) -> None:
     value : object
         What `json.loads` returned.
     schema : dict, optional
-        With no more than type, const, required, properties, additionalProperties, items,
-        minItems, minimum and references into its own $defs; the schema of a result by default.
+        The schema of a result by default.
 
     Raises
     ------
+    ModuleNotFoundError
+        Without jsonschema (extra ``lab``).
     ValueError
         If it does not; the message names the place.
 
@@ -59,49 +59,21 @@ def validate(value: Any, schema: dict[str, Any] | None = None) -> None:
     >>> validate({"a": 1}, {"type": "object", "required": ["b"]})
     Traceback (most recent call last):
     ...
-    ValueError: top: 'b' is missing
+    ValueError: top: 'b' is a required property
     """
+    try:
+        from jsonschema import Draft202012Validator
+        from jsonschema.exceptions import best_match
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            'jsonschema is not installed, which checks results; run: pip install "tilewise[lab]"',
+            name="jsonschema",
+        ) from error
     schema = result_schema() if schema is None else schema
-    _check(value, schema, schema, "top")
-
-
-def _check(value, schema, root, place):
-    if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
-    if "const" in schema and (value != schema["const"] or isinstance(value, bool)):
-        raise ValueError(f"{place}: {schema['const']!r} expected, not {value!r:.60}")
-    if "type" in schema:
-        wanted = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        # True is an int to Python, but no number to JSON.
-        fits = any(
-            isinstance(value, _TYPES[name])
-            and not (isinstance(value, bool) and name in ("number", "integer"))
-            for name in wanted
-        )
-        if not fits:
-            raise ValueError(f"{place}: {' or '.join(wanted)} expected, not {value!r:.60}")
-    if "minimum" in schema and value is not None and value < schema["minimum"]:
-        raise ValueError(f"{place}: at least {schema['minimum']} expected, not {value!r:.60}")
-    if isinstance(value, dict):
-        for name in schema.get("required", ()):
-            if name not in value:
-                raise ValueError(f"{place}: {name!r} is missing")
-        known = schema.get("properties", {})
-        others = schema.get("additionalProperties", True)
-        for name, item in value.items():
-            inside = f"{place}.{name:.60}".removeprefix("top.")
-            if name in known:
-                _check(item, known[name], root, inside)
-            elif others is False:
-                raise ValueError(f"{place}: {name!r:.60} is not known")
-            elif others is not True:
-                _check(item, others, root, inside)
-    if isinstance(value, list):
-        if len(value) < schema.get("minItems", 0):
-            raise ValueError(f"{place}: at least {schema['minItems']} items expected")
-        for number, item in enumerate(value):
-            if "items" in schema:
-                _check(item, schema["items"], root, f"{place}[{number}]")
+    error = best_match(Draft202012Validator(schema).iter_errors(value))
+    if error is not None:
+        place = error.json_path.removeprefix("$").removeprefix(".") or "top"
+        raise ValueError(f"{shorten(place, _MOST_SHOWN)}: {shorten(error.message, _MOST_SHOWN)}")
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -119,6 +91,8 @@ def read(path: str | Path) -> dict[str, Any]:
     ------
     OSError
         If it cannot be read.
+    ModuleNotFoundError
+        Without jsonschema (extra ``lab``).
     ValueError
         If it is no result of this version; the message says where it departs from one.
     """

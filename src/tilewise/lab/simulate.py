@@ -19,9 +19,10 @@ from numpy.typing import DTypeLike
 from tilewise._typing import Engine
 from tilewise.kernels._cachesim import Caches as _Caches
 from tilewise.lab.flows import Flow
-from tilewise.lab.trace import BUFFERS, Trace
+from tilewise.lab.trace import Trace
 from tilewise.plan import Machine, Plan, plan
 from tilewise.plan import machine as this_machine
+from tilewise.plan.nest import BUFFERS
 
 __all__ = ["CacheConfig", "CacheLevel", "ChunkTraffic", "Simulation", "simulate", "simulate_chunks"]
 
@@ -282,10 +283,6 @@ def simulate(
         for ops in trace.shard(shard):
             _walk(caches, ops)
         done = shard + 1
-        if update and (done % z.slots == 0 or done == n_shards):
-            waiting = (done - 1) % z.slots + 1
-            for ops in trace.merge(done - waiting, waiting):
-                _walk(caches, ops)
         if shard == 0 and some < n_shards:
             # What is dirty leaves some time; counted in both, so that it is scaled like the rest.
             first = caches.copy()

@@ -1,282 +1,286 @@
-"""The stages of one chunk, for `reuse.evaluate`: which buffers each walks through, and how often.
+"""What a pass touches: one list of stages, from which both the trace and the formulas come.
 
-Sizes follow `Shape`; the order is that of `_run_chunk` in `kernels/_assign.pyx`. Names of buffers
-are those of `trace.BUFFERS`.
+A chunk is a sequence of loops. A `Loop` repeats a list of accesses, and every `Access` says which
+buffer it meets, where, how many bytes, and how far on it lies in the next turn. `trace` writes the
+turns out one after the other; `visits` reads off how far apart two touches of the same bytes are.
+
+The order is that of `_run_chunk` in `kernels/_assign.pyx`, `c/tw_pack.h` and `c/tw_tile.h`;
+`products` has the scoring of rows that are split into parts, and `sums` the sums of clusters.
 """
 
-import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tilewise.lab.products import (
-    PANELS_PER_BATCH,
-    beside_a_panel,
-    between_folds,
-    finished_bytes,
-    score_visits,
-)
-from tilewise.lab.reuse import SAMPLES, Again, Stage, Visit
-from tilewise.lab.shape import Shape
-from tilewise.lab.sums import sums_visit
+from tilewise.lab.sums import sums_accesses, sums_visit
+from tilewise.plan.nest import LoopNest
 
-__all__ = ["chunk_stages"]
+__all__ = ["PREFETCH", "READ", "WRITE", "Access", "Chunk", "Loop"]
+
+READ, WRITE, PREFETCH = 0, 1, 2
+_BESTS = ("best", "second", "ordinal")
 
 
-def chunk_stages(
-    z: Shape, at: dict[str, int], rows: int, chunk: int, *, prefetch: bool, update: bool
-) -> list[Stage]:  # fmt: skip
-    """Stages of chunk number `chunk`, of `rows` rows.
+class Access(NamedTuple):
+    """One access of a loop."""
 
-    Parameters
-    ----------
-    z : Shape
-    at : dict of str to int
-        Addresses.
-    rows : int
-    chunk : int
-        Keeps the rows of different chunks apart.
-    prefetch : bool
-        Whether the rows of the next chunk are fetched early into L2.
-    update : bool
-        Whether each row is read once more, for the sums.
-    """
-    padded = z.padded(rows)
-    long = z.layout == "centres-in-lanes"
-    ahead = prefetch and long
-    x = rows * z.d * z.data_item
-    packed = padded * z.packed_row_bytes
-    state = padded * z.state_row_bytes
-    lanes = z.layout == "rows-in-lanes"
+    key: str  # the buffer, as `LoopNest.buffers` names it
+    kind: int  # READ, WRITE or PREFETCH: into the second level
+    at: int  # first byte in the first turn
+    size: int
+    step: Any = 0  # how far on the next turn begins; an array has how far on each turn begins
+    total: int = 0  # bytes of all turns, where the last one has fewer
+    count: int = 1  # how many such ranges, ...
+    stride: int = 0  # ... and how far apart they begin
+    since: int = 0  # the first turn that has the access
+    until: int = 0  # how many turns behind the loop's last one have it
 
-    def _lists(name, write=False):
-        size = 8 * (padded if name == "ahead" else rows)
-        return Visit((name,), "row lists", size, write, at=at[name])
 
-    def _data(which=chunk, **how):
-        return Visit(("X", which, "chunk"), "X", x, **how)
+@dataclass(frozen=True)
+class Loop:
+    """Accesses that are repeated."""
 
-    def _kept(name, size, write=False, **how):
-        return Visit((name,), "certificate", size, write, at=at[name], **how)
+    accesses: list[Access]
+    turns: int = 1
+    weight: int = 1  # how many loops of this kind it stands for, one behind the other
+    between: float = 0.0  # bytes of the others of them, and their address
+    between_at: int | None = None
+    visits: tuple[Any, ...] = ()  # for the formulas: what is met at random
 
-    def _bests(*names, write):
-        return [Visit((name,), "running bests", state, write, at=at[name]) for name in names]
 
-    origin = Visit(("origin",), "origin", z.d * z.origin_item, turns=rows, at=at["origin"])
-    stored = Visit(("packed",), "packed rows", packed, True, at=at["rows"])
-    norms = padded * z.item
-    stages = [
-        [_lists("ids", True)],
-        [_lists("ids"), _lists("pointers", True)],
-        [_lists("pointers"), _data(), stored,
-         _kept("norms", norms, True), origin],
-    ]  # fmt: skip
-    if z.products:
-        left = [_kept(name, norms, True) for name in ("seconds", "rests")]
-        stages[-1] += left
-        stages.append([_kept("norms", norms), *left, _kept("drops", norms, True)])
-    if ahead:
-        stages.insert(2 if z.products else 3, [_lists("ahead", True)])
-    if z.layout != "blas" and not z.products:
-        stages.append(_bests("best", "second", write=True))
-        stages.append(_bests("ordinal", write=True))
-    stages = [Stage(tuple(visits)) for visits in stages]
-    if z.layout == "blas":
-        stages += _product(z, at, padded, packed, state)
-    elif lanes:
-        stages.append(_all_groups(z, at, padded, packed, state))
-    else:
-        stages += _blocks(
-            z, at, padded, packed, state, _lists("ahead"), _data(chunk + 1, prefetch=True), ahead
+@dataclass(frozen=True)
+class Chunk:
+    """The loops of one chunk."""
+
+    z: LoopNest
+    at: dict[str, int]
+    first: int
+    count: int
+    ahead: bool  # whether the rows of the next chunk are listed, to be fetched early
+    fetch: bool = True  # whether those fetches take place
+    update: bool = False  # whether each row is read once more, for the sums
+    # Of the rows; without, sums are told as a visit at random.
+    clusters: np.ndarray | None = None
+    # Features of an access to packed rows and centres: a "block" of the depth, a "segment" of a
+    # vector's width, or one "step".
+    grain: str = "block"
+
+    def loops(self) -> Iterator[Loop]:
+        """All loops, in order."""
+        z, count = self.z, self.count
+        ids, norms, ahead = 8 * count, z.item * count, 8 * z.padded(z.chunk_rows)
+        listed = [self._walk(("ahead", WRITE, ahead, ahead))] if self.ahead else []
+        yield self._walk(("ids", WRITE, ids, ids))
+        yield self._walk(("ids", READ, ids, 64), ("pointers", WRITE, ids, 64))
+        if z.products:
+            yield from listed
+            yield self._pack_rows()
+            squares = [(name, READ, norms, 64) for name in ("norms", "seconds", "rests")]
+            yield self._walk(*squares, ("drops", WRITE, norms, 64))
+        else:
+            yield self._pack_groups() if z.packs_groups else self._pack_rows()
+            yield from listed
+        yield from self._score()
+        yield self._walk(("norms", READ, norms, 64), ("band", WRITE, norms, 64))
+        if z.products:
+            yield self._walk(("drops", READ, norms, 64), ("band", WRITE, norms, 64))
+        yield self._certify()
+        yield self._walk(("label", READ, 4 * count, 4 * count))
+        yield self._note()
+
+    def _walk(self, *walks):
+        """Buffers (key, kind, bytes in all, bytes at a time) that are walked through in turns."""
+        turns = max(-(-total // each) for *_, total, each in walks)
+        return Loop([Access(key, kind, self._of_rows(key), each, each, total)
+                     for key, kind, total, each in walks], turns)  # fmt: skip
+
+    def _of_rows(self, key):
+        row = {"X": self.z.row_bytes, "labels": 4}.get(key, 0)
+        return self.at[key] + self.first * row
+
+    def _pack_groups(self):
+        """A vector's width of rows at a time, turned over."""
+        z, at = self.z, self.at
+        groups = -(-self.count // z.lanes)
+        row = np.arange(groups) * z.lanes
+        to = row // z.tile_rows * z.tile_rows * z.packed_row_bytes + row % z.tile_rows * z.item
+        group, rows = 8 * z.lanes, z.lanes * z.row_bytes
+        return Loop([
+            Access("pointers", READ, at["pointers"], group, group, 8 * self.count),
+            Access("X", READ, self._of_rows("X"), rows, rows, self.count * z.row_bytes),
+            Access("origin", READ, at["origin"], z.d * z.origin_item),
+            Access("rows", WRITE, at["rows"], z.vector_bytes, to, count=z.d,
+                   stride=z.tile_rows * z.item),
+            Access("norms", WRITE, at["norms"], z.vector_bytes, z.vector_bytes),
+        ], groups)  # fmt: skip
+
+    def _pack_rows(self):
+        z, at = self.z, self.at
+        row = np.arange(self.count)
+        size = z.packed_row_bytes if z.layout == "blas" else z.piece_bytes
+        to = row * size
+        if z.layout != "blas":
+            to = row // z.tile_rows * (z.tile_rows * z.packed_row_bytes) + row % z.tile_rows * size
+        squares = ("norms", "seconds", "rests") if z.products else ("norms",)
+        return Loop([
+            Access("pointers", READ, at["pointers"], 8, 8),
+            Access("X", READ, self._of_rows("X"), z.row_bytes, z.row_bytes),
+            Access("origin", READ, at["origin"], z.d * z.origin_item),
+            Access("rows", WRITE, at["rows"], size, to, count=z.packed_row_bytes // size,
+                   stride=(z.layout != "blas") * z.tile_rows * size),
+            *(Access(name, WRITE, at[name], z.item, z.item) for name in squares),
+        ], self.count)  # fmt: skip
+
+    def _score(self):
+        z = self.z
+        state = z.padded(self.count) * z.state_row_bytes
+        # The first panel of a split chunk is folded into nothing, and a product is scanned.
+        if z.layout != "blas" and not z.products:
+            yield self._walk(("best", WRITE, state, 64), ("second", WRITE, state, 64))
+            yield self._walk(("ordinal", WRITE, state, state))
+        if z.layout == "blas":
+            yield from self._product()
+        elif z.layout == "rows-in-lanes":
+            yield self._all_groups()
+        else:
+            yield from self._blocks()
+
+    def _product(self):
+        """One matrix product: operands read once, scores written once; then the scores' scan."""
+        z, at = self.z, self.at
+        row, packed, state = z.k * z.item, z.packed_row_bytes, z.state_row_bytes
+        yield self._walk(("packed", READ, z.d * row, z.d * row))
+        yield Loop([Access("rows", READ, at["rows"], packed, packed),
+                    Access("scratch", WRITE, at["scratch"], row, row)], self.count)  # fmt: skip
+        yield Loop([
+            Access("scratch", READ, at["scratch"], row, row),
+            Access("half norms", READ, at["half norms"], row),
+            *(Access(name, WRITE, at[name], state, state) for name in _BESTS),
+        ], self.count)  # fmt: skip
+
+    def _all_groups(self):
+        """Panels of rows, each against all groups of centres."""
+        z, at = self.z, self.at
+        row_panel, group_row = z.tile_rows * z.item, z.width * z.item
+        panel = row_panel * z.d
+
+        def bests(kind):
+            return [Access(name, kind, at[name], row_panel, row_panel) for name in _BESTS]
+
+        accesses = bests(READ)
+        for group in range(at["packed"], at["packed"] + z.n_panels * z.panel_bytes, z.panel_bytes):
+            if self.grain != "step":
+                accesses.append(Access("packed", READ, group, z.panel_bytes))
+                accesses.append(Access("rows", READ, at["rows"], panel, panel))
+                continue
+            accesses.append(Access("packed", READ, group, group_row))
+            for depth in range(z.d):
+                x, c = at["rows"] + depth * row_panel, group + (1 + depth) * group_row
+                accesses.append(Access("rows", READ, x, row_panel, panel))
+                accesses.append(Access("packed", READ, c, group_row))
+        return Loop(accesses + bests(WRITE), z.padded(self.count) // z.tile_rows)
+
+    def _blocks(self):
+        """Tiles of rows against one block of panels after the other."""
+        from tilewise.lab.products import group_accesses
+
+        z = self.z
+        n_blocks = -(-z.n_panels // z.panels_per_block)
+        tiles, block_bytes = z.padded(self.count) // z.tile_rows, z.panels_per_block * z.panel_bytes
+        made = group_accesses if z.products else _tile_accesses
+        blocks = range(n_blocks)
+        if self.grain == "block" and n_blocks > 4:
+            # The first differs by the early fetches, the second by what it finds of them.
+            blocks = (0, 1, 2, n_blocks - 1)
+        for block in blocks:
+            start = block * z.panels_per_block
+            weight = n_blocks - 3 if block == 2 and len(blocks) < n_blocks else 1
+            panels = min(z.panels_per_block, z.n_panels - start)
+            following = self.at["split panels" if z.products else "packed"]
+            following += (start + panels) * z.panel_bytes
+            yield Loop(made(self, start, panels, tiles), tiles, weight,
+                       (weight - 1) * block_bytes, following)  # fmt: skip
+
+    def early(self, place: int, rows: int, begin: int, end: int) -> Iterator[Access]:
+        """Fetches of bytes `begin` to `end` of some of the next chunk's rows, for every tile.
+
+        The rows begin at number `place` of a tile's share. Each line is an access.
+        """
+        z, at = self.z, self.at
+        yield Access("ahead", READ, at["ahead"] + 8 * place, 8 * rows, 8 * z.tile_rows)
+        row = at["X"] + (self.first + self.count + place) * z.row_bytes
+        for byte in range(begin, end, 64):
+            yield Access("X", PREFETCH, row + byte, 1, z.tile_rows * z.row_bytes,
+                         count=rows * self.fetch, stride=z.row_bytes)  # fmt: skip
+
+    def _certify(self):
+        z = self.z
+        norms, state = self.count * z.item, self.count * z.state_row_bytes
+        # Rows whose accesses are written together: those of one line of labels, or one.
+        rows = 16 if z.layout == "rows-in-lanes" else 1
+        more = () if z.layout == "rows-in-lanes" else ("lowest", "following")
+        return self._walk(
+            *((name, READ, state, rows * z.state_row_bytes) for name in _BESTS),
+            ("band", READ, norms, rows * z.item),
+            ("label", WRITE, 4 * self.count, 4 * rows),
+            *((name, WRITE, norms, z.item) for name in more),
         )
-    certify = [*_bests("best", "second", "ordinal", write=False), _kept("band", norms),
-               _kept("label", 4 * rows, True)]  # fmt: skip
-    if not lanes:
-        certify += [_kept("lowest", norms, True), _kept("following", norms, True)]
-    note = [_lists("ids"), _kept("label", 4 * rows),
-            Visit(("labels", chunk, "chunk"), "labels", 4 * rows, True)]  # fmt: skip
-    if update:
-        shift = Visit(("shift",), "origin", 8 * z.d, turns=rows, at=at["shift"])
-        note += [_lists("pointers"), _data(), shift, sums_visit(z, rows)]
-    bands = [[_kept("norms", norms), _kept("band", norms, True)]]
-    if z.products:
-        bands.append([_kept("drops", norms), _kept("band", norms, True)])
-    for visits in (
-        *bands,
-        certify,
-        [_kept("label", 4 * rows)],
-        note,
-    ):
-        stages.append(Stage(tuple(visits)))
-    return stages
+
+    def _note(self):
+        """Labels are noted; where sums are wanted, each row is added to those of its cluster."""
+        z, at, count = self.z, self.at, self.count
+        if not self.update:
+            return self._walk(("ids", READ, 8 * count, 128), ("label", READ, 4 * count, 64),
+                              ("labels", WRITE, 4 * count, 64))  # fmt: skip
+        marks, sums = sums_accesses(z, at, self.clusters)
+        return Loop([
+            Access("ids", READ, at["ids"], 8, 8),
+            Access("label", READ, at["label"], 4, 4),
+            Access("labels", WRITE, self._of_rows("labels"), 4, 4),
+            Access("pointers", READ, at["pointers"], 8, 8),
+            *(Access(key, WRITE, *where) for key, *where in marks),
+            Access("X", READ, self._of_rows("X"), z.row_bytes, z.row_bytes),
+            Access("grid", READ, at["grid"], z.grid_bytes),
+            *(Access(key, WRITE, *where) for key, *where in sums),
+        ], count, visits=(sums_visit(z, count),))  # fmt: skip
 
 
-def _places(tiles, panels, blocks):
-    """Tiles, panels and blocks of the depth, and how far within: `SAMPLES` places of the loops.
-
-    Multiples of irrational numbers, which fill the range evenly (Kronecker's sequences).
-    """
-    i = np.arange(SAMPLES)
-    tile = np.minimum((i + 0.5) / SAMPLES * tiles, max(0, tiles - 2)).astype(np.int64)
-    panel, block, within = ((0.5 + i * root**0.5) % 1 for root in (2, 3, 5))
-    return tile, (panel * panels).astype(np.int64), (block * blocks).astype(np.int64), within
-
-
-def _blocks(z, at, padded, packed, state, ahead_list, next_rows, ahead):
-    """Tiles against one block of panels after the other."""
-    tiles = padded // z.tile_rows
-    depth = min(z.depth_block, z.depth)
-    tile = z.tile_rows * z.packed_row_bytes
-    piece = z.scratch_bytes
-    depth_blocks = -(-z.depth // z.depth_block)
-    # Scores of split rows wait in the workspace only between blocks of the depth.
-    waits = not z.products or depth_blocks > 1
-    n_blocks = -(-z.n_panels // z.panels_per_block)
-    best = z.tile_rows * z.state_row_bytes
-    # One panel's share of a block of the depth, and the rows' share that meets it.
-    rows_part, panel_part = (depth * z.number_bytes * side for side in (z.tile_rows, z.width))
-    names = ("best", "second", "ordinal")
-
-    def block(b, weight=1.0, between=0.0):
-        panels = min(z.panels_per_block, z.n_panels - b * z.panels_per_block)
-        centres = panels * z.panel_bytes
-        scratch = panels * piece
-        fetched = ahead and b == 0
-        base = at["split panels" if z.products else "packed"]
-        base += b * z.panels_per_block * z.panel_bytes
-        t, p, e, u = _places(tiles, panels, depth_blocks)
-        rows_at = at["rows"] + t * tile + e * rows_part
-        panel_at = base + p * z.panel_bytes + z.width * z.item + e * panel_part
-        scratch_at = at["scratch"] + p * piece
-        bests = [(at[name] + t * best, best) for name in names]
-        stored = [(scratch_at, piece)] if piece and waits else []
-        beside = bests
-        if z.products:
-            finished = at["finished"], finished_bytes(z, panels)
-            stored += beside_a_panel(z, at, panels, p)
-            half = best / min(PANELS_PER_BATCH, panels)
-            beside = [(where + p % PANELS_PER_BATCH * half, half) for where, _ in bests]
-        # From a panel to the next one.
-        inner = [
-            (rows_at, rows_part),
-            (panel_at + u * panel_part, (1 - u) * panel_part),
-            (panel_at + z.panel_bytes, u * panel_part),
-            *stored,
-            *(beside if depth_blocks == 1 else []),
-        ]
-        # From a place in one tile to the same place in the next: the rest of the one and the
-        # beginning of the other, which overlap where several panels meet the same features.
-        behind, before = np.minimum(1.0, panels - p - u), np.minimum(1.0, p + u)
-        twice = (p > 0) & (e == depth_blocks - 1)
-        turn = [
-            (base, centres),
-            (rows_at + (1 - behind) * rows_part,
-             (depth_blocks - 1 + behind + before) * rows_part),
-            *((where, best + best * twice) for where, _ in bests),
-            *([(at["scratch"], scratch)] if piece and waits else []),
-            *([finished] if z.products else []),
-        ]  # fmt: skip
-        # A block of the depth of all panels.
-        begin = base + z.width * z.item + e * panel_part
-        walk = [(begin + q * z.panel_bytes, panel_part) for q in range(panels)]
-        visits = [
-            Visit(("packed",), "packed rows", packed, at=at["rows"],
-                  again=Again((panels - 1) * packed, tuple(inner))),
-            Visit(("centres", b), "centres", centres, turns=tiles, at=base,
-                  again=Again((tiles - 1) * centres, tuple(turn),
-                              fetched=fetched * z.tile_rows * z.d * z.data_item)),
-        ]  # fmt: skip
-
-        def walked(count):
-            """Rows, centres and bests while so many panels of a block of the depth are met."""
-            groups = np.where(p + u + count > panels, min(2, tiles), 1)
-            most = min(math.ceil(np.max(count)), panels)
-            met = [(begin + (p + q) % panels * z.panel_bytes, panel_part * np.clip(count - q, 0, 1))
-                   for q in range(most)]  # fmt: skip
-            some = np.minimum(groups, count / PANELS_PER_BATCH)
-            return ((rows_at, rows_part * np.minimum(groups, count)), *met,
-                    *((where, size * some) for where, size in bests))  # fmt: skip
-
-        for i, name in enumerate(names):
-            more = (panels - 1) * state
-            pieces = (*bests[i:], *bests[:i], (rows_at, rows_part),
-                      (panel_at + u * panel_part, (1 - u) * panel_part),
-                      (panel_at + z.panel_bytes, u * panel_part), *stored)  # fmt: skip
-            if z.products:
-                more = (-(-panels // PANELS_PER_BATCH) - 1) * state
-                pieces = (*bests[i:], *bests[:i], *walked(min(panels, PANELS_PER_BATCH))[:-3],
-                          *between_folds(z, at, panels))  # fmt: skip
-            visits.append(
-                Visit((name,), "running bests", state, True, at=at[name],
-                      again=Again(more, pieces, more))
-            )  # fmt: skip
-        if z.products:
-            visits += score_visits(z, at, tiles, panels, walked)
-        elif piece:
-            # Written and read once per block of the depth; a walk through all panels in between.
-            times = tiles * depth_blocks - 1
-            turn = ((at["scratch"], scratch), (rows_at, rows_part), *walk)
-            again = Again(times * scratch, turn, max(0, tiles * (depth_blocks - 1) - 1) * scratch)
-            visits.append(
-                Visit(("scratch",), "partial scores", scratch, True, turns=tiles, again=again,
-                      at=at["scratch"])
-            )  # fmt: skip
-        if fetched:
-            visits += [ahead_list, next_rows]
-        return Stage(tuple(visits), weight, between, base + centres)
-
-    if n_blocks <= 4:
-        return [block(b) for b in range(n_blocks)]
-    # The first differs by the early fetches, the second by what it finds of them.
-    middle = n_blocks - 3
-    between = (middle - 1) * z.panels_per_block * z.panel_bytes
-    return [block(0), block(1), block(2, middle, between), block(n_blocks - 1)]
-
-
-def _all_groups(z, at, padded, packed, state):
-    """Panels of rows, each against all groups of centres."""
-    panels = padded // z.tile_rows
-    centres = z.n_panels * z.panel_bytes
-    rows = z.tile_rows * z.packed_row_bytes
-    best = z.tile_rows * z.state_row_bytes
-    names = ("best", "second", "ordinal")
-    t, p, _, u = _places(panels, z.n_panels, 1)
-    rows_at = at["rows"] + t * rows
-    behind, before = np.minimum(1.0, z.n_panels - p - u), np.minimum(1.0, p + u)
-    turn = (
-        (at["packed"], centres),
-        (rows_at + (1 - behind) * rows, (behind + before) * rows),
-        *((at[name] + t * best, 2 * best) for name in names),
-    )
-    inner = ((rows_at, rows), (at["packed"] + (p + u) * z.panel_bytes, z.panel_bytes))
-    visits = [
-        Visit(("packed",), "packed rows", packed, at=at["rows"],
-              again=Again((z.n_panels - 1) * packed, inner)),
-        Visit(("centres", 0), "centres", centres, turns=panels, at=at["packed"],
-              again=Again((panels - 1) * centres, turn)),
-    ]  # fmt: skip
-    visits += [Visit((name,), "running bests", state, True, at=at[name]) for name in names]
-    return Stage(tuple(visits))
-
-
-def _product(z, at, padded, packed, state):
-    """One matrix product: operands read once, scores written once; then the scan of the scores."""
-    scores = padded * z.k * z.item
-    row = z.k * z.item
-    names = ("best", "second", "ordinal")
-    r = _places(padded, 1, 1)[0]
-    turn = (
-        (at["half norms"], row),
-        (at["scratch"] + r * row, row),
-        *((at[name] + r * z.state_row_bytes, z.state_row_bytes) for name in names),
-    )
-    half = Visit(
-        ("half norms",), "centres", row, turns=padded, at=at["half norms"],
-        again=Again((padded - 1) * row, turn),
-    )  # fmt: skip
-    bests = [Visit((name,), "running bests", state, True, at=at[name]) for name in names]
-    return [
-        Stage((Visit(("centres", 0), "centres", z.k * z.d * z.item, turns=1, at=at["packed"]),)),
-        Stage((Visit(("packed",), "packed rows", packed, at=at["rows"]),
-               Visit(("scores",), "scores", scores, True, at=at["scratch"]))),
-        Stage((Visit(("scores",), "scores", scores, at=at["scratch"]), half, *bests)),
-    ]  # fmt: skip
+def _tile_accesses(chunk, start, panels, tiles):
+    """A tile of rows against a block of panels, a block of the depth at a time: `tw_tile.h`."""
+    z, at, found = chunk.z, chunk.at, []
+    tile, segment = z.tile_rows * z.packed_row_bytes, z.tile_rows * z.vector_bytes
+    width, rows_apart = z.width * z.item, (z.tile_rows - 1) * z.vector_bytes
+    features = z.depth_block if chunk.grain == "block" else z.lanes
+    for begin in range(0, z.d, z.depth_block):
+        end = min(begin + z.depth_block, z.d)
+        for p in range(panels):
+            panel = at["packed"] + (start + p) * z.panel_bytes
+            if begin == 0:
+                found.append(Access("packed", READ, panel, width))
+            for depth in range(begin, end, features):
+                n = min(features, end - depth)
+                whole = n // z.lanes * z.lanes
+                if chunk.ahead and start == p == 0 and whole:
+                    ends = depth * z.data_item, (depth + whole) * z.data_item
+                    found += chunk.early(0, z.tile_rows, *ends)
+                x, c = at["rows"] + depth // z.lanes * segment, panel + (1 + depth) * width
+                if chunk.grain == "step":
+                    for i in range(n):
+                        found.append(Access("packed", READ, c + i * width, width))
+                        at_x = x + i * z.item
+                        found.append(Access("rows", READ, at_x, rows_apart + z.item, tile))
+                    continue
+                others = (n - 1) // z.lanes
+                size = others * segment + rows_apart + (n - others * z.lanes) * z.item
+                found.append(Access("rows", READ, x, size, tile))
+                found.append(Access("packed", READ, c, n * width))
+            partial = at["scratch"] + p * z.tile_rows * width
+            if begin:
+                found.append(Access("scratch", READ, partial, z.tile_rows * width))
+            if end < z.d:
+                found.append(Access("scratch", WRITE, partial, z.tile_rows * width))
+            else:
+                found += [Access(name, WRITE, at[name], segment, segment) for name in _BESTS]
+    return found

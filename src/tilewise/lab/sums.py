@@ -1,16 +1,35 @@
-"""Traffic of the sums of a pass that updates: every row is added to the row of its cluster.
+"""Sums of a pass that updates: every row is added to the row of its cluster, in one table.
 
 Clusters are taken as drawn evenly at random, independently for each row: with k clusters, g rows
 later a given one has been met again with the probability 1 - q^g, q = 1 - 1 / k, and g rows meet
-k (1 - q^g) different ones. Data in the order of their clusters move less.
+k (1 - q^g) different ones. Data in the order of their clusters move less. Rows of a table that
+threads share, or add up at the end, are locked or added besides; one thread does neither.
 """
 
 import math
 
-from tilewise.lab.reuse import Visit
-from tilewise.lab.shape import Shape
+import numpy as np
 
-__all__ = ["sums_traffic", "sums_visit"]
+from tilewise.lab.reuse import Visit
+from tilewise.plan.nest import LoopNest
+
+__all__ = ["sums_accesses", "sums_traffic", "sums_visit"]
+
+# Bytes that a cluster has besides: rows since its last carry, its members, and a mark.
+_LISTS = {"pending": 4, "members": 8, "changed": 1}
+
+
+def sums_accesses(z: LoopNest, at: dict[str, int], clusters: np.ndarray | None):
+    """Accesses of adding rows to the sums of their clusters, one row a turn.
+
+    (key, address, bytes, offsets) of those before and those after the row itself is read, all
+    written; none where clusters are not known.
+    """
+    if clusters is None:
+        return [], []
+    lists = [(key, at[key], each, each * clusters) for key, each in _LISTS.items()]
+    return lists[:1], [("sums", at["sums"], z.sums_row_bytes, clusters * z.sums_row_bytes),
+                       *lists[1:]]  # fmt: skip
 
 
 def _different(k: int, rows: float) -> float:
@@ -26,81 +45,59 @@ def _met_again(k: int, rows: int, reach: int) -> float:
     return reach + 1 - _different(k, reach + 1) + (rows - reach - 1) * within
 
 
-def _reach(z: Shape, size: float) -> int:
-    """After how many rows a cluster's sums are just still in a cache of `size` bytes."""
-    low, high = 0, z.shard_rows
+def _reach(z: LoopNest, size: float, besides: float) -> int:
+    """After how many rows, and so many bytes besides, a cluster's sums are still in a cache."""
+    low, high = 0, z.n
     while low < high:
         rows = (low + high + 1) // 2
-        met = rows * z.d * z.data_item + 8 * z.d + _different(z.k, rows) * _row_bytes(z)
+        met = rows * z.row_bytes + besides + _different(z.k, rows) * _row_bytes(z)
         low, high = (rows, high) if met <= size else (low, rows - 1)
     return low
 
 
-def _row_bytes(z: Shape) -> float:
-    # A sum's row, its weight, its number of rows and a mark, each on a line of its own that
-    # neighbours share.
-    return z.sums_row_bytes + 17.0
+def _row_bytes(z: LoopNest) -> float:
+    # A sum's row, and its part of the lines that neighbours share.
+    return z.sums_row_bytes + float(sum(_LISTS.values()))
 
 
-def _bytes(z: Shape, met: float) -> float:
-    """Bytes of lines that hold the sums, weights, numbers of rows and marks of some clusters."""
+def _bytes(z: LoopNest, met: float) -> float:
+    """Bytes of lines that hold what belongs to some clusters."""
     missing = 1 - met / z.k
-    lists = 2 * 8 * z.k * (1 - missing**8) + z.k * (1 - missing**64)
-    return met * z.sums_row_bytes + lists
+    lists = sum(each * (1 - missing ** (64 // each)) for each in _LISTS.values())
+    return met * z.sums_row_bytes + z.k * lists
 
 
-def sums_visit(z: Shape, rows: int) -> Visit:
+def sums_visit(z: LoopNest, rows: int) -> Visit:
     """The clusters that a chunk of `rows` rows meets, each visited for the first time in it."""
     return Visit(("sums",), "sums", _bytes(z, _different(z.k, rows)), True)
 
 
 def sums_traffic(
-    z: Shape, rows: int, work: float, sizes: list[float], lost: list[float]
+    z: LoopNest, rows: int, work: float, sizes: list[float]
 ) -> list[tuple[float, float]]:
     """Bytes of sums that cross the outer border of each level in one pass, in and out.
 
-    Every shard has sums of its own. When all slots are taken they are merged; those of the last
-    shards are then still near, the others have been pushed out by the rows that came later.
-
     Parameters
     ----------
-    z : Shape
+    z : LoopNest
     rows : int
         Rows of a chunk.
     work : float
         Bytes that every chunk touches besides its rows and sums.
     sizes : list of float
         Bytes of each level, innermost first.
-    lost : list of float
-        For each level, of the bytes of `sums_visit` those that left between two chunks.
     """
-    shards = -(-z.n // z.shard_rows)
-    of_shard = min(z.n, z.shard_rows)
-    slots = min(z.slots, shards)
-    chunks = max(1, round(of_shard / rows))
-    first = _different(z.k, rows)
-    each = _bytes(z, _different(z.k, of_shard))
-    target = _bytes(z, _different(z.k, slots * of_shard))
-    # All rows of the slots and of what they are merged into.
-    whole = slots * _bytes(z, _different(z.k, of_shard * -(-shards // slots)))
-    whole += _bytes(z, _different(z.k, z.n))
-    groups = [min(slots, shards - begin) for begin in range(0, shards, slots)]
+    chunks, first = z.n / rows, _different(z.k, rows)
+    each = _bytes(z, _different(z.k, z.n))
     found = []
-    for size, apart in zip(sizes, lost, strict=True):
-        missed = chunks * (rows - first - _met_again(z.k, rows, _reach(z, size)))
-        moved = shards * missed * _row_bytes(z)
-        # The first visits of a chunk, beyond those of the shard.
-        again = max(0.0, chunks - each / _bytes(z, first))
-        moved += shards * again * apart
-        of_rows = each + of_shard * z.d * z.data_item
-        kept = (size - work) / of_rows
-        if kept * of_rows >= max(slots * of_rows + target, (len(groups) > 1) * (whole + of_rows)):
-            moved += whole
-        else:
-            # What merging brings in pushes out what was still near, in the middle half of it.
-            brought = target + max(0.0, slots - kept) * each
-            kept = max(0.0, kept - brought / 2 / of_rows)
-            moved += shards * each + sum(max(0.0, group - kept) for group in groups) * each
-            moved += len(groups) * target
+    for level, size in enumerate(sizes):
+        missed = rows - first - _met_again(z.k, rows, _reach(z, size, z.grid_bytes))
+        # Between two chunks lie the other stages, the rest of the rows of both, and in outer levels
+        # the rows of a third one, if they are fetched early.
+        third = level > 0 and z.layout == "centres-in-lanes"
+        back = _reach(z, size, work + z.grid_bytes + rows * z.row_bytes * (0.5 + third))
+        gone = 1 - _different(z.k, max(0.0, back - rows / 2)) / z.k
+        moved = each + chunks * missed * _row_bytes(z)
+        moved += max(0.0, chunks * _bytes(z, first) - each) * gone
         found.append((moved, moved))
     return found

@@ -21,19 +21,20 @@ is a matter of sets and ways (`reuse.survivors`): a buffer that just fits loses 
 docs/cache-simulation.md compares the formulas with a simulation.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from tilewise.lab.addresses import addresses
 from tilewise.lab.flows import Flow
-from tilewise.lab.products import PANELS_PER_BATCH, SCORES, finished_bytes, panel_loads
-from tilewise.lab.reuse import Cache, evaluate
-from tilewise.lab.shape import Shape
+from tilewise.lab.products import panel_loads
+from tilewise.lab.reuse import Cache, Stage, evaluate
 from tilewise.lab.simulate import CacheConfig
-from tilewise.lab.stages import chunk_stages
+from tilewise.lab.stages import Chunk
 from tilewise.lab.sums import sums_traffic
+from tilewise.lab.visits import stage_of
 from tilewise.plan import Machine, Plan
+from tilewise.plan.nest import PANELS_PER_BATCH, LoopNest
 
 __all__ = ["Buffer", "Traffic", "ledger", "spread", "traffic"]
 
@@ -142,106 +143,63 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
     >>> [b.name for b in ledger(tilewise.plan(1000, 64, 16, n_threads=1), here)][:2]
     ['tile of rows', 'panel of centres']
     """
-    z = Shape.of(plan)
+    z = LoopNest.of(plan)
     config = CacheConfig.from_machine(machine)
     sizes = {level.name: config.bytes(i) for i, level in enumerate(config.levels)}
     sizes["memory"] = machine.memory_bytes.value
-    depth, items = min(z.depth_block, z.depth), z.number_bytes
-    padded = z.padded(z.chunk_rows)
     found = []
+    for name, size, home, what in _buffers(z, plan.row_bytes, update):
+        # Some are meant for the nearest level that holds them.
+        level = home or next((level for level in sizes if size <= sizes[level]), "memory")
+        found.append(Buffer(name, size, level, sizes[level], what))
+    return tuple(found)
 
-    def _add(name, size, home, what):
-        found.append(Buffer(name, int(size), home, sizes[home], what))
 
-    def _smallest(size):
-        return next((level for level in sizes if size <= sizes[level]), "memory")
-
-    if z.layout == "blas":
-        _add(
-            "packed chunk",
-            padded * z.packed_row_bytes,
-            "L2",
-            f"{z.chunk_rows} rows, moved to the origin",
-        )
-        _add("scores", padded * z.k * z.item, "L2", f"{z.chunk_rows} rows x {z.k} centres")
-        _add(
-            "running bests",
-            3 * padded * z.state_row_bytes,
-            "L2",
-            "best, second best and index, per lane",
-        )
-        centres = z.k * (z.d + 1) * z.item
-    else:
+def _buffers(z, kept, update):
+    """Name, bytes, home (None for the nearest that holds it) and what it is."""
+    allocated = {name: size for part in z.buffers(update=update) for name, size in part.items()}
+    blas, long, padded = z.layout == "blas", z.layout == "centres-in-lanes", z.padded(z.chunk_rows)
+    if not blas:
+        depth = min(z.depth_block, z.depth)
         whole = depth >= z.depth
-        segment = f"all {z.d} features" if whole else f"{depth} of {z.d} features"
+        segment = f"{'all' if whole else f'{depth} of'} {z.d} features"
+        segment += f", {z.parts} parts" if z.products else ""
+        row = depth * z.number_bytes
+        yield "tile of rows", z.tile_rows * row, "L1", f"{z.tile_rows} rows x {segment}"
+        panel = z.width * (row + whole * z.item)
+        yield "panel of centres", panel, "L1", f"{z.width} centres x {segment}"
         if z.products:
-            segment += f", {z.parts} parts"
-        _add("tile of rows", z.tile_rows * depth * items, "L1", f"{z.tile_rows} rows x {segment}")
-        panel = z.width * (depth * items + whole * z.item)
-        _add("panel of centres", panel, "L1", f"{z.width} centres x {segment}")
-        if z.products:
-            _add(
-                SCORES, finished_bytes(z, z.panels_per_block), "L1",
-                f"tile x {min(PANELS_PER_BATCH, z.panels_per_block)} panels, twice: the ones are "
-                "folded while the others are made",
+            panels = min(PANELS_PER_BATCH, z.panels_per_block)
+            yield (
+                "scores", z.finished_bytes, "L1",
+                f"tile x {panels} panels, twice: the ones are folded while the others are made",
             )  # fmt: skip
         if z.scratch_bytes and not (z.products and whole):
-            _add(
-                "partial scores",
-                z.panels_per_block * z.scratch_bytes,
-                "L1",
-                f"tile x {z.panels_per_block} panels, between blocks of the depth",
-            )
-        _add(
-            "packed chunk",
-            padded * z.packed_row_bytes,
-            "L2",
-            f"{z.chunk_rows} rows, moved to the origin",
-        )
-        state = "per lane" if z.layout == "centres-in-lanes" else "per row"
-        _add(
-            "running bests",
-            3 * padded * z.state_row_bytes,
-            "L2",
-            f"best, second best and index, {state}",
-        )
-        if z.layout == "centres-in-lanes":
-            block = z.panels_per_block * z.panel_bytes
-            _add(
-                "block of panels",
-                block,
-                "L2",
-                f"{z.panels_per_block} of {z.n_panels} panels, for all tiles of a chunk",
-            )
-        centres = z.n_panels * z.panel_bytes
+            what = f"tile x {z.panels_per_block} panels, between blocks of the depth"
+            yield "partial scores", allocated["scratch"], "L1", what
+    what = f"{z.chunk_rows} rows, moved to the origin"
+    yield "packed chunk", padded * z.packed_row_bytes, "L2", what
+    if blas:
+        yield "scores", allocated["scratch"], "L2", f"{z.chunk_rows} rows x {z.k} centres"
+    state = f"best, second best and index, per {'row' if z.layout == 'rows-in-lanes' else 'lane'}"
+    yield "running bests", 3 * allocated["best"], "L2", state
+    if long:
+        what = f"{z.panels_per_block} of {z.n_panels} panels, for all tiles of a chunk"
+        yield "block of panels", z.panels_per_block * z.panel_bytes, "L2", what
     # Norms, bands, labels and bounds of a chunk, and where its rows stand.
-    _add(
-        "row data of a chunk",
-        padded * ((7 if z.products else 4) * z.item + 12 + 24),
-        "L2",
-        "numbers, norms, bands, labels, bounds",
-    )
-    _add(
-        "all centres",
-        centres,
-        _smallest(centres),
-        f"{z.k} centres in panels{', split' if z.products else ''}, shared by all threads",
-    )
+    row = (7 if z.products else 4) * z.item + 12 + 24
+    yield "row data of a chunk", padded * row, "L2", "numbers, norms, bands, labels, bounds"
+    centres = z.k * (z.d + 1) * z.item if blas else z.n_panels * z.panel_bytes
+    what = f"{z.k} centres in panels{', split' if z.products else ''}, shared by all threads"
+    yield "all centres", centres, None, what
     if z.products:
-        plain = z.n_panels * z.plain_panel_bytes
-        _add("plain centres", plain, _smallest(plain), "for rows that are scored a second time")
+        yield "plain centres", allocated["packed"], None, "for rows that are scored a second time"
     if update:
-        sums = z.k * z.sums_row_bytes
-        _add("sums of a shard", sums, _smallest(sums), "float64, one set for each shard in flight")
-    _add("chunk of X", z.chunk_rows * z.d * z.data_item, "L2", "read once when it is packed")
-    _add("X", z.n * z.d * z.data_item, "memory", "read in place, never copied")
-    _add(
-        "labels and bounds",
-        z.n * plan.row_bytes,
-        "memory",
-        f"{plan.row_bytes} bytes per row while fitting",
-    )
-    return tuple(found)
+        what = "whole numbers of 64 bits, in any order"
+        yield "sums", z.k * z.sums_row_bytes, None, what
+    yield "chunk of X", z.chunk_rows * z.row_bytes, "L2", "read once when it is packed"
+    yield "X", allocated["X"], "memory", "read in place, never copied"
+    yield "labels and bounds", z.n * kept, "memory", f"{kept} bytes per row while fitting"
 
 
 def traffic(
@@ -282,7 +240,7 @@ def traffic(
     >>> moved.flows[-1].by_buffer["X"][0] >= 100_000 * 64 * 4  # the data come from memory
     True
     """
-    z = Shape.of(plan)
+    z = LoopNest.of(plan)
     config = CacheConfig.from_machine(machine) if config is None else config
     flows = _flows(z, plan, config, 1.0, update, prefetch)
     padded = sum(times * z.padded(rows) for rows, times in _chunks(z))
@@ -331,7 +289,7 @@ def spread(
     >>> least <= traffic(plan).flows[-1].bytes <= most
     True
     """
-    z = Shape.of(plan)
+    z = LoopNest.of(plan)
     config = CacheConfig.from_machine(machine) if config is None else config
     tried = [
         _flows(z, plan, config, factor, update, prefetch)
@@ -350,18 +308,10 @@ def _flows(z, plan, config, factor, update, prefetch):
     names = [level.name for level in config.levels] + ["memory"]
     totals: list[dict[str, list[float]]] = [{} for _ in sizes]
     threads = min(plan.n_threads, plan.n_shards)
-    places = addresses(z, update=update)
-    # Behind the last chunk there is nothing to fetch early.
-    runs = [(rows, times, prefetch) for rows, times in _chunks(z)]
-    if prefetch:
-        last = (z.n - 1) % z.shard_rows % z.chunk_rows + 1
-        runs = [(rows, times - (rows == last), True) for rows, times, _ in runs]
-        runs.append((last, 1, False))
-        runs = [run for run in runs if run[1]]
-    for at, (rows, times, ahead) in enumerate(runs):
-        cycles = [chunk_stages(z, places, rows, i, prefetch=ahead, update=update) for i in range(3)]
+    for at, (rows, times, cycles) in enumerate(_cycles(z, update, prefetch)):
         levels = evaluate(cycles, caches)
-        lost = [moved.pop("sums").inward if update else 0.0 for moved in levels]
+        for moved in levels:
+            moved.pop("sums", None)
         for total, moved in zip(totals, levels, strict=True):
             for name, bytes_ in moved.items():
                 entry = total.setdefault(name, [0.0, 0.0])
@@ -372,7 +322,7 @@ def _flows(z, plan, config, factor, update, prefetch):
         if update and at == 0:
             work = {v.key: v.size for stage in cycles[0] for v in stage.visits}
             kept = sum(size for key, size in work.items() if key[0] not in ("X", "sums"))
-            of_sums = sums_traffic(z, rows, kept, sizes, lost)
+            of_sums = sums_traffic(z, rows, kept, sizes)
             for total, moved in zip(totals, of_sums, strict=True):
                 total["sums"] = list(moved)
     return tuple(
@@ -383,7 +333,24 @@ def _flows(z, plan, config, factor, update, prefetch):
     )  # fmt: skip
 
 
-def _chunks(z: Shape) -> list[tuple[int, int]]:
+@functools.lru_cache(maxsize=2)  # the same for the caches of `spread`
+def _cycles(z: LoopNest, update: bool, prefetch: bool) -> list[tuple[int, int, list[list[Stage]]]]:
+    """Rows of a chunk, how many such chunks there are, and the stages of three in a row."""
+    at = z.addresses(update=update)
+    # Behind the last chunk there is nothing to fetch early.
+    last = (z.n - 1) % z.shard_rows % z.chunk_rows + 1
+    runs = [(rows, times - (rows == last), prefetch) for rows, times in _chunks(z)]
+    found = []
+    for rows, times, ahead in (*runs, (last, 1, False)):
+        if times:
+            ahead = ahead and z.layout == "centres-in-lanes"
+            chunk = Chunk(z, at, 0, rows, ahead, update=update)
+            stages = [stage_of(loop, z) for loop in chunk.loops()]
+            found.append((rows, times, [[stage.in_chunk(i) for stage in stages] for i in range(3)]))
+    return found
+
+
+def _chunks(z: LoopNest) -> list[tuple[int, int]]:
     """Lengths of chunks, and how many there are of each; the commonest first."""
     counts: dict[int, int] = {}
     full, rest = divmod(z.n, z.shard_rows)

@@ -7,7 +7,9 @@ such a list into facts for the smallest core that the process may run on.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ._facts import Fact, format_bytes, whole_number
+from tilewise._sizes import sized
+
+from ._facts import Fact, whole_number
 
 # The kinds that hold data; instruction and trace caches do not matter to the plan.
 DATA_KINDS = frozenset({"Data", "Unified"})
@@ -127,7 +129,7 @@ def _per_core(cache: Cache, first_level: list[Cache]) -> Fact:
         return Fact(cache.size, cache.origin)
     return Fact(
         cache.size // cores,
-        f"{cache.origin}, {format_bytes(cache.size)} shared by {cores} cores",
+        f"{cache.origin}, {sized(cache.size)} shared by {cores} cores",
     )
 
 

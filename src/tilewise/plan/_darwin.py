@@ -6,7 +6,9 @@ cluster of cores, so a core counts on its share of it. The system-level cache is
 
 from collections.abc import Callable
 
-from ._facts import Fact, format_bytes, whole_number
+from tilewise._sizes import sized
+
+from ._facts import Fact, whole_number
 
 _LEVELS = range(4)
 _PER_LEVEL = (
@@ -127,4 +129,4 @@ def _general_caches(entries: dict[str, str]) -> dict[str, Fact]:
 def _shared(size: int, cores: int, source: str) -> Fact:
     if cores == 1:
         return Fact(size, source)
-    return Fact(size // cores, f"{source}, {format_bytes(size)} shared by {cores} cores")
+    return Fact(size // cores, f"{source}, {sized(size)} shared by {cores} cores")

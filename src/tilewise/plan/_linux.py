@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from tilewise._sizes import KIB, parse_size
+
 from ._caches import DATA_KINDS, MOST_CACHE_BYTES, Cache, core_facts, parse_cpu_list, parse_cpu_map
 from ._cgroup import cpu_quota, memory_limit, read_text
-from ._facts import KIB, Fact, parse_size, whole_number
+from ._facts import Fact, whole_number
 
 # Where the CPU carries no hypervisor flag (aarch64), firmware names the maker of the guest.
 _GUEST_MAKERS = ("QEMU", "KVM", "VMware", "Xen", "innotek", "VirtualBox", "Parallels", "Google")

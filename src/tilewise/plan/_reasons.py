@@ -1,15 +1,15 @@
 """What all plans share: sizes with reasons, as JSON, as sentences and as a table.
 
-And how a size, and a fact with where it comes from, are written in those sentences.
+And how a fact with where it comes from is written in those sentences.
 """
 
-import math
 from dataclasses import fields
 from typing import Any, ClassVar
 
+from tilewise._sizes import sized
 from tilewise.plan._facts import Fact
 
-__all__ = ["Reasoned", "sized", "sourced"]
+__all__ = ["Reasoned", "sourced"]
 
 
 class Reasoned:
@@ -35,19 +35,6 @@ class Reasoned:
         lines = [f"  {name:<{width}}  {text}" for name, text in self.reasons.items()]
         heading = self._heading.format(**{f.name: getattr(self, f.name) for f in fields(self)})
         return "\n".join([f"Plan for {heading}", *lines])
-
-
-def sized(value: float) -> str:
-    """Bytes in the unit that leaves less than 1024 of them, whole or with one decimal."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return (
-                f"{value:.0f} {unit}"
-                if unit == "B" or math.isclose(value, round(value))
-                else f"{value:.1f} {unit}"
-            )
-        value /= 1024
-    raise AssertionError
 
 
 def sourced(fact: Fact) -> str:

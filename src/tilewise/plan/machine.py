@@ -14,9 +14,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tilewise._sizes import GIB, KIB, MIB, sized
+
 from . import _darwin, _linux, _windows
 from ._caches import MOST_WAYS
-from ._facts import GIB, KIB, MIB, Fact, format_bytes, size_override
+from ._facts import Fact, size_override
 
 __all__ = ["ISAS", "Fact", "Machine", "detect", "machine"]
 
@@ -159,7 +161,7 @@ class Machine:
             return Fact(0, self.l3_bytes.source)
         sharers = max(1, self.l3_shared_by.value)
         share = size // sharers
-        told = f"{format_bytes(size)} / {sharers} CPUs"
+        told = f"{sized(size)} / {sharers} CPUs"
         cap, reason = _L3_SHARE_CAP, "largest useful share"
         if not self.l3_bytes.source.startswith("TILEWISE_"):
             if self.hypervisor.value:
@@ -225,7 +227,7 @@ def _shown(name: str, value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return format_bytes(value) if name.endswith("_bytes") else str(value)
+    return sized(value) if name.endswith("_bytes") else str(value)
 
 
 # What a recorded fact may be at most: far beyond any machine, and far below what arithmetic on
@@ -295,10 +297,10 @@ def machine() -> Machine:
 
     Notes
     -----
-    ``TILEWISE_L1D_BYTES``, ``TILEWISE_L2_BYTES`` and ``TILEWISE_L3_BYTES`` take a whole number
-    of bytes, optionally with K, M, G, KiB, MiB or GiB; ``TILEWISE_ISA`` takes amx, avx512,
-    avx2, sse2, neon or generic, of which the build has some. amx is avx512 with scores from parts
-    of bfloat16 where they pay.
+    ``TILEWISE_L1D_BYTES``, ``TILEWISE_L2_BYTES`` and ``TILEWISE_L3_BYTES`` take a number of
+    bytes, optionally with K, M, G, KiB, MiB or GiB (powers of 1024) or kB, MB or GB (powers of
+    1000); ``TILEWISE_ISA`` takes amx, avx512, avx2, sse2, neon or generic, of which the build has
+    some. amx is avx512 with scores from parts of bfloat16 where they pay.
 
     Examples
     --------

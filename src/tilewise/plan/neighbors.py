@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from numpy.typing import DTypeLike
 
+from tilewise._sizes import sized
 from tilewise.plan._common import (
     Recent,
     check_size,
@@ -16,7 +17,7 @@ from tilewise.plan._common import (
     shared_threads,
 )
 from tilewise.plan._facts import Fact
-from tilewise.plan._reasons import Reasoned, sized, sourced
+from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.layout import TILES
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine

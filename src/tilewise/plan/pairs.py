@@ -6,9 +6,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tilewise._sizes import sized
 from tilewise.plan._common import Recent, check_size, l2_per_core, shared_threads
 from tilewise.plan._facts import Fact
-from tilewise.plan._reasons import Reasoned, sized, sourced
+from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.layout import TILES, csr_vectors
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine

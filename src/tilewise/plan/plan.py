@@ -7,6 +7,7 @@ from typing import Literal
 
 from numpy.typing import DTypeLike
 
+from tilewise._sizes import sized
 from tilewise._typing import ChunkSize, Engine
 from tilewise.plan import tuning
 from tilewise.plan._common import (
@@ -17,7 +18,7 @@ from tilewise.plan._common import (
     score_type,
     shared_threads,
 )
-from tilewise.plan._reasons import Reasoned, sized, sourced
+from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.layout import TILES, csr_vectors, layout_for
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine

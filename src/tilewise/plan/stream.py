@@ -1,14 +1,15 @@
 """Buffers and passes of a run over rows that do not fit into memory."""
 
+import contextlib
 import math
 import numbers
-import re
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tilewise.plan._reasons import Reasoned, sized
+from tilewise._sizes import MOST_BYTES, parse_size, sized
+from tilewise.plan._reasons import Reasoned
 from tilewise.plan.plan import Plan
 from tilewise.plan.shards import exact_shard_rows
 
@@ -33,15 +34,6 @@ _SAMPLE_ROWS_PER_CLUSTER = 16
 # Arrays of clusters x features that a run holds at once, in float64.
 _CENTER_ARRAYS = 14
 
-# A larger limit limits nothing, and arithmetic with floats could not hold it.
-_MOST_LIMIT = 1 << 62
-
-_UNITS = {"": 1, "B": 1} | {
-    prefix + suffix: base**power
-    for base, suffix in ((1000, "B"), (1024, "iB"))
-    for power, prefix in enumerate("KMGT", 1)
-}
-
 
 class LimitTooSmall(ValueError):
     """A memory limit that a run over streamed rows cannot keep; says what the least is."""
@@ -53,7 +45,7 @@ def parse_bytes(value: int | str | None) -> int | None:
     Parameters
     ----------
     value : int, str or None
-        kB, MB, GB and TB are powers of 1000; KiB, MiB, GiB and TiB powers of 1024.
+        A text as `tilewise._sizes.parse_size` reads it.
 
     Returns
     -------
@@ -74,14 +66,10 @@ def parse_bytes(value: int | str | None) -> int | None:
         return None
     size = None
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        size = min(int(value), _MOST_LIMIT)
+        size = min(int(value), MOST_BYTES)
     elif isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value, re.ASCII)
-        unit = found and {name.upper(): scale for name, scale in _UNITS.items()}.get(
-            found[2].upper()
-        )
-        if unit:
-            size = int(min(float(found[1]) * unit, _MOST_LIMIT))
+        with contextlib.suppress(ValueError):
+            size = parse_size(value)
     if size is None or size < 1:
         raise ValueError(
             f"memory_limit={value!r} is no size: give bytes as a whole number, or a text such as "

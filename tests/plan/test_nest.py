@@ -1,0 +1,52 @@
+"""The loop nest of a plan: its buffers are those whose bytes the plan states."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tilewise
+from tilewise.plan.nest import LoopNest
+
+ISAS = ("generic", "avx2", "avx512", "amx")
+
+
+def machine_with(isa):
+    facts = tilewise.machine().to_dict() | {"isa": {"value": isa, "source": "test"}}
+    return tilewise.Machine.from_dict(facts)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    n=st.integers(1, 50_000), d=st.integers(1, 900), k=st.integers(1, 900),
+    dtype=st.sampled_from(["float32", "float64"]), isa=st.sampled_from(ISAS),
+    engine=st.sampled_from(["auto", "blas"]), chunk=st.sampled_from(["auto", 96, 500]),
+    update=st.booleans(),
+)  # fmt: skip
+def test_buffers_are_the_bytes_that_the_plan_states(n, d, k, dtype, isa, engine, chunk, update):
+    plan = tilewise.plan(
+        n, d, k, dtype, engine=engine, chunk_size=chunk, n_threads=1, machine=machine_with(isa)
+    )
+    nest = LoopNest.of(plan)
+    (workspace,) = (part for part in nest.buffers(update=update) if "ids" in part)
+    assert sum(workspace.values()) == plan.workspace_bytes_per_thread
+    at = nest.addresses(update=update)
+    buffers = {name: size for part in nest.buffers(update=update) for name, size in part.items()}
+    assert list(at) == [*buffers, "end"]
+    # Nothing lies on anything else, and the end is behind all of it.
+    ends = [at[name] + size for name, size in buffers.items()]
+    assert all(end <= begin for end, begin in zip(ends, list(at.values())[1:], strict=True))
+
+
+def test_known_addresses_win_and_the_workspace_moves_as_a_whole():
+    nest = LoopNest.of(tilewise.plan(1000, 64, 16, n_threads=1))
+    plain = nest.addresses(update=False)
+    known = nest.addresses(update=False, known={"X": 1 << 20, "workspace": 1 << 21})
+    assert known["X"] == 1 << 20
+    assert known["ids"] == 1 << 21
+    assert known["norms"] - known["ids"] == plain["norms"] - plain["ids"]
+    assert known["labels"] == plain["labels"]
+
+
+def test_rows_of_stored_entries_have_no_nest():
+    with pytest.raises(ValueError, match="give a plan of dense rows"):
+        LoopNest.of(tilewise.plan(1000, 1000, 8, density=0.01))
