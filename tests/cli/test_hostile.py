@@ -207,7 +207,7 @@ def test_a_memory_limit_that_cannot_be_kept_is_wrong_usage(invoke, fails, X):
     for more in ((), ("--mini-batch", 32)):
         said = fails(ExitCode.USAGE, "fit", "data.npy", "-k", 3, *limit, *more)
         assert said.startswith("data.npy: --memory-limit ")
-        assert "cannot be kept" in said
+        assert "is too small" in said
     assert invoke("fit", "data.npy", "-k", 3, "--quiet").exit_code == 0
     predict = ("predict", "data.model.npz", "data.npy", "--memory-limit")
     said = fails(ExitCode.USAGE, *predict, "100")
