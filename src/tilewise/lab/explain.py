@@ -274,7 +274,7 @@ def _change_sentence(change: Change, expected: float) -> str:
         return f"With {change.what}: {change.note}."
     moved = ", ".join(f"{name} × {factor:.2f}" for name, factor in change.flows.items())
     return (
-        f"With {change.what}: about {_time(change.expected)}, × {change.expected / expected:.2f}, "
+        f"With {change.what}: about {_time(change.expected)} (× {change.expected / expected:.2f}), "
         f"limited by {_roof(change.bound, within=True)}. Bytes moved: {moved}."
     )
 
