@@ -1,5 +1,6 @@
 """Sizes in bytes, as people write and read them."""
 
+import math
 import re
 
 __all__ = ["GIB", "KIB", "MIB", "MOST_BYTES", "SIZE_FORM", "parse_size", "sized"]
@@ -61,14 +62,19 @@ def parse_size(text: str) -> int:
 def sized(size: float) -> str:
     """Write bytes with the largest binary unit that keeps them at 1 or more.
 
+    With two decimals where they are exact, else with three digits.
+
     Examples
     --------
     >>> from tilewise._sizes import sized
-    >>> sized(49152), sized(1.25 * 2**20), sized(816)
-    ('48 KiB', '1.25 MiB', '816 B')
+    >>> sized(49152), sized(1.25 * 2**20), sized(741_459), sized(816)
+    ('48 KiB', '1.25 MiB', '724 KiB', '816 B')
     """
     for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size >= unit:
-            # Two decimals, so that 1.25 MiB stays exact and odd byte counts stay short.
-            return f"{size / unit:,.2f}".rstrip("0").rstrip(".") + f" {name}"
+            value = size / unit
+            exact = value * 100 == round(value * 100)
+            decimals = 2 if exact else max(0, 2 - int(math.log10(value)))
+            text = f"{value:,.{decimals}f}"
+            return f"{text.rstrip('0').rstrip('.') if decimals else text} {name}"
     return f"{size:.0f} B"

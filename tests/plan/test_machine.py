@@ -398,7 +398,16 @@ def test_sizes_read_back(size):
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1280 * KIB, "1.25 MiB"), (GIB, "1 GiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1280 * KIB, "1.25 MiB"),
+        (GIB, "1 GiB"),
+        (MIB + 12345, "1.01 MiB"),
+        (100 * KIB + 1, "100 KiB"),
+        (1023 * KIB + 1000, "1,024 KiB"),
+    ],
 )
 def test_sizes_are_written_short(size, text):
     assert sized(size) == text
