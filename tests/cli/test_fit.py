@@ -239,7 +239,7 @@ def test_bad_cells(fails):
 
 def test_more_clusters_than_rows(data, fails):
     message = fails(ExitCode.BAD_DATA, "fit", data, "-k", 91)
-    assert message == "data.npy: 90 rows cannot make 91 clusters"
+    assert message == "data.npy: 90 rows are too few for 91 clusters"
 
 
 def test_missing_input(data, fails):

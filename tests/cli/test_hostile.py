@@ -11,7 +11,7 @@ import pytest
 
 from tilewise.cli import main
 from tilewise.cli._errors import ExitCode
-from tilewise.cli._streams import told_streams
+from tilewise.cli._streams import checked_streams
 from tilewise.lab.experiments import perform
 
 from .support import process
@@ -108,7 +108,7 @@ def test_without_a_standard_output(monkeypatch, capsys):
 
 def test_streams_are_put_back():
     before = sys.stdout, sys.stderr
-    with told_streams():
+    with checked_streams():
         assert sys.stdout is not before[0]
     assert (sys.stdout, sys.stderr) == before
 
@@ -122,7 +122,7 @@ def test_streams_are_put_back():
         (("bench", "dtypes", "--quick", "--rows", 10**12), "do not fit into the"),
         (("bench", "chunks", "--quick", "--clusters", 10**13), "10000000000000 clusters x 16"),
         (("bench", "materialise", "--quick", "--features", 10**13), "do not fit into the"),
-        (("bench", "dtypes", "--quick", "--seconds", "nan"), "nan is no number of seconds"),
+        (("bench", "dtypes", "--quick", "--seconds", "nan"), "nan is not a number of seconds"),
         (("bench", "dtypes", "--quick", "--seconds", "inf"), "--seconds"),
         (("tune", "--quick", "--shape", "1000000000000x64x4"), "do not fit into the"),
     ],
@@ -141,7 +141,7 @@ def test_k_above_n_and_one_of_everything_can_be_explained(invoke):
 def test_more_numbers_than_addresses_cannot_be_explained(fails):
     for n, d, k in ((10**12, 10**12, 10**12), (2**62, 2**62, 1), (1, 2**57, 1)):
         error = fails(2, "explain", "--rows", n, "--features", d, "--clusters", k)
-        assert "more bytes than addresses can tell apart" in error
+        assert "too many: pass a shape of at most" in error
 
 
 @pytest.mark.parametrize("option", ["--machine", "--roofs"])
@@ -207,7 +207,7 @@ def test_a_memory_limit_that_cannot_be_kept_is_wrong_usage(invoke, fails, X):
     for more in ((), ("--mini-batch", 32)):
         said = fails(ExitCode.USAGE, "fit", "data.npy", "-k", 3, *limit, *more)
         assert said.startswith("data.npy: --memory-limit ")
-        assert "cannot be kept" in said
+        assert "is too small" in said
     assert invoke("fit", "data.npy", "-k", 3, "--quiet").exit_code == 0
     predict = ("predict", "data.model.npz", "data.npy", "--memory-limit")
     said = fails(ExitCode.USAGE, *predict, "100")
@@ -217,7 +217,7 @@ def test_a_memory_limit_that_cannot_be_kept_is_wrong_usage(invoke, fails, X):
 
 
 def test_help_says_what_an_interrupt_leaves(invoke):
-    assert "fit --checkpoint keep what they had" in invoke("fit", "--help").stdout
+    assert "fit --checkpoint keep their results" in invoke("fit", "--help").stdout
 
 
 def test_sizes_have_one_help(invoke):

@@ -159,8 +159,8 @@ def test_a_first_column_without_a_name(frame, invoke, index):
     assert said["feature_names"] == list(NAMES)
     (note,) = said["notes"]
     assert note == (
-        "data.csv: the first column has no name: it is taken as an index and left out; "
-        "--columns 0-3 keeps all"
+        "data.csv: the first column has no name, so it is left out as an index; "
+        "pass --columns 0-3 to keep all"
     )
     assert stderr.startswith(f"tilewise: note: {note}\n")
     labels = np.load("data.labels.npy")
@@ -180,7 +180,7 @@ def test_two_first_columns_without_names(frame, invoke):
     frame.set_index(pd.MultiIndex.from_arrays([frame.index, frame.index * 2])).to_csv("data.csv")
     said, _ = fit(invoke, "data.csv")
     assert said["feature_names"] == list(NAMES)
-    assert "the first 2 columns have no names: they are taken as an index" in said["notes"][0]
+    assert "the first 2 columns have no names, so they are left out as an index" in said["notes"][0]
 
 
 def test_a_model_without_names_meets_an_index(X, frame, invoke):
@@ -195,8 +195,8 @@ def test_a_model_without_names_meets_an_index(X, frame, invoke):
 @pytest.mark.parametrize(
     ("header", "first", "said"),
     [
-        (None, 0, "column index 0 counts the rows from 0 and is taken as a feature; "),
-        (None, 1, "column index 0 counts the rows from 1 and is taken as a feature; "),
+        (None, 0, "column index 0 counts the rows from 0 and is used as a feature; "),
+        (None, 1, "column index 0 counts the rows from 1 and is used as a feature; "),
         (("Unnamed: 0", *NAMES), 0, "column 'Unnamed: 0' counts the rows from 0 and is "),
         (None, 5, None),
         (("id", *NAMES), 2, None),
@@ -212,7 +212,7 @@ def test_a_first_column_that_counts(X, invoke, folder, header, first, said):
         return
     (note,) = found["notes"]
     assert note.startswith(f"data.csv: {said}")
-    assert note.endswith("--columns 1-3 leaves it out")
+    assert note.endswith("pass --columns 1-3 to leave it out")
     found, _ = fit(invoke, "data.csv", "--columns", "1-3")
     assert found["n_features"] == 3
     assert found["notes"] == []

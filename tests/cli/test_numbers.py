@@ -76,7 +76,7 @@ def test_numbers_that_do_not_fit(cell, dtype):
 
 
 def test_a_decimal_comma():
-    with pytest.raises(BadData, match=r"'1,5' is not a number; write it with a point"):
+    with pytest.raises(BadData, match=r"'1,5' is not a number; write a decimal point"):
         read("a;b\n1,5;2\n", delimiter=";")
 
 

@@ -102,7 +102,7 @@ def test_names_that_do_not_fit(X, estimator, named, fails, invoke, folder):
     message = fails(ExitCode.BAD_DATA, "predict", named, "data.csv")
     assert message == "data.csv has no column called 'width'"
     message = fails(ExitCode.BAD_DATA, "predict", named, "data.csv", "--columns", "0-2")
-    assert "column 'breadth' stands where named.npz was fitted on 'width'" in message
+    assert "column 'breadth' is where named.npz was fitted on 'width'" in message
     assert invoke("predict", named, "data.csv", "--ignore-names").exit_code == 0
     np.testing.assert_array_equal(np.load("data.predicted.npy"), estimator.labels_)
 
@@ -116,7 +116,7 @@ def test_data_without_names_goes_by_position(X, estimator, named, invoke):
 def test_the_wrong_number_of_columns(X, estimator, model, fails):
     np.save("data.npy", X[:, :2])
     message = fails(ExitCode.BAD_DATA, "predict", model, "data.npy")
-    assert message == "data.npy: 2 columns where model.npz was fitted on 3"
+    assert message == "data.npy: 2 columns, but model.npz was fitted on 3"
     stored(Model(estimator.cluster_centers_, "0", columns="4-6"))
     message = fails(ExitCode.BAD_DATA, "predict", model, "data.npy")
     assert message.endswith("it was fitted with --columns 4-6")

@@ -47,7 +47,7 @@ def test_a_gain_is_stored_and_used(invoke, record, found):
     found(ENTRY)
     done = invoke("tune", *SMALL)
     assert done.exit_code == 0, done.stderr
-    assert "96 rows per chunk, 1 panels: 12 % faster in fit than the plan's 384" in " ".join(
+    assert "96 rows per chunk, 1 panels: 12 % faster in fit than the plan's 384 rows" in " ".join(
         done.stdout.split()
     )
     assert "(+12.0 % in fit, -1.0 % in predict; 30 rounds)" in " ".join(done.stdout.split())
@@ -65,7 +65,7 @@ def test_no_gain_stores_nothing(invoke, record, found):
     found(None)
     done = invoke("tune", *SMALL)
     told = " ".join(done.stdout.split())
-    assert "the plan's 384 rows stay; 96 rows, 1 panels gained +12.0 % in fit, -1.0 %" in told
+    assert "the plan's 384 rows stay. 96 rows, 1 panels: +12.0 % in fit, -1.0 %" in told
     assert not record.exists()
 
 
@@ -121,7 +121,7 @@ def test_an_interrupt_keeps_the_shapes_that_were_done(invoke, record, monkeypatc
     monkeypatch.setattr(tune, "tune", measured)
     done = invoke("tune", *SMALL, "--shape", "9x9x9")
     assert done.exit_code == ExitCode.INTERRUPTED
-    assert "of 2 shapes 1 was decided" in done.stderr
+    assert "decided 1 of 2 shapes" in done.stderr
     assert tuning.read(record)[0]["entries"] == [ENTRY]
 
 
@@ -146,8 +146,8 @@ def test_an_interrupt_within_a_shape_keeps_its_samples_and_the_older_entry(
     assert shape["interrupted"]
     assert not shape["decided"]
     assert [s for c in shape["candidates"] for s in c["samples"]] == samples
-    assert "3 that have samples" in " ".join(done.stderr.split())
-    assert "of 2 shapes 0 were decided" in done.stderr
+    assert "3 of 6 sizes have samples" in " ".join(done.stderr.split())
+    assert "decided 0 of 2 shapes" in done.stderr
     assert tuning.read(record)[0]["entries"] == [ENTRY]
 
 
@@ -155,7 +155,7 @@ def test_wrong_usage(fails, record, monkeypatch):
     assert "'1x2' is not a shape" in fails(ExitCode.USAGE, "tune", "--shape", "1x2")
     assert "exclude" in fails(ExitCode.USAGE, "tune", "--show", "--forget")
     monkeypatch.setenv("TILEWISE_TUNING", "off")
-    assert "TILEWISE_TUNING is off" in fails(ExitCode.USAGE, "tune")
+    assert "TILEWISE_TUNING is off, so" in fails(ExitCode.USAGE, "tune")
 
 
 @pytest.mark.parametrize("option", [(), ("--show",), ("--forget",)])
@@ -196,7 +196,7 @@ def test_without_a_home_it_says_what_to_set(fails, monkeypatch, no_measurement):
     for option in ((), ("--show",), ("--forget",)):
         said = fails(ExitCode.USAGE, "tune", *option)
         assert "this user has no home folder" in said
-        assert "set TILEWISE_TUNING to the file that is to hold it" in said
+        assert "Set TILEWISE_TUNING to the path of a file" in said
 
 
 @pytest.mark.parametrize("place", ["file/below/tuning.json", "folder"])
@@ -228,5 +228,5 @@ def test_what_was_measured_is_shown_where_it_cannot_be_kept(invoke, record, foun
     assert done.exit_code == ExitCode.CANNOT_WRITE
     assert "96 rows per chunk" in " ".join(done.stdout.split())
     assert "written" not in done.stdout
-    assert "what was measured could not be kept" in done.stderr
+    assert "could not save the result" in done.stderr
     assert json.loads(invoke("tune", *SMALL, "--json").stdout)["found"][0]["accepted"]

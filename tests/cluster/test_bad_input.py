@@ -216,7 +216,7 @@ def test_length_of_norms():
 @pytest.mark.parametrize("limit", ["abc", "1 XB", "", "0"])
 def test_a_memory_limit_that_is_no_size(Estimator, limit):
     X = np.arange(12.0).reshape(6, 2)
-    with pytest.raises(ValueError, match=r"memory_limit=.* is no size"):
+    with pytest.raises(ValueError, match=r"memory_limit=.* is not a size"):
         Estimator(n_clusters=2, memory_limit=limit).fit(X)
 
 

@@ -157,9 +157,9 @@ def test_generators():
         MiniBatchKMeans(5).fit(rows(), sample_weight=np.ones(len(X)))
     with pytest.raises(ValueError, match=r"n_samples=3 should be >= n_clusters=5"):
         MiniBatchKMeans(5).fit(iter([X[:3]]))
-    with pytest.raises(ValueError, match="cannot be kept"):
+    with pytest.raises(ValueError, match="is too small"):
         MiniBatchKMeans(5, memory_limit=1000).fit(rows())
-    with pytest.raises(ValueError, match="cannot be kept"):
+    with pytest.raises(ValueError, match="is too small"):
         MiniBatchKMeans(5, memory_limit=1000).fit(ArraySource(X))
 
 

@@ -33,11 +33,13 @@ def lesson(turn, alone, tamed, count=8):
 
 
 def test_the_lesson_is_what_happened():
-    assert "taming paid, 2.00 times as fast. The least was “tamed”." in lesson(1.5, 2.0, 1.0)
+    assert "limiting threads made it 2.00 times as fast. The fastest was “tamed”." in lesson(
+        1.5, 2.0, 1.0
+    )
     words = lesson(1.5, 1.0, 2.0)
-    assert "taming did not pay, it took 2.00 times as long. The least was “left alone”." in words
-    assert "no difference beyond the spread" in lesson(0.5, 1.0, 1.01)
-    assert "The least was “in turn”" in lesson(0.5, 1.0, 1.01)
+    assert "made it take 2.00 times as long. The fastest was “left alone”." in words
+    assert "too noisy to tell which is faster" in lesson(0.5, 1.0, 1.01)
+    assert "The fastest was “in turn”" in lesson(0.5, 1.0, 1.01)
     assert "too few samples to tell" in lesson(1.5, 2.0, 1.0, count=2)
 
 
@@ -47,9 +49,9 @@ def test_the_sweep_says_what_more_threads_than_cpus_did():
     assert "With a thread per CPU" not in words
     (words,) = first_words(result([(1, 4.0), (2, 2.5), (3, 2.0), (4, 2.0)]))
     assert "the best, 3 threads" in words
-    assert "With a thread per CPU it was 2.5 s, clearly more" in words
+    assert "With a thread per CPU it was 2.5 s, clearly slower" in words
     (words,) = first_words(result([(1, 4.0), (2, 2.01), (3, 2.0)]))
-    assert "a difference within the spread" in words
+    assert "too noisy to tell from the best" in words
     (words,) = first_words(result([(1, 1.0), (2, 2.0)], cpus=1))
     assert words == "One thread took 1 s, and no number of threads took less."
 

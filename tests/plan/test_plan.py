@@ -125,7 +125,7 @@ def test_overrides_are_named(recorded):
     assert "TILEWISE_L2_BYTES" in plan.reasons["chunk_rows"]
     plan = tilewise.plan(*SHAPES["patches"], machine=machine, chunk_size=2345, n_threads=3)
     assert plan.chunk_rows == plan.shard_rows == 1536
-    assert "chunk_size=2345 (a chunk ends with its shard)" in plan.reasons["chunk_rows"]
+    assert "chunk_size=2345 (a chunk ends where its shard ends)" in plan.reasons["chunk_rows"]
     assert "n_threads" in plan.reasons["n_threads"]
 
 
@@ -200,7 +200,7 @@ def test_bad_chunk_sizes(chunk_size):
     tile = tilewise.plan(1000, 40, 3).tile_rows
     with pytest.raises(
         ValueError,
-        match=rf"chunk_size=.*(neither \"auto\" nor a whole|at least one tile of {tile} rows)",
+        match=rf"chunk_size=.*(\"auto\" or a whole number|at least {tile} rows)",
     ):
         tilewise.plan(1000, 40, 3, chunk_size=chunk_size)
 

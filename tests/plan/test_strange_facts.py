@@ -47,7 +47,7 @@ def test_memory_limits(text):
     if text.startswith("9"):
         assert parse_bytes(text) == parse_bytes(10**400) == 2**62
         return
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(ValueError, match="is not a size"):
         parse_bytes(text)
 
 

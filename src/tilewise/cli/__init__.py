@@ -1,14 +1,13 @@
 """The command line: ``tilewise info | explain | fit | predict | bench | report | tune``.
 
-This room talks to people and computes nothing. What enters is text (arguments, files); what
-leaves is text, files and an exit code. Files from outside are checked here: that they can be
-read, that every cell is a number, that shapes and column names agree. Parameters of the
-estimator are checked by the estimator.
+This folder talks to people and computes nothing. What enters is text (arguments, files). What
+leaves is text, files and an exit code. Files are checked here: that they can be read, that every
+cell is a number, that shapes and column names agree. The estimator checks its own parameters.
 
 ========== =====================================================================
 module     what it holds
 ========== =====================================================================
-_app       the command group; turns every error into one line and an exit code
+_app       the command group; every error becomes one line and an exit code
 _info      ``tilewise info``
 _explain   ``tilewise explain``
 _fit       ``tilewise fit``
@@ -16,19 +15,20 @@ _predict   ``tilewise predict``
 _bench     ``tilewise bench``: a command for each row of the lab's ``EXPERIMENTS``
 _report    ``tilewise report``
 _tune      ``tilewise tune``
-_options   options that several commands share
+_options   options and output that several commands share
 _data      ``READERS``: one row per file format that DATA may have
 _csv       the reader of delimited text
 _columns   what ``--columns`` selects
+_stream    DATA that is read in parts
 _model     the model file: arrays and JSON, no pickle
 _output    names of output files, atomic writing, JSON
-_streams   standard output and error, whose failures are told
+_streams   standard output and standard error, and their failures
 _progress  what a terminal shows while a fit runs
 _errors    exit codes and the exceptions that carry them
 ========== =====================================================================
 
-The console script is `_tilewise_command`, beside the package, for Ctrl-C must be quiet before this
-package has been imported. It belongs to a base install; click and rich come with the extra ``cli``.
+The console script is `_tilewise_command`, beside the package, so that Ctrl-C is quiet even before
+this package is imported. A base install has it; click and rich come with the extra ``cli``.
 """
 
 import sys
@@ -50,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        One of the exit codes that ``tilewise --help`` lists. 69 where click or rich is not
-        installed.
+        One of the exit codes that ``tilewise --help`` lists; 69 if click or rich is missing.
 
     Examples
     --------

@@ -10,8 +10,8 @@ from .. import __version__
 from .._text import printable
 from . import _bench, _explain, _fit, _info, _predict, _report, _tune
 from ._errors import CommandError, ExitCode, ReaderGone, first_line
-from ._options import Settings, debug_option, examples, exit_codes
-from ._streams import told_streams
+from ._options import debug_option, epilog
+from ._streams import checked_streams
 
 COMMANDS = (
     _info.info, _explain.explain, _fit.fit, _predict.predict, _bench.bench, _report.report,
@@ -20,11 +20,11 @@ COMMANDS = (
 
 
 class Tool(click.Group):
-    """A group of commands that never shows a traceback unless asked, and whose codes are ours."""
+    """A group of commands. It shows a traceback only with --debug, and returns our exit codes."""
 
     def main(self, args=None, prog_name="tilewise", standalone_mode=True, **extra):
         """Run the command line; leave the process or, not standalone, return the exit code."""
-        settings = Settings()
+        settings = {"debug": False}
         code = int(self._guarded(args, prog_name, settings, extra))
         if standalone_mode:
             sys.exit(code)
@@ -36,59 +36,58 @@ class Tool(click.Group):
 
     def _guarded(self, args, prog_name, settings, extra):
         try:
-            with told_streams():
+            with checked_streams():
                 result = super().main(
                     args, prog_name=prog_name, standalone_mode=False, obj=settings, **extra
                 )
             return result if isinstance(result, int) else ExitCode.OK
         except (click.Abort, KeyboardInterrupt):
-            return _complain("interrupted", ExitCode.INTERRUPTED)
+            return _report("interrupted", ExitCode.INTERRUPTED)
         except click.exceptions.NoArgsIsHelpError as error:
-            return _tell(error.ctx.get_help(), ExitCode.USAGE)
+            return _print(error.ctx.get_help(), ExitCode.USAGE)
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx is not None else prog_name
             message = _one_line(error.format_message()).rstrip(".")
-            return _complain(f"{message} (see {path} --help)", ExitCode.USAGE)
+            return _report(f"{message} (see {path} --help)", ExitCode.USAGE)
         except click.ClickException as error:
-            return _complain(_one_line(error.format_message()), ExitCode.USAGE)
+            return _report(_one_line(error.format_message()), ExitCode.USAGE)
         except ReaderGone as error:
             return error.code
         except CommandError as error:
             self._trace(settings)
-            return _complain(str(error), error.code)
+            return _report(str(error), error.code)
         except MemoryError as error:
             self._trace(settings)
-            return _complain(f"not enough memory: {first_line(error)}", ExitCode.INTERNAL)
+            return _report(f"not enough memory: {first_line(error)}", ExitCode.INTERNAL)
         except Exception as error:
             self._trace(settings)
             what = f"{type(error).__name__}: {first_line(error)}"
-            return _complain(f"unexpected {what} (--debug shows where)", ExitCode.INTERNAL)
+            return _report(f"unexpected {what} (--debug shows where)", ExitCode.INTERNAL)
 
     @staticmethod
     def _trace(settings):
-        if settings.debug:
+        if settings["debug"]:
             for line in traceback.format_exc().splitlines():
                 click.echo(printable(line), err=True)
 
 
-# The longest error that is shown: what a file is called or holds may have any length.
+# The longest error that is shown: names and contents of files may have any length.
 _MOST_SHOWN = 2000
 
 
-def _complain(message, code):
-    return _tell(f"tilewise: error: {printable(message, _MOST_SHOWN)}", code)
+def _report(message, code):
+    return _print(f"tilewise: error: {printable(message, _MOST_SHOWN)}", code)
 
 
 def _one_line(message):
-    # Lists of choices come with line ends of click's own.
+    # click puts line ends into lists of choices.
     return " ".join(message.split())
 
 
-def _tell(text, code):
-    # Where standard error fails too, the code is all that is left to say it.
-    with contextlib.suppress(CommandError):
-        with told_streams():
-            click.echo(text, err=True)
+def _print(text, code):
+    # Where standard error fails too, the exit code has to do.
+    with contextlib.suppress(CommandError), checked_streams():
+        click.echo(text, err=True)
     return code
 
 
@@ -97,22 +96,17 @@ def _tell(text, code):
     cls=Tool,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="\n\n".join(
-        (
-            examples(
-                "tilewise info",
-                "tilewise fit photo.npy -k 64 --seed 0",
-                "tilewise predict photo.model.npz other.npy --json",
-            ),
-            exit_codes(),
-        )
+    epilog=epilog(
+        "tilewise info",
+        "tilewise fit photo.npy -k 64 --seed 0",
+        "tilewise predict photo.model.npz other.npy --json",
     ),
 )
 @click.version_option(__version__, prog_name="tilewise", message="%(prog)s %(version)s")
 @debug_option
 @click.pass_context
 def app(context):
-    """Exact, reproducible K-Means that plans its work from this machine's caches."""
+    """Exact, reproducible K-Means, planned for the caches of this machine."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(ExitCode.USAGE)

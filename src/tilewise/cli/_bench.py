@@ -6,7 +6,6 @@ import json
 import click
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -29,14 +28,18 @@ from ._options import (
     cells,
     chained,
     debug_option,
-    examples,
-    exit_codes,
+    epilog,
+    flag,
+    force_option,
     human_line,
     is_shared,
     on_terminal,
+    path_option,
+    quiet_option,
     shared_option,
 )
 from ._output import Outputs, to_json
+from ._progress import bar
 
 _PLOTS = (".png", ".svg")
 
@@ -45,24 +48,17 @@ common_options = chained(
         "--seconds",
         type=BUDGET,
         metavar="BUDGET",
-        help="Time to measure for; each case is measured once whatever it is.",
+        help="How long to measure. Each case is measured at least once.",
     ),
-    click.option("--quick", is_flag=True, help="Smoke size of seconds; figures mean little."),
-    click.option(
-        "--json",
-        "json_file",
-        type=FILE,
-        metavar="FILE",
-        help="Write the result, with every sample; - for standard output.",
+    flag("--quick", help="Run for about a second, to try it out; the numbers mean little."),
+    path_option(
+        "--json", "FILE", "Write the result with every sample; - is standard output.", "json_file"
     ),
-    click.option(
-        "--plot",
-        type=FILE,
-        metavar="FILE",
-        help="Draw the figures as .png or .svg; a second one gets -2 in its name, and so on.",
+    path_option(
+        "--plot", "FILE", "Draw the figures as .png or .svg; a second one gets -2 in its name."
     ),
-    click.option("--force", is_flag=True, help="Replace files that exist."),
-    click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
+    force_option,
+    quiet_option,
 )
 
 _KINDS = {"count": click.IntRange(min=1), "program": FILE}
@@ -70,58 +66,49 @@ _METAVARS = {"count": "N", "shapes": "NxDxK,...", "program": "FOLDER", "text": "
 
 
 @click.group(
-    epilog="\n\n".join(
-        (
-            examples(
-                "tilewise bench chunks",
-                "tilewise bench chunks --features 784 --clusters 10 --json a.json",
-                "tilewise bench mountain --seconds 60 --plot mountain.png",
-                "tilewise report a.json -o a.html",
-            ),
-            exit_codes(),
-        )
+    epilog=epilog(
+        "tilewise bench chunks",
+        "tilewise bench chunks --features 784 --clusters 10 --json a.json",
+        "tilewise bench mountain --seconds 60 --plot mountain.png",
+        "tilewise report a.json -o a.html",
     ),
 )
 @debug_option
 def bench():
     """Measure what memory and caches cost on this machine.
 
-    Each experiment samples its cases in turn, prints medians, and writes every sample to one
-    JSON file that `tilewise report` reads. Ctrl-C ends it and keeps what was measured. Where
-    others use the machine meanwhile it says so first and compares nothing.
+    Each experiment measures its cases in turn and prints medians. Pass --json to keep every
+    sample for `tilewise report`. Press Ctrl-C to stop early and keep what was measured. If other
+    programs use the machine meanwhile, the command says so first and compares nothing.
     """
 
 
 def _command(experiment):
-    def run(seconds, quick, json_file, plot, force, quiet, **parameters):
-        return _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet)
+    def run(**options):
+        return _run(experiment, **options)
 
     run.__doc__ = f"{experiment.title}\n\n{experiment.about}"
     options = [_option(p) for p in experiment.parameters]
-    decorated = chained(*options, common_options, debug_option)(run)
     name = experiment.name
-    return click.command(
-        name,
-        short_help=experiment.title,
-        epilog=examples(
-            f"tilewise bench {name} --quick", f"tilewise bench {name} --json {name}.json"
-        ),
-    )(decorated)
+    lines = f"tilewise bench {name} --quick", f"tilewise bench {name} --json {name}.json"
+    return click.command(name, short_help=experiment.title, epilog=epilog(*lines, codes=False))(
+        chained(*options, common_options, debug_option)(run)
+    )
 
 
 def _option(p):
-    told = "" if p.default is None else f"  [default: {p.default}; --quick: {p.quick}]"
+    default = "" if p.default is None else f"  [default: {p.default}; --quick: {p.quick}]"
     if p.default == p.quick and p.default is not None:
-        told = f"  [default: {p.default}]"
+        default = f"  [default: {p.default}]"
     if is_shared(p.name):
-        return shared_option(p.name, note=told)
+        return shared_option(p.name, note=default)
     # The program that compares libraries is found in a checkout.
     name = "--checkout" if p.kind == "program" else f"--{p.name.replace('_', '-')}"
     if p.kind == "flag":
         return click.option(name, p.name, is_flag=True, default=None, help=p.help)
     kind = click.Choice(p.choices) if p.kind == "choice" else _KINDS.get(p.kind, str)
     return click.option(
-        name, p.name, type=kind, default=None, help=p.help + told, metavar=_METAVARS.get(p.kind)
+        name, p.name, type=kind, default=None, help=p.help + default, metavar=_METAVARS.get(p.kind)
     )
 
 
@@ -129,7 +116,7 @@ for _experiment in EXPERIMENTS.values():
     bench.add_command(_command(_experiment))
 
 
-def _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet):
+def _run(experiment, seconds, quick, json_file, plot, force, quiet, **parameters):
     to_stdout = json_file is not None and str(json_file) == "-"
     Outputs(_paths(json_file, plot), [], force)  # refuses before anything is measured
     if plot is not None:
@@ -141,9 +128,9 @@ def _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet):
             result = perform(experiment.name, parameters, seconds=seconds, quick=quick, watch=watch)
     except ValueError as error:
         raise WrongUsage(first_line(error)) from error
-    except OSError as error:  # no folder for temporary files, for one
+    except OSError as error:  # such as no folder for temporary files
         raise CannotWrite(f"{error.filename or experiment.name}: {reason(error)}") from error
-    # Files first: what was measured must not depend on whether it can be drawn or shown.
+    # Files first: a result must be kept even if it cannot be drawn or shown.
     try:
         figures = experiment.figures(result)
         written = _write(result, figures, json_file, plot, to_stdout)
@@ -158,7 +145,7 @@ def _run(experiment, parameters, seconds, quick, json_file, plot, force, quiet):
         human_line(f"written {path}", to_stdout)
     if result["interrupted"]:
         kept = sum(len(e["samples"]) for e in result["measurements"])
-        click.echo(f"tilewise: interrupted; {kept} samples were kept", err=True)
+        click.echo(f"tilewise: interrupted; kept {kept} samples", err=True)
         return ExitCode.INTERRUPTED
     return ExitCode.OK
 
@@ -182,7 +169,7 @@ def _paths(json_file, plot):
         if plot.suffix.lower() not in _PLOTS:
             raise WrongUsage(f"--plot {plot}: the name must end in {' or '.join(_PLOTS)}")
         paths["figure"] = plot
-        # How many figures there will be is known afterwards: whatever could be in their way.
+        # The number of figures is not known yet, so check every name that one could get.
         for number in range(2, 10):
             if (path := plot.with_stem(f"{plot.stem}-{number}")).exists():
                 paths[f"figure {number}"] = path
@@ -217,17 +204,17 @@ def show(experiment, result, figures, err=False):
     console = Console(markup=False, highlight=False, stderr=err)
     if reasons := noise(result):
         console.print(Text(headline(reasons), style="bold yellow"))
-    told = experiment.table(result)
-    if not told.rows:
+    found = experiment.table(result)
+    if not found.rows:
         console.print("nothing was measured")
         return
     table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    for number, name in enumerate(told.columns):
+    for number, name in enumerate(found.columns):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
-    for row in told.rows:
+    for row in found.rows:
         table.add_row(*cells(row))
     console.print(table)
-    for note in told.notes:
+    for note in found.notes:
         console.print(printable(note))
     for figure in figures:
         if figure.words and not figure.warning:
@@ -240,16 +227,7 @@ def progress(shown):
     if not shown:
         yield None
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[samples]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("preparing", total=None, samples="", left="")
+    with bar("preparing", "samples", "left", width=24) as (progress, task):
 
         def watch(phase, done, total, seconds):
             progress.update(

@@ -14,7 +14,7 @@ _RANGE = re.compile(r"([0-9]+)-([0-9]+)", re.ASCII)
 
 
 def column_label(index, names):
-    """Return how messages call a column: by its name, or by its position from 0."""
+    """Return the name of a column in messages: its own, or its position from 0."""
     return f"column {shorten(names[index])!r}" if names is not None else f"column index {index}"
 
 
@@ -54,7 +54,7 @@ def select(spec, names, width, source):
         return list(range(width))
     items = [item.strip() for item in next(csv.reader([spec], skipinitialspace=True), [])]
     if not items or not all(items):
-        raise WrongUsage(f"--columns {spec!r}: an item is empty")
+        raise WrongUsage(f"--columns {spec!r}: an item of the list is empty")
     chosen = []
     for item in items:
         for index in _resolve(item, names, width, source):
@@ -71,13 +71,13 @@ def _resolve(item, names, width, source):
     span = _RANGE.fullmatch(item)
     if not span and whole_number(item) is None:
         if names is None:
-            raise WrongUsage(f"--columns: {source} has no column names, so {item!r} means nothing")
+            raise WrongUsage(f"--columns: {source} has no column names, so there is no {item!r}")
         close = difflib.get_close_matches(item, names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise WrongUsage(f"--columns: {source} has no column {item!r}{hint}")
     first, last = map(whole_number, span.groups() if span else (item, item))
     if first is None or last is None:
-        raise WrongUsage(f"--columns: a number of {item!r} is beyond every column")
+        raise WrongUsage(f"--columns: a number in {item!r} is too large for a column")
     if first > last:
         raise WrongUsage(f"--columns: the range {item!r} runs backwards")
     if last >= width:
@@ -88,7 +88,7 @@ def _resolve(item, names, width, source):
 
 
 def position(name, names, source, error=BadData):
-    """Return where the column of that name stands; raise `error` unless there is just one."""
+    """Return the position of the column of that name; raise `error` unless there is just one."""
     count = list(names).count(name)
     if count != 1:
         many = f"{count} columns" if count else "no column"
@@ -97,9 +97,9 @@ def position(name, names, source, error=BadData):
 
 
 def unnamed_index(names):
-    """Return the positions of the first columns if they, and not all, have no name.
+    """Return the positions of the leading columns without a name, unless no column has one.
 
-    That is how pandas and R write the index, or the names, of the rows.
+    pandas and R write the index of the rows, or their names, like that.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def unnamed_index(names):
 
 
 def index_notes(names, index, values):
-    """Return what to say about an index that nothing in a text file tells from features.
+    """Return notes about a possible index, which nothing in a text file marks as one.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def index_notes(names, index, values):
             if len(index) == 1
             else (f"the first {len(index)} columns have no names", "they are")
         )
-        return [f"{what}: {they} taken as an index and left out; --columns 0-{last} keeps all"]
+        return [f"{what}, so {they} left out as an index; pass --columns 0-{last} to keep all"]
     if values.shape[0] < 2 or values.shape[1] < 2:
         return []
     for start in (0, 1):
@@ -144,7 +144,7 @@ def index_notes(names, index, values):
             label = column_label(0, names)
             rest = f"1-{values.shape[1] - 1}" if values.shape[1] > 2 else "1"
             return [
-                f"{label} counts the rows from {start} and is taken as a feature; "
-                f"--columns {rest} leaves it out"
+                f"{label} counts the rows from {start} and is used as a feature; "
+                f"pass --columns {rest} to leave it out"
             ]
     return []

@@ -1,14 +1,12 @@
-"""The reader of delimited text: streamed, strict, and exact about where a bad cell stands.
+"""The reader of delimited text. It is strict, and its errors name the row and the column.
 
-The text passes through once, a block of records at a time, and only the numbers stay: eight
-bytes a cell, in an array that grows in place. Rows are numbered as an editor numbers lines,
-from 1, with the header counted.
+The text is read once, a block of records at a time. Only the numbers are kept: eight bytes per
+cell, in an array that grows in place. Rows are counted from 1, the header too, as in an editor.
 
-A number is written in ASCII: an optional sign, digits with at most one point among or beside them,
-an optional exponent; or ``nan``, ``inf`` or ``infinity`` in any case, with an optional sign. Spaces
-and tabs around it do not count. Nothing else is a number, whatever Python's `float` takes: no
-digits of other scripts, no underscores, no other white space, no hexadecimal digits, no decimal
-comma. `float` is what converts, so only what it takes beyond this must be found.
+A number is ASCII: an optional sign, digits with at most one decimal point, an optional exponent; or
+``nan``, ``inf`` or ``infinity`` in any case, with an optional sign. Spaces and tabs around it do
+not count. Python's `float` does the conversion, but accepts more: digits of other scripts,
+underscores and other white space. Those are refused here.
 """
 
 import csv
@@ -38,7 +36,7 @@ _SHOWN = 40
 
 @dataclass(frozen=True)
 class Layout:
-    """What the first records of a file say about the rest."""
+    """What the first records of a file tell about the rest."""
 
     path: object
     delimiter: str
@@ -51,10 +49,7 @@ def _is_number(cell):
 
 
 def _is_plain(text):
-    """Whether a text has no other characters than numbers have.
-
-    Of such text `float` takes just what is a number by the rules above.
-    """
+    """Whether a text has only characters of numbers. Then `float` accepts exactly our numbers."""
     return text.isascii() and not text.encode("ascii").translate(None, _CHARACTERS)
 
 
@@ -80,8 +75,8 @@ def _records(path, delimiter):
 def sniff(path, delimiter=",", header=None):
     """Read the first two records and decide whether the first one holds names.
 
-    It does if none of its cells is a number. Where some are and some are not, a cell that is
-    text above a number could be a name or a mistake: nobody can know, so `header` must say.
+    It does if none of its cells is a number. If only some are numbers, text above a number could
+    be a name or a mistake, so the user must pass `header`.
     """
     head = [cells for _, cells in itertools.islice(_records(path, delimiter), 2)]
     if not head:
@@ -91,8 +86,8 @@ def sniff(path, delimiter=",", header=None):
         for other in ";\t|,":
             if other != delimiter and other in below[0]:
                 raise WrongUsage(
-                    f"{path}: cut at {delimiter!r} the file has one column; "
-                    f"its cells look separated by {other!r}: say --delimiter"
+                    f"{path}: with the delimiter {delimiter!r} the file has one column, but its "
+                    f"cells look separated by {other!r}; pass --delimiter"
                 )
     if header is None:
         over = [_is_number(cell) for cell in first]
@@ -101,7 +96,7 @@ def sniff(path, delimiter=",", header=None):
             header = True
         elif any(low and not high for high, low in zip(over, under, strict=False)):
             raise WrongUsage(
-                f"{path}: the first row mixes names and numbers; say --header or --no-header"
+                f"{path}: the first row mixes names and numbers; pass --header or --no-header"
             )
         else:
             header = False
@@ -153,7 +148,7 @@ def read(layout, columns, dtype=None):
         _refuse_overflow(layout, columns, block, values, dtype)
         buffer.frombytes(values.astype(dtype, copy=False).tobytes())
     if not buffer:
-        raise BadData(f"{layout.path}: there is a header and no row below it")
+        raise BadData(f"{layout.path}: there is a header but no row below it")
     return np.frombuffer(buffer, dtype=dtype).reshape(-1, len(columns))
 
 
@@ -173,7 +168,7 @@ def _data_records(layout):
 
 
 def _no_gaps(layout, records):
-    """With one column a blank line between rows is an empty cell, not decoration."""
+    """With one column, a blank line between rows is an empty cell."""
     expected = None
     for row, cells in records:
         if expected is not None and row > expected:
@@ -183,23 +178,23 @@ def _no_gaps(layout, records):
 
 
 def _explain(layout, columns, block):
-    """Raise for the first thing that is wrong with a block of records."""
+    """Raise an error about the first fault in a block of records."""
     for row, cells in block:
         where = f"{layout.path}: row {row}"
         if len(cells) != layout.width:
-            raise BadData(f"{where}: {len(cells)} cells where the first row has {layout.width}")
+            raise BadData(f"{where}: {len(cells)} cells, but the first row has {layout.width}")
         for index in columns:
             if not _is_number(cells[index]):
                 label = column_label(index, layout.names)
                 raise BadData(f"{where}, {label}: {_fault(cells[index])}")
-    raise AssertionError("a block was refused and nothing is wrong with it")
+    raise AssertionError("a block was refused without a fault")
 
 
 def _fault(text):
     text = text.strip(" \t")
     if not text:
         return "the cell is empty"
-    hint = "; write it with a point" if _COMMA.fullmatch(text) else ""
+    hint = "; write a decimal point, not a comma" if _COMMA.fullmatch(text) else ""
     return f"{_shown(text)} is not a number{hint}"
 
 
@@ -218,5 +213,5 @@ def _refuse_overflow(layout, columns, block, values, dtype):
 
 
 def _shown(text):
-    # The escapes of repr leave nothing that a terminal would take for a command.
+    # repr escapes everything that a terminal could take for a command.
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")

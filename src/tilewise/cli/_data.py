@@ -1,7 +1,7 @@
-"""DATA: what a file holds, as a two-dimensional array that knows where its cells come from.
+"""DATA: the rows and columns of a file, and where each cell stands in it.
 
 ``READERS`` has one row per format. A reader gets a path and a `Request` and returns a `Table`.
-Arrays of ``.npy`` stay in the file, mapped into memory; the other formats are read whole.
+Arrays of ``.npy`` stay in the file, mapped into memory. Other formats are read whole.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..plan import LimitTooSmall
-from ..sources import Archive, SourceError, index_columns, map_npy
+from ..sources import Archive, MissingLibrary, SourceError, as_source, map_npy
+from ..sources._errors import need
 from . import _csv
 from ._columns import column_label, index_notes, position, select, unnamed_index
 from ._errors import (
@@ -25,17 +26,17 @@ from ._errors import (
     reason,
 )
 
-# Bytes of a block when a whole array is walked through: large against the cost of a Python
-# statement, small against memory.
+# Bytes of a block when a whole array is read: large against the cost of a Python statement, small
+# against memory.
 _BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line says about how DATA is to be read.
+    """How to read DATA, as the command line says.
 
     `wanted` are the column names that a model was fitted on. They select the columns of a file
-    that has names, unless `columns` says otherwise.
+    that has names, unless `columns` is given.
     """
 
     columns: str | None = None
@@ -46,7 +47,7 @@ class Request:
     wanted: tuple | None = None
 
     def positions(self, names, width, source, index=()):
-        """Where the columns to read stand; those of an `index` are read only if asked for."""
+        """Return the positions of the columns to read. Those of an `index` only if asked for."""
         if self.columns is None and self.wanted is not None and names is not None:
             return [position(name, names, source) for name in self.wanted]
         if self.columns is None:
@@ -54,7 +55,7 @@ class Request:
         return select(self.columns, names, width, source)
 
     def by_default(self, names):
-        """Whether nothing says which columns to read of a file with these names."""
+        """Whether the user did not choose columns of a file with these names."""
         return self.columns is None and (self.wanted is None or names is None)
 
 
@@ -71,9 +72,9 @@ class Table:
     file_names : tuple of str or None
         Names of all columns of the file.
     row_label : callable
-        From the index of a row to what messages call it.
+        Turns the index of a row into its name in messages.
     notes : tuple of str
-        What was decided about the file that nothing in it says.
+        What was assumed about the file.
     """
 
     path: Path
@@ -95,7 +96,12 @@ class Table:
         return f"{self.row_label(row)}, {column_label(self.columns[column], self.file_names)}"
 
     def first_not_finite(self):
-        """Return a message about the first NaN or infinity, or None if every cell is finite."""
+        """Return a message about the first NaN or infinity, or None if every cell is finite.
+
+        None too for rows that are read in parts: there the estimator names the place itself.
+        """
+        if hasattr(self.values, "blocks"):
+            return None
         for start, block in blocks(self.values):
             finite = np.isfinite(block)
             if not finite.all():
@@ -138,7 +144,7 @@ def read_table(path, request):
     suffix = path.suffix.lower()
     if suffix not in READERS:
         known = ", ".join(READERS)
-        raise WrongUsage(f"{path}: the format is told by the name's ending, one of {known}")
+        raise WrongUsage(f"{path}: unknown format; the name must end in one of {known}")
     _refuse_useless(request, suffix)
     check_readable(path)
     try:
@@ -155,7 +161,7 @@ def _refuse_useless(request, suffix):
         ("--header/--no-header", request.header is not None, text),
     ):
         if given and not fits:
-            raise WrongUsage(f"{option} means nothing for a {suffix} file")
+            raise WrongUsage(f"{option} does not apply to a {suffix} file")
 
 
 def check_readable(path):
@@ -185,9 +191,9 @@ def read_npz(path, request):
     with file_errors(), Archive(path) as archive:
         keys = list(archive.names)
         if request.key is None and {"format", "shape", "data"} <= set(keys):
-            raise BadData(f"{path}: sparse matrices are not read here; save a dense array")
+            raise BadData(f"{path}: holds a sparse matrix; save it as a dense array")
         if request.key is None and len(keys) != 1:
-            raise WrongUsage(f"{path} holds {len(keys)} arrays ({_some(keys)}); say --key")
+            raise WrongUsage(f"{path} holds {len(keys)} arrays ({_some(keys)}); choose with --key")
         key = keys[0] if request.key is None else request.key
         if key not in keys:
             raise WrongUsage(f"{path} holds no array {key!r}, only {_some(keys)}")
@@ -198,11 +204,13 @@ def read_npz(path, request):
 
 @contextmanager
 def file_errors():
-    """Tell as a fault of the file what the reader of arrays says of one; it names the file."""
+    """Turn an error of `tilewise.sources`, whose message names the file, into one of ours."""
     try:
         yield
+    except MissingLibrary as error:
+        raise MissingExtra(first_line(error)) from error
     except SourceError as error:
-        raise BadData(first_line(error)) from error
+        raise BadData(first_line(error).replace("columns=[...]", "--columns")) from error
 
 
 def _table_of_array(path, array, request, source):
@@ -280,79 +288,40 @@ def read_csv(path, request):
 
 
 def read_parquet(path, request):
-    """Read columns of a Parquet file, a batch of rows at a time."""
+    """Read columns of a Parquet file."""
     try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"{path}: Parquet needs pyarrow, which is not installed; "
-            'run: pip install "tilewise[io]"'
-        ) from error
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            return _converted(_parquet_table(pyarrow, path, file, request), request.dtype)
+        with file_errors():
+            names = _parquet_columns(path, request)
+            with as_source(str(path), dtype=request.dtype, columns=names) as source:
+                values = np.empty((source.n_rows, source.n_features), source.dtype)
+                source.read(0, values)
     except CommandError:
         raise
     except MemoryError as error:
         raise BadData(
-            f"{path}: the table that it promises is larger than memory; --memory-limit reads it "
-            f"in parts ({first_line(error)})"
+            f"{path}: the table does not fit into memory; pass --memory-limit to read it in parts "
+            f"({first_line(error)})"
         ) from error
     except Exception as error:  # pyarrow fails in many ways on what is damaged
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise BadData(f"{path}: not a readable Parquet file: {first_line(error)}") from error
-
-
-def _parquet_table(pyarrow, path, file, request):
-    schema = file.schema_arrow
-    names = tuple(schema.names)
-    index = index_columns(schema)
-    columns = request.positions(
-        names, len(names), str(path), [at for at, name in enumerate(names) if name in index]
-    )
-    if not columns or file.metadata.num_rows == 0:
+    if not len(values):
         raise BadData(f"{path}: the table is empty")
-    types = pyarrow.types
-    for index in columns:
-        kind = schema.field(index).type
-        if not any(
-            test(kind)
-            for test in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
-        ):
-            label = column_label(index, names)
-            raise BadData(f"{path}: {label} is of type {kind}, not numbers; see --columns")
-    chosen = [names[index] for index in columns]
-    for name in chosen:
-        position(name, names, str(path))
-    narrow = all(
-        schema.field(index).type in (pyarrow.float16(), pyarrow.float32()) for index in columns
-    )
-    values = np.empty((file.metadata.num_rows, len(columns)), np.float32 if narrow else np.float64)
-    table = Table(path, values, columns, names)
-    start = 0
-    for batch in file.iter_batches(columns=chosen):
-        stop = start + batch.num_rows
-        if stop > len(values):
-            raise BadData(f"{path}: is damaged: it has more rows than the {len(values)} promised")
-        for column, name in enumerate(chosen):
-            cells = batch.column(name)
-            if cells.null_count:
-                row = start + cells.is_null().to_pylist().index(True)
-                raise BadData(f"{path}: {table.place(row, column)}: the cell is empty (null)")
-            if types.is_decimal(cells.type):
-                cells = cells.cast(pyarrow.float64())
-            values[start:stop, column] = cells.to_numpy(zero_copy_only=False)
-        start = stop
-    if start != len(values):
-        raise BadData(f"{path}: is damaged: it promises {len(values)} rows and has {start}")
-    return table
+    return Table(path, values, list(range(values.shape[1])), source.feature_names)
+
+
+def _parquet_columns(path, request):
+    """Return the names of the columns to read, or None for all but an index."""
+    if request.columns is None and request.wanted is None:
+        return None
+    names = need("pyarrow.parquet", str(path)).read_schema(path).names
+    return [names[at] for at in request.positions(names, len(names), str(path))]
 
 
 @contextmanager
 def data_errors(table):
-    """Tell what is wrong with DATA when the estimator refuses it."""
+    """Turn an error of the estimator about DATA into one of ours."""
     try:
         yield
     except LimitTooSmall as error:

@@ -22,17 +22,17 @@ class ExitCode(IntEnum):
 MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.USAGE: "the command line is wrong",
-    ExitCode.BAD_DATA: "DATA or MODEL is not what it should be",
+    ExitCode.BAD_DATA: "an input file does not hold what it should",
     ExitCode.NO_INPUT: "an input file is missing or unreadable",
     ExitCode.MISSING_EXTRA: "an optional package is not installed",
     ExitCode.INTERNAL: "an error inside tilewise (--debug shows where)",
-    ExitCode.CANNOT_WRITE: "an output exists already or cannot be written",
-    ExitCode.INTERRUPTED: "interrupted; bench, tune and fit --checkpoint keep what they had",
+    ExitCode.CANNOT_WRITE: "an output file exists already or cannot be written",
+    ExitCode.INTERRUPTED: "interrupted; bench, tune, fit --checkpoint keep their results so far",
 }
 
 
 class CommandError(Exception):
-    """An error that the person who typed the command can act on, told in one line."""
+    """An error that the user can act on, in one line."""
 
     code = ExitCode.INTERNAL
 
@@ -58,7 +58,7 @@ class CannotWrite(CommandError):
 
 
 class ReaderGone(CannotWrite):
-    """Whoever read standard output has closed it, as ``head`` does: nobody is left to be told."""
+    """The reader of standard output has closed it, as ``head`` does. There is nothing to print."""
 
 
 def reason(error):

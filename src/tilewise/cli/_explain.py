@@ -1,4 +1,4 @@
-"""``tilewise explain``: where a run keeps things, what it moves, and which roof binds."""
+"""``tilewise explain``: where a run keeps things, what it moves, and what limits its speed."""
 
 import warnings
 
@@ -13,17 +13,17 @@ from .._text import MOST_SHOWN, printable
 from ..plan.threads import MAX_THREADS
 from ._errors import BadData, NoInput, WrongUsage, first_line, reason
 from ._options import (
-    FILE,
     cells,
     chained,
     debug_option,
     engine_options,
-    examples,
-    exit_codes,
+    epilog,
+    flag,
+    path_option,
     shared_option,
     show_warnings,
 )
-from ._output import to_json
+from ._output import print_json
 
 shape_options = chained(
     shared_option("rows", required=True),
@@ -33,65 +33,53 @@ shape_options = chained(
 )
 
 machine_options = chained(
-    click.option(
+    path_option(
         "--machine",
+        "FILE",
+        "Explain for another machine, from the output of `tilewise info --json` there.",
         "machine_file",
-        type=FILE,
-        metavar="FILE",
-        help="Explain for another machine: what its `tilewise info --json` printed.",
     ),
-    click.option("--measure", is_flag=True, help="Measure this machine's roofs, about 2 s."),
-    click.option(
+    flag("--measure", help="Measure the speed of this machine first; takes about 2 s."),
+    path_option(
         "--roofs",
+        "FILE",
+        "Use the speeds in a result of `tilewise bench roofline`, or in the JSON of this command.",
         "roofs_file",
-        type=FILE,
-        metavar="FILE",
-        help="Roofs from a result of `tilewise bench roofline`, or from --json of this command.",
     ),
-    click.option("--sums", is_flag=True, help="A pass that also sums the rows of each cluster."),
+    flag("--sums", help="Explain a pass that also sums the rows of each cluster."),
 )
 
 
 @click.command(
-    epilog="\n\n".join(
-        (
-            examples(
-                "tilewise explain --rows 200000 --features 64 --clusters 256",
-                "tilewise explain --rows 60000 --features 784 --clusters 10 --measure",
-                "tilewise explain --rows 1000000 --features 16 --clusters 16 --machine other.json",
-            ),
-            exit_codes(),
-        )
+    epilog=epilog(
+        "tilewise explain --rows 200000 --features 64 --clusters 256",
+        "tilewise explain --rows 60000 --features 784 --clusters 10 --measure",
+        "tilewise explain --rows 1000000 --features 16 --clusters 16 --machine other.json",
     )
 )
 @shape_options
 @engine_options
 @machine_options
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
+@flag("--json", "as_json", help="Print everything as JSON on stdout.")
 @debug_option
-def explain(
-    rows, features, clusters, dtype, chunk_size, threads, engine, machine_file, measure,
-    roofs_file, sums, as_json,
-):  # fmt: skip
-    """Explain what a pass over dense rows would cost, before it runs.
+def explain(rows, features, clusters, dtype, machine_file, measure, roofs_file, as_json, **choices):
+    """Explain what a pass over dense rows will cost, without running it.
 
-    Shows the plan in sentences, the buffers with the cache level each is meant for, the bytes
-    that one pass moves between the levels by the formulas of docs/cache-simulation.md, which
-    roof binds, and what another choice would change. Nothing is run.
+    The command prints the plan, the buffers with the cache that each should stay in, the bytes
+    that a pass moves between the caches, what limits its speed, and the effect of other choices.
+    The bytes come from the formulas of docs/cache-simulation.md.
     """
-    from ..lab.explain import explain as explained
+    from ..lab.explain import explain as explain_pass
     from ..lab.roofs import Roofs
 
     if machine_file is not None and measure:
-        raise WrongUsage("--measure measures this machine, --machine describes another one")
+        raise WrongUsage("--measure is for this machine, --machine for another one: give one")
     if roofs_file is not None and measure:
         raise WrongUsage("--roofs and --measure both say how fast the machine is: give one")
     machine, recorded_threads = read_machine(machine_file)
-    threads = threads if threads is not None else recorded_threads
-    choices = {
-        "n_threads": threads, "chunk_size": chunk_size, "engine": engine, "machine": machine,
-        "update": sums,
-    }  # fmt: skip
+    given = choices.pop("threads")
+    threads = given if given is not None else recorded_threads
+    choices |= {"n_threads": threads, "machine": machine, "update": choices.pop("sums")}
     try:
         roofs = None if roofs_file is None else read_roofs(roofs_file)
         with warnings.catch_warnings(record=True) as caught:
@@ -101,14 +89,14 @@ def explain(
 
                 sizes = plan(rows, features, clusters, dtype, n_threads=threads)
                 roofs = Roofs.measure(sizes.n_threads, sizes.score_dtype)
-            told = explained(rows, features, clusters, dtype, roofs=roofs, **choices)
+            explanation = explain_pass(rows, features, clusters, dtype, roofs=roofs, **choices)
         show_warnings(caught)
     except ValueError as error:
         raise WrongUsage(first_line(error)) from error
     if as_json:
-        click.echo(to_json(told.to_dict()))
-        return
-    _show(told)
+        print_json(explanation.to_dict())
+    else:
+        _show(explanation)
 
 
 def read_machine(path):
@@ -123,15 +111,8 @@ def read_machine(path):
         return None, None
     from tilewise import Machine
 
-    record = _read(path, "the facts of a machine")
     # What `info` prints, what `bench` records, or the facts alone.
-    if isinstance(record, dict) and isinstance(record.get("machine"), dict):
-        record = record["machine"]
-    if isinstance(record, dict) and isinstance(record.get("facts"), dict):
-        record = record["facts"]
-    if not isinstance(record, dict):
-        raise BadData(f"{path}: not the facts of a machine (an object was expected)")
-    facts = dict(record)
+    facts = dict(_read(path, "the facts of a machine", "machine", "facts"))
     threads = facts.pop("n_threads", None)
     try:
         machine = Machine.from_dict(facts)
@@ -153,43 +134,45 @@ def read_roofs(path):
     """
     from ..lab.roofs import Roofs
 
-    record = _read(path, "a record of roofs")
-    if isinstance(record, dict) and isinstance(record.get("roofs"), dict):
-        record = record["roofs"]
-    if not isinstance(record, dict):
-        raise BadData(f"{path}: not a record of roofs (an object was expected)")
     try:
-        return Roofs.from_dict(record)
+        return Roofs.from_dict(_read(path, "a record of roofs", "roofs"))
     except ValueError as error:
         raise BadData(f"{path}: {first_line(error)}") from error
 
 
-def _read(path, what):
+def _read(path, what, *wrappers):
+    """Read a JSON object, out of the objects of these names where it lies in them."""
     try:
-        return read_json(path)
+        record = read_json(path)
     except OSError as error:
         raise NoInput(f"{path}: {reason(error)}") from error
     except ValueError as error:
         raise BadData(f"{path}: not {what} ({first_line(error)})") from error
+    for name in wrappers:
+        if isinstance(record, dict) and isinstance(record.get(name), dict):
+            record = record[name]
+    if not isinstance(record, dict):
+        raise BadData(f"{path}: not {what} (an object was expected)")
+    return record
 
 
-def _show(told):
+def _show(explanation):
     console = Console(markup=False, highlight=False)
-    plan = told.plan
+    plan = explanation.plan
     console.print(
         f"{plan.n_samples} x {plan.n_features}, {plan.n_clusters} clusters, {plan.dtype}, on "
-        f"{printable(told.machine.cpu_model.value, MOST_SHOWN)}"
+        f"{printable(explanation.machine.cpu_model.value, MOST_SHOWN)}"
     )
     for sentence in plan.sentences():
         console.print(f"  {printable(sentence)}", soft_wrap=False)
-    console.print(_ledger(told))
-    console.print(_traffic(told))
-    # What is said of the traffic and the roofs; the plan and the ledger stand above.
-    for sentence in told.sentences()[len(plan.reasons) + len(told.ledger) :]:
+    console.print(_ledger(explanation))
+    console.print(_traffic(explanation))
+    # The sentences about traffic and roofs; the plan and the ledger were printed above.
+    for sentence in explanation.sentences()[len(plan.reasons) + len(explanation.ledger) :]:
         console.print(printable(sentence))
 
 
-def _ledger(told):
+def _ledger(explanation):
     table = Table(
         box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title="What lives where",
         title_justify="left",
@@ -198,7 +181,7 @@ def _ledger(told):
                           ("of it", "right"), ("what", "left")):  # fmt: skip
         # Whole words and numbers: only the last column is wrapped.
         table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "what")
-    for buffer in told.ledger:
+    for buffer in explanation.ledger:
         row = (
             buffer.name, sized(buffer.bytes), buffer.home, f"{100 * buffer.share:.3g} %",
             buffer.what,
@@ -207,15 +190,15 @@ def _ledger(told):
     return table
 
 
-def _traffic(told):
+def _traffic(explanation):
     table = Table(box=SIMPLE, pad_edge=False, title="What a pass moves", title_justify="left")
     for name in ("between", "in", "out", "FLOP per byte", "at least", "at most"):
         table.add_column(name, justify="left" if name == "between" else "right")
-    for flow, limits in zip(told.traffic.flows, told.spread, strict=True):
+    for flow, limits in zip(explanation.traffic.flows, explanation.spread, strict=True):
         row = (
             f"{flow.inner} and {flow.outer}",
             *(sized(size) for size in (flow.bytes_in, flow.bytes_out)),
-            f"{told.traffic.intensity(flow):.3g}",
+            f"{explanation.traffic.intensity(flow):.3g}",
             *(sized(size) for size in limits),
         )
         table.add_row(*cells(row))

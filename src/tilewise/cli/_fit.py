@@ -13,18 +13,19 @@ from ._data import check_readable, data_errors, read_table, read_weights
 from ._errors import BadData, WrongUsage
 from ._model import Model
 from ._options import (
-    FILE,
+    AUTO,
     HOW,
     Clock,
-    WholeOrAuto,
+    WholeOr,
     chained,
     debug_option,
     engine_options,
-    examples,
-    exit_codes,
+    epilog,
+    force_option,
     human_line,
     input_options,
     on_terminal,
+    path_option,
     planned,
     report_options,
     request_of,
@@ -33,12 +34,12 @@ from ._options import (
     show_warnings,
     stem,
 )
-from ._output import Outputs, to_json
+from ._output import Outputs, print_json
 from ._progress import fit_progress, spinner
-from ._stream import InitSize, memory_option, read_stream, streams
+from ._stream import memory_option, read_stream, streams
 
 DEFAULT = ParameterSource.DEFAULT
-# Parameters that say where a fit keeps things, and never what it finds.
+# Parameters that say where a fit keeps things. They do not change the result.
 WHERE = ("memory_limit", "checkpoint")
 
 fit_options = chained(
@@ -52,10 +53,11 @@ fit_options = chained(
     ),
     click.option(
         "--n-init",
-        type=WholeOrAuto(),
+        type=AUTO,
         default="auto",
         show_default=True,
-        help="Runs with different first centres; auto: 1 for k-means++, 10 for random.",
+        help="Runs with different first centres; the best is kept. auto: 1 for k-means++, 10 for "
+        "random.",
     ),
     click.option(
         "--max-iter",
@@ -77,22 +79,22 @@ fit_options = chained(
         "--seed",
         type=click.IntRange(min=0, max=2**32 - 1),
         metavar="N",
-        help="Seed of the random draws.  [default: a new one, which is reported]",
+        help="Seed of the random draws.  [default: a new one, which is printed]",
     ),
     click.option(
         "--algorithm",
         type=click.Choice(["lloyd", "elkan"]),
         default="lloyd",
         show_default=True,
-        help="Accepted for scikit-learn's sake; both give the same result.",
+        help="Both give the same result; scikit-learn has this option.",
     ),
     click.option(
         "--mini-batch",
         "batch_size",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Move the centres by random batches of N rows, not by all rows at a time. "
-        "--max-iter is 100 then, --tol 0, and auto of --n-init 3 for random.",
+        help="Update the centres from random batches of N rows instead of all rows. Then the "
+        "defaults are --max-iter 100, --tol 0, and 3 runs for --init random.",
     ),
     click.option(
         "--max-no-improvement",
@@ -103,89 +105,66 @@ fit_options = chained(
     memory_option,
     click.option(
         "--init-size",
-        type=InitSize(),
-        help="Where DATA is read in parts, or with --mini-batch: rows that the first centres are "
-        "chosen from.  [default: 32 MiB of rows; three batches]",
+        type=WholeOr("all"),
+        help="Rows that the first centres are chosen from, with --mini-batch or where DATA is "
+        "read in parts.  [default: three batches; 32 MiB of rows]",
     ),
-    click.option(
+    path_option(
         "--checkpoint",
-        type=FILE,
-        metavar="PATH",
-        help="Keep the state of every iteration there; the same command goes on from it.",
+        "PATH",
+        "Save the state of every iteration here. Run the same command again to continue.",
     ),
-    click.option(
-        "--sample-weight", type=FILE, metavar="FILE.npy", help="One weight for each row of DATA."
-    ),
+    path_option("--sample-weight", "FILE.npy", "One weight for each row of DATA."),
 )
 
 output_options = chained(
-    click.option(
+    path_option(
         "--output-dir",
-        type=FILE,
-        metavar="DIR",
+        "DIR",
+        "Folder of the output files.  [default: the current one]",
         default=Path(),
-        help="Folder of the outputs.  [default: the current one]",
     ),
-    click.option(
-        "--labels",
-        type=FILE,
-        metavar="PATH",
-        help="Where the labels go.  [default: STEM.labels.npy]",
-    ),
-    click.option(
-        "--centers",
-        type=FILE,
-        metavar="PATH",
-        help="Where the centres go.  [default: STEM.centers.npy]",
-    ),
-    click.option(
-        "--model",
-        type=FILE,
-        metavar="PATH",
-        help="Where the model goes.  [default: STEM.model.npz]",
-    ),
-    click.option("--force", is_flag=True, help="Replace outputs that exist."),
+    path_option("--labels", "PATH", "Where to write labels.  [default: STEM.labels.npy]"),
+    path_option("--centers", "PATH", "Where to write centres.  [default: STEM.centers.npy]"),
+    path_option("--model", "PATH", "Where to write the model.  [default: STEM.model.npz]"),
+    force_option,
 )
 
 
 @click.command(
-    epilog="\n\n".join(
-        (
-            examples(
-                "tilewise fit photo.npy -k 64 --seed 0",
-                "tilewise fit iris.csv -k 3 --columns 0-3 --json --quiet",
-                "tilewise fit big.parquet -k 100 --dtype float32 --output-dir out",
-                "tilewise fit big.npy -k 256 --mini-batch 4096",
-                "tilewise fit shards/ -k 256 --memory-limit 1GB --checkpoint shards.state",
-            ),
-            exit_codes(),
-        )
+    epilog=epilog(
+        "tilewise fit photo.npy -k 64 --seed 0",
+        "tilewise fit iris.csv -k 3 --columns 0-3 --json --quiet",
+        "tilewise fit big.parquet -k 100 --dtype float32 --output-dir out",
+        "tilewise fit big.npy -k 256 --mini-batch 4096",
+        "tilewise fit shards/ -k 256 --memory-limit 1GB --checkpoint shards.state",
     ),
 )
-@click.argument("data", type=FILE)
+@click.argument("data", type=click.Path(path_type=Path))
 @fit_options
 @engine_options
 @input_options
 @output_options
 @report_options
-@click.option("--verbose", "-v", is_flag=True, help="Show the plan before the work begins.")
+@click.option("--verbose", "-v", is_flag=True, help="Print the plan before the work begins.")
 @debug_option
-def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbose, **options):
+def fit(data, sample_weight, output_dir, force, as_json, quiet, verbose, **options):
     """Cluster the rows of DATA into K groups.
 
-    DATA is a .npy file (read in place, never copied into memory), a .npz archive, a .csv or
-    .tsv text, or a .parquet table; or .h5 (FILE::DATASET), .zarr or a directory of .npy or
-    .parquet files. Those last, and .npy and .parquet with --memory-limit or where they are larger
-    than half of the free memory, are read in parts, in every iteration.
+    DATA is a .npy, .npz, .csv, .tsv or .parquet file, an array in a .h5 file (FILE::DATASET), a
+    .zarr array, or a folder of .npy or .parquet files.
 
-    Three files are written, all or none: the label of each row (.npy, int32), the cluster centres
-    (.npy) and a model for `tilewise predict` (.npz, arrays and JSON).
+    A .npy file is read in place and never copied into memory. HDF5, Zarr and folders are read in
+    parts, again in every iteration. So are .npy and .parquet files with --memory-limit, and those
+    larger than half of the free memory.
 
-    Errors name the cell at fault. In text files, rows are numbered like lines, from 1; indexes
-    count from 0. STEM below is the name of DATA without its ending.
+    The command writes three files, all or none: the label of each row (.npy, int32), the cluster
+    centres (.npy) and a model for `tilewise predict` (.npz, arrays and JSON).
+
+    An error names the cell that is wrong. Rows of text files are counted from 1, as in an editor;
+    all other positions are counted from 0. STEM below is the name of DATA without its ending.
     """
-    reading = ("columns", "dtype", "key", "delimiter", "header")
-    request = request_of(**{name: options.pop(name) for name in reading})
+    request = request_of(options)
     paths = {
         name: options.pop(name) or output_dir / f"{stem(data)}.{name}{ending}"
         for name, ending in (("labels", ".npy"), ("centers", ".npy"), ("model", ".npz"))
@@ -195,7 +174,7 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
     for path in inputs[streamed:]:
         check_readable(path)
     outputs = Outputs(paths, inputs, force)
-    params = _params(clusters, **options)
+    params = _params(**options)
     shown = on_terminal(as_json, quiet)
 
     clock = Clock()
@@ -205,19 +184,41 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
         if sample_weight is not None:
             weights = read_weights(sample_weight, len(table.values))
     notes = show_notes(table)
-    if clusters > len(table.values):
-        raise BadData(f"{data}: {len(table.values)} rows cannot make {clusters} clusters")
-    plan = planned(
-        table.values,
-        clusters,
-        {name: params[name] for name in HOW},
-        params.get("batch_size"),
-    )
+    plan = _planned(table, params)
     if verbose:
         click.echo(repr(plan), err=True)
     with clock("fit"):
         estimator, messages = _fitted(table, params, weights, shown)
-    model = Model(
+    model = _model(table, params, estimator, request.columns)
+    with clock("write"):
+        outputs.write(
+            {
+                "labels": lambda stream: np.save(stream, estimator.labels_),
+                "centers": lambda stream: np.save(stream, estimator.cluster_centers_),
+                "model": model.write,
+            }
+        )
+    if not quiet:
+        for line in _lines(table, model, estimator, clock.seconds, paths):
+            human_line(line, as_json)
+    if as_json:
+        run = {"seconds": clock.seconds, "outputs": paths}
+        summary = _summary(table, params, model, estimator, run)
+        print_json(summary | {"notes": notes, "warnings": messages, "version": __version__})
+
+
+def _planned(table, params):
+    n_clusters = params["n_clusters"]
+    if n_clusters > len(table.values):
+        raise BadData(
+            f"{table.path}: {len(table.values)} rows are too few for {n_clusters} clusters"
+        )
+    how = {name: params[name] for name in HOW}
+    return planned(table.values, n_clusters, how, params.get("batch_size"))
+
+
+def _model(table, params, estimator, columns):
+    return Model(
         centers=estimator.cluster_centers_,
         tilewise_version=__version__,
         params={
@@ -227,54 +228,10 @@ def fit(data, clusters, sample_weight, output_dir, force, as_json, quiet, verbos
         },
         n_samples=len(table.values),
         feature_names=table.names,
-        columns=request.columns,
+        columns=columns,
         inertia=float(estimator.inertia_),
         n_iter=int(estimator.n_iter_),
     )
-    with clock("write"):
-        outputs.write(
-            {
-                "labels": lambda stream: np.save(stream, estimator.labels_),
-                "centers": lambda stream: np.save(stream, estimator.cluster_centers_),
-                "model": model.write,
-            }
-        )
-
-    if not quiet:
-        _tell(
-            table,
-            model,
-            clock.seconds,
-            paths,
-            as_json,
-            getattr(estimator, "n_steps_", None),
-            _sentences(estimator),
-        )
-    if as_json:
-        click.echo(
-            to_json(
-                {
-                    "data": data,
-                    "n_samples": len(table.values),
-                    "n_features": table.values.shape[1],
-                    "feature_names": table.names,
-                    "n_clusters": clusters,
-                    "dtype": model.centers.dtype.name,
-                    "params": params,
-                    **_streamed(estimator),
-                    "inertia": model.inertia,
-                    "n_iter": model.n_iter,
-                    **({"n_steps": estimator.n_steps_} if "batch_size" in params else {}),
-                    "counts": np.bincount(estimator.labels_, minlength=clusters),
-                    "seconds": clock.seconds,
-                    "outputs": paths,
-                    "plan": estimator.chunk_plan_.to_dict(),
-                    "notes": notes,
-                    "warnings": messages,
-                    "version": __version__,
-                }
-            )
-        )
 
 
 def _params(clusters, seed, threads, batch_size, max_no_improvement, **others):
@@ -284,7 +241,7 @@ def _params(clusters, seed, threads, batch_size, max_no_improvement, **others):
     common = {"n_clusters": clusters, "random_state": seed, "n_threads": threads}
     if batch_size is None:
         if max_no_improvement is not None:
-            raise WrongUsage("--max-no-improvement goes with --mini-batch only")
+            raise WrongUsage("--max-no-improvement works only with --mini-batch")
         return common | others
     given = {
         name: value
@@ -292,13 +249,13 @@ def _params(clusters, seed, threads, batch_size, max_no_improvement, **others):
         if click.get_current_context().get_parameter_source(name) is not DEFAULT
     }
     if "algorithm" in given:
-        raise WrongUsage("--algorithm does not go with --mini-batch")
+        raise WrongUsage("--algorithm does not work with --mini-batch")
     from tilewise import MiniBatchKMeans
 
     defaults = MiniBatchKMeans().get_params()
     params = common | {name: given.get(name, defaults[name]) for name in others if name in defaults}
     if params["init_size"] == "all":
-        raise WrongUsage("--init-size all does not go with --mini-batch")
+        raise WrongUsage("--init-size all does not work with --mini-batch")
     params["batch_size"] = batch_size
     if max_no_improvement is not None:
         params["max_no_improvement"] = max_no_improvement
@@ -319,30 +276,39 @@ def _fitted(table, params, weights, shown):
     return estimator, show_warnings(caught)
 
 
-def _streamed(estimator):
-    """What a fit of data that are read in parts has to tell beside the rest."""
-    if not hasattr(estimator, "stream_report_"):
-        return {}
+def _summary(table, params, model, estimator, run):
+    """The result for programs; `run` has the seconds and the output files."""
+    streamed = hasattr(estimator, "stream_report_")
     return {
-        "stream": estimator.stream_report_.to_dict(),
-        "stream_plan": estimator.stream_plan_.to_dict(),
+        "data": table.path,
+        "n_samples": len(table.values),
+        "n_features": table.values.shape[1],
+        "feature_names": table.names,
+        "n_clusters": len(model.centers),
+        "dtype": model.centers.dtype.name,
+        "params": params,
+        **({"stream": estimator.stream_report_.to_dict()} if streamed else {}),
+        **({"stream_plan": estimator.stream_plan_.to_dict()} if streamed else {}),
+        "inertia": model.inertia,
+        "n_iter": model.n_iter,
+        **({"n_steps": estimator.n_steps_} if "batch_size" in params else {}),
+        "counts": np.bincount(estimator.labels_, minlength=len(model.centers)),
+        **run,
+        "plan": estimator.chunk_plan_.to_dict(),
     }
 
 
-def _sentences(estimator):
-    report = getattr(estimator, "stream_report_", None)
-    return [] if report is None else report.sentences()
-
-
-def _tell(table, model, seconds, paths, as_json, n_steps, reported):
+def _lines(table, model, estimator, seconds, paths):
+    """The result for people."""
     n_rows, n_columns = table.values.shape
     limit = ", the most allowed" if model.n_iter == model.params["max_iter"] else ""
+    n_steps = getattr(estimator, "n_steps_", None)
     done = f"{model.n_iter} iterations" if n_steps is None else f"{n_steps} batches"
-    lines = [
-        f"{table.path}: {n_rows} rows x {n_columns} columns, {table.values.dtype}",
-        f"{len(model.centers)} clusters after {done}{limit}: "
-        f"inertia {model.inertia:.6g}, {seconds['fit']:.2f} s, seed {model.params['random_state']}",
-        *(f"{purpose:<8} {path}" for purpose, path in paths.items()),
-    ]
-    for line in (*lines, *reported):
-        human_line(line, as_json)
+    yield f"{table.path}: {n_rows} rows x {n_columns} columns, {table.values.dtype}"
+    yield (
+        f"{len(model.centers)} clusters after {done}{limit}: inertia {model.inertia:.6g}, "
+        f"{seconds['fit']:.2f} s, seed {model.params['random_state']}"
+    )
+    yield from (f"{purpose:<8} {path}" for purpose, path in paths.items())
+    if hasattr(estimator, "stream_report_"):
+        yield from estimator.stream_report_.sentences()

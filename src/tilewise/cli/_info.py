@@ -10,29 +10,29 @@ from rich.table import Table
 from .. import __version__
 from .._sizes import sized
 from ._errors import WrongUsage, first_line
-from ._options import cells, debug_option, examples
-from ._output import to_json
+from ._options import cells, debug_option, epilog
+from ._output import print_json
 
 
-@click.command(epilog=examples("tilewise info", "tilewise info --json"))
+@click.command(epilog=epilog("tilewise info", "tilewise info --json", codes=False))
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 @debug_option
 def info(as_json):
-    """Show the facts that the planner works from, each with its source.
+    """Show what the planner knows about this machine, and from where.
 
-    Environment variables such as TILEWISE_L2_BYTES or TILEWISE_NUM_THREADS override a fact
-    and are then named as its source.
+    Set an environment variable such as TILEWISE_L2_BYTES or TILEWISE_NUM_THREADS to override a
+    fact. The variable is then shown as its source.
     """
     from tilewise import machine
     from tilewise.plan.threads import n_threads
 
     try:
         facts = machine().to_dict() | {"n_threads": n_threads().to_dict()}
-    except ValueError as error:  # an environment variable that makes no sense
+    except ValueError as error:  # an environment variable with a wrong value
         raise WrongUsage(first_line(error)) from error
     versions = _versions()
     if as_json:
-        click.echo(to_json({"versions": versions, "facts": facts}))
+        print_json({"versions": versions, "facts": facts})
         return
     console = Console(markup=False, highlight=False)
     console.print(", ".join(f"{name} {version}" for name, version in versions.items()))

@@ -1,4 +1,4 @@
-"""The model file: a ``.npz`` archive with two members and nothing that could run.
+"""The model file: a ``.npz`` archive with two arrays and no code.
 
 ``centers``
     The cluster centres, float32 or float64, one row per cluster.
@@ -8,9 +8,8 @@
     ``n_samples``, ``feature_names`` (a list, or null where the data had none), ``columns`` (the
     selection that was typed, or null), ``inertia`` and ``n_iter``.
 
-Both are read without pickle and checked, each by its header before it is unpacked, so a file from
-a stranger can at worst be refused. The file says nothing about time or place: equal fits give
-equal bytes.
+Both are read without pickle. The header of each is checked before it is unpacked, so a file from a
+stranger can at worst be refused. The file holds no time and no path: equal fits give equal bytes.
 """
 
 from dataclasses import dataclass, field

@@ -1,10 +1,10 @@
-"""Options that several commands share, and the record of what they say."""
+"""Options and output that several commands share."""
 
 import math
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,33 +17,31 @@ from ..plan.threads import MAX_THREADS
 from ._data import READERS, Request
 from ._errors import MEANINGS, WrongUsage, first_line
 
-# Parameters of the estimator that decide how fast it runs, and nothing else.
+# Parameters of the estimator that change how fast it runs, and nothing else.
 HOW = ("n_threads", "chunk_size", "engine")
+# Options that say how DATA is read.
+READING = ("columns", "dtype", "key", "delimiter", "header")
 
 FILE = click.Path(path_type=Path)
 
 
-@dataclass
-class Settings:
-    """What concerns the whole run; the root context carries it."""
+class WholeOr(click.ParamType):
+    """A word, or a whole number of at least one."""
 
-    debug: bool = False
-
-
-class WholeOrAuto(click.ParamType):
-    """``auto``, or a whole number of at least one."""
-
-    name = "auto|number"
+    def __init__(self, word):
+        self.word, self.name = word, f"{word}|number"
 
     def get_metavar(self, param, ctx=None):
-        return "[auto|N]"
+        return f"[{self.word}|N]"
 
     def convert(self, value, param, ctx):
-        if value == "auto" or isinstance(value, int):
+        if value == self.word or isinstance(value, int):
             return value
         number = whole_number(value)
         if not number:
-            self.fail(f"{value!r} is neither 'auto' nor a whole number of at least 1", param, ctx)
+            self.fail(
+                f"{value!r} is neither {self.word!r} nor a whole number of at least 1", param, ctx
+            )
         return number
 
 
@@ -57,7 +55,7 @@ class Budget(click.FloatRange):
 
     def convert(self, value, param, ctx):
         if math.isnan(seconds := super().convert(value, param, ctx)):
-            self.fail("nan is no number of seconds", param, ctx)
+            self.fail("nan is not a number of seconds", param, ctx)
         return seconds
 
 
@@ -73,22 +71,17 @@ class Count(click.types.IntParamType):
         return count
 
 
-BUDGET, COUNT = Budget(), Count()
+AUTO, BUDGET = WholeOr("auto"), Budget()
 
 # What sizes the work: every command that has one of these options has it like this.
 _SHARED = {
-    "rows": {
-        "type": COUNT, "metavar": "N", "help": "Rows of the data.",
-    },
-    "features": {
-        "type": COUNT, "metavar": "D", "help": "Features of a row.",
-    },
-    "clusters": {
-        "type": COUNT, "metavar": "K", "help": "Number of clusters.",
-    },
+    "rows": {"type": Count(), "metavar": "N", "help": "Rows of the data."},
+    "features": {"type": Count(), "metavar": "D", "help": "Features of a row."},
+    "clusters": {"type": Count(), "metavar": "K", "help": "Number of clusters."},
     "dtype": {"type": click.Choice(["float32", "float64"]), "help": "Type of the data."},
     "threads": {
-        "type": click.IntRange(min=1, max=MAX_THREADS), "metavar": "N", "help": "Threads.",
+        "type": click.IntRange(min=1, max=MAX_THREADS), "metavar": "N",
+        "help": "Number of threads.",
     },
 }  # fmt: skip
 ALL_THREADS = "  [default: as many as this process may use]"
@@ -103,17 +96,27 @@ def shared_option(name, *aliases, note="", **more):
     *aliases : str
         Further names of the option.
     note : str
-        What this command adds to the help: its default, for one.
+        What this command adds to the help, such as its default.
     **more
         For ``click.option``.
     """
-    told = _SHARED[name]
-    return click.option(f"--{name}", *aliases, **{**told, "help": told["help"] + note, **more})
+    shared = _SHARED[name]
+    return click.option(f"--{name}", *aliases, **{**shared, "help": shared["help"] + note, **more})
 
 
 def is_shared(name):
     """Whether `shared_option` knows a name."""
     return name in _SHARED
+
+
+def flag(*names, help):
+    """Return the decorator for an option without a value."""
+    return click.option(*names, is_flag=True, help=help)
+
+
+def path_option(name, metavar, help, *aliases, **more):
+    """Return the decorator for an option that takes a path."""
+    return click.option(name, *aliases, type=FILE, metavar=metavar, help=help, **more)
 
 
 def chained(*decorators):
@@ -129,44 +132,49 @@ def chained(*decorators):
 
 def _set_debug(context, parameter, value):
     if value:
-        context.find_root().obj.debug = True
+        context.find_root().obj["debug"] = True
 
 
-def debug_option(function):
-    """``--debug``, which any command takes."""
-    return click.option(
-        "--debug",
-        is_flag=True,
-        expose_value=False,
-        is_eager=True,
-        callback=_set_debug,
-        help="Show where an error arose.",
-    )(function)
-
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_set_debug,
+    help="Show the traceback of an error.",
+)
+force_option = flag("--force", help="Replace output files that exist.")
+quiet_option = flag("--quiet", "-q", help="Print nothing but errors.")
+report_options = chained(
+    click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout."),
+    flag("--quiet", "-q", help="Print nothing but errors (and --json)."),
+)
 
 input_options = chained(
     click.option(
         "--columns",
         metavar="LIST",
-        help="Columns to use: names, positions from 0, ranges; like a,b,c or 0,3,8-15.",
+        help="Columns to use, by name, by position from 0, or by range: a,b,c or 0,3,8-15.",
     ),
-    shared_option("dtype", note=" Others are converted.  [default: as stored; float64 for text]"),
-    click.option("--key", help="Which array of a .npz file to read."),
+    shared_option(
+        "dtype", note=" Other types are converted.  [default: as stored; float64 for text]"
+    ),
+    click.option("--key", metavar="NAME", help="Which array of a .npz file to read."),
     click.option("--delimiter", metavar="CHAR", help="What separates the cells of a .csv file."),
     click.option(
         "--header/--no-header",
         default=None,
-        help="Whether a .csv file begins with names.  [default: if no cell there is a number]",
+        help="Whether the first row of a .csv file has names.  [default: if it has no number]",
     ),
 )
 
 engine_options = chained(
     click.option(
         "--chunk-size",
-        type=WholeOrAuto(),
+        type=AUTO,
         default="auto",
         show_default=True,
-        help="Rows that are worked on at once.",
+        help="Rows that one thread works on at a time.",
     ),
     shared_option("threads", note=ALL_THREADS),
     click.option(
@@ -174,23 +182,20 @@ engine_options = chained(
         type=click.Choice(["auto", "fused", "blas"]),
         default="auto",
         show_default=True,
-        help="What computes distances; the result is the same.",
+        help="How distances are computed. The result is the same.",
     ),
 )
 
-report_options = chained(
-    click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout."),
-    click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors (and --json)."),
-)
 
-
-def request_of(columns, dtype, key, delimiter, header, wanted=None):
-    """Return what the input options say, as readers want it."""
-    if delimiter is not None:
-        delimiter = {"tab": "\t", "\\t": "\t", "space": " "}.get(delimiter, delimiter)
-        if len(delimiter) != 1 or delimiter in '\r\n"':
-            raise click.BadParameter("one character, or 'tab'", param_hint="--delimiter")
-    return Request(columns, dtype, key, delimiter, header, wanted)
+def request_of(options, wanted=None):
+    """Take the options of `READING` out of `options`; return them as readers want them."""
+    request = Request(**{name: options.pop(name) for name in READING}, wanted=wanted)
+    if request.delimiter is None:
+        return request
+    delimiter = {"tab": "\t", "\\t": "\t", "space": " "}.get(request.delimiter, request.delimiter)
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise click.BadParameter("give one character, or 'tab'", param_hint="--delimiter")
+    return replace(request, delimiter=delimiter)
 
 
 def stem(path):
@@ -206,15 +211,13 @@ def stem(path):
     return path.stem if path.suffix.lower() in READERS else path.name
 
 
-def exit_codes():
-    """Return the table of exit codes, laid out for ``--help``."""
-    rows = "\n".join(f"  {int(code):>3}  {meaning}" for code, meaning in MEANINGS.items())
-    return f"\b\nExit codes:\n{rows}"
-
-
-def examples(*lines):
-    """Return example commands, laid out for ``--help``."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+def epilog(*lines, codes=True):
+    """Return example commands, and the table of exit codes, laid out for ``--help``."""
+    text = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+    if codes:
+        rows = "\n".join(f"  {int(code):>3}  {meaning}" for code, meaning in MEANINGS.items())
+        text += f"\n\n\b\nExit codes:\n{rows}"
+    return text
 
 
 def human_line(text, as_json=False):
@@ -240,12 +243,7 @@ def planned(values, n_clusters, how, batch_size=None):
 
 
 class Clock:
-    """Seconds per phase of a command.
-
-    Attributes
-    ----------
-    seconds : dict of str to float
-    """
+    """Measures the phases of a command; `seconds` has the time of each by its name."""
 
     def __init__(self):
         self.seconds = {}

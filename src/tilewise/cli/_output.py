@@ -8,6 +8,8 @@ import signal
 import threading
 from pathlib import Path
 
+import click
+
 from .._files import beside
 from ._errors import CannotWrite, reason
 
@@ -22,6 +24,11 @@ def to_json(value):
     '{"inertia": null, "n_iter": 3}'
     """
     return json.dumps(_plain(value), allow_nan=False)
+
+
+def print_json(value):
+    """Print JSON on standard output."""
+    click.echo(to_json(value))
 
 
 def _plain(value):
@@ -74,7 +81,7 @@ class Outputs:
             if not path.is_file():
                 raise CannotWrite(f"{path}: exists and is not a regular file")
             if not force:
-                raise CannotWrite(f"{path}: exists already; --force replaces it")
+                raise CannotWrite(f"{path}: exists already; pass --force to replace it")
         # Missing folders are made when there is something to put in them, not before.
         folder = next(place for place in path.absolute().parents if place.exists())
         if not folder.is_dir():
@@ -115,7 +122,7 @@ def _write_beside(path, write):
 
 @contextlib.contextmanager
 def _no_interrupt():
-    """Do not let Ctrl-C part the files in the instant in which they move into place."""
+    """Hold back Ctrl-C while the files move into place, so that all of them do or none."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

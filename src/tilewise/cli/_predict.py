@@ -18,11 +18,13 @@ from ._options import (
     chained,
     debug_option,
     engine_options,
-    examples,
-    exit_codes,
+    epilog,
+    flag,
+    force_option,
     human_line,
     input_options,
     on_terminal,
+    path_option,
     planned,
     report_options,
     request_of,
@@ -30,47 +32,40 @@ from ._options import (
     show_warnings,
     stem,
 )
-from ._output import Outputs, to_json
+from ._output import Outputs, print_json
 from ._progress import spinner
 from ._stream import memory_option, read_stream, streams
 
-# Above this many clusters the summary for people gives the range of sizes, not each size.
+# With more clusters than this the summary for people gives the range of sizes, not each size.
 _LISTED = 20
 
 output_options = chained(
-    click.option(
+    path_option(
         "--labels",
-        type=FILE,
-        metavar="PATH",
-        help="Where the labels go.  [default: STEM.predicted.npy, or .csv with --csv]",
+        "PATH",
+        "Where to write labels.  [default: STEM.predicted.npy, or .csv with --csv]",
     ),
-    click.option("--csv", "as_csv", is_flag=True, help="Write the labels as text, one a line."),
-    click.option(
+    flag("--csv", "as_csv", help="Write the labels as text, one per line."),
+    flag(
         "--distances",
-        is_flag=True,
-        help="Also write each row's distance to its centre: with --csv a second column, else a "
-        "file beside the labels that ends in .distances.npy.",
+        help="Also write the distance of each row to its centre: as a second column with --csv, "
+        "else as a file beside the labels that ends in .distances.npy.",
     ),
-    click.option("--force", is_flag=True, help="Replace outputs that exist."),
+    force_option,
 )
 
 
 @click.command(
-    epilog="\n\n".join(
-        (
-            examples(
-                "tilewise predict photo.model.npz other.npy",
-                "tilewise predict iris.model.npz new.csv --csv --distances",
-                "tilewise predict iris.model.npz new.csv --json --quiet | jq .counts",
-            ),
-            exit_codes(),
-        )
+    epilog=epilog(
+        "tilewise predict photo.model.npz other.npy",
+        "tilewise predict iris.model.npz new.csv --csv --distances",
+        "tilewise predict iris.model.npz new.csv --json --quiet | jq .counts",
     ),
 )
 @click.argument("model", type=FILE)
 @click.argument("data", type=FILE)
 @input_options
-@click.option("--ignore-names", is_flag=True, help="Accept columns of other names than in the fit.")
+@flag("--ignore-names", help="Accept columns that have other names than in the fit.")
 @engine_options
 @memory_option
 @output_options
@@ -79,12 +74,11 @@ output_options = chained(
 def predict(model, data, ignore_names, labels, as_csv, distances, force, as_json, quiet, **options):
     """Give each row of DATA the label of its nearest centre in MODEL.
 
-    Where the model knows column names and DATA has names, the columns are found by name, in
-    whatever order they stand, and others are ignored. MODEL may come from a stranger: reading
-    it runs nothing. STEM below is the name of DATA without its ending.
+    If both MODEL and DATA have column names, columns are matched by name: their order does not
+    matter, and other columns are ignored. It is safe to read a MODEL from a stranger: it holds
+    no code. STEM below is the name of DATA without its ending.
     """
-    reading = ("columns", "dtype", "key", "delimiter", "header")
-    request = request_of(**{name: options.pop(name) for name in reading})
+    request = request_of(options)
     check_readable(model)
     streamed = streams(data, request, options["memory_limit"])
     if not streamed:
@@ -104,30 +98,29 @@ def predict(model, data, ignore_names, labels, as_csv, distances, force, as_json
     notes = show_notes(table)
     with clock("predict"), spinner("predicting", shown):
         found, messages = _predicted(table, stored, options, ignore_names)
-        apart = own_distances(table.values, stored.centers, found) if distances else None
+        to_centers = own_distances(table.values, stored.centers, found) if distances else None
     with clock("write"):
-        outputs.write(_writers(found, apart, as_csv))
+        outputs.write(_writers(found, to_centers, as_csv))
 
     counts = np.bincount(found, minlength=len(stored.centers))
     if not quiet:
-        _tell(table, counts, clock.seconds, paths, as_json)
+        for line in _lines(table, counts, clock.seconds, paths):
+            human_line(line, as_json)
     if as_json:
-        click.echo(
-            to_json(
-                {
-                    "model": model,
-                    "data": data,
-                    "n_samples": len(found),
-                    "n_features": table.values.shape[1],
-                    "n_clusters": len(counts),
-                    "counts": counts,
-                    "seconds": clock.seconds,
-                    "outputs": paths,
-                    "notes": notes,
-                    "warnings": messages,
-                    "version": __version__,
-                }
-            )
+        print_json(
+            {
+                "model": model,
+                "data": data,
+                "n_samples": len(found),
+                "n_features": table.values.shape[1],
+                "n_clusters": len(counts),
+                "counts": counts,
+                "seconds": clock.seconds,
+                "outputs": paths,
+                "notes": notes,
+                "warnings": messages,
+                "version": __version__,
+            }
         )
 
 
@@ -145,14 +138,14 @@ def _check_columns(table, stored, model, ignore_names):
     expected, given = stored.centers.shape[1], table.values.shape[1]
     if given != expected:
         hint = f"; it was fitted with --columns {stored.columns}" if stored.columns else ""
-        raise BadData(f"{table.path}: {given} columns where {model} was fitted on {expected}{hint}")
+        raise BadData(f"{table.path}: {given} columns, but {model} was fitted on {expected}{hint}")
     known = stored.feature_names
     if ignore_names or known is None or table.names is None or known == table.names:
         return
     at = next(i for i in range(expected) if known[i] != table.names[i])
     raise BadData(
-        f"{table.path}: column {table.names[at]!r} stands where {model} was fitted on "
-        f"{known[at]!r}; --ignore-names accepts it"
+        f"{table.path}: column {table.names[at]!r} is where {model} was fitted on {known[at]!r}; "
+        "pass --ignore-names to accept it"
     )
 
 
@@ -163,8 +156,8 @@ def _check_limit(table, limit, distances):
     if limit is not None and needed > parse_bytes(limit):
         what = "labels and distances" if distances else "labels"
         raise WrongUsage(
-            f"{table.path}: --memory-limit {limit} cannot be kept: the {what} of {n_rows} rows "
-            f"alone take {needed} bytes; allow more, or predict parts of DATA one by one"
+            f"{table.path}: --memory-limit {limit} is too small: the {what} of {n_rows} rows alone "
+            f"take {needed} bytes; allow more, or predict parts of DATA one by one"
         )
 
 
@@ -173,12 +166,12 @@ def _predicted(table, stored, options, ignore_names):
 
     limit = options.pop("memory_limit")
     how = {"n_threads": options.pop("threads"), **options}
-    planned(table.values, len(stored.centers), how)  # a wrong option is told as one
+    planned(table.values, len(stored.centers), how)  # so that a wrong option is wrong usage
     estimator = stored.estimator(**how)
     estimator.memory_limit = limit
     with warnings.catch_warnings(record=True) as caught, data_errors(table):
         warnings.simplefilter("always")
-        if not ignore_names:  # names on one side only are told as scikit-learn tells them
+        if not ignore_names:  # warns as scikit-learn does where only one side has names
             check_columns(table.values.shape[1], table.names, estimator, reset=False)
         vars(estimator).pop("feature_names_in_", None)
         found = estimator.predict(_unnamed(table.values))
@@ -230,17 +223,12 @@ def _write_csv(stream, labels, distances):
         stream.write("".join(f"{cell}\n" for cell in cells).encode())
 
 
-def _tell(table, counts, seconds, paths, as_json):
+def _lines(table, counts, seconds, paths):
     n_rows, n_columns = table.values.shape
-    human_line(f"{table.path}: {n_rows} rows x {n_columns} columns, {table.values.dtype}", as_json)
+    took = f"({seconds['predict']:.2f} s)"
+    yield f"{table.path}: {n_rows} rows x {n_columns} columns, {table.values.dtype}"
     if len(counts) <= _LISTED:
-        sizes = ", ".join(str(count) for count in counts)
-        human_line(f"rows per cluster: {sizes} ({seconds['predict']:.2f} s)", as_json)
+        yield f"rows per cluster: {', '.join(map(str, counts))} {took}"
     else:
-        human_line(
-            f"{len(counts)} clusters of {counts.min()} to {counts.max()} rows "
-            f"({seconds['predict']:.2f} s)",
-            as_json,
-        )
-    for purpose, path in paths.items():
-        human_line(f"{purpose:<9} {path}", as_json)
+        yield f"{len(counts)} clusters of {counts.min()} to {counts.max()} rows {took}"
+    yield from (f"{purpose:<9} {path}" for purpose, path in paths.items())

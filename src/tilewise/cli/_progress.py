@@ -21,29 +21,37 @@ def spinner(message, shown):
 
 
 @contextmanager
-def fit_progress(estimator, shown, values=None):
-    """Show the iterations of a fit, where the estimator tells of them, else a pulse.
+def bar(first, field, *fields, width=16):
+    """Show a progress bar; yield it and its task.
 
-    The bar's end is ``max_iter``; a fit that converges ends before, so the time that remains is
-    an upper bound and is shown as one. Of `values` that are read in parts it also shows how fast,
-    and when the pass over them will be done.
+    The bar stands between the phase, first called `first`, and a text of the task called `field`.
+    The time and the texts called `fields` follow.
+    """
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=width),
+        TextColumn(f"{{task.fields[{field}]}}"),
+        TimeElapsedColumn(),
+        *(TextColumn(f"{{task.fields[{name}]}}") for name in fields),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield progress, progress.add_task(first, total=None, **dict.fromkeys((field, *fields), ""))
+
+
+@contextmanager
+def fit_progress(estimator, shown, values=None):
+    """Show the iterations of a fit if the estimator reports them, else a pulse.
+
+    The bar ends at ``max_iter``. A fit may converge before, so the time left is shown as an upper
+    bound. If `values` are read in parts, it also shows rows per second and the time left in the
+    pass.
     """
     if not shown:
         yield
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        TextColumn("{task.fields[step]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[remaining]}"),
-        TextColumn("{task.fields[rate]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        follows = hasattr(estimator, "set_callbacks")
-        first = "seeding" if follows else "fit"
-        task = progress.add_task(first, total=None, step="", remaining="", rate="")
+    follows = hasattr(estimator, "set_callbacks")
+    with bar("seeding" if follows else "fit", "step", "remaining", "rate") as (progress, task):
         if hasattr(values, "on_read"):
             values.on_read = ReadingRate(progress, task, len(values))
         if follows:
@@ -68,7 +76,7 @@ class ReadingRate:
 
     def __init__(self, progress, task, n_rows):
         self._progress, self._task, self._n_rows = progress, task, n_rows
-        self._begin = self._told = time.monotonic()
+        self._begin = self._updated = time.monotonic()
         self._rows = 0
 
     def __call__(self, first, count):
@@ -78,9 +86,9 @@ class ReadingRate:
             self._begin, self._rows = now, 0
             return
         self._rows += count
-        if now - self._told < 0.2 or now == self._begin:
+        if now - self._updated < 0.2 or now == self._begin:
             return
-        self._told = now
+        self._updated = now
         rate = self._rows / (now - self._begin)
         left = max(0, self._n_rows - first - count) / rate if rate else 0.0
         self._progress.update(
@@ -91,8 +99,8 @@ class ReadingRate:
 class IterationCallback:
     """Draws iterations of a fit; follows scikit-learn's callback protocol.
 
-    It knows nothing of the estimator but the shape of its tasks: a task without subtasks that
-    ends is one iteration, and the task above it is the run.
+    A task without subtasks is one iteration, and the task above it is the run. Nothing else of
+    the estimator is used.
 
     Parameters
     ----------
@@ -106,13 +114,13 @@ class IterationCallback:
         self._run = None
 
     def setup(self, estimator, context):
-        """Do nothing: the display is up already."""
+        """Do nothing: the display exists already."""
 
     def teardown(self, estimator, context):
-        """Do nothing: who made the display takes it down."""
+        """Do nothing: `fit_progress` removes the display."""
 
     def on_fit_task_begin(self, estimator, context):
-        """Start the bar anew with the first iteration of a run."""
+        """Restart the bar at the first iteration of a run."""
         run = context.parent
         if context.max_subtasks != 0 or run is None or run is self._run:
             return

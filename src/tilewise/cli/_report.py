@@ -4,34 +4,35 @@ import click
 
 from ._bench import needs
 from ._errors import BadData, NoInput, first_line, reason
-from ._options import FILE, debug_option, examples, exit_codes, human_line
+from ._options import (
+    FILE,
+    debug_option,
+    epilog,
+    force_option,
+    human_line,
+    path_option,
+    quiet_option,
+)
 from ._output import Outputs
 
 
 @click.command(
-    epilog="\n\n".join(
-        (
-            examples(
-                "tilewise report chunks.json -o chunks.html",
-                "tilewise report here/*.json there/*.json -o both.html",
-            ),
-            exit_codes(),
-        )
+    epilog=epilog(
+        "tilewise report chunks.json -o chunks.html",
+        "tilewise report here/*.json there/*.json -o both.html",
     ),
 )
 @click.argument("files", type=FILE, nargs=-1, required=True)
-@click.option(
-    "--output", "-o", type=FILE, metavar="FILE", required=True, help="Where the page goes."
-)
+@path_option("--output", "FILE", "Where to write the page.", "-o", required=True)
 @click.option("--title", default="What memory and caches cost", help="Heading of the page.")
-@click.option("--force", is_flag=True, help="Replace the page if it exists.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@force_option
+@quiet_option
 @debug_option
 def report(files, output, title, force, quiet):
     """Make one HTML page from results of `tilewise bench`.
 
-    Charts can be pointed at and zoomed; beside each stands what it shows, with the numbers of
-    the run. Files of several machines are also drawn together. The page needs no network.
+    Point at a chart to see its numbers, and zoom into it. The text below each chart says what it
+    shows. Results of several machines are also drawn together. The page needs no network.
     """
     from ..lab.experiments import EXPERIMENTS
     from ..lab.report import html
@@ -55,7 +56,7 @@ def report(files, output, title, force, quiet):
     except ValueError as error:
         raise BadData(first_line(error)) from error
     except (LookupError, TypeError, ArithmeticError, AttributeError) as error:
-        # Files may come from strangers; a schema does not tell all that figures ask for.
+        # Files may come from strangers. The schema does not check all that figures need.
         what = f"{type(error).__name__}: {first_line(error)}"
         raise BadData(f"{', '.join(map(str, files))}: no page can be made ({what})") from error
     outputs.write({"page": lambda stream: stream.write(page.encode())})

@@ -1,6 +1,5 @@
 """DATA that is read in parts, because it is large or a limit of memory is given."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -8,8 +7,8 @@ import click
 from tilewise import sources
 from tilewise.plan import parse_bytes
 
-from ..plan._facts import whole_number
-from ._errors import BadData, MissingExtra, NoInput, WrongUsage, first_line
+from ._data import Table, file_errors
+from ._errors import BadData, NoInput, WrongUsage, first_line
 from ._options import human_line
 
 # Files above this share of the memory that is free are read in parts.
@@ -30,37 +29,20 @@ class Size(click.ParamType):
         try:
             parse_bytes(value)
         except ValueError:
-            self.fail(f"{value!r} is no size such as 1GB or 512MiB", param, ctx)
+            self.fail(f"{value!r} is not a size; write it like 1GB or 512MiB", param, ctx)
         return value
-
-
-class InitSize(click.ParamType):
-    """``all``, or a whole number of at least one."""
-
-    name = "all|number"
-
-    def get_metavar(self, param, ctx=None):
-        return "[all|N]"
-
-    def convert(self, value, param, ctx):
-        if value == "all" or isinstance(value, int):
-            return value
-        number = whole_number(value)
-        if not number:
-            self.fail(f"{value!r} is neither 'all' nor a whole number of at least 1", param, ctx)
-        return number
 
 
 memory_option = click.option(
     "--memory-limit",
     type=Size(),
     metavar="SIZE",
-    help="Read DATA in parts and allocate no more than this, such as 1GB or 512MiB.",
+    help="Read DATA in parts and allocate at most this much, such as 1GB or 512MiB.",
 )
 
 
 class Rows:
-    """A source that tells when rows are read, and has the shape of an array.
+    """A source that has the shape of an array and calls `on_read` when rows are read.
 
     Parameters
     ----------
@@ -85,7 +67,7 @@ class Rows:
         return self.n_rows
 
     def read(self, first, out):
-        """Read rows, and tell."""
+        """Read rows; call `on_read`."""
         count = self._source.read(first, out)
         if self.on_read is not None:
             self.on_read(first, count)
@@ -98,29 +80,18 @@ class Rows:
             yield from parts
 
 
-@dataclass(frozen=True)
-class StreamTable:
-    """What `_data.Table` is for data in memory."""
-
-    path: Path
-    values: Rows
-    columns: list
-    names: tuple | None = None
-    notes: tuple = ()
-
-    def first_not_finite(self):
-        """The estimator names the place itself."""
-        return None
-
-
 def ending_of(path):
     """The ending that tells the format; of ``x.h5::name`` that of ``x.h5``."""
-    return Path(str(path).partition("::")[0]).suffix.lower()
+    return _outer(path).suffix.lower()
+
+
+def _outer(path):
+    return Path(str(path).partition("::")[0])
 
 
 def streams(path, request, memory_limit):
-    """Whether DATA is to be read in parts; says so where nobody asked for it."""
-    outer = Path(str(path).partition("::")[0])
+    """Whether DATA is read in parts. Says so if the user did not ask for it."""
+    outer = _outer(path)
     if memory_limit is None and not outer.is_dir() and ending_of(path) not in _ONLY:
         if ending_of(path) not in _ENDINGS or request.columns is not None:
             return False
@@ -129,12 +100,12 @@ def streams(path, request, memory_limit):
             return False
         human_line(
             f"tilewise: {path} has {size / 1e9:.1f} GB, more than half of the {free / 1e9:.1f} GB "
-            "of memory that are free: it is read in parts (see --memory-limit)",
+            "of free memory, so it is read in parts (see --memory-limit)",
             True,
         )
     elif ending_of(path) not in _ENDINGS and not outer.is_dir():
         raise WrongUsage(
-            f"{path}: --memory-limit is for {', '.join(_ENDINGS)} and directories of them"
+            f"{path}: --memory-limit is for {', '.join(_ENDINGS)} files and folders of them"
         )
     return True
 
@@ -142,24 +113,21 @@ def streams(path, request, memory_limit):
 def read_stream(path, request):
     """Open DATA; nothing but its head is read."""
     if request.columns is not None:
-        raise WrongUsage(f"{path}: --columns does not go with data that are read in parts")
-    outer = Path(str(path).partition("::")[0])
+        raise WrongUsage(f"{path}: --columns does not work with data that are read in parts")
+    outer = _outer(path)
     if not outer.exists():
         raise NoInput(f"{path}: no such file or directory")
     wanted = request.wanted
     try:
-        if _is_parquet(outer):
-            source = sources.as_source(str(path), dtype=request.dtype, columns=wanted)
-        else:
-            source = sources.as_source(str(path), dtype=request.dtype)
-            if wanted is not None and sources.names_of(source) is not None:
+        with file_errors():
+            columns = wanted if _is_parquet(outer) else None
+            source = sources.as_source(str(path), dtype=request.dtype, columns=columns)
+            if wanted is not None and columns is None and sources.names_of(source) is not None:
                 source = sources.with_columns(source, wanted)
-    except sources.MissingLibrary as error:
-        raise MissingExtra(first_line(error)) from error
-    except (sources.SourceError, OSError) as error:
+    except OSError as error:
         raise BadData(first_line(error)) from error
     rows = Rows(source)
-    return StreamTable(path, rows, list(range(source.n_features)), rows.feature_names)
+    return Table(path, rows, list(range(source.n_features)), rows.feature_names)
 
 
 def _is_parquet(path):
@@ -170,7 +138,7 @@ def _is_parquet(path):
 
 
 def _available():
-    """Bytes of memory that are free or can be had, or None where nobody says."""
+    """Bytes of available memory, or None where the system does not tell."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             for line in file:

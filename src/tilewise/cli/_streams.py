@@ -1,4 +1,4 @@
-"""Standard output and error, whose failures say which of the two it was."""
+"""Standard output and standard error. An error of one of them says which it was."""
 
 import os
 import sys
@@ -25,17 +25,17 @@ class Stream:
 
     def write(self, text):
         """Write, or raise `CannotWrite`."""
-        with self._told():
+        with self._checked():
             return self._stream.write(text)
 
     def flush(self):
         """Flush, or raise `CannotWrite`."""
-        with self._told():
+        with self._checked():
             self._stream.flush()
 
     @contextmanager
-    def _told(self):
-        if self._error is not None:  # whoever met it first may have swallowed it
+    def _checked(self):
+        if self._error is not None:  # the first caller may have swallowed it
             raise self._error
         try:
             yield
@@ -45,7 +45,7 @@ class Stream:
             raise self._error from error
 
     def leave(self):
-        """Let the interpreter not try again, at its end, to write what could not be written."""
+        """Keep the interpreter from trying again to write when it ends."""
         if self._error is not None and self._stream in (sys.__stdout__, sys.__stderr__):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -72,8 +72,8 @@ class Closed:
 
 
 @contextmanager
-def told_streams():
-    """Let writing to standard output and error in the body raise `CannotWrite` where it fails."""
+def checked_streams():
+    """In the body, a failed write to standard output or error raises `CannotWrite`."""
     before = sys.stdout, sys.stderr
     out = sys.stdout = Closed() if before[0] is None else Stream(before[0], "standard output")
     error = None if before[1] is None else Stream(before[1], "standard error")

@@ -9,26 +9,22 @@ from ._options import (
     ALL_THREADS,
     BUDGET,
     debug_option,
-    examples,
-    exit_codes,
+    epilog,
+    flag,
     human_line,
     on_terminal,
+    report_options,
     shared_option,
 )
-from ._output import to_json
+from ._output import print_json
 
 
 @click.command(
-    epilog="\n\n".join(
-        (
-            examples(
-                "tilewise tune",
-                "tilewise tune --shape 1000000x32x64 --dtype float64",
-                "tilewise tune --show",
-                "tilewise tune --forget",
-            ),
-            exit_codes(),
-        )
+    epilog=epilog(
+        "tilewise tune",
+        "tilewise tune --shape 1000000x32x64 --dtype float64",
+        "tilewise tune --show",
+        "tilewise tune --forget",
     ),
 )
 @click.option(
@@ -36,7 +32,7 @@ from ._output import to_json
     "shapes",
     metavar="NxDxK",
     multiple=True,
-    help="Rows x features x clusters to tune for; may be repeated.  [default: four shapes]",
+    help="Rows x features x clusters to tune for; can be repeated.  [default: four shapes]",
 )
 @shared_option("dtype", default="float32", show_default=True)
 @shared_option("threads", note=ALL_THREADS)
@@ -46,21 +42,22 @@ from ._output import to_json
     default=40.0,
     show_default=True,
     metavar="BUDGET",
-    help="Time to measure for, all shapes together.",
+    help="How long to measure, all shapes together.",
 )
-@click.option("--quick", is_flag=True, help="Smoke size of seconds; do not trust what it finds.")
-@click.option("--show", is_flag=True, help="Show the record and measure nothing.")
-@click.option("--forget", is_flag=True, help="Remove what was measured on this machine.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on stdout.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors (and --json).")
+@flag("--quick", help="Run for about a second, to try it out; do not trust the result.")
+@flag("--show", help="Show the record and measure nothing.")
+@flag("--forget", help="Remove what was measured on this machine.")
+@report_options
 @debug_option
-def tune(shapes, dtype, threads, seconds, quick, show, forget, as_json, quiet):
-    """Measure chunk sizes around the plan's own on this machine.
+def tune(show, forget, as_json, quiet, **options):
+    """Find faster chunk sizes for this machine by measuring.
 
-    Only a gain above 5 % that shows in both halves of a duel is kept, and none where others use the
-    machine meanwhile. Later plans for shapes
-    near the measured one use the record and name it; results stay the same, bit for bit. The
-    record lies in the user's cache folder, or where TILEWISE_TUNING says; "off" turns it off.
+    The command times chunk sizes around the plan's own. It keeps one that is more than 5 % faster
+    in both halves of a comparison, and nothing if other programs use the machine meanwhile.
+
+    Later plans for similar shapes use the record and name it. Results stay the same, bit for bit.
+    The record is in the user's cache folder, or in the file that TILEWISE_TUNING names; "off"
+    turns it off.
     """
     from ..plan import tuning
 
@@ -74,11 +71,11 @@ def tune(shapes, dtype, threads, seconds, quick, show, forget, as_json, quiet):
             return _show(path, as_json, quiet)
         if forget:
             return _forget(path, as_json, quiet)
-        return _measure(path, shapes, dtype, threads, seconds, quick, as_json, quiet)
+        return _tune(path, as_json, quiet, **options)
     except OSError as error:
         hint = "" if show else f"; set {tuning.VARIABLE} to a file that can be written"
         raise CannotWrite(f"{error.filename or path}: {reason(error)}{hint}") from error
-    except ValueError as error:  # an environment variable that makes no sense
+    except ValueError as error:  # an environment variable with a wrong value
         raise WrongUsage(first_line(error)) from error
 
 
@@ -99,7 +96,7 @@ def _show(path, as_json, quiet):
     records, key = _read(path), tuning.machine_key(machine())
     mine = [e for record in records if record["key"] == key for e in record["entries"]]
     if as_json:
-        click.echo(to_json({"path": path, "key": key, "entries": [e.to_dict() for e in mine]}))
+        print_json({"path": path, "key": key, "entries": [e.to_dict() for e in mine]})
     if quiet:
         return ExitCode.OK
     if not mine:
@@ -121,131 +118,144 @@ def _forget(path, as_json, quiet):
     from ..lab import tune as lab
 
     _read(path)
-    gone = lab.forget(path)
+    count = lab.forget(path)
     if as_json:
-        click.echo(to_json({"path": path, "forgotten": gone}))
+        print_json({"path": path, "forgotten": count})
     if not quiet:
-        human_line(f"{path}: {gone} entries of this machine forgotten", as_json)
+        human_line(f"{path}: removed {count} entries of this machine", as_json)
     return ExitCode.OK
 
 
-def _measure(path, texts, dtype, threads, seconds, quick, as_json, quiet):
+def _tune(path, as_json, quiet, shapes, quick, **options):
+    """Measure, keep what was decided, and print it."""
     from ..lab import tune as lab
     from ..lab.roofline import parse_shapes
 
     _read(path)
-    lab.check_place(path)  # before the time of a measurement is spent in vain
+    lab.check_place(path)  # before measuring, so that no time is lost
     try:
-        shapes = [shape for text in texts for shape in parse_shapes(text)]
+        shapes = [shape for text in shapes for shape in parse_shapes(text)]
     except ValueError as error:
         raise WrongUsage(f"--shape: {first_line(error)}") from error
     shapes = shapes or (lab.QUICK_SHAPES if quick else lab.SHAPES)
-    found, interrupted = [], False
-    try:
-        with progress(on_terminal(as_json, quiet)) as watch:
-            for shape in shapes:
-                found.append(
-                    lab.tune(
-                        shape, dtype, n_threads=threads, watch=watch, quick=quick,
-                        seconds=(1.0 if quick else seconds) / len(shapes),
-                    )
-                )  # fmt: skip
-                if found[-1]["interrupted"]:
-                    interrupted = True
-                    break
-    except KeyboardInterrupt:
-        interrupted = True
-    except ValueError as error:
-        raise WrongUsage(first_line(error)) from error
-    entries = [told["entry"] for told in found if told["accepted"]]
-    decided = [told for told in found if told["decided"]]
-    unwritten = None
+    with progress(on_terminal(as_json, quiet)) as watch:
+        results, interrupted = _measure(shapes, quick, watch, **options)
+    entries = [result["entry"] for result in results if result["accepted"]]
+    decided = [result for result in results if result["decided"]]
+    failure = None
     try:
         if decided:
             lab.save(entries, decided, path)
-    except (OSError, ValueError) as error:  # what was measured is shown all the same
-        unwritten = error
+    except (OSError, ValueError) as error:  # the result is shown all the same
+        failure = error
     if as_json:
-        plain = [told | {"entry": told["entry"] and told["entry"].to_dict()} for told in found]
-        calm, reasons = _calm(found)
-        head = {"path": path, "quiet": calm, "noise": reasons}
-        click.echo(to_json(head | {"found": plain, "interrupted": interrupted}))
+        _print_results(path, results, interrupted)
     if not quiet:
-        if noisy := [told for told in found if told.get("quiet") is False]:
-            of = f"{len(noisy)} of {len(shapes)} shapes" if len(shapes) > 1 else _name(noisy[0])
-            reasons = "; ".join(noisy[0]["noise"])
-            human_line(f"{headline([f'{of}: {reasons}'])} Nothing of it is kept.", as_json)
-        for told in found:
-            human_line(_told(told), as_json)
-        if entries and unwritten is None:
+        for line in _lines(results, len(shapes)):
+            human_line(line, as_json)
+        if entries and failure is None:
             human_line(f"written {path}", as_json)
-    if unwritten is not None:
-        raise CannotWrite(
-            f"{path}: what was measured could not be kept: {first_line(unwritten)}"
-        ) from unwritten
+    if failure is not None:
+        raise CannotWrite(f"{path}: could not save the result: {first_line(failure)}") from failure
     if interrupted:
         human_line(
-            f"tilewise: interrupted; of {len(shapes)} shape{'s' if len(shapes) > 1 else ''} "
-            f"{len(decided)} {'was' if len(decided) == 1 else 'were'} decided, and what the record "
-            "held of the others stays",
+            f"tilewise: interrupted; decided {len(decided)} of {len(shapes)} "
+            f"shape{'s' if len(shapes) > 1 else ''}; the record is unchanged for the others",
             True,
         )
         return ExitCode.INTERRUPTED
     return ExitCode.OK
 
 
-def _calm(found):
-    """Whether the machine was quiet for all shapes, and for which it was not, and why."""
-    reasons = [
-        f"{_name(told)}: {reason}" for told in found
-        if told.get("quiet") is False for reason in told["noise"]
-    ]  # fmt: skip
-    known = [told["quiet"] for told in found if told.get("quiet") is not None]
-    return (all(known) if known else None), reasons
+def _measure(shapes, quick, watch, dtype, threads, seconds):
+    """Return the results of the shapes, and whether Ctrl-C came before the last of them."""
+    from ..lab import tune as lab
+
+    results = []
+    share = (1.0 if quick else seconds) / len(shapes)
+    try:
+        for shape in shapes:
+            results.append(
+                lab.tune(shape, dtype, n_threads=threads, watch=watch, quick=quick, seconds=share)
+            )
+            if results[-1]["interrupted"]:
+                return results, True
+    except KeyboardInterrupt:
+        return results, True
+    except ValueError as error:
+        raise WrongUsage(first_line(error)) from error
+    return results, False
 
 
-def _name(told):
-    return "x".join(map(str, told["shape"])) + f" {told['dtype']}"
-
-
-def _told(told):
-    name = _name(told)
-    own = told["candidates"][0]["chunk_rows"]
-    gains = ", ".join(f"{100 * gain:+.1f} % in {kind}" for kind, gain in told["gains"].items())
-    rounds = len(told["duel"].get("fit", {}).get("plan", ()))
-    if told.get("quiet") is False:
-        return f"{name}: {TOO_NOISY}; the plan's {own} rows and what the record holds stay"
-    if not told["decided"]:
-        return f"{name}: interrupted {_so_far(told, rounds)}; the plan's {own} rows stay"
-    if told["accepted"]:
-        entry = told["entry"]
-        return (
-            f"{name}: {entry.chunk_rows} rows per chunk, {entry.panels_per_block} panels: "
-            f"{100 * told['gain']:.0f} % faster in {told['kind']} than the plan's {own} "
-            f"({gains}; {rounds} rounds)"
-        )
-    if told["rival"] is None:
-        return f"{name}: the plan's {own} rows stay; they were the fastest of all that was tried"
-    return (
-        f"{name}: the plan's {own} rows stay; {told['rival']['chunk_rows']} rows, "
-        f"{told['rival']['panels_per_block']} panels gained {gains} over {rounds} rounds, which is "
-        "too little, not in most rounds, or a loss elsewhere"
+def _print_results(path, results, interrupted):
+    noise = [
+        f"{_name(result)}: {reason}"
+        for result in results
+        if result.get("quiet") is False
+        for reason in result["noise"]
+    ]
+    known = [result["quiet"] for result in results if result.get("quiet") is not None]
+    plain = [
+        result | {"entry": result["entry"] and result["entry"].to_dict()} for result in results
+    ]
+    print_json(
+        {
+            "path": path,
+            "quiet": all(known) if known else None,
+            "noise": noise,
+            "found": plain,
+            "interrupted": interrupted,
+        }
     )
 
 
-def _so_far(told, rounds):
-    """What was measured of a shape before Ctrl-C, and how far that was from a decision."""
-    if told["rival"] is not None:
+def _name(result):
+    return "x".join(map(str, result["shape"])) + f" {result['dtype']}"
+
+
+def _lines(results, count):
+    """The results for people: first what was too noisy, then a line for each shape."""
+    if noisy := [result for result in results if result.get("quiet") is False]:
+        what = f"{len(noisy)} of {count} shapes" if count > 1 else _name(noisy[0])
+        yield f"{headline([f'{what}: ' + '; '.join(noisy[0]['noise'])])} Nothing was saved."
+    for result in results:
+        yield f"{_name(result)}: {_outcome(result)}"
+
+
+def _outcome(result):
+    own = f"the plan's {result['candidates'][0]['chunk_rows']} rows"
+    gains = ", ".join(f"{100 * gain:+.1f} % in {kind}" for kind, gain in result["gains"].items())
+    rounds = len(result["duel"].get("fit", {}).get("plan", ()))
+    if result.get("quiet") is False:
+        return f"{TOO_NOISY}; {own} stay, and so does the record"
+    if not result["decided"]:
+        return f"interrupted {_progress(result, rounds)}; {own} stay"
+    if result["accepted"]:
         return (
-            f"after {rounds} rounds of a duel with {told['rival']['chunk_rows']} rows, "
-            f"{told['rival']['panels_per_block']} panels, too few to decide"
+            f"{_sizes(vars(result['entry']), ' per chunk')}: {100 * result['gain']:.0f} % faster "
+            f"in {result['kind']} than {own} ({gains}; {rounds} rounds)"
         )
-    timed = [c for c in told["candidates"] if c["median"] is not None]
+    if result["rival"] is None:
+        return f"{own} stay; they were the fastest of all that was tried"
+    return (
+        f"{own} stay. {_sizes(result['rival'])}: {gains} over {rounds} rounds. That is too small a "
+        "gain, a gain in too few rounds, or a loss elsewhere"
+    )
+
+
+def _progress(result, rounds):
+    """What had been measured of a shape when Ctrl-C came."""
+    if result["rival"] is not None:
+        return f"after {rounds} rounds against {_sizes(result['rival'])}, too few to decide"
+    timed = [c for c in result["candidates"] if c["median"] is not None]
     if not timed:
         return "before the first sample"
     best = min(timed, key=lambda c: c["median"])
     return (
-        f"while {len(told['candidates'])} sizes were measured for the first time; of {len(timed)} "
-        f"that have samples {best['chunk_rows']} rows, {best['panels_per_block']} panels look "
-        "fastest in a fit"
+        f"in the first measurement: {len(timed)} of {len(result['candidates'])} sizes have "
+        f"samples, and {_sizes(best)} look fastest"
     )
+
+
+def _sizes(chosen, of=""):
+    return f"{chosen['chunk_rows']} rows{of}, {chosen['panels_per_block']} panels"

@@ -153,8 +153,8 @@ def _check_limit(estimator, source, size, ahead):
     needed += 16 * 8 * estimator.n_clusters * source.n_features
     if limit is not None and limit < needed:
         raise LimitTooSmall(
-            f"memory_limit={estimator.memory_limit!r} cannot be kept: batches of {size} of these "
-            f"rows, and what the start is chosen from, need {needed} bytes."
+            f"memory_limit={estimator.memory_limit!r} is too small: batches of {size} rows, and "
+            f"the rows that the first centres are chosen from, need {needed} bytes."
         )
 
 

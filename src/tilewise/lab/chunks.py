@@ -193,7 +193,7 @@ def table(result: dict[str, Any]) -> Table:
                  f"{e['median'] / best:.2f}×", ", ".join(notes)]
             )  # fmt: skip
     columns, cells = _traffic.bytes_columns(result)
-    notes = ["MiB that a pass moves between two levels: by formulas / simulated"] if columns else []
+    notes = ["MiB that a pass moves between levels: from formulas / simulated"] if columns else []
     if columns:
         found = [e for entries in _by_engine(result).values() for e in entries]
         rows = [row[:-1] + cells(e) + row[-1:] for row, e in zip(rows, found, strict=True)]
@@ -259,14 +259,15 @@ def _own_choice(result, engine):
     found = verdict(result, engine)
     if found is None:
         return None
-    told = f"The plan's own choice for {engine} is {found['auto']:,} rows, "
+    auto, best = f"auto ({found['auto']:,} rows, {engine} engine)", f"{found['best']:,} rows"
     if found["auto"] == found["best"]:
-        return told + "which is the best that was found."
+        return f"The plan's choice, {auto}, was the fastest that was measured."
+    if not found["apart"]:
+        return f"Too noisy to tell whether {auto} is slower than {best}."
     least, most = (100 * share for share in found["range"])
     return (
-        f"{told}{100 * found['behind']:.1f} % slower than the best, {found['best']:,} rows "
-        f"(by their quartiles {least:.1f} to {most:.1f} %), "
-        + ("more than the spread." if found["apart"] else "a difference within the spread.")
+        f"The plan's choice, {auto}, was {100 * found['behind']:.1f} % slower than {best} "
+        f"({least:.1f} to {most:.1f} % from quartile to quartile)."
     )
 
 
@@ -285,25 +286,24 @@ def _words(result, by_engine, main):
     best = min(entries, key=lambda e: e["median"])
     words = [
         Conclusion(
-            f"One pass of the {main} engine took {shown(best['median'], 's')} with the best chunk "
-            f"({best['case']['chunk_rows']:,} rows) and {shown(worst['median'], 's')} with the "
-            f"worst ({worst['case']['chunk_rows']:,} rows), "
-            f"{worst['median'] / best['median']:.1f} times as long, for the same labels. "
+            f"One pass of the {main} engine took {shown(best['median'], 's')} with the fastest "
+            f"chunk ({best['case']['chunk_rows']:,} rows) and {shown(worst['median'], 's')} with "
+            f"the slowest ({worst['case']['chunk_rows']:,} rows). That is "
+            f"{worst['median'] / best['median']:.1f} times as long for the same labels. "
             + " ".join(filter(None, (_own_choice(result, engine) for engine in by_engine)))
         ),
     ]
     words.append(
-        "On the left the centres are fetched anew for every few rows; on the right the packed "
-        "rows no longer fit the caches. “L1 full” and its like are where the packed rows of one "
-        f"chunk of the {main} engine, and what is kept per row, are as large as the cache."
+        "On the left, chunks are so short that the centres are read again for every few rows. On "
+        "the right, the packed rows of a chunk no longer fit the caches. The marks “L1 full”, “L2 "
+        f"full” and “L3 full” show where one chunk of the {main} engine is as large as that cache."
     )
     if _traffic.roofs_of(result)[0] is not None:
         words.append(
-            "“Expected” comes from the measured peak (of multiply-adds, or of bfloat16 products on "
-            "AMX where scores are made of them), from vector operations that pack, compare and "
-            "certify, and from each level's bytes at its measured bandwidth: transfers of "
-            "different levels add up, and in the fused engine they pass beside the work. Nothing "
-            "of it is fitted to the times."
+            "“Expected” is computed, not fitted to the times. It adds up the arithmetic at its "
+            "measured peak (multiply-adds, or bfloat16 products on AMX), the vector operations "
+            "that pack, compare and check, and the bytes of each level at its measured bandwidth. "
+            "In the fused engine, part of the transfers overlaps with the arithmetic."
         )
     crcs = {
         e["more"]["labels_crc32"]

@@ -110,8 +110,8 @@ def table(result: dict[str, Any]) -> Table:
         for e in result["measurements"]
     ]  # fmt: skip
     notes = [
-        f"at offset {entry['offset']:g}: {entry['plain_float32']:,} labels wrong from plain "
-        f"float32 scores, {entry['rounded_rows']:,} other ones for rows rounded to float32"
+        f"at offset {entry['offset']:g}: plain float32 scores give {entry['plain_float32']:,} "
+        f"wrong labels; rounding the rows to float32 changes {entry['rounded_rows']:,} labels"
         for entry in result["facts"].get("labels", [])
     ]
     moved = [f"moved {flow.replace('-', '–')} (formulas)" for flow in flows]
@@ -139,9 +139,9 @@ def figures(result: dict[str, Any]) -> list[Figure]:
                 "that in float64." + _moved(result),
             ]
         words.append(
-            "tilewise ranks in float32 whatever the type of the rows, and settles in float64 "
-            "what rounding left open; so float64 rows cost the reading of twice the bytes and "
-            "their conversion, and no double-precision arithmetic for the bulk of the work."
+            "tilewise finds candidates in float32, whatever the type of the rows, and computes a "
+            "row again in float64 where rounding could decide. So float64 rows cost twice the "
+            "bytes to read, and their conversion. Most of the arithmetic is still float32."
         )
         made.append(
             Figure(
@@ -168,7 +168,7 @@ def _moved(result):
     ]  # fmt: skip
     if not told:
         return ""
-    return f" By formulas a pass moves, in float32 and in float64, {', '.join(told)}."
+    return f" By the formulas, a pass in float32 and in float64 moves {', '.join(told)}."
 
 
 def _labels_figure(p, labels):
@@ -187,12 +187,12 @@ def _labels_figure(p, labels):
         "dtypes-labels", "Labels that differ from the exact ones", Axis("where the data lie"),
         Axis("labels that differ (% of rows)"), series,
         words=[
-            f"At offset {last['offset']:g} plain float32 scores give {last['plain_float32']:,} of "
-            f"{p['rows']:,} rows a label that is not that of the nearest centre; in float64 it is "
+            f"At offset {last['offset']:g}, plain float32 scores give {last['plain_float32']:,} of "
+            f"{p['rows']:,} rows a wrong label. Plain float64 scores give "
             f"{last['plain_float64']:,}. tilewise's labels are exact in both types: it moves the "
-            "rows to the origin before it scores them and decides near ties in float64.",
-            f"What it cannot undo is the rounding of the rows themselves: stored as float32, "
-            f"{last['rounded_rows']:,} rows are other rows, nearer to another centre.",
+            "rows to the origin before it scores them, and decides near ties in float64.",
+            "It cannot undo the rounding of the rows themselves. Stored as float32, "
+            f"{last['rounded_rows']:,} rows are nearer to another centre.",
         ],
         kind="bars", timed=False,
     )  # fmt: skip

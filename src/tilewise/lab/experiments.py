@@ -100,51 +100,53 @@ EXPERIMENTS = {
         Experiment(
             "chunks",
             "How many rows at a time?",
-            "Assign all rows to their nearest centres, again and again, with chunks from one "
-            "register tile to the whole array, in both engines. Too short a chunk fetches the "
-            "centres too often; too long a one falls out of the caches. Labels stay the same.",
+            "Assign all rows to their nearest centres with chunks of different sizes, from one "
+            "register tile to the whole array, in both engines. With too short a chunk the centres "
+            "are read too often. With too long a chunk the rows do not fit the caches. Labels stay "
+            "the same.",
             (
                 *_shape(60_000, 64, 256, 6_000, threads=1),
                 Parameter("engines", "both", "both", "choice", "Engines to sweep.",
                           ("both", "fused", "blas")),
                 Parameter("simulate", False, False, "flag",
-                          "Add what a simulator of this machine's caches counts."),
+                          "Also simulate this machine's caches and count the bytes moved."),
                 Parameter("cachegrind", False, False, "flag",
-                          "Add what valgrind counts, running the real kernels; takes minutes."),
+                          "Also run the kernels in valgrind and count; takes minutes."),
             ),
             chunks.measure, careful(chunks.table), _signed(chunks.figures),
         ),
         Experiment(
             "dtypes",
             "What does a shorter number buy, and what does it cost?",
-            "float32 against float64: seconds, bytes read, and labels that differ, near the "
-            "origin and far from it, for tilewise and for plain float32 arithmetic.",
+            "Compare float32 with float64: seconds, bytes read, and labels that differ. Data lie "
+            "near the origin and far from it; tilewise is compared with plain float32 arithmetic.",
             _shape(60_000, 64, 256, 4_000, dtype=False, threads=1),
             dtypes.measure, careful(dtypes.table), _signed(dtypes.figures),
         ),
         Experiment(
             "threads",
             "How many threads, and what happens with too many?",
-            "One to twice as many threads as CPUs; then several jobs at once, each with all "
-            "threads (joblib x OpenMP x BLAS), left alone and tamed with threadpoolctl.",
+            "Use one thread, then more, up to twice as many as CPUs. Then run several jobs at "
+            "once, each with all threads (joblib x OpenMP x BLAS), without a limit and with "
+            "threadpoolctl's limits.",
             _shape(100_000, 64, 256, 8_000),
             threads.measure, careful(threads.table), _signed(threads.figures), 60.0,
         ),
         Experiment(
             "materialise",
             "What does the matrix of distances cost?",
-            "The label of the nearest centre from the whole rows x centres matrix, from a chunk "
-            "of it at a time, and without it: seconds and peak memory, each in a process of its "
-            "own.",
+            "Find the nearest centres in three ways: from the whole rows x centres matrix, from "
+            "one chunk of it at a time, and without a matrix. Compare seconds and peak memory. "
+            "Each way runs in its own process.",
             _shape(200_000, 32, 256, 10_000, threads=1),
             materialise.measure, careful(materialise.table), _signed(materialise.figures), 60.0,
         ),
         Experiment(
             "mountain",
             "How far away is memory?",
-            "Bandwidth over working set and stride, and the time of a read that waits for the "
-            "one before. Cache sizes can be read off, and are compared with what the system "
-            "claims.",
+            "Measure bandwidth for different working sets and strides, and the latency of one "
+            "read after another. The steps show the cache sizes; they are compared with what the "
+            "system reports.",
             (
                 Parameter("largest_mib", 256, 16, "count", "Largest working set, in MiB."),
             ),
@@ -152,9 +154,9 @@ EXPERIMENTS = {
         ),
         Experiment(
             "roofline",
-            "Which roof binds: arithmetic or a bandwidth?",
-            "The multiply-add peak and the bandwidth of each level, measured, and one dot per "
-            "chunk size and shape.",
+            "Which roof is the limit: arithmetic or a bandwidth?",
+            "Measure the multiply-add peak and the bandwidth of each level, and show one dot for "
+            "each chunk size and shape.",
             (
                 Parameter("shapes", "200000x16x16,60000x64x256,20000x256x1024,60000x784x10",
                           "6000x16x16,3000x64x64", "shapes",
@@ -168,8 +170,8 @@ EXPERIMENTS = {
         Experiment(
             "peers",
             "How do others do?",
-            "What `make bench` runs, where a checkout of tilewise is at hand: one iteration of "
-            "Lloyd's from equal centres, by every library that is installed.",
+            "Run what `make bench` runs: one iteration of Lloyd's from equal centres, by every "
+            "library that is installed. It needs a checkout of tilewise.",
             (
                 Parameter("suites", "lloyd", "lloyd", "text", "Suites of the comparison."),
                 Parameter("program", None, None, "program",

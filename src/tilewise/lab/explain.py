@@ -1,4 +1,4 @@
-"""A plan explained: what lives where, what moves, which roof binds, what a change would do.
+"""A plan explained: what lives where, what moves, what limits it, what a change would do.
 
 `explain` puts together what `plan`, `traffic` and `roofs` say; ``tilewise explain`` shows it.
 """
@@ -123,35 +123,33 @@ class Explanation:
         for flow, (least, most) in zip(self.traffic.flows, self.spread, strict=True):
             sure = (
                 "" if most <= 1.1 * least
-                else f" Between {sized(least)} and {sized(most)}: something just fits, or just "
-                "does not."
+                else " One buffer is almost exactly cache-sized, so real traffic can be anywhere "
+                f"from {sized(least)} to {sized(most)}."
             )  # fmt: skip
             said.append(
-                f"{flow.inner} takes {sized(flow.bytes_in)} from {flow.outer} in a pass and gives "
-                f"{sized(flow.bytes_out)} back, mostly {_largest(flow)}: "
+                f"A pass reads {sized(flow.bytes_in)} from {flow.outer} into {flow.inner} and "
+                f"writes {sized(flow.bytes_out)} back, mostly {_largest(flow)}. That is "
                 f"{self.traffic.intensity(flow):.3g} operations per byte.{sure}"
             )
         p = self.plan
         gflop = 2 * self.traffic.multiply_adds / 1e9
         times = max(1, p.products)
         padding = self.traffic.executed / times / max(1, self.traffic.multiply_adds)
-        made = (
-            f", {p.products} times over in products of bfloat16 parts on AMX" if p.products else ""
-        )
+        made = f", each as {p.products} products of bfloat16 numbers on AMX" if p.products else ""
         said.append(
-            f"A pass is {gflop:.3g} billion operations{made}"
+            f"A pass does {gflop:.3g} billion operations{made}"
             + (
-                f" ({100 * (padding - 1):.0f} % more with tiles filled up)"
+                f" ({100 * (padding - 1):.0f} % more, because tiles are padded)"
                 if padding > 1.005
                 else ""
             )
-            + f"; at {self.roofs.arithmetic(p.products):.3g} GFLOP/s on {p.n_threads} "
-            f"thread{'s' if p.n_threads > 1 else ''} that is {_time(self.times['arithmetic'])}."
+            + f". At {self.roofs.arithmetic(p.products):.3g} GFLOP/s on {p.n_threads} "
+            f"thread{'s' if p.n_threads > 1 else ''} that takes {_time(self.times['arithmetic'])}."
         )
         said.append(
-            f"{_roof(self.bound)} binds: no pass is faster than {_time(self.seconds)}. It "
-            f"should take about {_time(self.expected)}: comparing and packing cost time, and not "
-            f"everything overlaps. Roofs: {self.roofs.source}."
+            f"{_roof(self.bound)} is the limit: a pass takes at least {_time(self.seconds)}. "
+            f"Expect about {_time(self.expected)}, because comparing and packing also take time "
+            f"and not everything overlaps. Roofs (the machine's speed limits): {self.roofs.source}."
         )
         said += [_change_sentence(change, self.expected) for change in self.changes]
         return said
@@ -196,14 +194,14 @@ def explain(
     here = this_machine() if machine is None else machine
     for name, value in (("n_samples", n_samples), ("n_features", n_features)):
         if value == 0:
-            raise ValueError(f"{name}=0 leaves nothing to explain: give at least 1.")
+            raise ValueError(f"{name}=0 leaves nothing to explain. Pass at least 1.")
     choices = {
         "n_threads": n_threads, "chunk_size": chunk_size, "engine": engine, "machine": machine,
     }  # fmt: skip
     if max(n_samples, n_clusters) * n_features > 2**56:
         raise ValueError(
-            f"{max(n_samples, n_clusters)} rows or clusters of {n_features} features are more "
-            "bytes than addresses can tell apart: give less than 2**56 numbers."
+            f"{max(n_samples, n_clusters)} rows or clusters of {n_features} features are too many: "
+            "pass a shape of at most 2**56 numbers."
         )
     own = plan(n_samples, n_features, n_clusters, dtype, **choices)
     if roofs is None:
@@ -240,13 +238,13 @@ def _changes(shape, dtype, own, here, choices, moved, roofs, update):
     for what, of, changed in tried:
         if changed is None:
             yield Change(
-                what, None, f"impossible, a chunk has at least a tile of {own.tile_rows} rows"
+                what, None, f"not possible, a chunk has at least one tile of {own.tile_rows} rows"
             )
             continue
         new = plan(*shape, of, **(choices | changed))
         if new == own:
             reason = new.reasons["n_threads" if "n_threads" in changed else "chunk_rows"]
-            yield Change(what, None, f"changes nothing, {reason.rstrip('.')}")
+            yield Change(what, None, f"no change, {reason.rstrip('.')}")
             continue
         then = traffic(new, here, update=update)
         fitting = roofs.scaled(new.n_threads)
@@ -272,13 +270,12 @@ def _buffer_sentence(buffer: Buffer) -> str:
 
 
 def _change_sentence(change: Change, expected: float) -> str:
-    what = f"{change.what[0].upper()}{change.what[1:]}"
     if change.plan is None:
-        return f"{what}: {change.note}."
+        return f"With {change.what}: {change.note}."
     moved = ", ".join(f"{name} × {factor:.2f}" for name, factor in change.flows.items())
     return (
-        f"{what}: bytes moved {moved}; about {_time(change.expected)}, "
-        f"× {change.expected / expected:.2f} ({_roof(change.bound, within=True)} binds)."
+        f"With {change.what}: about {_time(change.expected)} (× {change.expected / expected:.2f}), "
+        f"limited by {_roof(change.bound, within=True)}. Bytes moved: {moved}."
     )
 
 

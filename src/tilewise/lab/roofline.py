@@ -44,7 +44,7 @@ def parse_shapes(text: str) -> list[tuple[int, int, int]]:
     for part in text.split(","):
         match = _SHAPE.fullmatch(part.strip())
         if match is None:
-            raise ValueError(f"{part.strip()!r} is not a shape such as 60000x64x256")
+            raise ValueError(f"{part.strip()!r} is not a shape; write it like 60000x64x256")
         found.append(tuple(map(int, match.groups())))
     return found
 
@@ -155,13 +155,12 @@ def table(result: dict[str, Any]) -> Table:
              shown(e["median"], "s"), shown(should, "s")]
         )  # fmt: skip
     notes = [
-        f"Roofs: {', '.join(_roofs(result, levels))}. Bandwidths are the best of all samples, of "
-        "word after word.",
-        "FLOP/B: operations, 2 × rows × features × centres, per byte beyond the last private "
-        "cache; those bytes come from formulas, not from counters. A roof of reads is what as many "
-        "bytes as the rows have are read at. The expected time comes from these rates, the bytes "
-        "between all levels and the other work of a pass, as `tilewise explain` has it; nothing is "
-        "fitted.",
+        f"Roofs: {', '.join(_roofs(result, levels))}. Each bandwidth is the best of all samples, "
+        "reading memory from start to end.",
+        "FLOP/B is the number of operations (2 × rows × features × centres) per byte from beyond "
+        "the last private cache. The bytes come from formulas, not from counters. A roof of reads "
+        "is the speed at which the bytes of the rows alone can be read. The expected time is "
+        "computed as `tilewise explain` does it, from these speeds; it is not fitted.",
     ]
     told = ["shape", "chunk rows", "FLOP/B", "GFLOP/s", "of its roof", "time", "expected"]
     return Table(told, rows, notes, concluded=(told.index("of its roof"), told.index("expected")))
@@ -262,18 +261,18 @@ def _words(result, peak, levels, dots):
     ridge = peak / levels["memory"] if "memory" in levels else None
     words = [
         f"{_threads(result['parameters']['threads'])} {shown(peak)} GFLOP/s "
-        f"{_of(result)}; that is the flat roof. A sloped roof is what a bandwidth "
-        "allows: bytes per second times operations per byte. "
+        f"{_of(result)}; that is the flat roof. A sloped roof is the limit of a bandwidth: bytes "
+        "per second times operations per byte. "
         + " ".join(filter(None, (_between(result, dot, levels) for dot in dots)))
     ]
     if ridge:
         words.append(
-            f"Memory delivers {shown(levels['memory'])} GB/s, so work with fewer than "
-            f"{shown(ridge)} operations per byte waits for memory, and with more for arithmetic. "
-            "Operations are 2 × rows × features × centres, bytes are those that the model of "
-            "traffic expects between memory and the last private cache. Rows that fit into a "
-            "shared cache come from there, faster: a dot may lie above the line of memory, and "
-            "its share in the table is that of reading as many bytes as its rows have."
+            f"Memory delivers {shown(levels['memory'])} GB/s. Work with fewer than {shown(ridge)} "
+            "operations per byte waits for memory; work with more waits for arithmetic. Operations "
+            "are 2 × rows × features × centres. Bytes are what the model of traffic expects "
+            "between memory and the last private cache. Rows that fit a shared cache are read from "
+            "there, which is faster, so a dot may lie above the line of memory. The table then "
+            "compares it with the speed of reading as many bytes as its rows have."
         )
     best = max((d for d in dots if d[1]["auto"]), key=lambda d: d[3], default=None)
     if best is not None:
@@ -282,7 +281,8 @@ def _words(result, peak, levels, dots):
         share = f", {100 * rate / roof:.0f} % of the roof ({which})" if roof else ""
         words.append(
             f"The fastest of the plan's own choices, {c['shape']}, does {shown(rate)} GFLOP/s at "
-            f"{shown(intensity)} operations per byte{share}. What is missing goes into packing, "
-            "comparing scores, and certifying labels: none of that is counted as an operation."
+            f"{shown(intensity)} operations per byte{share}. The rest of the time goes into "
+            "packing rows, comparing scores and checking labels. None of that is counted as an "
+            "operation."
         )
     return words

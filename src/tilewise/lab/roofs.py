@@ -173,8 +173,8 @@ class Roofs:
             return self.compute_gflops
         if self.product_gflops is None:
             raise ValueError(
-                "these roofs have no rate of products of bfloat16 on AMX, of which this plan makes "
-                "its scores: measure them on this machine"
+                "these roofs have no rate of products of bfloat16 on AMX, but this plan uses them: "
+                "measure the roofs on this machine"
             )
         return self.product_gflops
 

@@ -259,22 +259,22 @@ def _sweep_words(sweep, best, cpus):
     every = next((e for e in sweep if e["case"]["threads"] == cpus), None)
     if every is None or every is best:
         return words + (
-            "Where the CPUs are two threads of one core, or share a bandwidth that is spent, the "
-            "last ones gain little."
+            "More CPUs gain little where two of them are threads of one core, or where they share "
+            "a memory bandwidth that is already used up."
         )
     told = f"With a thread per CPU it was {shown(every['median'], 's')}, "
     if not _apart(best, every):
-        return words + told + "a difference within the spread."
+        return words + told + "too noisy to tell from the best."
     if count > cpus:
         return (
             words
             + told
             + (
-                "clearly more: perhaps a thread had to wait for its CPU now and then, and more "
-                "threads went on with the shards meanwhile."
+                "clearly slower. Perhaps a thread waited for its CPU now and then, and the extra "
+                "threads worked meanwhile."
             )
         )
-    return words + told + "clearly more: the last CPUs cost more than they gave."
+    return words + told + "clearly slower: the last CPUs cost more than they gained."
 
 
 def _apart(less, more):
@@ -300,17 +300,17 @@ def _lesson(work, own):
         if not _enough(alone, tamed):
             verdict = "too few samples to tell"
         elif _apart(tamed, alone):
-            verdict = f"taming paid, {ratio:.2f} times as fast"
+            verdict = f"limiting threads made it {ratio:.2f} times as fast"
         elif _apart(alone, tamed):
-            verdict = f"taming did not pay, it took {1 / ratio:.2f} times as long"
+            verdict = f"limiting threads made it take {1 / ratio:.2f} times as long"
         else:
-            verdict = "no difference beyond the spread"
+            verdict = "too noisy to tell which is faster"
         told.append(
             f"{where or 'threads, '}left alone {shown(alone['median'], 's')}, tamed "
             f"{shown(tamed['median'], 's')}: {verdict}"
         )
     best = min(own, key=lambda name: own[name]["median"])
-    return "; ".join(told) + f". The least was “{best}”."
+    return "; ".join(told) + f". The fastest was “{best}”."
 
 
 def _jobs_figure(result, jobs):
@@ -329,7 +329,7 @@ def _jobs_figure(result, jobs):
     words = [
         Conclusion(
             " ".join(filter(None, lessons))
-            or "The jobs were not run under enough setups to compare."
+            or "The jobs were not run with enough setups to compare."
         ),
         f"{facts['jobs']} jobs of equal work, each on {facts['job_rows']:,} rows, repeated until a "
         f"job lasts about {shown(_JOB_SECONDS, 's')} on one thread: "
@@ -337,11 +337,11 @@ def _jobs_figure(result, jobs):
         + ". "
         + "; ".join(f"“{name}” is {about}" for name, about in SETUPS.items() if name in names)
         + f". A share is {_threads(facts.get('tamed_threads', 1))}.",
-        "Jobs that are left alone start jobs × CPUs threads, which take turns on the CPUs and "
-        "wait for one another at the end of each loop. How much that costs depends on the number "
-        "of CPUs, on how short the loops are, and on whether those who wait spin or sleep; the "
-        "bars say what it was here. tilewise's loops leave one another their "
-        "share inside a process; they cannot know of other processes, and BLAS knows of nobody.",
+        "Jobs that are left alone start jobs × CPUs threads. These take turns on the CPUs and wait "
+        "for one another at the end of each loop. The cost depends on the number of CPUs, on the "
+        "length of the loops, and on whether waiting threads spin or sleep. The bars show the cost "
+        "on this machine. Inside one process, tilewise's loops share the CPUs among themselves. "
+        "They cannot see other processes, and BLAS sees no other loops at all.",
     ]
     return Figure(
         "threads-jobs", "Several jobs at once", Axis("how they are run"),

@@ -226,7 +226,7 @@ def plan(
     >>> tilewise.plan(1000, 4, 3, chunk_size=1)
     Traceback (most recent call last):
     ...
-    ValueError: chunk_size=1 is out of range: give "auto" or at least one tile of ... rows.
+    ValueError: chunk_size=1 is out of range. Pass "auto", or at least ... rows (one tile).
     """
     here = this_machine() if machine is None else machine
     tuned = tuning.current(here, machine is None)
@@ -234,7 +234,7 @@ def plan(
     k = check_size("n_clusters", n_clusters, 1)
     threads = threads_for(n_threads, machine=here)
     if not isinstance(chunk_size, str | numbers.Integral) or isinstance(chunk_size, bool):
-        raise ValueError(f'chunk_size={chunk_size!r} is neither "auto" nor a whole number.')
+        raise ValueError(f'chunk_size={chunk_size!r} is not valid. Pass "auto" or a whole number.')
     scores = None if score_dtype is None else score_type(score_dtype)
     task = (
         n, d, k, data_type(dtype), threads, n_threads is not None, chunk_size, engine, direct,
@@ -266,8 +266,8 @@ def _plan(
     vector_bytes, rows_of_tile, vectors, row_vectors, group = TILES[here.isa.value]
     lanes = vector_bytes // item
     why["scores"] = (
-        f"{scores} in vectors of {lanes}; rows that rounding could decide are settled in "
-        "float64, so labels do not depend on it."
+        f"{scores}, {lanes} per vector. A row that rounding could decide is computed again in "
+        "float64, so labels are exact."
     )
     why["isa"] = f"{here.isa.value} ({here.isa.source})."
 
@@ -278,7 +278,7 @@ def _plan(
         tile_rows = rows_of_tile
         panel_columns = lanes if k <= lanes else vectors * lanes
     why["tile"] = (
-        f"{tile_rows} rows x {panel_columns} centres: as many running scores as registers hold."
+        f"{tile_rows} rows x {panel_columns} centres per step: their scores fill the registers."
     )
     split = split_for(here.isa.value, d, k, products if scores == "float32" else 0)
     if layout != "centres-in-lanes":
@@ -286,18 +286,18 @@ def _plan(
     if split.reason:
         why["products"] = split.reason
     if split.products:
-        why["engine"] = "fused, centres in the lanes: scores are consumed in L1, a block at a time."
+        why["engine"] = "fused, centres in the lanes: scores stay in L1 until they are compared."
         tile_rows, panel_columns = SPLIT_ROWS, vectors * lanes
-        why["tile"] = f"{tile_rows} rows x {panel_columns} centres: four tiles of running scores."
+        why["tile"] = f"{tile_rows} rows x {panel_columns} centres per step: four tiles of scores."
     if gathered:
         panel_columns = 1
         why["tile"] = (
-            f"one row x one centre, entry by entry, where the centre stands: {n * width} entries "
-            f"do not repay packing {k} x {d} numbers."
+            f"one row x one centre per step, stored entries only. Centres are not packed: packing "
+            f"{k} x {d} numbers would cost more than {n * width} entries save."
         )
     elif layout == "csr":
         panel_columns = lanes * csr_vectors(k, d, lanes, item, here.l2_bytes.value)
-        why["tile"] = f"one row x {panel_columns} centres, entry by entry."
+        why["tile"] = f"one row x {panel_columns} centres per step, stored entries only."
 
     # L1
     depth_block = _DEPTH_BLOCK if layout == "centres-in-lanes" and d > _LONG_ROW else d
@@ -309,7 +309,8 @@ def _plan(
     l1 = sourced(here.l1d_bytes)
     which = f"{depth_block} of {d}" if depth_block < d else f"all {d}"
     why["depth_block"] = (
-        f"{which} features at a time: tile and panel take {sized(in_l1)} of L1, {l1}."
+        f"{which} features at a time. A tile of rows and a panel of centres take {sized(in_l1)} of "
+        f"the L1 cache ({l1})."
     )
 
     # L2
@@ -324,8 +325,9 @@ def _plan(
         panel_bytes = panel_columns * (4 + split.row_bytes(d))
     blocks = -(-n_panels // panels_per_block)
     why["panels_per_block"] = (
-        f"{panels_per_block} of {n_panels} panels ({sized(panels_per_block * panel_bytes)} of L2, "
-        f"{sourced(here.l2_bytes)}), {blocks} block{'s' if blocks > 1 else ''} per chunk."
+        f"{panels_per_block} of {n_panels} panels of centres at a time. They take "
+        f"{sized(panels_per_block * panel_bytes)} of the L2 cache ({sourced(here.l2_bytes)}); a "
+        f"chunk needs {blocks} block{'s' if blocks > 1 else ''}."
     )
     state = 3 * (item if layout == "rows-in-lanes" else vector_bytes)
     row_in_l2 = d * item + state + (k * item if layout == "blas" else 0)
@@ -333,12 +335,12 @@ def _plan(
         row_in_l2 = split.row_bytes(d) + state
     if layout == "csr":
         row_in_l2 = width * (item + 4) + state + n_panels * panel_columns * item
-    share, what = _L2_CHUNK_SHARE, "packed rows and running bests"
+    share, what = _L2_CHUNK_SHARE, "packed rows and their best scores"
     if layout in TUNED_LAYOUTS and blocks == 1:
         row_in_l2 += d * data_item
         plain = layout == "centres-in-lanes" and not split.products
         share = _L2_SHORT_CHUNK_SHARE if plain else _L2_MIDDLE_CHUNK_SHARE
-        what = "data, packed rows and running bests"
+        what = "the data, packed rows and their best scores"
     shard_rows = shard_rows_for(n, width, k)
     chunk_rows, why["chunk_rows"] = _chunk(
         chunk_size,
@@ -357,7 +359,9 @@ def _plan(
             panels = min(n_panels, entry.panels_per_block)
             if layout == "centres-in-lanes" and panels != panels_per_block:
                 panels_per_block = panels
-                why["panels_per_block"] = f"{panels} of {n_panels} panels, from the tuning record."
+                why["panels_per_block"] = (
+                    f"{panels} of {n_panels} panels of centres at a time, from the tuning record."
+                )
 
     # Threads and shards
     n_shards = max(1, -(-n // shard_rows))
@@ -401,8 +405,8 @@ def _plan(
         # The numbers of sparse centres with their columns, up to one in 32 of each.
         shared += k * (d // 32) * 12
     why["memory"] = (
-        f"{sized(workspace)} per thread, {sized(shared)} for centres and sums, 12 bytes per row: "
-        f"{sized(workspace * threads + shared + 12 * n)} beside the data."
+        f"{sized(workspace)} per thread, {sized(shared)} for centres and sums, and 12 bytes per "
+        f"row: {sized(workspace * threads + shared + 12 * n)} on top of the data."
     )
     return Plan(
         n_samples=n, n_features=d, n_clusters=k, dtype=dtype, score_dtype=scores,
@@ -429,8 +433,8 @@ def _chunk(
         rows = max(tile_rows, min(most, budget // row_bytes // tile_rows * tile_rows))
         rows = min(rows, -(-shard_rows // tile_rows) * tile_rows)
         return rows, (
-            f"{rows} rows of {row_bytes} bytes ({sized(rows * row_bytes)}): {what} in L2, "
-            f"{sourced(here.l2_bytes)}."
+            f"{rows} rows of {row_bytes} bytes ({sized(rows * row_bytes)}), so that {what} stay in "
+            f"the L2 cache ({sourced(here.l2_bytes)})."
         )
     if (
         not isinstance(chunk_size, numbers.Integral)
@@ -438,11 +442,11 @@ def _chunk(
         or chunk_size < tile_rows
     ):
         raise ValueError(
-            f'chunk_size={chunk_size!r} is out of range: give "auto" or at least one tile of '
-            f"{tile_rows} rows."
+            f'chunk_size={chunk_size!r} is out of range. Pass "auto", or at least {tile_rows} rows '
+            "(one tile)."
         )
     rows = min(int(chunk_size), shard_rows)
-    note = " (a chunk ends with its shard)" if rows < chunk_size else ""
+    note = " (a chunk ends where its shard ends)" if rows < chunk_size else ""
     return rows, f"{rows} rows, from chunk_size={chunk_size}{note}."
 
 
@@ -451,6 +455,6 @@ def _threads(fact: Fact, asked: bool, n: int, d: int, k: int, n_shards: int) -> 
     if n_shards < threads:
         return (
             n_shards,
-            f"{n_shards}: no more than there are shards ({fact.value} from {fact.source}).",
+            f"{n_shards}: there are no more shards to share out ({fact.value} from {fact.source}).",
         )
     return threads, why

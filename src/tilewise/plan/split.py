@@ -73,12 +73,13 @@ def split_for(isa: str, d: int, columns: int, asked: int | None = None) -> Split
             return plain
         if not any(d >= features and columns >= least for features, least in _FROM):
             known = ", ".join(f"{features} x {least}" for features, least in _FROM)
-            return Split(0, 0, 0, f"none: products on AMX pay from {known} features x columns on.")
+            return Split(0, 0, 0, f"none. AMX is faster only from {known} features x columns on.")
     elif asked == 0:
         return plain
     products = _PRODUCTS if asked is None else asked
     return Split(
         products, _DEPTH_BLOCK, _PANELS_PER_BLOCK,
-        f"{products} products of bfloat16 parts per feature, {'' if isa == 'amx' else 'not '}on "
-        "AMX; what they leave out widens the band of rows that are settled in float64.",
+        f"{products} products of bfloat16 numbers per feature make a score, "
+        f"{'on AMX' if isa == 'amx' else 'without AMX'}. They are less exact than float32, so more "
+        "rows are computed again in float64.",
     )  # fmt: skip

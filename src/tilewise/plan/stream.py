@@ -36,7 +36,7 @@ _CENTER_ARRAYS = 14
 
 
 class LimitTooSmall(ValueError):
-    """A memory limit that a run over streamed rows cannot keep; says what the least is."""
+    """The memory limit is too small for a run over streamed rows. The message says the least."""
 
 
 def parse_bytes(value: int | str | None) -> int | None:
@@ -72,8 +72,8 @@ def parse_bytes(value: int | str | None) -> int | None:
             size = parse_size(value)
     if size is None or size < 1:
         raise ValueError(
-            f"memory_limit={value!r} is no size: give bytes as a whole number, or a text such as "
-            "'1GB' or '512MiB'."
+            f"memory_limit={value!r} is not a size. Pass a whole number of bytes, or a text such "
+            "as '1GB' or '512MiB'."
         )
     return size
 
@@ -192,8 +192,7 @@ def plan_stream(
     Raises
     ------
     LimitTooSmall
-        If the limit cannot be kept, a ValueError; the message says what the least is and what it
-        consists of.
+        If the limit is too small, a ValueError. The message says how much is needed and for what.
     """
     n, d, k, dtype = plan.n_samples, plan.n_features, plan.n_clusters, plan.dtype
     stored = max(1, d * np.dtype(dtype).itemsize)
@@ -229,8 +228,8 @@ def plan_stream(
     if memory_limit is not None and memory_limit < least:
         made = ", ".join(f"{sized(size)} for {what}" for what, size in parts.items() if size)
         raise LimitTooSmall(
-            f"memory_limit={sized(memory_limit)} cannot be kept: these {n} rows x {d} columns in "
-            f"{k} clusters need {least} bytes: {made}."
+            f"memory_limit={sized(memory_limit)} is too small: {n} rows x {d} columns in {k} "
+            f"clusters need at least {least} bytes ({made})."
         )
     limit = math.inf if memory_limit is None else memory_limit
     # Bounds go before buffers get so small that reading suffers.
@@ -247,38 +246,39 @@ def plan_stream(
     buffers = _BUFFERS * rows * stored
     n_parts = max(1, -(-n // rows))
 
-    limit_said = "none given" if memory_limit is None else f"{sized(memory_limit)} to allocate"
-    why["limit"] = f"{limit_said}; the least for this run is {sized(least)}."
+    given = "none given" if memory_limit is None else f"{sized(memory_limit)} may be allocated"
+    why["limit"] = f"{given}. This run needs at least {sized(least)}."
     why["buffers"] = (
-        f"{_BUFFERS} of {rows} rows, {sized(buffers)}: one is read while the other is computed; "
-        f"{n_parts} part{'s' if n_parts > 1 else ''} a pass, in pieces of {piece} rows."
+        f"{_BUFFERS} of {rows} rows, {sized(buffers)} together. One is read while the other is "
+        f"computed. A pass has {n_parts} part{'s' if n_parts > 1 else ''}, cut into pieces of "
+        f"{piece} rows for the threads."
     )
     row_total = kept + (8 if bounded else 0)
-    why["rows"] = f"{row_total} bytes each are kept while iterating, {sized(row_total * n)}."
+    why["rows"] = f"{row_total} bytes are kept for each row, {sized(row_total * n)} in all."
     if not bounds:
-        why["bounds"] = "none: one pass only, or too little work."
+        why["bounds"] = "none: there is only one pass, or too little work for them to pay."
     elif bounded:
-        why["bounds"] = "8 bytes per row, so that pieces of settled rows need not be read."
+        why["bounds"] = "8 bytes per row. Pieces whose rows cannot change cluster are not read."
     else:
         why["bounds"] = (
-            f"dropped, {sized(8 * n)} more would not fit: every row is read and scored in every "
-            "pass; the result is the same."
+            f"dropped: they need {sized(8 * n)} more, which does not fit. Every pass reads and "
+            "scores every row; the result is the same."
         )
-    why["centres"] = f"{sized(centers)} with the workspace of {plan.n_threads} threads."
+    why["centres"] = f"{sized(centers)}, the workspace of {plan.n_threads} threads included."
     if seeded_from_all:
         most = (3 if sequential else 2) * k
         why["start"] = (
-            f"k-means++ over all rows, {sized(seeding)}: up to {most} passes over the data for "
-            f"each run, fewer where settled pieces are skipped."
+            f"k-means++ over all rows. It keeps {sized(seeding)} and reads the data up to {most} "
+            "times per run; pieces whose rows cannot change are not read."
         )
     else:
         why["start"] = (
-            f"from {sample} rows, {sized(sampled + seeding)}, gathered while columns are measured."
+            f"from a sample of {sample} rows ({sized(sampled + seeding)}), drawn in the first pass."
         )
     most = total(buffers, bounded)
-    why["memory"] = f"{sized(most)} at most beside what the process holds already."
+    why["memory"] = f"at most {sized(most)}, on top of what the process holds already."
     why["passes"] = passes or (
-        f"one to measure the columns, {'the start, ' if seeded_from_all else ''}one per iteration "
+        f"one to measure the columns, {'k-means++, ' if seeded_from_all else ''}one per iteration "
         f"(at most {max_iter}), one for labels and inertia"
         f"{f'; {n_runs} runs' if n_runs > 1 else ''}."
     )

@@ -138,10 +138,10 @@ def why_no_path(env: Mapping[str, str] | None = None) -> str:
     """What to tell people where `record_path` is None."""
     env = os.environ if env is None else env
     if env.get(VARIABLE, "").strip():
-        return f"{VARIABLE} is off: there is no record to work on; unset it"
+        return f"{VARIABLE} is off, so there is no tuning record. Unset it first"
     return (
-        f"this user has no home folder, so there is no place for the record; set {VARIABLE} to "
-        "the file that is to hold it"
+        f"this user has no home folder for the tuning record. Set {VARIABLE} to the path of a "
+        "file for it"
     )
 
 
@@ -223,8 +223,8 @@ class Tuning:
         rows = max(tile_rows, round(wanted / tile_rows) * tile_rows)
         rows = min(rows, -(-shard_rows // tile_rows) * tile_rows)
         return rows, (
-            f"{rows} rows, from the tuning record {printable(self.path)}: at "
-            f"{entry.n_features} features and {entry.n_clusters} clusters {entry.chunk_rows} "
+            f"{rows} rows, from the tuning record {printable(self.path)}. With "
+            f"{entry.n_features} features and {entry.n_clusters} clusters, {entry.chunk_rows} "
             f"rows were {100 * entry.gain:.0f} % faster than {entry.plan_chunk_rows} "
             f"({entry.measured})."
         )
@@ -279,7 +279,7 @@ def _current(path: Path, machine: Machine, own: bool) -> Tuning | None:
     try:
         records = read(path)
     except (OSError, ValueError) as error:
-        _warn(own, f"{path} is ignored: not a tuning record ({error}); `tilewise tune` makes one")
+        _warn(own, f"{path} is ignored: not a tuning record ({error}). Run `tilewise tune` for one")
         return None
     key = machine_key(machine)
     entries = tuple(e for record in records if record["key"] == key for e in record["entries"])
@@ -287,7 +287,7 @@ def _current(path: Path, machine: Machine, own: bool) -> Tuning | None:
         _warn(
             own,
             f"{path} is ignored: measured on another machine or with another version of "
-            f"tilewise; run `tilewise tune` here, or set {VARIABLE}=off",
+            f"tilewise. Run `tilewise tune` here, or set {VARIABLE}=off",
         )
     return Tuning(path, entries) if entries else None
 
