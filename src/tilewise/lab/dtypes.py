@@ -189,8 +189,8 @@ def _labels_figure(p, labels):
         words=[
             f"At offset {last['offset']:g}, plain float32 scores give {last['plain_float32']:,} of "
             f"{p['rows']:,} rows a wrong label. Plain float64 scores give "
-            f"{last['plain_float64']:,}. tilewise's labels are exact in both types: it moves the rows to the origin before it "
-            "scores them, and decides near ties in float64.",
+            f"{last['plain_float64']:,}. tilewise's labels are exact in both types: it moves the "
+            "rows to the origin before it scores them, and decides near ties in float64.",
             "It cannot undo the rounding of the rows themselves. Stored as float32, "
             f"{last['rounded_rows']:,} rows are nearer to another centre.",
         ],
