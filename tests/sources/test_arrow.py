@@ -184,7 +184,9 @@ def test_nulls_in_lists():
     with pytest.raises(SourceError, match="row 2, column 'e', place 1: is null"):
         read_in_parts(as_source(pa.table({"e": inside})), 5)
     ragged = pa.table({"e": pa.array([[1.0, 2.0], [3.0, 4.0], [5.0]])})
-    with pytest.raises(SourceError, match="row 2: column 'e' holds a list of 1, but 2 are") as bad:
+    with pytest.raises(
+        SourceError, match="row 2: column 'e' holds a list of length 1, but 2"
+    ) as bad:
         as_source(ragged)
     assert bad.value.row == 2
 
