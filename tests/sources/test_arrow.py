@@ -122,7 +122,7 @@ def test_types_and_the_columns_that_are_asked_for(tmp_path):
         "name": pa.array(["x", "y", "z"]),
     }
     path = parquet(tmp_path / "x.parquet", pa.table(columns))
-    with pytest.raises(SourceError, match="column 'name' is of type string, not numbers; leave"):
+    with pytest.raises(SourceError, match="column 'name' is of type string, not numbers; choose"):
         as_source(path)
     source = as_source(path, columns=["d", "c", "b", "a"])
     assert source.dtype == np.float64

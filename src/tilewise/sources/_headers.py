@@ -135,7 +135,7 @@ def read_header(read, name):
     stated = read(size)
     length = int.from_bytes(stated, "little")
     if len(stated) != size or length > _MOST_HEADER_BYTES:
-        raise bad_header(name, f"its length is given as {length} bytes")
+        raise bad_header(name, f"it says that it is {length} bytes long")
     text = read(length)
     if len(text) != length:
         raise bad_header(name, "it is cut off")
