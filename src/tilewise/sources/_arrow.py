@@ -239,7 +239,7 @@ class TableSource(ArrowSource):
         return iter(self._table.slice(start).to_batches(max_chunksize=self._batch_rows()))
 
     def fingerprint(self):
-        """Return shape and type: what is in memory cannot be told apart otherwise."""
+        """Return shape and type, which is all that identifies a table in memory."""
         return self._identified("table", columns=self._features.columns)
 
 

@@ -233,7 +233,7 @@ class Hdf5Source(ChunkedSource):
                 self._dataset.read_direct(out, np.s_[row : row + out.shape[0]])
                 return
             except Exception:
-                pass  # what is wrong is told by the general way
+                pass  # the general way below raises the error
         super()._read(row, out)
 
     def _load(self, rows, columns):
