@@ -44,7 +44,7 @@ def test_files(tmp_path):
     with pytest.raises(ValueError, match="more than 7 bytes"):
         read_json(path, 7)
     path.write_bytes(b'"\xff"')
-    with pytest.raises(ValueError, match="not a text in UTF-8"):
+    with pytest.raises(ValueError, match="not JSON: it is not UTF-8 text"):
         read_json(path)
     with pytest.raises(IsADirectoryError):
         read_json(tmp_path)
