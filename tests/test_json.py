@@ -14,9 +14,9 @@ from tilewise._json import loads, read_json
         ("", "not JSON"),
         ("{", "not JSON"),
         ("[1, 2", "line 1: not JSON"),
-        ("NaN", "NaN is no number"),
-        ('{"a": Infinity}', "Infinity is no number"),
-        ("[-Infinity]", "-Infinity is no number"),
+        ("NaN", "NaN is not a JSON number"),
+        ('{"a": Infinity}', "Infinity is not a JSON number"),
+        ("[-Infinity]", "-Infinity is not a JSON number"),
         ("1e999", "numbers in range"),
         ("9" * 400, "a whole number of 400 digits"),
         ("-" + "9" * 20, "a whole number"),
@@ -41,10 +41,10 @@ def test_files(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b'{"a": 1}')
     assert read_json(path) == {"a": 1}
-    with pytest.raises(ValueError, match="longer than 7 bytes"):
+    with pytest.raises(ValueError, match="more than 7 bytes"):
         read_json(path, 7)
     path.write_bytes(b'"\xff"')
-    with pytest.raises(ValueError, match="not a text in UTF-8"):
+    with pytest.raises(ValueError, match="not JSON: it is not UTF-8 text"):
         read_json(path)
     with pytest.raises(IsADirectoryError):
         read_json(tmp_path)

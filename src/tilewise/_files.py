@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside their place, then moved into it."""
+"""Write files whole or not at all: first beside their place, then moved into it."""
 
 import os
 from contextlib import contextmanager, suppress
@@ -9,7 +9,7 @@ from pathlib import Path
 def beside(path):
     """Open a new hidden file in the folder of `path`, to be moved into its place later.
 
-    All of it is on the disk when the block ends; it is gone if the block raises.
+    When the block ends, the whole file is on the disk. If the block raises, the file is removed.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def beside(path):
     binary file
         Its ``name`` is what to move.
     """
-    # Not tempfile: its files are readable by their owner only, and would stay so.
+    # tempfile would not do: only the owner can read its files.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with open(part, "xb") as file:
         try:
@@ -29,7 +29,7 @@ def beside(path):
             file.flush()
             os.fsync(file.fileno())
         except BaseException:
-            # Closed first, where the system does not remove files that are open.
+            # Close it first: some systems do not remove open files.
             with suppress(OSError):
                 file.close()
             with suppress(OSError):
@@ -39,10 +39,10 @@ def beside(path):
 
 @contextmanager
 def replacing(path, what="the file"):
-    """Open a temporary file beside `path`, and put it in its place when all is written.
+    """Open a temporary file beside `path`, and move it into place when all is written.
 
-    A file of that name that was there before stays until then, and stays if anything fails; the
-    temporary file does not.
+    An older file of that name stays until then. If anything fails, it stays unchanged and the
+    temporary file is removed.
 
     Parameters
     ----------
@@ -85,15 +85,15 @@ def replacing(path, what="the file"):
     except OSError as error:
         if isinstance(error, ConnectionError):
             raise
-        said = error.strerror or str(error)
+        reason = error.strerror or str(error)
         kept = "; the file that was there before is unchanged" if path.exists() else ""
         raise type(error)(
-            error.errno, f"{what} could not be written: {said}{kept}", str(path)
+            error.errno, f"{what} could not be written: {reason}{kept}", str(path)
         ) from error
 
 
 def _sync_folder(folder):
-    # So that the new name survives a power cut; not every system lets folders be opened.
+    # So that the new name survives a power cut. Some systems do not let folders be opened.
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

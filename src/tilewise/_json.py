@@ -1,4 +1,4 @@
-"""JSON from strangers: read with bounds, and by the letter of its grammar."""
+"""Read JSON from strangers: strict about its grammar, with limits on its size."""
 
 import json
 import math
@@ -9,10 +9,10 @@ from typing import Any
 
 __all__ = ["MOST_BYTES", "loads", "read_json"]
 
-#: The longest file that is read: all results of the benchmarks together are a fiftieth of it.
+#: The longest file that is read, 50 times as long as all results of the benchmarks together.
 MOST_BYTES = 1 << 26
 
-# Larger whole numbers are no count of anything, and most arithmetic cannot hold them.
+# Larger whole numbers count nothing real, and most arithmetic cannot hold them.
 _MOST_DIGITS = 19
 
 
@@ -36,7 +36,7 @@ def read_json(path: str | os.PathLike, most_bytes: int = MOST_BYTES) -> Any:
     OSError
         If it cannot be read.
     ValueError
-        If it is longer, no text, or not JSON with numbers within bounds; the message does not
+        If it is too long, is not text, or is not JSON with numbers in range. The message does not
         name the file.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
@@ -46,11 +46,11 @@ def read_json(path: str | os.PathLike, most_bytes: int = MOST_BYTES) -> Any:
     with Path(path).open("rb") as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise ValueError(f"longer than {most_bytes} bytes, far too long")
+        raise ValueError(f"too long: more than {most_bytes} bytes")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError("not a text in UTF-8, let alone JSON") from error
+        raise ValueError("not JSON: it is not UTF-8 text") from error
     return loads(text)
 
 
@@ -68,7 +68,7 @@ def loads(text: str) -> Any:
     Raises
     ------
     ValueError
-        If it is not that.
+        If the text is anything else.
 
     Examples
     --------
@@ -99,4 +99,4 @@ def _finite(digits):
 
 
 def _no_constant(name):
-    raise ValueError(f"not JSON ({name} is no number there)")
+    raise ValueError(f"not JSON ({name} is not a JSON number)")

@@ -1,4 +1,4 @@
-"""What a report about a problem needs: versions, machine, thread pools."""
+"""Versions, machine and thread pools, for a report about a problem."""
 
 import importlib.metadata
 import platform
@@ -68,22 +68,22 @@ def show_versions(file: TextIO | None = None) -> None:
     """
     from .plan.machine import Machine
 
-    told = versions()
+    found = versions()
     out = sys.stdout if file is None else file
     for title, section in (
-        ("Packages", told["packages"]),
-        ("Python", told["python"]),
-        ("Build", told["build"]),
+        ("Packages", found["packages"]),
+        ("Python", found["python"]),
+        ("Build", found["build"]),
     ):
         print(title, file=out)
         width = max(map(len, section))
         for name, value in section.items():
             print(f"  {name:<{width}}  {_shown(value)}", file=out)
-    print(repr(Machine.from_dict(told["machine"])), file=out)
-    threads = told["n_threads"]
+    print(repr(Machine.from_dict(found["machine"])), file=out)
+    threads = found["n_threads"]
     print(f"Threads\n  {threads['value']} ({threads['source']})", file=out)
     print("Thread pools", file=out)
-    for pool in told["thread_pools"]:
+    for pool in found["thread_pools"]:
         print(
             f"  {pool.get('internal_api', '?')} {pool.get('version') or ''}".rstrip()
             + f", {pool.get('num_threads')} threads, {pool.get('filepath')}",

@@ -292,7 +292,7 @@ def test_command_measures(invoke):
         ("{", (*SHAPE, "--machine", "FILE"), 65, "not JSON"),
         ('{"facts": {}}', (*SHAPE, "--machine", "FILE"), 65, "not the facts of a machine"),
         ("{}", (*SHAPE, "--roofs", "FILE"), 65, "not a record of roofs"),
-        ("{}", (*SHAPE, "--machine", "FILE", "--measure"), 2, "--measure measures this machine"),
+        ("{}", (*SHAPE, "--machine", "FILE", "--measure"), 2, "--measure is for this machine"),
         ("{}", (*SHAPE, "--roofs", "FILE", "--measure"), 2, "give one"),
     ],
 )

@@ -150,7 +150,7 @@ def test_two_arrays_of_one_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [(b"\0" * 47, "is cut off"), (b"\0" * 49, "holds something more"), (b"", "is cut off")],
+    [(b"\0" * 47, "is cut off"), (b"\0" * 49, "has data after its numbers"), (b"", "is cut off")],
 )
 def test_another_length_than_promised(tmp_path, body, said):
     content = damage.npy(damage.described(), body)

@@ -120,7 +120,7 @@ def test_a_dtype_that_was_asked_for_takes_all():
 
 def test_no_rows_at_all():
     for empty in (lambda: [], lambda: [np.ones((0, 3))]):
-        with pytest.raises(SourceError, match="came without a row"):
+        with pytest.raises(SourceError, match="has no rows"):
             as_source(empty)
     source = as_source(lambda: [], n_features=3, dtype="f4")
     assert read_in_parts(source, 3).shape == (0, 3)
@@ -130,7 +130,7 @@ def test_no_rows_at_all():
 def test_a_callable_that_returns_nothing_to_iterate_over():
     with pytest.raises(SourceError, match="must return an iterable"):
         as_source(lambda: 7)
-    with pytest.raises(SourceError, match="called without arguments"):
+    with pytest.raises(SourceError, match="when called without arguments"):
         as_source(lambda needed: [needed])
 
 

@@ -173,7 +173,7 @@ def test_a_list_of_tables():
     pieces[1] = X[10:], list("cbx")
     with pytest.raises(SourceError, match=r"Table 1: the columns are 'c', 'b', 'x', but"):
         as_source(batches_of(pieces, "tables"))
-    with pytest.raises(SourceError, match="at 1 is ndarray"):
+    with pytest.raises(SourceError, match="item 1 is ndarray"):
         as_source([pa.table({"a": [1.0]}), X])
 
 

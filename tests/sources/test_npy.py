@@ -209,7 +209,7 @@ DAMAGED = {
     "order": (header(GOOD.replace(b"False", b"'C'")), "damaged"),
     "deep": (header(b"[" * 5000), "cannot be understood"),
     "numbers are missing": (header(GOOD) + b"\0" * 23, "is cut off"),
-    "numbers too many": (header(GOOD) + b"\0" * 25, "holds something more"),
+    "numbers too many": (header(GOOD) + b"\0" * 25, "has data after its numbers"),
     "a huge shape": (header(GOOD.replace(b"(2", b"(" + b"9" * 30)), "is cut off"),
     "one dimension": (header(GOOD.replace(b"(2, 3)", b"(6,)")), r"reshape it with \(-1, 1\)"),
     "no dimension": (header(GOOD.replace(b"(2, 3)", b"()")), "expected rows and columns"),

@@ -115,7 +115,7 @@ def test_delayed_objects(X):
         assert json.loads(json.dumps(source.fingerprint())) == source.fingerprint()
     model = KMeans(2, random_state=0, n_init=1).fit(parts)
     assert np.array_equal(model.labels_, KMeans(2, random_state=0, n_init=1).fit(X).labels_)
-    with pytest.raises(SourceError, match=r"at 1 is ndarray: wrap it with dask.delayed"):
+    with pytest.raises(SourceError, match=r"item 1 is ndarray; wrap it with dask.delayed"):
         as_source([parts[0], X])
     with pytest.raises(SourceError, match="reshape"):
         as_source([dask.delayed(X[:, 0])])

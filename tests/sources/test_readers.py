@@ -49,7 +49,7 @@ def test_data_frames_are_left_alone():
 
 @pytest.mark.parametrize("path", ["data.csv", "data", "data.npz", "", "a::b", "x.npy::inside"])
 def test_paths_that_say_nothing(path):
-    with pytest.raises(SourceError, match=r"one of .npy, .parquet, .h5, .hdf5, .zarr, or it is a"):
+    with pytest.raises(SourceError, match=r"one of .npy, .parquet, .h5, .hdf5, .zarr, or be a"):
         as_source(path)
 
 
@@ -180,5 +180,5 @@ print(sources.__name__)
 
 
 def test_lists_of_paths_and_other_things():
-    with pytest.raises(SourceError, match="at 1 is ndarray"):
+    with pytest.raises(SourceError, match="item 1 is ndarray"):
         as_source(["x.npy", np.ones((2, 2))])

@@ -156,9 +156,7 @@ input_options = chained(
         metavar="LIST",
         help="Columns to use, by name, by position from 0, or by range: a,b,c or 0,3,8-15.",
     ),
-    shared_option(
-        "dtype", note=" Other types are converted.  [default: as stored; float64 for text]"
-    ),
+    shared_option("dtype", note=" Others are converted.  [default: as stored; float64 for text]"),
     click.option("--key", metavar="NAME", help="Which array of a .npz file to read."),
     click.option("--delimiter", metavar="CHAR", help="What separates the cells of a .csv file."),
     click.option(

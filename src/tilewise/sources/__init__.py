@@ -1,24 +1,22 @@
-"""Rows that lie somewhere else than in memory, behind one small protocol.
+"""Rows that are not in memory, behind one small protocol.
 
-What enters: paths, objects of pyarrow, zarr, h5py, dask and xarray, callables and iterators;
-whatever `as_source` is given and `READERS` has a row for. What leaves: `RowSource` objects, which
-fill buffers with rows of native float32 or float64 and say where a row came from, and `Prefetch`,
-which has a thread fill them ahead. Shapes, types, nulls, changed and truncated files are checked
-here, and every failure is a `SourceError` that names file, shard and row; its text is printable
-whatever a file is called or holds. NaN and infinity pass: who computes with the rows looks for
-them, and asks `locate` where they were.
+What enters: paths, objects of pyarrow, zarr, h5py, dask and xarray, callables and iterators.
+`READERS` has a row for each kind, and `as_source` looks it up. What leaves: `RowSource` objects,
+which fill buffers with rows of native float32 or float64 and can locate a row in its file; and
+`Prefetch`, whose thread fills the buffers ahead. Shapes, types, nulls, changed and truncated files
+are checked here. Every failure is a `SourceError` that names file, shard and row in printable text.
+NaN and infinity pass: the code that computes with the rows checks for them and calls `locate`.
 
-Names of columns are part of a source where its rows have any, and parts of a source are joined by
-them. Columns that hold the index of a pandas data frame are no features. Who fits and predicts
-compares the names.
+A source has names of columns if its rows have them, and parts of a source are joined by name.
+Columns that hold the index of a pandas data frame are not features. Estimators compare the names.
 
-Beside `out`, a source holds at most `held_bytes`: a staging buffer, a decoded chunk or one record
-batch. This room knows NumPy alone; it stands below `engine`, beside `kernels`, and imports no
-other room. Libraries that read files are imported by the rows of the table that need them, when
-they are used: recognising an object imports nothing.
+Besides `out`, a source holds at most `held_bytes`: a staging buffer, a decoded chunk or one record
+batch. This folder needs NumPy only. It is below `engine`, beside `kernels`, and imports no other
+folder. A library that reads files is imported when its reader is used; recognising an object
+imports nothing.
 
 `Archive` and `map_npy` read whole arrays of ``.npz`` and ``.npy`` files with the same checks, for
-the rooms above: model files and checkpoints.
+model files and checkpoints.
 """
 
 from tilewise.sources._archive import Archive

@@ -1,4 +1,4 @@
-"""The arrays of a ``.npz`` file, read one by one and trusted in nothing."""
+"""The arrays of a ``.npz`` file, read one by one. Everything in the file is checked."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _ENDING = ".npy"
 
-# What is unpacked at once on its way into an array.
+# Bytes that are unpacked at a time.
 _PIECE_BYTES = 1 << 20
 
 # Deflate makes at most 1032 bytes of one (zlib's own documentation). A directory that claims more
-# lies, and memory of the size that it claims is not asked for.
+# is wrong, so no memory of that size is allocated.
 _MOST_DEFLATED = 1100
 
 
@@ -73,7 +73,7 @@ class Archive:
             self._size = os.fstat(self._file.fileno()).st_size
             if self._size == 0 or not zipfile.is_zipfile(self._file):
                 raise SourceError(f"{self.name}: not a .npz file", source=self.name)
-            with self._told(self.name):
+            with self._errors_of(self.name):
                 self._zip = zipfile.ZipFile(self._file)
                 members = self._zip.infolist()
             self._members = {}
@@ -116,11 +116,11 @@ class Archive:
             hold it.
         """
         place = self._place(name)
-        with self._opened(name) as (member, told):
+        with self._opened(name) as (member, info):
             header = self._header(member, name)
             header.check_plain(place)
-            header.check_size(told.file_size, place)
-            array = self._room(header, told, place)
+            header.check_size(info.file_size, place)
+            array = self._room(header, info, place)
             self._fill(array, member, place)
         return array.T if header.fortran and len(header.shape) > 1 else array
 
@@ -140,20 +140,20 @@ class Archive:
 
     @contextmanager
     def _opened(self, name):
-        told = self._members.get(name + _ENDING)
+        info = self._members.get(name + _ENDING)
         place = self._place(name)
-        if told is None:
+        if info is None:
             raise SourceError(f"{self.name}: holds no array {name!r}", source=self.name)
-        with self._told(place), self._zip.open(told) as member:
-            yield member, told
+        with self._errors_of(place), self._zip.open(info) as member:
+            yield member, info
 
     def _header(self, member, name):
         return read_header(member.read, self._place(name))
 
-    def _room(self, header, told, place):
-        deflated = told.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        if told.compress_size > self._size or (
-            deflated and told.file_size > _MOST_DEFLATED * (told.compress_size + 1)
+    def _room(self, header, info, place):
+        deflated = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        if info.compress_size > self._size or (
+            deflated and info.file_size > _MOST_DEFLATED * (info.compress_size + 1)
         ):
             raise self._damaged(place, "it claims more bytes than it can hold")
         shape = header.shape[::-1] if header.fortran else header.shape
@@ -175,13 +175,13 @@ class Archive:
                 raise self._damaged(place, "it ends in the middle of its numbers")
             target[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
             done += len(piece)
-        # Only who reads to the end has the checksum compared.
+        # zipfile compares the checksum only when the end is read.
         if member.read(1):
             raise self._damaged(place, "it goes on after its numbers")
 
     @contextmanager
-    def _told(self, place):
-        """Turn whatever zip, its decompressors and the system raise into an error with a name."""
+    def _errors_of(self, place):
+        """Turn every error of zip, its decompressors and the system into one that names `place`."""
         try:
             yield
         except SourceError:

@@ -38,8 +38,7 @@ class Features:
         if not names:
             beside = f" beside the index {some(sorted(index))}" if index else ""
             raise SourceError(
-                f"{name}: there are no columns{beside}; choose at least one, "
-                "as_source(..., columns=[...])",
+                f"{name}: there are no columns{beside}; choose at least one, columns=[...]",
                 source=name,
             )
         self.columns = names
@@ -74,7 +73,7 @@ class Features:
             raise SourceError(
                 f"{self.source}: column {listed[0]!r} holds lists and there are "
                 f"{len(types) - 1} columns beside it; choose the column of lists or columns of "
-                f"numbers, as_source(..., columns=[{listed[0]!r}])",
+                "numbers, columns=[...]",
                 source=self.source,
             )
 
@@ -86,8 +85,8 @@ class Features:
             return np.dtype(kind.to_pandas_dtype())
         what = "holds lists of" if self.listed else "is of type"
         raise SourceError(
-            f"{self.source}: column {name!r} {what} {kind}, not numbers; leave it out, "
-            "as_source(..., columns=[...])",
+            f"{self.source}: column {name!r} {what} {kind}, not numbers; choose columns of "
+            "numbers, columns=[...]",
             source=self.source,
         )
 
@@ -124,8 +123,8 @@ class Features:
                 row = first + int(wrong[0])
                 raise SourceError(
                     f"{self.source}, row {row}: column {name!r} holds a list of "
-                    f"{lengths[wrong[0]]}, but {self.width} are expected; all lists must have "
-                    "the same length",
+                    f"length {lengths[wrong[0]]}, but {self.width} is expected; all lists must "
+                    "have the same length",
                     source=self.source,
                     row=row,
                 )
@@ -140,7 +139,7 @@ class Features:
 
     def _null(self, row, what):
         return SourceError(
-            f"{self.source}, row {row}, {what}: is null; fill it or leave the row out",
+            f"{self.source}, row {row}, {what}: is null; fill it or drop the row",
             source=self.source,
             row=row,
         )
@@ -189,10 +188,9 @@ class ArrowSource(SequentialSource):
         if self.n_features is None:
             self._restart(0)
             if not self._advance() or not self._features.width:
-                raise SourceError(
-                    f"{self.name}: how long the lists of column {self._features.columns[0]!r} "
-                    "are is not known; pass n_features",
-                    source=self.name,
+                raise self._error(
+                    f"how long the lists of column {self._features.columns[0]!r} "
+                    "are is not known; pass n_features"
                 )
             self.n_features = self._features.width
         width = self.n_features if self._features.listed else 1
@@ -241,13 +239,8 @@ class TableSource(ArrowSource):
         return iter(self._table.slice(start).to_batches(max_chunksize=self._batch_rows()))
 
     def fingerprint(self):
-        """Return shape and type: what is in memory cannot be told apart otherwise."""
-        return {
-            "kind": "table",
-            "columns": self._features.columns,
-            "shape": [self.n_rows, self.n_features],
-            "dtype": self.dtype.str,
-        }
+        """Return shape and type, which is all that identifies a table in memory."""
+        return self._identified("table", columns=self._features.columns)
 
 
 class BatchReaderSource(ArrowSource):
@@ -286,8 +279,8 @@ def open_tables(tables, options):
     for index, table in enumerate(tables):
         if not is_a(table, "pyarrow.Table", "pyarrow.RecordBatch"):
             raise SourceError(
-                f"a list that begins with pyarrow data must hold nothing else; at {index} is "
-                f"{type(table).__name__}: convert it with pyarrow.table"
+                f"a list that begins with pyarrow data must hold only such data, but item {index} "
+                f"is {type(table).__name__}; convert it with pyarrow.table"
             )
     members = [
         TableSource(table, options, f"pyarrow {type(table).__name__} {index}")

@@ -78,10 +78,9 @@ class BatchSource(SequentialSource):
         """Take the first batch, to learn the width and the type, and keep it."""
         self._restart(0)
         if not self._advance():
-            raise SourceError(
-                f"{self.name}: came without a row, so the number of columns is not known; "
-                "pass n_features and dtype, or rows",
-                source=self.name,
+            raise self._error(
+                "has no rows, so the number of columns is not known; pass n_features and dtype, or "
+                "rows"
             )
 
     def _blocks(self, start):
@@ -93,34 +92,31 @@ class BatchSource(SequentialSource):
                 self._check_returned(returned)
                 batches = iter(returned)
             except TypeError as error:
-                raise SourceError(
-                    f"{self.name}: called without arguments it must return an iterable of "
-                    f"batches: {first_line(error)}",
-                    source=self.name,
+                raise self._error(
+                    "must return an iterable of batches when called without arguments: "
+                    f"{first_line(error)}"
                 ) from error
             except SourceError:
                 raise
             except Exception as error:
                 raise self._failed(error) from error
             if batches is self._returned:
-                raise SourceError(
-                    f"{self.name}: returned the same iterator again, which has been read; "
-                    "make a new one in each call",
-                    source=self.name,
+                raise self._error(
+                    "returned the same iterator again, which was read already; make a new one in "
+                    "each call",
                     row=0,
                 )
             self._returned = batches
         return map(self._check, batches)
 
     def _check_returned(self, returned):
-        """Rows alone, of which each would be taken for a batch, are what people return first."""
+        """Refuse one array of rows, a common mistake: each row would be taken for a batch."""
         shape = getattr(returned, "shape", None)
         if isinstance(shape, tuple) and len(shape) == 2:
-            raise SourceError(
-                f"{self.name}: returned one {type(returned).__name__} of shape {shape}, not an "
+            raise self._error(
+                f"returned one {type(returned).__name__} of shape {shape}, not an "
                 "iterable of batches; pass what it returns instead of the callable, or return "
-                "[rows], or write a generator function that yields the rows in parts",
-                source=self.name,
+                "[rows], or write a generator function that yields the rows in parts"
             )
 
     def _check(self, batch):
@@ -151,7 +147,7 @@ class BatchSource(SequentialSource):
         if self._asked_dtype is None and dtype != self.dtype:
             raise self._bad(
                 f"{where}: dtype {values.dtype}, but the first batch was read as {self.dtype}; "
-                "yield one dtype, or ask for one"
+                "yield one dtype, or pass dtype"
             )
         self.held_bytes = max(self.held_bytes, values.nbytes)
         return values if order is None else values[:, order]

@@ -26,11 +26,11 @@ _MOST_BANDS = 1 << 24
 class ChunkedSource(Source):
     """Rows of an array whose chunks are read whole, one at a time.
 
-    The chunks that share their rows are a band. A band that a read covers goes into the buffer
-    chunk by chunk; one of which only a part is wanted is kept until another one is needed.
+    The chunks that share their rows are a band. If a read covers a band, its chunks go into the
+    buffer one by one. If a read needs only a part, the band is kept until another one is needed.
 
-    A subclass offers ``_load(rows, columns)``: the numbers of two slices, which reach over whole
-    chunks unless the band is too large to be kept.
+    A subclass has ``_load(rows, columns)``, which returns the numbers of two slices. They cover
+    whole chunks unless the band is too large to be kept.
     """
 
     def __init__(self, name, shape, stored, row_edges, column_edges, dtype, keep=None):
@@ -96,19 +96,17 @@ class ChunkedSource(Source):
             if isinstance(error, SourceError):
                 raise
             self._check_files(rows.start)
-            raise SourceError(
-                f"{self.name}: rows {rows.start} to {rows.stop - 1} could not be read: "
+            raise self._error(
+                f"rows {rows.start} to {rows.stop - 1} could not be read: "
                 f"{type(error).__name__}: {first_line(error)}",
-                source=self.name,
                 row=rows.start,
             ) from error
         expected = (rows.stop - rows.start, columns.stop - columns.start)
         if not isinstance(values, np.ndarray) or values.shape != expected:
             what = f"shape {values.shape}" if hasattr(values, "shape") else f"a {type(values)}"
-            raise SourceError(
-                f"{self.name}: rows {rows.start} to {rows.stop - 1} came as {what} where "
+            raise self._error(
+                f"rows {rows.start} to {rows.stop - 1} came as {what} where "
                 f"an array of shape {expected} was promised; make the chunks that they say",
-                source=self.name,
                 row=rows.start,
             )
         return values
@@ -124,8 +122,8 @@ class ChunkedSource(Source):
 def _edges(length, step, name):
     if length // step > _MOST_BANDS:
         raise SourceError(
-            f"{name}: claims {length} rows or columns in chunks of {step}, more than can be kept "
-            "track of; check the file, or make larger chunks",
+            f"{name}: claims {length} rows or columns in chunks of {step}, which are too many "
+            "chunks; check the file, or make larger chunks",
             source=name,
         )
     return [*range(0, length, step), length]
@@ -137,17 +135,7 @@ def _grouped(chunk_rows, n_rows, row_bytes):
 
 
 class ZarrSource(ChunkedSource):
-    """Rows of a ``zarr.Array``.
-
-    Parameters
-    ----------
-    array : zarr.Array of shape (rows, columns)
-        Of format 2 or 3. Chunks that the store lacks are the fill value, as Zarr has it.
-    options : Options
-        The dtype that was asked for.
-    name : str, optional
-        What to call it.
-    """
+    """Rows of a ``zarr.Array``. Chunks that the store lacks have the fill value, as in Zarr."""
 
     def __init__(self, array, options, name=None):
         self._array = array
@@ -174,23 +162,16 @@ class ZarrSource(ChunkedSource):
 
     def _check_files(self, row):
         if self._identity is not None and _tree_identity(self._place) != self._identity:
-            raise SourceError(
-                f"{self.name}: changed while it was being read; start again with an array "
-                "that stays",
-                source=self.name,
+            raise self._error(
+                "changed while it was being read; start again with an array that does not change",
                 row=row,
             )
 
     def fingerprint(self):
         """Return where it is, its shape, and a digest of its files' sizes and times."""
-        return {
-            "kind": "zarr",
-            "path": None if self._place is None else os.path.abspath(self._place),
-            "files": self._identity,
-            "shape": [self.n_rows, self.n_features],
-            "stored": np.dtype(self._array.dtype).str,
-            "dtype": self.dtype.str,
-        }
+        path = None if self._place is None else os.path.abspath(self._place)
+        stored = np.dtype(self._array.dtype).str
+        return self._identified("zarr", path=path, files=self._identity, stored=stored)
 
 
 def _zarr_place(array):
@@ -219,17 +200,7 @@ def _tree_identity(place):
 
 
 class Hdf5Source(ChunkedSource):
-    """Rows of an ``h5py.Dataset``.
-
-    Parameters
-    ----------
-    dataset : h5py.Dataset of shape (rows, columns)
-        In chunks or in one piece.
-    options : Options
-        The dtype that was asked for.
-    opened : h5py.File, optional
-        The file, if closing the source is to close it.
-    """
+    """Rows of an ``h5py.Dataset``, in chunks or in one piece; `close` closes the file `opened`."""
 
     def __init__(self, dataset, options, opened=None):
         self._dataset = dataset
@@ -262,7 +233,7 @@ class Hdf5Source(ChunkedSource):
                 self._dataset.read_direct(out, np.s_[row : row + out.shape[0]])
                 return
             except Exception:
-                pass  # what is wrong is told by the general way
+                pass  # the general way below raises the error
         super()._read(row, out)
 
     def _load(self, rows, columns):
@@ -281,12 +252,7 @@ class Hdf5Source(ChunkedSource):
     def fingerprint(self):
         """Return the file's name, size and time of change, the dataset, its shape and type."""
         size, changed = self._identity or (None, None)
-        return {
-            "kind": "hdf5",
-            "path": os.path.abspath(self._path),
-            "dataset": self.name.rpartition("::")[2],
-            "bytes": size,
-            "mtime_ns": changed,
-            "shape": [self.n_rows, self.n_features],
-            "dtype": self.dtype.str,
-        }
+        return self._identified(
+            "hdf5", path=os.path.abspath(self._path), dataset=self.name.rpartition("::")[2],
+            bytes=size, mtime_ns=changed,
+        )  # fmt: skip

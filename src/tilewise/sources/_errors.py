@@ -13,14 +13,14 @@ from tilewise._text import printable
 
 
 class SourceError(ValueError):
-    """Rows could not be read as they were promised.
+    """Rows could not be read.
 
-    The message names the file or object, the row where one is to blame, and what to do.
+    The message names the file or object, the row that is at fault if there is one, and what to do.
 
     Parameters
     ----------
     message : str
-        The whole message. What a terminal would take for more than text is escaped.
+        The whole message. Characters that could command a terminal are escaped.
     source : str, optional
         Name of the source that was being read.
     shard : str, optional
@@ -33,7 +33,7 @@ class SourceError(ValueError):
     source, shard : str or None
         Where the rows came from.
     row : int or None
-        The row to blame, or the first one that is missing.
+        The row at fault, or the first one that is missing.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class SourceError(ValueError):
         self.row = row
 
     def within(self, source: str, shard: str, start: int) -> Self:
-        """Say of which larger source the one that failed is a part; return the error."""
+        """Name the larger source that the failed one is a part of; return the error."""
         self.source = source
         self.shard = shard if self.shard is None else self.shard
         self.row = None if self.row is None else start + self.row
@@ -75,7 +75,7 @@ class MissingLibrary(SourceError, ImportError):
 
 
 def need(library, what):
-    """Import `library`, or tell how to install what reads `what`."""
+    """Import `library`, or raise an error that says how to install it for reading `what`."""
     try:
         return importlib.import_module(library)
     except ModuleNotFoundError as error:
@@ -121,7 +121,8 @@ def check_unchanged(path, before, row=None):
         f"it had {before[0]} bytes and has {now[0]}" if now[0] != before[0] else "it was written to"
     )
     raise SourceError(
-        f"{path}: changed while it was being read: {what}; start again with a file that stays",
+        f"{path}: changed while it was being read: {what}; start again with a file that does not "
+        "change",
         source=str(path),
         row=row,
     )

@@ -1,7 +1,7 @@
 """Headers of arrays in files: one reader for ``.npy`` files and for the members of ``.npz``.
 
-What is read here comes from strangers. Whatever is wrong with it is a `SourceError` that names the
-file; nothing is unpickled, and nothing of the size that a header claims is allocated.
+Files may come from strangers. Every fault is a `SourceError` that names the file. Nothing is
+unpickled, and no memory of the size that a header claims is allocated.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Header:
         """Raise SourceError where the numbers are Python objects, which only pickle can read."""
         if self.dtype.hasobject:
             raise SourceError(
-                f"{name}: holds Python objects, which are not read: they could run code; save "
-                "plain numbers",
+                f"{name}: holds Python objects, which are not read because they could run code; "
+                "save plain numbers",
                 source=name,
             )
 
@@ -75,24 +75,24 @@ class Header:
             return
         if promised > _MOST_BYTES:
             raise SourceError(
-                f"{name}: is cut off: its header promises shape {told_shape(self.shape)} of "
+                f"{name}: is cut off: its header promises shape {shape_text(self.shape)} of "
                 f"{self.dtype}, more bytes than any file has; write it again",
                 source=name,
             )
-        how = "is cut off" if size < promised else "holds something more"
+        how = "is cut off" if size < promised else "has data after its numbers"
         row = None
         if len(self.shape) == 2 and self.shape[1]:
             row = max(0, size - self.offset) // (self.shape[1] * max(1, self.dtype.itemsize))
         raise SourceError(
-            f"{name}: {how}: its header promises shape {told_shape(self.shape)} of {self.dtype}, "
+            f"{name}: {how}: its header promises shape {shape_text(self.shape)} of {self.dtype}, "
             f"{promised} bytes in all, and the file has {size}; write it again",
             source=name,
             row=row,
         )
 
 
-def told_shape(shape):
-    """Return a shape as messages show it: a header may hold numbers of thousands of digits."""
+def shape_text(shape):
+    """Return a shape for a message: a header may hold numbers of thousands of digits."""
     extents = [str(n) if n < 2**100 else "more than 10**30" for n in shape[:8]]
     more = ", ..." if len(shape) > 8 else "," if len(shape) == 1 else ""
     return f"({', '.join(extents)}{more})"
@@ -121,7 +121,7 @@ def read_header(read, name):
     if start[:6] != _MAGIC:
         what = "is empty" if not start else "does not begin as a .npy file does"
         raise SourceError(
-            f"{name}: {what}; write it with numpy.save, or say what it is by its ending",
+            f"{name}: {what}; write it with numpy.save, or give it the ending of its format",
             source=name,
         )
     version = start[6] if len(start) > 6 else 0
@@ -135,7 +135,7 @@ def read_header(read, name):
     stated = read(size)
     length = int.from_bytes(stated, "little")
     if len(stated) != size or length > _MOST_HEADER_BYTES:
-        raise bad_header(name, f"it is said to be {length} bytes long")
+        raise bad_header(name, f"it says that it is {length} bytes long")
     text = read(length)
     if len(text) != length:
         raise bad_header(name, "it is cut off")
@@ -157,7 +157,7 @@ def read_header(read, name):
     ):
         raise bad_header(name, f"shape {shape!r:.60}, fortran_order {fortran!r:.60}")
     if 0 in shape and math.prod(n for n in shape if n) * max(1, stored.itemsize) > _MOST_BYTES:
-        raise bad_header(name, f"shape {told_shape(shape)} is larger than any array")
+        raise bad_header(name, f"shape {shape_text(shape)} is larger than any array")
     return Header(stored, shape, fortran, 8 + size + length)
 
 

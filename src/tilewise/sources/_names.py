@@ -158,7 +158,7 @@ def order_of(expected, found, where, whose):
     if expected is None or found is None:
         has, lacks = (where, whose) if expected is None else (whose, where)
         raise SourceError(
-            f"{lacks}: its columns have no names, but those of {has} have: "
+            f"{lacks}: its columns have no names, but those of {has} do: "
             f"{some(expected or found)}; give all parts names, or none"
         )
     if len(set(found)) == len(found) and set(expected) == set(found):
@@ -262,7 +262,7 @@ def with_columns(source: RowSource, names: Sequence[str]) -> RowSource:
         return source
     if known is None:
         raise SourceError(
-            f"{source.name}: its columns have no names, so that none can be chosen",
+            f"{source.name}: its columns have no names, so they cannot be chosen by name",
             source=source.name,
         )
     for name in names:

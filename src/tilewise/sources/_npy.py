@@ -80,17 +80,10 @@ class NpySource(Source):
     def fingerprint(self) -> dict[str, Any]:
         """Return the file's name, size, time of change, shape and type."""
         size, changed = self._file.identity
-        return {
-            "kind": "npy",
-            "path": os.path.abspath(self.name),
-            "bytes": size,
-            "mtime_ns": changed,
-            "shape": [self.n_rows, self.n_features],
-            "stored": self._stored.str,
-            "offset": self._offset,
-            "order": "F" if self._fortran else "C",
-            "dtype": self.dtype.str,
-        }
+        return self._identified(
+            "npy", path=os.path.abspath(self.name), bytes=size, mtime_ns=changed,
+            stored=self._stored.str, offset=self._offset, order="F" if self._fortran else "C",
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close the file."""
@@ -153,10 +146,9 @@ class NpySource(Source):
         else:
             row += got // self._stored.itemsize
         self._file.check_unchanged(row=row)
-        raise SourceError(
-            f"{self.name}: ends at row {row} of {self.n_rows}, in the middle of its numbers; "
+        raise self._error(
+            f"ends at row {row} of {self.n_rows}, in the middle of its numbers; "
             "the file was cut off, write it again",
-            source=self.name,
             row=row,
         )
 

@@ -33,13 +33,6 @@ class ParquetSource(ArrowSource):
     """Rows of one Parquet file, decoded a record batch at a time.
 
     Reading out of order begins at the start of a row group.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    options : Options
-        Columns, dtype and width that were asked for.
     """
 
     def __init__(self, path, options):
@@ -95,28 +88,17 @@ class ParquetSource(ArrowSource):
 
     def fingerprint(self):
         """Return the file's name, size and time of change, and the columns."""
-        return {
-            "kind": "parquet",
-            "path": os.path.abspath(self._path),
-            "bytes": self._identity[0],
-            "mtime_ns": self._identity[1],
-            "columns": self._features.columns,
-            "shape": [self.n_rows, self.n_features],
-            "dtype": self.dtype.str,
-        }
+        return self._identified(
+            "parquet", path=os.path.abspath(self._path), bytes=self._identity[0],
+            mtime_ns=self._identity[1], columns=self._features.columns,
+        )  # fmt: skip
 
 
 class DatasetSource(ArrowSource):
     """Rows of any ``pyarrow.dataset.Dataset``, one fragment after the other.
 
-    Arrow decodes Parquet by whole row groups here, about four of them ahead.
-
-    Parameters
-    ----------
-    dataset : pyarrow.dataset.Dataset
-        Its files, if it has local ones, must stay as they are.
-    options : Options
-        Columns, dtype and width that were asked for.
+    Arrow decodes Parquet by whole row groups here, about four of them ahead. Local files of the
+    data set must not change.
     """
 
     def __init__(self, dataset, options):
@@ -188,14 +170,11 @@ class DatasetSource(ArrowSource):
 
     def fingerprint(self):
         """Return the names, sizes and times of change of its files, and the columns."""
-        return {
-            "kind": "dataset",
-            "files": [[path, *self._identities.get(path, ())] for path in self.files],
-            "filter": None if self._filter is None else str(self._filter),
-            "columns": self._features.columns,
-            "shape": [self.n_rows, self.n_features],
-            "dtype": self.dtype.str,
-        }
+        return self._identified(
+            "dataset", files=[[path, *self._identities.get(path, ())] for path in self.files],
+            filter=None if self._filter is None else str(self._filter),
+            columns=self._features.columns,
+        )  # fmt: skip
 
 
 def _check_parts(dataset, columns):

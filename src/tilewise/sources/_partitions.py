@@ -1,12 +1,13 @@
-"""Rows of dask data frames and of delayed objects, computed a partition at a time."""
+"""Rows of dask collections and of delayed objects, computed a partition at a time."""
 
 import numpy as np
 
 from tilewise.sources._batches import BatchSource
-from tilewise.sources._dask import computing
+from tilewise.sources._dask import DaskSource, computing
 from tilewise.sources._errors import SourceError
+from tilewise.sources._labels import xarray_names
 from tilewise.sources._names import frame_names, is_a
-from tilewise.sources._protocol import delivered
+from tilewise.sources._protocol import check_shape, delivered
 
 #: Names of the classes, by the packages that have had them.
 DASK_FRAMES = ("dask.DataFrame", "dask_expr.DataFrame")
@@ -17,8 +18,8 @@ DELAYED = ("dask.Delayed", "distributed.Future")
 class PartitionSource(BatchSource):
     """Rows of partitions that are computed one after the other, again in each pass.
 
-    A subclass offers ``_parts()``, an iterator of what is computed to arrays or data frames, and
-    sets `_computed`, the function that does it.
+    A subclass has ``_parts()``, an iterator of objects to compute, and `_computed`, the function
+    that computes one to an array or a data frame.
     """
 
     block = "partition"
@@ -31,16 +32,39 @@ class PartitionSource(BatchSource):
             yield self._computed(part)
 
 
-class DaskFrameSource(PartitionSource):
-    """Rows of a ``dask.dataframe.DataFrame``.
+class UnsizedDaskSource(PartitionSource):
+    """Rows of a ``dask.array.Array`` whose block sizes are known only when they are computed."""
 
-    Parameters
-    ----------
-    frame : dask.dataframe.DataFrame
-        Columns of numbers. Partitions may have them in another order.
-    options : Options
-        Columns, dtype and width that were asked for.
-    """
+    block = "block"
+
+    def __init__(self, array, options):
+        name = f"dask array {array.name}"
+        check_shape(array.shape, name)
+        if array.numblocks[1] != 1 or np.isnan(array.shape[1]):
+            raise SourceError(
+                f"{name}: its chunk sizes are not known and several chunks are side by side; call "
+                "its compute_chunk_sizes() first",
+                source=name,
+            )
+        self._array, self._computed = array, computing(array)
+        self.row_bytes = array.shape[1] * array.dtype.itemsize
+        super().__init__(name, array.shape[1], delivered(array.dtype, options.dtype, name))
+
+    def _parts(self):
+        return (self._array.blocks[index, 0] for index in range(self._array.numblocks[0]))
+
+    def fingerprint(self):
+        """Return the name of the array, which dask derives from its inputs."""
+        return {
+            "kind": "dask",
+            "name": self._array.name,
+            "n_features": self.n_features,
+            "dtype": self.dtype.str,
+        }
+
+
+class DaskFrameSource(PartitionSource):
+    """Rows of a ``dask.dataframe.DataFrame``, whose partitions may have columns in any order."""
 
     selects = True
 
@@ -83,7 +107,7 @@ class DaskFrameSource(PartitionSource):
         return np.dtype(getattr(kind, "numpy_dtype", kind))
 
     def fingerprint(self):
-        """Return the name of the frame, which dask makes from what went into it."""
+        """Return the name of the frame, which dask derives from its inputs."""
         return {
             "kind": "dask frame",
             "name": str(self._frame._name),
@@ -93,15 +117,7 @@ class DaskFrameSource(PartitionSource):
 
 
 class DelayedSource(PartitionSource):
-    """Rows of ``dask.delayed`` objects, or of futures, each an array or a data frame.
-
-    Parameters
-    ----------
-    parts : sequence of dask.delayed.Delayed or distributed.Future
-        In the order of their rows.
-    options : Options
-        The dtype and width that were asked for.
-    """
+    """Rows of ``dask.delayed`` objects, or of futures, each an array or a data frame."""
 
     def __init__(self, parts, options):
         self._list = list(parts)
@@ -120,13 +136,26 @@ class DelayedSource(PartitionSource):
         }
 
 
+def open_xarray(array, options):
+    """Open an ``xarray.DataArray`` in chunks, with the names of its columns."""
+    source = open_dask(array.data, options)
+    source.feature_names = xarray_names(array)
+    return source
+
+
+def open_dask(array, options):
+    """Open a dask array, whether or not its chunk sizes are known."""
+    unknown = any(np.isnan(size) for sizes in array.chunks for size in sizes)
+    return (UnsizedDaskSource if unknown else DaskSource)(array, options)
+
+
 def open_delayed(parts, options):
     """Open delayed objects as partitions."""
     for index, part in enumerate(parts):
         if not is_a(part, *DELAYED):
             raise SourceError(
-                f"a list that begins with a delayed object must hold nothing else; at {index} is "
-                f"{type(part).__name__}: wrap it with dask.delayed"
+                "a list that begins with a delayed object must hold only such objects, but item "
+                f"{index} is {type(part).__name__}; wrap it with dask.delayed"
             )
     return DelayedSource(parts, options)
 
@@ -134,6 +163,5 @@ def open_delayed(parts, options):
 def refuse_series(series, options):
     """Refuse a single column, before anything is computed."""
     raise SourceError(
-        "a dask Series holds one column and no rows of features: pass a data frame, "
-        "series.to_frame()"
+        "a dask Series is one column, not rows of features; pass a data frame, series.to_frame()"
     )

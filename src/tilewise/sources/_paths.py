@@ -119,8 +119,8 @@ def open_path(path, options):
             return _zarr(path, "", options)
         return _directory(path, options)
     raise SourceError(
-        f"{path}: what it holds is told by the name's ending, one of {', '.join(ENDINGS)}, or it "
-        "is a directory of .npy or .parquet files",
+        f"{path}: unknown format; the name must end in one of {', '.join(ENDINGS)}, or be a "
+        "directory of .npy or .parquet files",
         source=path,
     )
 

@@ -164,6 +164,14 @@ class Source:
         """Return what people call this row."""
         return f"{self.name}, row {row}"
 
+    def _error(self, what, row=None):
+        return SourceError(f"{self.name}: {what}", source=self.name, row=row)
+
+    def _identified(self, kind, **more):
+        """Return the fingerprint of rows of a known number."""
+        shape = [self.n_rows, self.n_features]
+        return {"kind": kind, "shape": shape, "dtype": self.dtype.str, **more}
+
     def close(self) -> None:
         """Let go of files; the next read opens them again where that is possible."""
 

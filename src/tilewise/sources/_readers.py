@@ -14,7 +14,6 @@ from tilewise._typing import FloatMatrix
 from tilewise.sources._arrow import BatchReaderSource, TableSource, open_tables
 from tilewise.sources._batches import BatchSource
 from tilewise.sources._chunks import Hdf5Source, ZarrSource
-from tilewise.sources._dask import open_dask, open_xarray
 from tilewise.sources._errors import SourceError
 from tilewise.sources._labels import xarray_names
 from tilewise.sources._names import is_a, names_of, with_columns
@@ -25,7 +24,9 @@ from tilewise.sources._partitions import (
     DASK_SERIES,
     DELAYED,
     DaskFrameSource,
+    open_dask,
     open_delayed,
+    open_xarray,
     refuse_series,
 )
 from tilewise.sources._paths import open_path, open_paths
@@ -61,8 +62,8 @@ def _is_paths(X):
     for index, member in enumerate(X):
         if not _is_path(member):
             raise SourceError(
-                f"a list that begins with a path must hold nothing else; at {index} is "
-                f"{type(member).__name__}: open them one by one, or write arrays to files"
+                f"a list that begins with a path must hold only paths, but item {index} is "
+                f"{type(member).__name__}; open them one by one, or write arrays to files"
             )
     return True
 
@@ -106,7 +107,6 @@ READERS: list[Reader] = [
     ),
     Reader("dask frame", _of(*DASK_FRAMES), DaskFrameSource),
     Reader("dask series", _of(*DASK_SERIES), refuse_series),
-    Reader("delayed", _of(*DELAYED), lambda X, options: open_delayed([X], options)),
     Reader("list of delayed", _list_of(*DELAYED), open_delayed),
     Reader(
         "callable",

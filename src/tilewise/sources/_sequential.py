@@ -83,11 +83,10 @@ class SequentialSource(Source):
 
     def _restart(self, first):
         if self.one_shot and self._started:
-            raise SourceError(
-                f"{self.name}: can be read once only, and row {first} was asked for after row "
+            raise self._error(
+                f"can be read once only, and row {first} was asked for after row "
                 f"{self._next}; pass a callable that returns a new iterator each time, such as "
                 "lambda: batches()",
-                source=self.name,
                 row=first,
             )
         self._drop()
@@ -134,17 +133,15 @@ class SequentialSource(Source):
 
     def _other_length(self, what):
         self._iterator = self._open = None
-        return SourceError(
-            f"{self.name}: came with {what}; every pass must bring the same rows",
-            source=self.name,
+        return self._error(
+            f"came with {what}; every pass must bring the same rows",
             row=min(self._next, self.n_rows),
         )
 
     def _failed(self, error):
         count = len(self._starts)
-        return SourceError(
-            f"{self.name}: {self.block} {count} (from row {self._next} on) could not be read: "
+        return self._error(
+            f"{self.block} {count} (from row {self._next} on) could not be read: "
             f"{type(error).__name__}: {first_line(error)}",
-            source=self.name,
             row=self._next,
         )

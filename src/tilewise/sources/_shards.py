@@ -98,7 +98,7 @@ class Shards(Source):
     def _check(self, member, first):
         for what, found, expected, advice in (
             ("columns", member.n_features, first.n_features, "all shards must have the same"),
-            ("dtype", member.dtype, first.dtype, "save them alike, or ask for one dtype"),
+            ("dtype", member.dtype, first.dtype, "save them with one dtype, or pass dtype"),
         ):
             if found != expected:
                 raise SourceError(
@@ -128,8 +128,8 @@ class Shards(Source):
                     raise error.within(self.name, member.name, start) from error.__cause__
                 if got != count:
                     raise SourceError(
-                        f"{member.locate(first + done - start + got)}: the rows end here, "
-                        f"{member.n_rows} were promised; open the shards again",
+                        f"{member.locate(first + done - start + got)}: the rows end here, but "
+                        f"there were {member.n_rows} at first; open the shards again",
                         source=self.name,
                         shard=member.name,
                         row=first + done + got,
