@@ -228,8 +228,8 @@ static int F(select)(const T *tiles, int n_tiles, int tile, int depth, int depth
                      int n_panels, int panel_vectors, I first, const tw_near *near, T *scratch) {
     const F(meeting) m = {tiles, panels, n_tiles, depth, depth_block, n_panels, scratch, NULL, 0};
     const F(pushing) p = {first, near};
-    if (panel_vectors == 1) return F(walk)(F(multiply_tile), 1, &m, tile, F(push_tile), &p, F(full_tile));
-    return F(walk)(F(multiply_tile), TW_PANEL_VECTORS, &m, tile, F(push_tile), &p, F(full_tile));
+    if (panel_vectors == 1) return F(walk)(1, &m, tile, F(push_tile), &p, F(full_tile));
+    return F(walk)(TW_PANEL_VECTORS, &m, tile, F(push_tile), &p, F(full_tile));
 }
 
 /* The same for values that already stand in memory, and are exact or err by a share of
