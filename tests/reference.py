@@ -1,10 +1,11 @@
 """Plain NumPy twin of the engine and of the algorithms: slow, short, and meant to be read.
 
 The compiled passes are checked against these functions, which share their signatures. Every
-value is float64, every distance is the canonical one (direct differences, eight lanes), every
-sum runs in row order. ``plan`` is accepted and ignored: no result may depend on it.
+value is float64, every distance is the canonical one (direct differences, eight lanes), every sum
+of rows is rounded once. ``plan`` is accepted and ignored: no result may depend on it.
 """
 
+import math
 from collections import namedtuple
 
 import numpy as np
@@ -115,7 +116,7 @@ def assign(rows, centers, plan=None, *, labels=None):
 
 def assign_inertia(rows, centers, weights=None, plan=None):
     labels, least = nearest(rows, centers)
-    return labels, float(np.sum(least if weights is None else least * weights))
+    return labels, math.fsum(least if weights is None else least * weights)
 
 
 def distances(rows, centers, plan=None, *, squared=False, out=None):
@@ -128,35 +129,34 @@ def distances(rows, centers, plan=None, *, squared=False, out=None):
     return out
 
 
-def relocate(X, shift, centers, labels, weights, sums, weight_in_clusters):
-    """Give every empty cluster the row that lies farthest from its own centre."""
+def relocated(X, centers, labels, weight_in_clusters):
+    """Labels with the row that lies farthest from its own centre for every empty cluster."""
     empty = np.flatnonzero(weight_in_clusters == 0)
-    if not len(empty):
-        return
     own = folded(X - centers[labels])
-    if own.max() == 0:
-        return
+    if not len(empty) or own.max() == 0:
+        return labels
     farthest = np.argpartition(own, -len(empty))[: -len(empty) - 1 : -1]
-    for cluster, row in zip(empty, farthest, strict=True):
-        moved = (X[row] - shift) * weights[row]
-        sums[labels[row]] -= moved
-        weight_in_clusters[labels[row]] -= weights[row]
-        sums[cluster] = moved
-        weight_in_clusters[cluster] = weights[row]
+    labels = labels.copy()
+    labels[farthest] = empty
+    return labels
 
 
-def update(X, shift, centers, labels, weights):
-    """New centres (k, d): weighted means, summed as ``X - shift`` in row order."""
+def weights_of(labels, weights, k):
+    return np.array([math.fsum(weights[labels == j]) for j in range(k)])
+
+
+def update(X, centers, labels, weights):
+    """New centres (k, d): weighted means, whose sums are rounded once."""
     k = len(centers)
-    weight_in_clusters = np.bincount(labels, weights, minlength=k)
-    columns = (X - shift).T
-    sums = np.stack([np.bincount(labels, weights * x, minlength=k) for x in columns], axis=1)
-    relocate(X, shift, centers, labels, weights, sums, weight_in_clusters)
-    occupied = weight_in_clusters > 0
-    fresh = sums.copy()
-    fresh[occupied] /= weight_in_clusters[occupied, None]
-    fresh[~occupied] = fresh[weight_in_clusters.argmax()]
-    return fresh + shift
+    labels = relocated(X, centers, labels, weights_of(labels, weights, k))
+    weight_in_clusters = weights_of(labels, weights, k)
+    fresh = np.zeros(centers.shape)
+    for j in np.flatnonzero(weight_in_clusters > 0):
+        own = labels == j
+        columns = (X[own] * weights[own, None]).T
+        fresh[j] = [math.fsum(column) for column in columns] / weight_in_clusters[j]
+    fresh[weight_in_clusters <= 0] = fresh[weight_in_clusters.argmax()]
+    return fresh
 
 
 def lloyd(
@@ -170,11 +170,9 @@ def lloyd(
     verbose=False,
     on_iteration=None,
     on_iteration_begin=None,
-    shift=None,
     stats=None,
 ):
     X = rows.all()
-    shift = np.zeros(rows.n_features) if shift is None else shift
     w = np.ones(len(X)) if weights is None else np.asarray(weights, dtype=np.float64)
     centers = np.array(centers, dtype=np.float64)
     before = None
@@ -184,7 +182,7 @@ def lloyd(
         labels, least = nearest(rows, centers)
         if verbose:
             print(f"Iteration {i}, inertia {float(least @ w)}.")
-        old, centers = centers, update(X, shift, centers, labels, w)
+        old, centers = centers, update(X, centers, labels, w)
         stop = on_iteration is not None and on_iteration(i, centers, labels)
         if before is not None and np.array_equal(labels, before):
             if verbose:

@@ -62,5 +62,5 @@ from tilewise import engine  # noqa: E402
 rng = np.random.default_rng(0)
 rows = rng.normal(size=(50_000, 32)).astype(np.float32)
 run = engine.Pass(engine.Rows(rows), 64, tilewise.plan(50_000, 32, 64))
-run.run(rows[:64].astype(np.float64))
+run.assign(rows[:64].astype(np.float64))
 print(f"{run.undecided:,} of {run.scored:,} rows were left open by rounding")

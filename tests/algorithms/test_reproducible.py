@@ -77,7 +77,7 @@ def run_lloyd(X, centers, weights, isa, **changes):
     plan = hostile.plan_for(rows, len(centers), isa, **changes)
     stats = column_stats(rows, plan)
     return lloyd(
-        rows, centers, weights=weights, max_iter=10, plan=plan, shift=stats.mean, stats=stats
+        rows, centers, weights=weights, max_iter=10, plan=plan, stats=stats
     )
 
 

@@ -1,5 +1,6 @@
 """Seeds are scikit-learn's; where they differ, its rounding decided, and that is shown."""
 
+import exact_sums
 import hostile
 import numpy as np
 import pytest
@@ -184,31 +185,106 @@ def test_the_plain_twin_picks_the_same(n_trials, dtype):
 @pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)
 @pytest.mark.parametrize("isa", hostile.ISAS)
 def test_gains_are_those_of_every_distance(name, dtype, isa):
-    """No filter hides a candidate that is closer, and the sums keep their order."""
-    for seed in range(3):
+    """No filter hides a candidate that is closer; gains and potentials are exact sums."""
+    for seed, n_threads in enumerate((1, 2, 3)):
         rng = np.random.RandomState(seed)
         X, _ = hostile.make(name, rng, 200, int(rng.choice([1, 3, 16, 40])), 12, dtype)
         points = _exact.padded(X.astype(np.float64))
-        state = Seeding(Rows(X), None, isa=isa, shard_rows=1024, n_threads=1)
+        state = Seeding(Rows(X), None, isa=isa, shard_rows=64, n_threads=n_threads)
         d = X.shape[1]
         seeds = points[rng.randint(200, size=8)]
         state.take(seeds[:1], 0, 0)
+        assert_exact(state.potential(), state.closest)
         for c in range(1, len(seeds)):
             closest = state.closest.copy()
             trials = points[rng.randint(200, size=4)]
             nearest = nearest_to_seeds(seeds, c, trials, d, isa=isa, n_threads=1)
-            found = state.gains(trials, nearest)
+            found = state.worth(state.gains(trials, nearest))
             with np.errstate(all="ignore"):
                 distances = reference.canonical(X, trials[:, :d])
                 gained = np.where(distances < closest[:, None], closest[:, None] - distances, 0.0)
-                expected = np.cumsum(gained, axis=0)[-1]
-            np.testing.assert_array_equal(found, expected)
+            # Larger distances are for `Scale`, and those that overflow are refused.
+            for t in range(4) if closest.max() < 2.0**975 else ():
+                assert_exact(found[t], gained[:, t], unit=gain_unit(closest))
             new = seeds[c : c + 1]
             state.gains(new, nearest_to_seeds(seeds, c, new, d, isa=isa, n_threads=1))
             state.take(new, 0, c)
             with np.errstate(all="ignore"):
                 own = reference.canonical(X, new[:, :d])[:, 0]
             np.testing.assert_array_equal(state.closest, np.minimum(closest, own))
+            assert_exact(state.potential(), state.closest)
+
+
+def gain_unit(closest):
+    """Exponent of what gains are rounded to: the second unit below the largest distance."""
+    most = closest.max()
+    if most == 0.0:
+        return -1074
+    bin_of_first = max(3, (int(np.frexp(most)[1]) + 1 + 1124 + 49) // 50 - 1)
+    return 50 * (bin_of_first - 1) - 1124
+
+
+def assert_exact(found, numbers, weights=None, unit=None):
+    """The sum of numbers, each of which is first rounded to a multiple of 2**unit."""
+    if not np.isfinite(numbers).all():
+        assert not np.isfinite(found)
+        return
+    whole = exact_sums.products(numbers, weights)
+    if unit is not None:
+        whole = [exact_sums.cut(number, unit) for number in whole]
+    assert found == pytest.approx(exact_sums.rounded(sum(whole)), rel=2.0**-100, abs=0.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [2, 19])
+def test_gains_and_potentials_have_no_order(d, dtype):
+    rng = np.random.RandomState(6)
+    n = 9000
+    X = (rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-4, 4, (n, 1))).astype(dtype)
+    X *= rng.uniform(size=(n, d)) < 0.8
+    weights = rng.uniform(0, 2, n) * (rng.uniform(size=n) < 0.9)
+    points = _exact.padded(X.astype(np.float64))
+    ids = [[5], [17, 900, 3], [4, 8000, 77], [2, 1, 0]]
+    found = set()
+    for isa in hostile.ISAS:
+        for n_threads in (1, 2, 3, 8):
+            order = rng.permutation(n)
+            some, shard = X[order], int(rng.choice([64, 448, 8192, 2**20]))
+            for rows in (Rows(some), Rows(np.asfortranarray(some)), Rows(sp.csr_array(some))):
+                state = Seeding(
+                    rows, weights[order], isa=isa, shard_rows=shard, n_threads=n_threads
+                )
+                state.take(points[ids[0]], 0, 0)
+                told = [state.potential()]
+                for c in range(1, 4):
+                    trials = points[ids[c]]
+                    near = nearest_to_seeds(
+                        points[[group[0] for group in ids[:c]]], c, trials, d, isa=isa, n_threads=1
+                    )
+                    told += state.worth(state.gains(trials, near)).tolist()
+                    state.take(trials, 0, c)
+                    told.append(state.potential())
+                found.add(tuple(told))
+    assert len(found) == 1
+    closest = np.empty(n)
+    closest[order] = state.closest
+    assert told[-1] == exact_sums.total(closest, weights)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_draws_find_the_row_that_the_exact_running_sum_reaches(weighted):
+    rng = np.random.RandomState(7)
+    X = rng.standard_normal((700, 3)) * 10.0 ** rng.uniform(-5, 5, (700, 1))
+    weights = rng.uniform(0, 2, 700) * (rng.uniform(size=700) < 0.8) if weighted else None
+    state = Seeding(Rows(X), weights, isa=hostile.ISAS[-1], shard_rows=128, n_threads=2)
+    state.take(_exact.padded(X)[:1], 0, 0)
+    potential = state.potential()
+    running = np.cumsum(np.array(exact_sums.products(state.closest, weights), dtype=object))
+    targets = np.r_[rng.uniform(0, potential, 300), 0.0, potential, potential * 2]
+    targets = np.r_[targets, [exact_sums.rounded(total) for total in running[::20]]]
+    for target in targets:
+        reached = [total >= exact_sums.whole(target) for total in running]
+        assert state.locate(target) == (reached.index(True) if True in reached else 699)
 
 
 @pytest.mark.parametrize("way", ["dense", "short", "csr", "dense csr"])
@@ -230,11 +306,11 @@ def test_runs_of_rows_leave_what_all_rows_would(way):
         return np.array(ids) if whole.by_entries else points[ids]
 
     first = given([7])
-    total = whole.take(first, 0, 0)
+    whole.take(first, 0, 0)
     for begin, end in runs:
-        found = parts.take(first, 0, 0, begin, end)
+        parts.take(first, 0, 0, begin, end)
         assert np.isinf(parts.closest[end:]).all()
-    assert found == total
+    assert parts.potential() == whole.potential()
     chosen = [7]
     for c in range(1, 6):
         ids = rng.randint(n, size=5)
@@ -242,20 +318,15 @@ def test_runs_of_rows_leave_what_all_rows_would(way):
             points[chosen], c, points[ids], d, isa=hostile.ISAS[-1], n_threads=1
         )
         gains = whole.gains(given(ids), nearest)
-        shards = np.zeros((3, 5))
-        for begin, end in runs:
-            before = shards.copy()
-            found = parts.gains(given(ids), nearest, begin, end, shards)
-            others = [s for s in range(3) if (s + 1) * 384 <= begin or s * 384 >= end]
-            assert np.array_equal(shards[others], before[others])
-        assert np.array_equal(found, gains)
-        best = int(np.argmax(gains))
-        total = whole.take(given(ids), best, c)
+        found = sum(parts.gains(given(ids), nearest, begin, end) for begin, end in runs)
+        assert np.array_equal(parts.worth(found), whole.worth(gains))
+        best = int(np.argmax(whole.worth(gains)))
+        whole.take(given(ids), best, c)
         for begin, end in runs:
             behind = parts.closest[end:].copy()
-            found = parts.take(given(ids), best, c, begin, end)
+            parts.take(given(ids), best, c, begin, end)
             assert np.array_equal(parts.closest[end:], behind)
-        assert found == total
+        assert parts.potential() == whole.potential()
         assert np.array_equal(parts.closest, whole.closest)
         chosen.append(ids[best])
 
@@ -295,6 +366,18 @@ def test_float32_filter_keeps_magnitudes(size):
         reference.Rows(X), 25, random_state=np.random.RandomState(2)
     )
     assert np.array_equal(single, expected)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e144, 1e-100])
+def test_the_unit_of_weights_does_not_count(size):
+    """Neither where weights times squared distances leave the range of float64."""
+    X = np.random.RandomState(0).standard_normal((500, 3)) * size
+    weights = np.random.RandomState(1).uniform(0.1, 1, 500)
+    found = {
+        kmeans_plusplus(X, 60, sample_weight=weights * 2.0**exponent, random_state=2)[1].tobytes()
+        for exponent in (0, 5, 33, 200, 900, -30)
+    }
+    assert len(found) == 1
 
 
 def test_every_row_is_a_seed():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import exact_sums
 import hostile
 import numpy as np
 import pytest
@@ -53,7 +54,6 @@ def test_same_fit_as_of_the_dense_rows(n, d, k, init, dtype):
         for rows in (X, X.toarray())
     )
     assert (sparse.chunk_plan_.layout == "csr") == (d > 24 or X.nnz == 0)
-    # Exact sums leave nothing but the order of the work to tell the two apart.
     assert_same(results(sparse), results(dense))
     assert np.array_equal(sparse.predict(X), dense.predict(X.toarray()))
     assert sparse.score(X) == dense.score(X.toarray())
@@ -92,16 +92,18 @@ def test_bounds_change_nothing():
     rows = Rows(X)
     plan = hostile.plan_for(rows, 30, density=rows.density)
     assert plan.layout == "csr"
-    bounded, plain = (Pass(rows, 30, plan, update=True, bounds=b) for b in (True, False))
+    bounded, plain = (Pass(rows, 30, plan, sums=True, bounds=b) for b in (True, False))
     centers = X[:30].toarray()
     scored = []
     for _ in range(12):
-        assert bounded.run(centers) == plain.run(centers)
+        assert bounded.assign_and_sum(centers) == plain.assign_and_sum(centers)
         assert np.array_equal(bounded.labels, plain.labels)
-        assert np.array_equal(bounded.sums, plain.sums)
+        assert np.array_equal(bounded.sums.values, plain.sums.values)
         assert np.array_equal(bounded.labels, nearest(X.toarray(), centers))
         scored.append(bounded.scored)
-        centers, _ = bounded.average() or (centers, 0)
+        averaged = np.empty_like(centers)
+        if bounded.average(averaged) is not None:
+            centers = averaged
     assert scored[-1] < X.shape[0]
 
 
@@ -156,32 +158,47 @@ def test_a_row_longer_than_the_workspace():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("index", [np.int32, np.int64])
-def test_moments_and_sums_do_not_depend_on_the_blocks(dtype, index):
+def test_moments_and_sums_are_exact_whatever_the_blocks(dtype, index, monkeypatch):
     rng = np.random.default_rng(4)
     X = sp.random_array((500, 60), density=0.1, rng=rng, format="csr").astype(dtype)
+    X.data[::7] *= dtype(1e-9)
     X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
-    rows = Rows(X)
-    dense = X.toarray().astype(np.float64)
-    mean, squares, largest = _csr.column_moments(rows, n_threads=2)
-    np.testing.assert_allclose(mean, dense.mean(0), rtol=1e-13)
-    np.testing.assert_allclose(squares, np.square(dense - dense.mean(0)).sum(0), rtol=1e-13)
-    assert np.array_equal(largest, np.abs(dense).max(0))
+    dense, rows = X.toarray(), Rows(X)
+    wanted = exact_sums.moments(dense)
     labels = rng.integers(0, 7, 500).astype(np.int32)
     weights = rng.uniform(0, 2, 500)
     weights[::9] = 0
-    wanted = np.zeros((7, 64))
+    numbers, heavy = exact_sums.cluster_sums(dense, labels, 7, weights)
+    plan = hostile.plan_for(rows, 7, n_threads=2)
+    for blocks in ([0, 60], [0, 1, 60], [0, 7, 31, 59, 60]):
+        cut = np.array(blocks, dtype=np.int64)
+        monkeypatch.setattr(_csr, "column_blocks", lambda rows, n_blocks, cut=cut: cut)
+        for n_threads in (1, 2):
+            mean, variance, largest, least = _csr.column_moments(rows, n_threads=n_threads)
+            np.testing.assert_array_max_ulp(mean, wanted[0], 1)
+            np.testing.assert_array_max_ulp(variance, wanted[1], 1)
+            assert np.array_equal(largest, np.abs(dense).max(0))
+            sizes = np.where(dense == 0, np.inf, np.abs(dense))
+            assert np.array_equal(least, sizes.min(0))
+    sums = Pass(rows, 7, plan, sums=True, weights=weights).sums
     for i in range(500):
-        wanted[labels[i], :60] += weights[i] * dense[i]
-    for blocks in ([0, 60], [0, 1, 60], [0, 7, 7, 31, 59, 60]):
-        sums, weight_sums, members = np.zeros((7, 64)), np.zeros(7), np.zeros(7, np.int64)
-        for first, stop in ((0, 201), (201, 500)):
-            _csr.sum_rows(
-                rows, first, stop, labels, sums, weight_sums, members,
-                np.array(blocks, dtype=np.int64), weights=weights, n_threads=2,
-            )  # fmt: skip
-        assert np.array_equal(sums, wanted)
-        assert np.array_equal(members, np.bincount(labels[weights > 0], minlength=7))
-        np.testing.assert_allclose(weight_sums, np.bincount(labels, weights, 7), rtol=1e-13)
+        if weights[i]:
+            sums.move(rows, i, -1, int(labels[i]), float(weights[i]))
+    assert np.array_equal(sums.values, exact_sums.floats(numbers))
+    assert np.array_equal(sums.members, np.bincount(labels[weights > 0], minlength=7))
+    assert np.array_equal(sums.weights, exact_sums.floats(heavy))
+
+
+def test_fits_of_values_whose_sums_round_are_those_of_the_dense_rows():
+    rng = np.random.default_rng(8)
+    X = sp.random_array((3000, 120), density=0.05, rng=rng, format="csr")
+    X.data = rng.standard_normal(X.nnz) * 10.0 ** rng.uniform(-3, 3, X.nnz)
+    weights, start = rng.uniform(0, 2, 3000), X[:20].toarray()
+    one, other = (
+        KMeans(20, init=start, n_init=1, max_iter=8).fit(rows, sample_weight=weights)
+        for rows in (X, X.toarray())
+    )
+    assert_same((*results(one)[:2], one.n_iter_), (*results(other)[:2], other.n_iter_))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,9 +1,12 @@
-"""Passes that skip rows, sums that keep what did not change, and numbers that never vary."""
+"""Passes that skip rows, sums that rows come to and leave exactly, and numbers that never vary."""
 
+import exact_sums
 import hostile
 import numpy as np
 import pytest
 import reference
+import scipy.sparse as sp
+from stream_data import streamed
 
 from tilewise import engine
 from tilewise.engine import Pass, Rows
@@ -43,47 +46,102 @@ def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
         weights = rng.uniform(0, 3, n) * (rng.uniform(size=n) < 0.9) if weighted else None
         sizes = {"n_threads": 1 + seed % 3, "products": products}
         plan = hostile.plan_for(rows, k, isa, name, score, **sizes)
-        shift = X.mean(axis=0, dtype=np.float64)
-        common = {"update": True, "weights": weights, "shift": shift}
-        skipping = Pass(rows, k, plan, bounds=True, **common)
-        fresh = Pass(rows, k, plan, bounds=False, incremental=False, **common)
+        skipping = Pass(rows, k, plan, bounds=True, sums=True, weights=weights)
         start = X[rng.randint(n, size=k)].astype(np.float64)
         for i, centers in enumerate(moving(rng, X, start, 8, mover=4)):
-            assert skipping.run(centers) == fresh.run(centers)
+            # Another object, without a memory of the passes before.
+            fresh = Pass(rows, k, plan, sums=True, weights=weights)
+            before = skipping.labels.copy()
+            fresh.assign_and_sum(centers)
+            assert skipping.assign_and_sum(centers) == np.count_nonzero(before != fresh.labels)
             assert np.array_equal(skipping.labels, fresh.labels)
             if i in (0, 7) and n * d * k < 3e6:
                 with np.errstate(all="ignore"):
                     expected = reference.assign(reference.Rows(X), centers)
                 assert np.array_equal(skipping.labels, expected)
             scored, total = scored + skipping.scored, total + n
-            assert np.array_equal(skipping.members, fresh.members)
-            np.testing.assert_allclose(
-                skipping.weight_sums, fresh.weight_sums, rtol=1e-13, atol=1e-12 * n
-            )
-            largest = np.abs(X - shift).max(axis=0) * n
-            assert (np.abs(skipping.sums - fresh.sums) <= 1e-13 * largest).all()
+            assert_same_sums(skipping.sums, fresh.sums)
     # Where float32 bounds can hold the distances they must also save work.
     if 1e-30 <= size <= 1e15:
         assert scored < 0.9 * total
 
 
-def test_sums_are_those_of_the_plain_twin():
+def assert_same_sums(one, other):
+    for name in ("values", "weights", "members"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_and_averages_are_exact(weighted):
+    """Those of whole numbers, rounded once, for every way to run a pass."""
     rng = np.random.RandomState(0)
-    for d in (1, 7, 24, 40, 130):
-        X = rng.standard_normal((3000, d)).astype(np.float32) + 1000
-        weights = rng.uniform(-1, 3, 3000)
-        shift = X.mean(axis=0, dtype=np.float64)
+    for d in (1, 7, 24, 40):
+        X = (rng.standard_normal((600, d)) * 10.0 ** rng.uniform(-3, 3, d)).astype(np.float32)
+        X[:, 0] += 1000
+        weights = rng.uniform(0, 3, 600) * (rng.uniform(size=600) < 0.9) if weighted else None
+        if weighted:
+            weights[::50] *= -1e-3
         centers = X[:9].astype(np.float64)
+        found = set()
         for _, rows, plan in hostile.plans(X, 9, n_threads=2):
-            run = Pass(rows, 9, plan, update=True, weights=weights, shift=shift)
+            run = Pass(rows, 9, plan, sums=True, weights=weights)
             run.assign_and_sum(centers)
-            for j in range(9):
-                own = run.labels == j
-                np.testing.assert_allclose(
-                    run.sums[j], weights[own] @ (X[own] - shift), rtol=1e-9, atol=1e-9
-                )
-                assert run.members[j] == own.sum()
-                np.testing.assert_allclose(run.weight_sums[j], weights[own].sum(), rtol=1e-10)
+            means = np.empty_like(centers)
+            moved = run.average(means)
+            found.add((run.sums.values.tobytes(), run.sums.weights.tobytes(), means.tobytes(), moved))
+        assert len(found) == 1
+        grid = run.sums.grid
+        numbers, heavy = exact_sums.cluster_sums(X, run.labels, 9, weights, grid)
+        assert np.array_equal(run.sums.values, exact_sums.floats(numbers))
+        assert np.array_equal(run.sums.weights, exact_sums.floats(heavy))
+        np.testing.assert_array_max_ulp(means, exact_sums.means(numbers, heavy), 1)
+        np.testing.assert_allclose(moved, np.square(means - centers).sum(), rtol=1e-13)
+        # What the grid rounds is less than a unit of the last place of the largest value.
+        exact, _ = exact_sums.cluster_sums(X, run.labels, 9, weights)
+        heaviest = np.abs(weights).max() if weighted else 1.0
+        room = 600 * 2.0**-51 * np.abs(X.astype(np.float64)).max(axis=0) * heaviest
+        assert (np.abs(exact_sums.floats(numbers - exact)) <= room).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_have_no_order(dtype, weighted):
+    """Shuffled rows, any partition, threads, instruction sets and layouts: one set of bits."""
+    rng = np.random.RandomState(1)
+    n, d, k = 4000, 29, 11
+    X = rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-6, 6, d) + rng.uniform(-9, 9, d)
+    X = (X * (rng.uniform(size=(n, d)) < 0.6)).astype(dtype)
+    X[77, 5] = 1e15
+    weights = rng.uniform(0, 2, n) if weighted else None
+    centers, found = X[:k].astype(np.float64), set()
+    own = set()
+    for isa in hostile.ISAS:
+        for n_threads in (1, 2, 3, 8):
+            order = rng.permutation(n)
+            some, heavy = X[order], None if weights is None else weights[order]
+            parts = {"buffer_rows": 384 * rng.randint(1, 5), "piece_rows": 384}
+            for rows in (
+                Rows(some), Rows(np.asfortranarray(some)), Rows(sp.csr_array(some)),
+                streamed(some, **parts), streamed(some, **parts, random_access=False),
+            ):  # fmt: skip
+                plan = hostile.plan_for(rows.window, k, isa, n_threads=n_threads)
+                run = Pass(rows, k, plan, sums=True, weights=heavy, bounds=True)
+                means, after = np.empty_like(centers), np.empty_like(centers)
+                run.assign_and_sum(centers)
+                first = run.average(means)
+                run.assign_and_sum(means)
+                second = run.average(after)
+                labels = np.empty(n, np.int32)
+                labels[order] = run.labels
+                found.add((labels.tobytes(), means.tobytes(), first, after.tobytes(), second))
+                own.add(run.inertia(means))
+    assert len(found) == len(own) == 1
+    gaps = np.empty(n)
+    rows = Rows(X)
+    plan = hostile.plan_for(rows, k)
+    labels = engine.assign(rows, means, plan)
+    engine.own_distances(rows, means, labels, None, plan, out=gaps)
+    assert own == {exact_sums.total(gaps, weights)}
 
 
 def test_a_bad_row_is_found_in_any_pass_and_leaves_the_next_run_right():
@@ -91,8 +149,8 @@ def test_a_bad_row_is_found_in_any_pass_and_leaves_the_next_run_right():
     centers = X[:8].copy()
     rows = Rows(X)
     plan = hostile.plan_for(rows, 8)
+    run = Pass(rows, 8, plan, bounds=True, sums=True)
     X[900, 2] = np.nan
-    run = Pass(rows, 8, plan, bounds=True, update=True)
     with pytest.raises(ValueError, match="row 900, column 2"):
         run.assign_and_sum(centers)
     X[900, 2] = 0.5
@@ -101,16 +159,43 @@ def test_a_bad_row_is_found_in_any_pass_and_leaves_the_next_run_right():
     )
 
 
-def test_finish_leaves_the_sums():
+def test_passes_that_only_assign_leave_the_sums():
     X = np.random.RandomState(0).standard_normal((1000, 5))
     rows = Rows(X)
-    run = Pass(rows, 8, hostile.plan_for(rows, 8), bounds=True, update=True)
+    run = Pass(rows, 8, hostile.plan_for(rows, 8), bounds=True, sums=True)
     run.assign_and_sum(X[:8].copy())
-    before = run.sums.copy(), run.weight_sums.copy()
-    run.finish(X[8:16].copy())
-    assert np.array_equal(run.sums, before[0])
-    assert np.array_equal(run.weight_sums, before[1])
-    assert np.array_equal(run.labels, reference.assign(reference.Rows(X), X[8:16]))
+    before = run.sums.values.tobytes(), run.sums.weights.tobytes()
+    total = run.assign_and_measure(X[8:16].copy())
+    assert (run.sums.values.tobytes(), run.sums.weights.tobytes()) == before
+    labels, least = reference.nearest(reference.Rows(X), X[8:16])
+    assert np.array_equal(run.labels, labels)
+    assert total == exact_sums.total(least)
+
+
+@pytest.mark.parametrize("where", ["memory", "parts"])
+def test_relocated_rows_count_elsewhere_for_once(where):
+    rng = np.random.RandomState(3)
+    X = rng.standard_normal((2000, 6))
+    weights = rng.uniform(0.5, 2, 2000)
+    rows = Rows(X) if where == "memory" else streamed(X)
+    centers = X[:7].copy()
+    centers[[2, 5]] = 1e3
+    run = Pass(rows, 7, hostile.plan_for(rows.window, 7), sums=True, weights=weights)
+    run.assign_and_sum(centers)
+    before = run.sums.values.tobytes(), run.sums.weights.tobytes(), run.sums.members.tobytes()
+    out = np.full((7, 6), 9.0)
+    assert run.average(out) is None
+    assert (out == 9.0).all()
+    run.average(out, [(40, 2), (50, 5)])
+    labels = run.labels.copy()
+    labels[[40, 50]] = 2, 5
+    expected = exact_sums.means(*exact_sums.cluster_sums(X, labels, 7, weights))
+    np.testing.assert_array_max_ulp(out, expected, 1)
+    after = run.sums.values.tobytes(), run.sums.weights.tobytes(), run.sums.members.tobytes()
+    assert after == before
+    # One is still empty: it takes the mean of the heaviest cluster.
+    run.average(out, [(40, 2)])
+    assert np.array_equal(out[5], out[np.argmax(np.bincount(run.labels, weights, 7))])
 
 
 def test_labels_are_written_where_asked():
@@ -150,29 +235,32 @@ def test_distances_have_the_bits_of_the_plain_twin(name, dtype):
 def test_moments_and_inertia_never_vary(dtype):
     rng = np.random.RandomState(0)
     for d in (1, 3, 8, 33, 130):
-        X = (rng.standard_normal((11_000, d)) + 1000).astype(dtype)
+        X = (rng.standard_normal((5000, d)) + 1000).astype(dtype)
         centers, weights = X[:7].astype(np.float64), rng.uniform(size=len(X))
         results = set()
         for isa in hostile.ISAS:
             for n_threads in (1, 2, 3, 8):
-                for variant in (X, np.asfortranarray(X)):
-                    rows = Rows(variant)
+                order = rng.permutation(len(X))
+                for kind in (np.array, np.asfortranarray):
+                    rows = Rows(kind(X[order]))
                     plan = hostile.plan_for(rows, 7, isa, n_threads=n_threads)
                     stats = engine.column_stats(rows, plan)
-                    labels, inertia = engine.assign_inertia(rows, centers, weights, plan)
+                    found, inertia = engine.assign_inertia(rows, centers, weights[order], plan)
+                    labels = np.empty(len(X), np.int32)
+                    labels[order] = found
                     results.add(
                         (
-                            stats.mean.tobytes(), stats.variance.tobytes(),
+                            stats.mean.tobytes(), stats.variance.tobytes(), stats.least.tobytes(),
                             stats.largest.tobytes(), labels.tobytes(), inertia,
                         )
                     )  # fmt: skip
         assert len(results) == 1
-        wide = X.astype(np.longdouble)
-        np.testing.assert_allclose(stats.mean, wide.mean(axis=0), rtol=1e-15 * 8)
-        np.testing.assert_allclose(stats.variance, wide.var(axis=0), rtol=1e-11)
+        mean, variance = exact_sums.moments(X)
+        np.testing.assert_array_max_ulp(stats.mean, mean, 1)
+        np.testing.assert_array_max_ulp(stats.variance, variance, 2)
         assert np.array_equal(stats.largest, np.abs(X).max(axis=0))
-        expected = (reference.nearest(reference.Rows(X), centers)[1] * weights).sum()
-        np.testing.assert_allclose(inertia, expected, rtol=1e-12)
+        assert np.array_equal(stats.least, np.abs(X).min(axis=0))
+        assert inertia == exact_sums.total(reference.nearest(reference.Rows(X), centers)[1], weights)
 
 
 def test_no_rows():

@@ -147,7 +147,7 @@ def test_labels_where_many_centres_are_equal(kind, k):
         assert np.array_equal(assign(rows, centers, plan), expected), name
         run = Pass(rows, k, plan, bounds=True)
         for _ in range(3):
-            run.run(centers)
+            run.assign(centers)
             assert np.array_equal(run.labels, expected), name
 
 

@@ -248,7 +248,7 @@ def test_passes_turn_to_plain_scores_where_parts_leave_too_much_open():
     for isa, products in hostile.SPLITS:
         run = engine.Pass(rows, 80, hostile.plan_for(rows, 80, isa, products=products))
         for _ in range(2):
-            run.run(centers)
+            run.assign(centers)
             assert np.array_equal(run.labels, expected)
             assert run.undecided > 800
             assert run._products == 0

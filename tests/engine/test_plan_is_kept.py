@@ -88,7 +88,7 @@ def test_parts_have_the_products_of_the_plan(isa, products, assignments):
     assert plan.products == products
     for rows in (engine.Rows(X), streamed(X)):
         assignments.sizes.clear()
-        engine.open_pass(rows, 50, plan).run(X[:50].astype(np.float64))
+        engine.Pass(rows, 50, plan).assign(X[:50].astype(np.float64))
         compare(plan, assignments.sizes)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import exact_sums
 import hostile
 import numpy as np
 import pytest
@@ -16,9 +17,7 @@ from tilewise.engine import (
     StreamRows,
     column_stats,
     count_rows,
-    open_pass,
     own_distances,
-    stream_stats,
 )
 from tilewise.plan import exact_shard_rows
 from tilewise.plan import plan as make_plan
@@ -41,7 +40,7 @@ def test_moments_are_those_of_rows_in_memory(n, d, dtype, parts):
         for random_access in (True, False):
             rows.source.random_access = random_access
             found = column_stats(rows, plan)
-            for name in ("mean", "variance", "largest"):
+            for name in ("mean", "variance", "largest", "least"):
                 np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
@@ -62,7 +61,7 @@ def test_lloyd_is_that_of_rows_in_memory(n, d, k, dtype):
         plan = make_plan(n, d, k, dtype, n_threads=1)
         assert plan.n_shards > 2
         stats = column_stats(Rows(X), plan)
-        how = {"weights": weights, "max_iter": 9, "shift": stats.shift, "stats": stats}
+        how = {"weights": weights, "max_iter": 9, "stats": stats}
         expected = bits(lloyd(Rows(X), starts(X, k), plan=plan, **how))
         for parts in ((384, 384), (384 * 5, 384), (384 * 6, 768), (384 * 40, 384 * 4)):
             for n_threads in (1, 3):
@@ -182,7 +181,11 @@ def test_rows_by_index(random_access):
         rows.take([5000])
     plan = make_plan(*X.shape, 2)
     ids = np.arange(0, 5000, 3)
-    stats, taken = stream_stats(rows, plan, ids)
+    taken = np.empty((len(ids), 4), dtype=np.float32)
+    order = np.arange(len(ids))
+    stats = column_stats(
+        rows, plan, gather=lambda first, last: rows.gather(ids, order, first, last, taken)
+    )
     np.testing.assert_array_equal(taken, X[ids])
     np.testing.assert_array_equal(stats.mean, column_stats(Rows(X), plan).mean)
 
@@ -193,22 +196,20 @@ def test_inertia_and_the_farthest_rows():
     plan = make_plan(*X.shape, 4)
     weights = np.random.RandomState(0).uniform(size=len(X))
     rows = streamed(X)
-    runs = [open_pass(r, 4, plan, weights=weights) for r in (Rows(X), rows)]
-    assert type(runs[0]) is Pass
+    runs = [Pass(r, 4, plan, weights=weights) for r in (Rows(X), rows)]
     centers = X[:4].astype(float)
-    inertias = [run.conclude(centers) for run in runs]
+    inertias = [run.assign_and_measure(centers) for run in runs]
     assert inertias[0] == inertias[1] == runs[1].inertia(centers)
     gaps = np.empty(len(X))
     own_distances(Rows(X), centers, runs[0].labels, None, plan, out=gaps)
+    assert inertias[0] == exact_sums.total(gaps, weights)
     for run in runs:
         found = run.farthest(centers, 5)
         assert found[:2].tolist() == [1234, 4321]
         np.testing.assert_array_equal(gaps[found], np.sort(gaps)[::-1][:5])
-    exact = open_pass(rows, 4, plan)
-    exact.run(np.zeros((4, 7)))
     still = streamed(np.zeros((900, 2), np.float32))
-    nothing = open_pass(still, 1, make_plan(900, 2, 1))
-    nothing.run(np.zeros((1, 2)))
+    nothing = Pass(still, 1, make_plan(900, 2, 1))
+    nothing.assign(np.zeros((1, 2)))
     assert nothing.farthest(np.zeros((1, 2)), 1).size == 0
 
 
@@ -216,7 +217,7 @@ def test_a_run_goes_on_from_any_of_its_states():
     X = clouds(6000, 9)
     plan = make_plan(*X.shape, 12)
     stats = column_stats(Rows(X), plan)
-    how = {"plan": plan, "max_iter": 12, "shift": stats.shift, "stats": stats}
+    how = {"plan": plan, "max_iter": 12, "stats": stats}
     states = []
 
     def keep(state):
@@ -242,7 +243,7 @@ def test_values_that_are_not_finite_are_named_by_their_place(value, said):
     with pytest.raises(ValueError, match=place):
         column_stats(rows, plan)
     with pytest.raises(ValueError, match=place):
-        open_pass(rows, 3, plan).run(X[:3].astype(float))
+        Pass(rows, 3, plan).assign(X[:3].astype(float))
     huge = np.full((2000, 1), 1e200)
     with np.errstate(over="ignore"):
         assert np.isfinite(column_stats(streamed(huge), make_plan(2000, 1, 1, "f8")).mean).all()
@@ -266,15 +267,16 @@ def test_rows_are_counted_where_nobody_knows_them():
 def test_windows_refuse_rows_that_they_do_not_show():
     X = clouds(2000, 3)
     rows = streamed(X)
-    run = open_pass(rows, 2, make_plan(2000, 3, 2))
+    run = Pass(rows, 2, make_plan(2000, 3, 2))
     run._kernel.set_centers(np.zeros((2, 3)))
     for first, last in rows.parts([(384, 768)]):
         assert rows.window.shown == (384, 768) == (first, last)
-        with pytest.raises(IndexError, match="not shown"):
-            run._kernel.run(0, run.labels, most=1)
-        assert run._kernel.run(1, run.labels, most=1)[0] == 1
+        for refused in ((0, 384), (0, 768), (384, 769), (383, 500)):
+            with pytest.raises(IndexError, match="not shown"):
+                run._kernel.run(*refused, run.labels)
+        assert run._kernel.run(384, 768, run.labels)[0] == 768
     with pytest.raises(IndexError, match="not shown"):
-        run._kernel.run(1, run.labels, most=1)
+        run._kernel.run(384, 768, run.labels)
 
 
 def test_the_report():

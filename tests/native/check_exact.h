@@ -1,4 +1,4 @@
-/* Canonical distances, sums and moments have the bits of these loops. Included once per type
+/* Canonical distances have the bits of these loops. Included once per type
  * of the data with S and N(name) defined; compiled without contraction. */
 
 static double N(plain_distance)(const S *x, const double *c, int depth) {
@@ -49,41 +49,6 @@ static void N(check_exact)(const tw_exact_kernels *e) {
                 free(lanes);
             }
             free(x), free(c), free(out), free(picks);
-        }
-        /* sums, and the moments of a block of rows */
-        for (int n_rows = 1; n_rows <= 12; n_rows++) {
-            const S *rows[12];
-            const size_t size = (size_t)depth * sizeof(double);
-            double *sums = buffer(size), *shift = buffer(size), *expected = buffer(size);
-            double *mean = buffer(size), *squares = buffer(size), *largest = buffer(size);
-            for (int l = 0; l < depth; l++) {
-                sums[l] = expected[l] = uniform();
-                shift[l] = uniform();
-            }
-            for (int r = 0; r < n_rows; r++) {
-                S *x = buffer((size_t)depth * sizeof *x);
-                const double weight = uniform() - 0.3;
-                for (int l = 0; l < depth; l++) {
-                    x[l] = (S)(uniform() * 9 - 4);
-                    expected[l] += weight * ((double)x[l] - shift[l]);
-                }
-                e->N(accumulate)(x, shift, weight, depth, sums);
-                rows[r] = x;
-            }
-            e->N(moments)(rows, n_rows, depth, mean, squares, largest);
-            for (int l = 0; l < depth; l++) {
-                double m = 0, q = 0, most = 0;
-                for (int r = 0; r < n_rows; r++) {
-                    m += (double)rows[r][l];
-                    most = fmax(most, fabs((double)rows[r][l]));
-                }
-                m /= n_rows;
-                for (int r = 0; r < n_rows; r++) q += ((double)rows[r][l] - m) * ((double)rows[r][l] - m);
-                CHECK(sums[l] == expected[l], "depth %d, column %d", depth, l);
-                CHECK(mean[l] == m && squares[l] == q && largest[l] == most, "depth %d, column %d", depth, l);
-            }
-            for (int r = 0; r < n_rows; r++) free((void *)rows[r]);
-            free(sums), free(shift), free(expected), free(mean), free(squares), free(largest);
         }
     }
 }

@@ -52,11 +52,13 @@ enum { N_DEPTHS = sizeof DEPTHS / sizeof *DEPTHS };
 #define S float
 #define N(name) name##_f4
 #include "check_exact.h"
+#include "check_sums.h"
 #undef S
 #undef N
 #define S double
 #define N(name) name##_f8
 #include "check_exact.h"
+#include "check_sums.h"
 #undef S
 #undef N
 
@@ -218,6 +220,8 @@ static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact
     check_table("split", s, sizeof *s, 0, strcmp(name, "amx") != 0);
     check_exact_f4(e);
     check_exact_f8(e);
+    check_sums_f4(e);
+    check_sums_f8(e);
     check_tile_f4(t);
     check_tile_f8(t);
     check_pack_f4f4(t);

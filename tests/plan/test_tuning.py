@@ -51,9 +51,7 @@ def test_a_record_is_used_and_named(record):
     assert p.panels_per_block == min(4, -(-256 // p.panel_columns))
     assert str(record) in p.reasons["chunk_rows"]
     assert "12 % faster than 384" in p.reasons["chunk_rows"]
-    assert (p.shard_rows, p.n_shards, p.slots) == (
-        before.shard_rows, before.n_shards, before.slots,
-    )  # fmt: skip
+    assert (p.shard_rows, p.n_shards) == (before.shard_rows, before.n_shards)
     write(record, dataclasses.replace(ENTRY, chunk_rows=96))
     shorter = tilewise.plan(100_000, 64, 256, n_threads=1)
     assert shorter.chunk_rows == 96

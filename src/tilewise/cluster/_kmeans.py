@@ -438,7 +438,7 @@ class KMeans(BaseKMeans):
         best = None
         if centers is not None:
             labels = engine.Pass(rows, len(centers), plan)
-            labels.run(centers.astype(np.float64))
+            labels.assign(centers.astype(np.float64))
             best = algorithms.LloydResult(labels.labels, *found[:1], centers, *found[1:])
         return number, best, algorithms.LloydState.of(kept.saved)
 

@@ -7,6 +7,9 @@ from tilewise.plan import Plan, exact_shard_rows
 
 __all__ = ["SeedingPass"]
 
+# Gains have room for 2**975; squared distances of up to 2**13 columns reach it with larger weights.
+_MOST_WEIGHT = 1.0
+
 
 class SeedingPass:
     """Closest seed of every row while seeds are added.
@@ -26,6 +29,9 @@ class SeedingPass:
 
     def __init__(self, rows, weights, plan: Plan, n_threads: int):
         self._rows = rows
+        if weights is not None and (most := weights.max()) > _MOST_WEIGHT:
+            # Draws and gains are compared with one another: a power of two changes none of them.
+            weights = np.ldexp(weights, -int(np.frexp(most)[1]))
         self._state = _seeding.Seeding(
             rows.window, weights, isa=plan.isa, n_threads=n_threads,
             shard_rows=exact_shard_rows(rows.n_rows, rows.n_features),
