@@ -1,7 +1,7 @@
 """One pass over the rows: what enters is checked here, buffers are allocated here.
 
-What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass` and `column_stats`; float64 centres in the coordinates of the data; a `Plan`. What leaves:
-labels, sums, distances. The loops of `algorithms` call these passes; `kernels` run them.
+What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass` and `column_stats`; float64 centres in
+the coordinates of the data; a `Plan`. What leaves: labels, sums, distances. The loops of `algorithms` call these passes; `kernels` run them.
 Nothing below this line checks a shape again.
 
 Where all squared distances of a finite row overflow, a pass raises `OutOfRange`; `Scale` is the
@@ -26,7 +26,7 @@ from tilewise.engine.ranges import (
     row_magnitudes,
 )
 from tilewise.engine.seeding import SeedingPass
-from tilewise.engine.stats import Stats, column_stats, largest_finite, raise_nonfinite
+from tilewise.engine.stats import Stats, column_stats, largest_finite
 from tilewise.engine.stream import StreamReport, StreamRows, count_rows
 from tilewise.engine.streambatch import ReadBatches, batch_bytes
 from tilewise.kernels._rows import Rows
@@ -35,6 +35,7 @@ __all__ = [
     "KERNELS", "BatchPass", "DistanceBlocks", "Draws", "OutOfRange", "Pass", "ReadBatches", "Rows",
     "Scale", "SeedingPass", "Stats", "StreamReport", "StreamRows", "argkmin", "argkmin_blocks",
     "argmin_blocks", "assign", "assign_inertia", "batch_bytes", "column_stats", "count_rows",
-    "distances", "extent", "fill_matrix", "inertia", "largest_finite", "own_distances", "plan_matrix", "radius", "radius_blocks", "raise_nonfinite",
-    "refuse_out_of_range", "row_magnitudes", "squared_moves",
+    "distances", "extent", "fill_matrix", "inertia", "largest_finite", "own_distances",
+    "plan_matrix", "radius", "radius_blocks", "refuse_out_of_range", "row_magnitudes",
+    "squared_moves",
 ]  # fmt: skip

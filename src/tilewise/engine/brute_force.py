@@ -6,7 +6,6 @@ from tilewise.kernels import _brute_force, _exact
 from tilewise.kernels._rows import Rows
 from tilewise.plan.neighbors import NeighborPlan
 
-from .stats import raise_nonfinite
 
 __all__ = ["argkmin_brute_force"]
 
@@ -35,6 +34,6 @@ def argkmin_brute_force(
             n_threads=plan.n_threads,
         ):  # fmt: skip
             # If all values are finite, distances overflowed, and infinity is right.
-            raise_nonfinite(rows_y)
-            raise_nonfinite(rows_x, first)
+            rows_y.raise_nonfinite()
+            rows_x.raise_nonfinite(first)
     return distances, indices

@@ -9,7 +9,6 @@ from tilewise.plan.thresholds import worth_threads
 
 from .blocks import DistanceBlocks, each_group
 from .radius_results import RadiusResults, pairs_within
-from .stats import raise_nonfinite
 
 __all__ = ["argkmin_csr", "radius_csr", "relative_error"]
 
@@ -125,4 +124,4 @@ class _Search:
 def _check_finite(rows):
     for values in rows.values(_CHECKED_VALUES):
         if not np.isfinite(values).all():
-            raise_nonfinite(rows)
+            rows.raise_nonfinite()

@@ -13,7 +13,6 @@ from tilewise.plan.thresholds import worth_threads
 from .brute_force import argkmin_brute_force
 from .csr_neighbors import argkmin_csr, radius_csr
 from .radius_results import sort_results
-from .stats import raise_nonfinite
 
 __all__ = ["argkmin", "largest_within", "radius"]
 
@@ -86,7 +85,7 @@ def _argkmin_scores(rows_x, rows_y, k, plan, distances, indices):
         here = slice(first, first + count)
         bad = search.kernel.result(distances[here], indices[here])
         if bad >= 0:
-            raise_nonfinite(rows_x, bad)
+            rows_x.raise_nonfinite(bad)
         first += count
     search.check()
 
@@ -233,7 +232,7 @@ class _Search:
         )  # fmt: skip
         threads = worth_threads(p.n_threads, p.n_y * p.n_features, "extent")
         if not self.kernel.place(self._origin, n_threads=threads):
-            raise_nonfinite(self.rows_y)
+            self.rows_y.raise_nonfinite()
             self._restart(method="scan")
 
     def _restart(self, **changes):
@@ -269,7 +268,7 @@ class _Search:
                 most = max(int(_DECIDED_LIMIT * rows * count), 10_000)
             valid = self.kernel.block(start, rows, most=most)
             if tally is not None and self.kernel.bad_row >= 0:
-                raise_nonfinite(self.rows_x, self.kernel.bad_row)
+                self.rows_x.raise_nonfinite(self.kernel.bad_row)
             start += rows
             block += 1
             if not valid:
@@ -284,5 +283,5 @@ class _Search:
     def check(self):
         """Raise if a canonical distance was not finite because a value is not."""
         if self.kernel.overflowed:
-            raise_nonfinite(self.rows_y)
-            raise_nonfinite(self.rows_x)
+            self.rows_y.raise_nonfinite()
+            self.rows_x.raise_nonfinite()

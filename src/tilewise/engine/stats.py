@@ -8,7 +8,7 @@ from tilewise.kernels import _csr, _exact
 from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan
 
-__all__ = ["Stats", "column_stats", "largest_finite", "raise_nonfinite"]
+__all__ = ["Stats", "column_stats", "largest_finite"]
 
 # Stored values that are looked at together.
 _LOOK = 2**20
@@ -58,7 +58,7 @@ def column_stats(rows, plan: Plan, *, origin: Rows | None = None, gather=None) -
         moments = _csr.column_moments(rows, n_threads=plan.n_threads)
         if not np.isfinite(moments[0]).all():
             # Values near the end of the range have no moments either; only the search tells.
-            raise_nonfinite(rows if origin is None else origin)
+            rows.raise_nonfinite( if origin is None else origin)
         return Stats(*moments)
     moments = _exact.Moments(rows.n_features, isa=plan.isa, n_threads=plan.n_threads)
     for first, last in rows.parts():
@@ -79,10 +79,5 @@ def largest_finite(rows, plan: Plan, *, origin: Rows | None = None) -> np.ndarra
         return column_stats(rows, plan, origin=origin).largest
     largest = np.array([np.abs(values).max(initial=0.0) for values in rows.values(_LOOK)])
     if not np.isfinite(largest).all():
-        raise_nonfinite(rows if origin is None else origin)
+        rows.raise_nonfinite( if origin is None else origin)
     return largest
-
-
-def raise_nonfinite(rows, first: int = 0) -> None:
-    """Raise the ValueError that names the first value that is not finite, if there is one."""
-    rows.raise_nonfinite(first)

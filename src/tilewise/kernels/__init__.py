@@ -10,12 +10,16 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
     _dispatch     which compilations exist, which one this machine can run
     _rows         where rows come from
     _workspace    buffers of parts, one per thread
+    _pass         what one pass reads, and the parts of its workspace
     _assign       one pass: pack, score, certify, update sums
+    _score        the scores of a chunk, by each layout
     _decide       what scores and bounds leave open; renewing bounds
-    _centers      centres packed for a pass, averaged after it
+    _centers      centres packed for a pass, and how far they moved
+    _sums         sums of rows by cluster, and of numbers, that have no order
     _minibatch    draws of mini-batches, centres moved by them
     _thin         the same of CSR rows, from their stored entries
     _exact        canonical distances, inertia, column moments
+    _csr          column moments of CSR rows
     _pairs        matrices of distances of dense rows
     _sparse       matrices of distances where a side is CSR
     _near         the search for neighbours by scores, or by a scan
@@ -27,6 +31,8 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
     _topk         the k lowest values of blocks, for any metric
     _within       values of blocks up to a radius, for any metric
     _seeding      the two passes of greedy k-means++
+    _seeding_csr  the same of CSR rows with few stored entries
     _probe        measured peaks, for benchmarks
     _mountain     reading alone, for the memory mountain
+    _cachesim     a simulator of caches, for the lab
 """
