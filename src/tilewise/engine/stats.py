@@ -58,7 +58,7 @@ def column_stats(rows, plan: Plan, *, origin: Rows | None = None, gather=None) -
         moments = _csr.column_moments(rows, n_threads=plan.n_threads)
         if not np.isfinite(moments[0]).all():
             # Values near the end of the range have no moments either; only the search tells.
-            rows.raise_nonfinite( if origin is None else origin)
+            (rows if origin is None else origin).raise_nonfinite()
         return Stats(*moments)
     moments = _exact.Moments(rows.n_features, isa=plan.isa, n_threads=plan.n_threads)
     for first, last in rows.parts():
@@ -79,5 +79,5 @@ def largest_finite(rows, plan: Plan, *, origin: Rows | None = None) -> np.ndarra
         return column_stats(rows, plan, origin=origin).largest
     largest = np.array([np.abs(values).max(initial=0.0) for values in rows.values(_LOOK)])
     if not np.isfinite(largest).all():
-        rows.raise_nonfinite( if origin is None else origin)
+        (rows if origin is None else origin).raise_nonfinite()
     return largest

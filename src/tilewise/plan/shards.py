@@ -1,19 +1,16 @@
-"""Shards: the fixed parts of the rows over which sums run.
+"""Shards: the parts of the rows that threads take, one after another.
 
-A shard is part of the order of additions, so it follows from the shape of the data alone,
-never from threads, chunks or caches.
+No result depends on them; they follow from the shape of the data alone.
 """
 
 __all__ = ["exact_shard_rows", "shard_rows"]
 
-# At most this many shards: enough for as many threads to share evenly, few enough that
-# merging their sums stays far below the work of a pass.
+# At most this many shards: enough for as many threads to share evenly.
 _MOST = 128
-# Shards this long make the merge of their sums cheap beside the work (measured from 64 x 256 to
-# 128 x 4096: 4 to 12 % of a first pass against 768 rows), as long as there are this many of them.
+# Shards this long, as long as there are this many of them.
 _LONG_ROWS = 3072
 _ENOUGH = 48
-# A shard of at least this many rows amortises the merge of its sums ...
+# A shard of at least this many rows repays its start ...
 _FEWEST_ROWS = 2048
 # ... unless rows are so expensive that this many multiply-adds make a shard worth a thread.
 _WORK = 2**22
