@@ -191,3 +191,22 @@ def test_predict_repeats_the_labels():
             X = np.random.RandomState(seed).randint(0, 5, (2000, 3)).astype(dtype)
             model = KMeans(30, random_state=seed, max_iter=1 + seed).fit(X)
             assert np.array_equal(model.predict(X), model.labels_)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_centres_of_equal_rows_are_these_rows(dtype):
+    """Also where all numbers of a column have the same power of two."""
+    X = np.random.RandomState(0).uniform(1, 2, (6, 9)).astype(dtype)
+    for repeats in (1, 3, 700):
+        model = KMeans(6, init=X, n_init=1).fit(np.repeat(X, repeats, axis=0))
+        assert np.array_equal(model.cluster_centers_, X)
+        assert model.inertia_ == 0.0
+
+
+@pytest.mark.parametrize("weights", [[1e-312] * 60, [1e300, 1e-312] * 30, [1.0, 5e-324] * 30])
+def test_weights_at_the_ends_of_the_range(weights):
+    X = np.random.RandomState(0).standard_normal((60, 2))
+    weights = np.array(weights)
+    found = KMeans(3, init=X[:3], n_init=1, tol=0).fit(X, sample_weight=weights)
+    sums, heavy = exact_sums.cluster_sums(X, found.labels_, 3, weights)
+    np.testing.assert_allclose(found.cluster_centers_, exact_sums.means(sums, heavy), rtol=1e-9)

@@ -274,6 +274,22 @@ def test_the_order_of_a_batch_does_not_count(density, dtype, weighted):
     assert np.array_equal(moved[-1], centers[-1])
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("heavy", [1e-312, 1e-290, 1e200, 1e296, 1e300])
+def test_the_unit_of_weights_does_not_count(heavy, sparse):
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((60, 40)) * (rng.uniform(size=(60, 40)) < 0.02)
+    rows = Rows(sp.csr_array(X) if sparse else X)
+    labels = rng.randint(3, size=60).astype(np.int32)
+    moved = []
+    for weight in (1.0, heavy):
+        update = Update(rows, 3, isa=hostile.ISAS[-1], n_threads=1)
+        centers, counts = np.ones((3, 40)), np.array([0.0, 7.0, 7.0]) * weight
+        update.run(labels, centers.copy(), centers, counts, np.full(60, weight))
+        moved.append(centers)
+    np.testing.assert_allclose(moved[1], moved[0], rtol=1e-9, atol=1e-9)
+
+
 def test_centers_far_from_their_rows_lose_no_digits():
     """A centre without count is the mean of its rows, wherever it stood."""
     X = np.random.RandomState(0).standard_normal((400, 3))

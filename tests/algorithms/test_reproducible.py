@@ -76,9 +76,7 @@ def run_lloyd(X, centers, weights, isa, **changes):
     rows = Rows(X)
     plan = hostile.plan_for(rows, len(centers), isa, **changes)
     stats = column_stats(rows, plan)
-    return lloyd(
-        rows, centers, weights=weights, max_iter=10, plan=plan, stats=stats
-    )
+    return lloyd(rows, centers, weights=weights, max_iter=10, plan=plan, stats=stats)
 
 
 @pytest.mark.parametrize("empty", [False, True])

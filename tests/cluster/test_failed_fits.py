@@ -114,7 +114,7 @@ def test_no_memory_left(Estimator, when, monkeypatch):
         # What both do last.
         from tilewise.engine import passes
 
-        monkeypatch.setattr(passes, "own_distances", empty)
+        monkeypatch.setattr(passes.Pass, "_measure", empty)
     with pytest.raises(MemoryError):
         model.fit(WIDER)
     assert state_of(model) == before

@@ -88,7 +88,8 @@ def test_sums_and_averages_are_exact(weighted):
             run.assign_and_sum(centers)
             means = np.empty_like(centers)
             moved = run.average(means)
-            found.add((run.sums.values.tobytes(), run.sums.weights.tobytes(), means.tobytes(), moved))
+            sums = run.sums.values.tobytes(), run.sums.weights.tobytes()
+            found.add((*sums, means.tobytes(), moved))
         assert len(found) == 1
         grid = run.sums.grid
         numbers, heavy = exact_sums.cluster_sums(X, run.labels, 9, weights, grid)
@@ -260,7 +261,8 @@ def test_moments_and_inertia_never_vary(dtype):
         np.testing.assert_array_max_ulp(stats.variance, variance, 2)
         assert np.array_equal(stats.largest, np.abs(X).max(axis=0))
         assert np.array_equal(stats.least, np.abs(X).min(axis=0))
-        assert inertia == exact_sums.total(reference.nearest(reference.Rows(X), centers)[1], weights)
+        least = reference.nearest(reference.Rows(X), centers)[1]
+        assert inertia == exact_sums.total(least, weights)
 
 
 def test_no_rows():

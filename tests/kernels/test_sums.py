@@ -223,20 +223,20 @@ def test_more_rows_of_a_cluster_than_limbs_have_room_for(dtype, weighted):
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
 @pytest.mark.parametrize(("n", "d", "k"), [(9000, 5, 2), (600, 520, 70), (300, 5000, 20)])
 def test_threads_and_tables_they_share(n, d, k, n_threads):
-    """Small tables are kept for each thread; rows of the others are locked, 512 blocks at a time."""
+    """Small tables are kept for each thread; threads share the others, whose rows are locked."""
     rng = np.random.RandomState(3)
     X = (rng.standard_normal((n, d)) * 10.0 ** rng.uniform(-3, 3, d)).astype(np.float32)
     X[0, d - 1] = 1e20
     weights = rng.uniform(-0.1, 2, n)
-    for given in (None, weights):
+    for heavy in (None, weights):
         for some in (X, sp.csr_array(X)):
             rows = Rows(some)
             plan = hostile.plan_for(rows, k, n_threads=n_threads)
-            run = Pass(rows, k, plan, sums=True, weights=given)
+            run = Pass(rows, k, plan, sums=True, weights=heavy)
             for centers in (X[:k], X[k : 2 * k], X[:k]):
                 run.assign_and_sum(centers.astype(np.float64))
-            fresh = open_sums(X, k, given)
-            add(fresh, Rows(X), run.labels, given)
+            fresh = open_sums(X, k, heavy)
+            add(fresh, Rows(X), run.labels, heavy)
             assert bits(run.sums) == bits(fresh)
 
 

@@ -7,8 +7,8 @@ from tilewise.plan import Plan, exact_shard_rows
 
 __all__ = ["SeedingPass"]
 
-# Gains have room for 2**975; squared distances of up to 2**13 columns reach it with larger weights.
-_MOST_WEIGHT = 1.0
+# Gains have room for numbers from 2**-1024 to 2**975, which weights of another size may leave.
+_WEIGHTS = 2.0**-64, 1.0
 
 
 class SeedingPass:
@@ -29,7 +29,7 @@ class SeedingPass:
 
     def __init__(self, rows, weights, plan: Plan, n_threads: int):
         self._rows = rows
-        if weights is not None and (most := weights.max()) > _MOST_WEIGHT:
+        if weights is not None and not _WEIGHTS[0] <= (most := weights.max()) <= _WEIGHTS[1]:
             # Draws and gains are compared with one another: a power of two changes none of them.
             weights = np.ldexp(weights, -int(np.frexp(most)[1]))
         self._state = _seeding.Seeding(
