@@ -158,7 +158,7 @@ def lloyd(
             keep(LloydState(i, centers, assigned, ended))
     final = _rounded(centers, rows.dtype)
     exact = final if rows.dtype == np.float64 else final.astype(np.float64)
-    # Labels that did not change are those of the centres they were found for: these, if they stayed.
+    # Labels that did not change belong to the centres they were found for: these, if they stayed.
     if ended == "strict" and moved == 0.0 and np.array_equal(exact, centers):
         inertia = run.inertia(exact)
     else:

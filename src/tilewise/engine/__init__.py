@@ -1,8 +1,8 @@
 """One pass over the rows: what enters is checked here, buffers are allocated here.
 
-What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass` and `column_stats`; float64 centres in
-the coordinates of the data; a `Plan`. What leaves: labels, sums, distances. The loops of `algorithms` call these passes; `kernels` run them.
-Nothing below this line checks a shape again.
+What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass` and `column_stats`; float64 centres
+in the coordinates of the data; a `Plan`. What leaves: labels, sums, distances. The loops of
+`algorithms` call these passes; `kernels` run them. Nothing below this line checks a shape again.
 
 Where all squared distances of a finite row overflow, a pass raises `OutOfRange`; `Scale` is the
 power of two with which the same rows can be computed (``ranges``).

@@ -6,7 +6,6 @@ from tilewise.kernels import _brute_force, _exact
 from tilewise.kernels._rows import Rows
 from tilewise.plan.neighbors import NeighborPlan
 
-
 __all__ = ["argkmin_brute_force"]
 
 # Differences and comparisons between two checks for Ctrl-C, per thread: about 0.25 seconds.

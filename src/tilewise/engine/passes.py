@@ -139,9 +139,7 @@ class Pass:
     def _run(self, centers, sums, stale, total=None):
         moves = self._moves(centers)
         self.changed = self.scored = self.undecided = self.rescanned = self._opened = 0
-        tighten = (
-            moves is not None and self._k >= _TIGHTEN_CLUSTERS and self._useless == 0
-        )
+        tighten = moves is not None and self._k >= _TIGHTEN_CLUSTERS and self._useless == 0
         if self.rows.n_rows:
             self._kernel.set_centers(centers, stale)
             self._center_norms = self._kernel.center_norms

@@ -498,13 +498,15 @@ def settled(int64_t first, int64_t last, const int32_t[::1] labels, float[::1] u
             count = TRIED if last - at > TRIED else <int>(last - at)
             memcpy(above, &upper[at], count * sizeof(float))
             memcpy(below, &lower[at], count * sizeof(float))
-            if tile.open_rows(count, 0, &labels[at], above, below, &moves[0], p.largest_move, p.second_move, p.largest_mover, ids):
+            if tile.open_rows(count, 0, &labels[at], above, below, &moves[0], p.largest_move, p.second_move,
+                              p.largest_mover, ids):
                 with gil:
                     return False
             at += count
         at = first
         while at < last:
             count = TRIED if last - at > TRIED else <int>(last - at)
-            tile.open_rows(count, 0, &labels[at], &upper[at], &lower[at], &moves[0], p.largest_move, p.second_move, p.largest_mover, ids)
+            tile.open_rows(count, 0, &labels[at], &upper[at], &lower[at], &moves[0], p.largest_move, p.second_move,
+                           p.largest_mover, ids)
             at += count
     return True

@@ -342,9 +342,11 @@ cdef class Moments:
             count = BLOCK if stop - first > BLOCK else <int>(stop - first)
             tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
             if p.rows.is_double:
-                self.exact.moments_f8(<const double* const*>pointers, count, p.rows.depth, sums, squares, largest, least)
+                self.exact.moments_f8(<const double* const*>pointers, count, p.rows.depth, sums, squares, largest,
+                                      least)
             else:
-                self.exact.moments_f4(<const float* const*>pointers, count, p.rows.depth, sums, squares, largest, least)
+                self.exact.moments_f4(<const float* const*>pointers, count, p.rows.depth, sums, squares, largest,
+                                      least)
             first += count
 
     def means(self, int64_t n_rows):
@@ -393,7 +395,8 @@ cdef class Moments:
         return True
 
 
-cdef void mean_and_variance(const double* high, const double* low, double n, double* mean, double* variance) noexcept nogil:
+cdef void mean_and_variance(const double* high, const double* low, double n, double* mean,
+                            double* variance) noexcept nogil:
     """Of n numbers whose sum is high[0] + low[0] and whose squares add up to high[1] + low[1]."""
     cdef double m, rest, product, product_rest, difference, more
     m = high[0] / n

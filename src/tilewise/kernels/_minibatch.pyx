@@ -335,7 +335,8 @@ cdef void _update_center(const update_pass* p, int64_t j, char* workspace) noexc
             weights[r] = p.weights[i] if p.weights != NULL else 1.0
             p.gaps[i] = _gap(p, pointers[r], center, &norm, workspace)
         if p.rows.is_double:
-            p.exact.bin_rows_f8(<const double* const*>pointers, weights if p.weights != NULL else NULL, n, p.depth, sums)
+            p.exact.bin_rows_f8(<const double* const*>pointers, weights if p.weights != NULL else NULL, n, p.depth,
+                                sums)
         else:
             p.exact.bin_rows_f4(<const float* const*>pointers, weights if p.weights != NULL else NULL, n, p.depth, sums)
         at += n

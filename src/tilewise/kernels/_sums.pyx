@@ -272,7 +272,8 @@ cdef class Sums:
                 to.changed[j] = 1
                 to.members[j] += s.members[j]
                 s.members[j] = 0
-                for l in range(j * 8 * (1 + to.weight_limbs), (j + 1) * 8 * (1 + to.weight_limbs) if to.weight_limbs else 0):
+                at = 8 * (1 + to.weight_limbs) if to.weight_limbs else 0
+                for l in range(j * at, (j + 1) * at):
                     to.weights[l] += s.weights[l]
                     s.weights[l] = 0
             if s.spilt[j]:
@@ -337,7 +338,8 @@ cdef class Sums:
 
     def clear(self):
         """Take everything out."""
-        for table, spill, members, pending, flags, weights in (arrays for arrays in self._keep if type(arrays) is tuple):
+        tables = [arrays for arrays in self._keep if type(arrays) is tuple]
+        for table, spill, members, pending, flags, weights in tables:
             for array in (table, spill, members, pending, weights):
                 array[...] = 0
             flags[0] = 0
@@ -414,7 +416,7 @@ cdef class Bins:
             raise ValueError("one weight per value expected")
         for at in range(0, n, TW_FOLD):
             self.exact.bin_values(&self.c, <int>min(<int64_t>TW_FOLD, n - at), &values[at],
-                             &weights[at] if weights is not None else NULL)
+                                  &weights[at] if weights is not None else NULL)
 
     def merge(self, Bins other):
         """Add another sum."""
