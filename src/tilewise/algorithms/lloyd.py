@@ -156,6 +156,8 @@ def lloyd(
         i += 1
         if keep is not None:
             keep(LloydState(i, centers, assigned, ended))
+    # Nothing is averaged any more: of many columns the sums are as large as the centres.
+    run.sums = None
     final = _rounded(centers, rows.dtype)
     exact = final if rows.dtype == np.float64 else final.astype(np.float64)
     # Labels that did not change belong to the centres they were found for: these, if they stayed.

@@ -252,6 +252,13 @@ class Pass:
         self._averaged = out, squares
         return math.fsum(squares)
 
+    def restart(self):
+        """Forget labels and sums: the next pass is a first one."""
+        self.labels[...] = -1
+        self._centers = None
+        if self.sums is not None:
+            self.sums.clear()
+
     def forget(self):
         """Take nothing for known of the last averages: others have had them in their hands."""
         self._averaged = None, None
@@ -305,7 +312,7 @@ def _open_sums(rows, n_clusters, plan, weights, stats):
     grid = Grid(stats.largest, stats.least, rows.dtype, weights=sizes)
     return Sums(
         grid, n_clusters, isa=plan.isa, n_threads=plan.n_threads, is_sparse=rows.is_sparse,
-        weights=None if weights is None else sizes,
+        weights=None if weights is None else sizes, n_rows=rows.n_rows,
     )  # fmt: skip
 
 

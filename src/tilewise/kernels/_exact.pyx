@@ -410,4 +410,4 @@ cdef void mean_and_variance(const double* high, const double* low, double n, dou
     more = (high[1] - (difference - more)) + (-product - more)
     difference += more + (low[1] - product_rest)
     # Less than that is rounding.
-    variance[0] = difference / n if difference > high[1] * 2.0**-96 else 0.0
+    variance[0] = 0.0 if difference <= high[1] * 2.0**-96 else difference / n

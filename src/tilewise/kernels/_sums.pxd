@@ -41,6 +41,7 @@ cdef struct cluster_sums:
     int n_clusters
     int segment_blocks      # blocks of eight columns under one lock
     int n_segments
+    bint carries            # whether limbs may need one
     int64_t* table          # (k, grid.length)
     int64_t* spill          # (k, 8 * grid.n_blocks), in units of the largest magnitude
     int64_t* members        # (k) rows of non-zero weight

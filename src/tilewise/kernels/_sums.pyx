@@ -19,6 +19,10 @@ cdef enum:
     # A float column whose magnitudes differ by up to so many powers of two has one limb: its least
     # numbers keep 18 bits, and what its largest are rounded to is a quarter of a unit of theirs in float64.
     NARROW = 32
+    # As many as reach from the largest unit whose constant is finite to the least number.
+    MOST_LIMBS = 41
+    # Of so few rows the sums never need a carry.
+    FEW = 1024
     # Numbers of all centres below which they are averaged by one thread.
     SERIAL = 65536
 
@@ -43,7 +47,7 @@ cdef class Grid:
         cdef int64_t d = largest.shape[0], l, b, n_blocks = max(1, (d + 7) // 8)
         cdef double most = weights[0], fewest = weights[1], top
         cdef int digits = 24 if np.dtype(dtype) == np.float32 and weights == (1.0, 1.0) else 53
-        cdef int narrow = NARROW if digits == 24 else 0
+        cdef int most_of_one = digits + NARROW if digits == 24 else TW_LIMB
         cdef int exponent, needed, i
         limbs = np.ones(n_blocks, dtype=np.int32)
         exponents = np.full(8 * n_blocks, -1074, dtype=np.int16)
@@ -57,8 +61,9 @@ cdef class Grid:
             tops[l] = exponent
             if top > 0.0:
                 needed = exponent - max(-1074, tw_exponent(least[l]) + tw_exponent(fewest) - 1 - digits)
-                if needed - digits > narrow and needed > TW_LIMB:
-                    counts[l // 8] = max(counts[l // 8], min(needed, exponent + 1074) // TW_LIMB + 1)
+                if needed > most_of_one:
+                    needed = min(needed, exponent + 1074, TW_LIMB * (MOST_LIMBS - 1))
+                    counts[l // 8] = max(counts[l // 8], needed // TW_LIMB + 1)
         for l in range(8 * n_blocks):
             # Down to the least unit that there is.
             tops[l] = max(tops[l], -1074 + TW_LIMB * counts[l // 8])
@@ -122,7 +127,8 @@ cdef void add_to_cluster(cluster_sums* s, const tw_exact_kernels* exact, const t
         if s.locks != NULL:
             tw_take(s.locks + at)
         if s.pending[at] >= TW_PENDING:
-            _carry(s, exact, j, segment)
+            if s.carries:
+                _carry(s, exact, j, segment)
             s.pending[at] = 1
         s.pending[at] += 1
         first = segment * s.segment_blocks
@@ -173,6 +179,8 @@ cdef class Sums:
         As `Grid` has them; all rows weigh one by default.
     is_sparse : bool, default=False
         Whether rows are added by their stored entries.
+    n_rows : int, optional
+        Most rows that are in the sums at a time.
 
     Notes
     -----
@@ -180,7 +188,8 @@ cdef class Sums:
     locked while a row of data is added.
     """
 
-    def __init__(self, Grid grid, int n_clusters, *, str isa, int n_threads, weights=None, is_sparse=False):
+    def __init__(self, Grid grid, int n_clusters, *, str isa, int n_threads, weights=None, is_sparse=False,
+                 n_rows=None):
         cdef int t
         cdef int64_t size
         self.grid = grid
@@ -188,12 +197,15 @@ cdef class Sums:
         self.threads = n_threads
         self.c.grid = &grid.c
         self.c.n_clusters = n_clusters
+        self.c.carries = n_rows is None or n_rows > FEW
         self.c.segment_blocks = grid.c.n_blocks if is_sparse else min(SEGMENT, grid.c.n_blocks)
         self.c.n_segments = (grid.c.n_blocks + self.c.segment_blocks - 1) // self.c.segment_blocks
         if weights is not None:
             self.c.weight_exponent = tw_exponent(weights[0])
             needed = self.c.weight_exponent - max(-1074, tw_exponent(weights[1]) - 53)
-            self.c.weight_limbs = max(1, (needed + TW_LIMB - 1) // TW_LIMB)
+            if self.c.weight_exponent > 1021:
+                raise ValueError("weights of this size are too large for sums in float64")
+            self.c.weight_limbs = min(MOST_LIMBS, max(1, (needed + TW_LIMB - 1) // TW_LIMB))
             self.c.weight_exponent = max(self.c.weight_exponent, -1074 + TW_LIMB * self.c.weight_limbs)
         self._keep = [self._make(&self.c)]
         size = 8 * n_clusters * (grid.c.length + 8 * grid.c.n_blocks)
@@ -218,7 +230,7 @@ cdef class Sums:
         """Arrays of zeros, whose pages take no memory before they are written to."""
         cdef int64_t k = s.n_clusters
         table = np.zeros(k * self.grid.c.length, dtype=np.int64)
-        spill = np.zeros(k * 8 * self.grid.c.n_blocks, dtype=np.int64)
+        spill = np.zeros(k * 8 * self.grid.c.n_blocks if s.carries else 1, dtype=np.int64)
         members = np.zeros(k, dtype=np.int64)
         pending = np.zeros(k * s.n_segments, dtype=np.int32)
         flags = np.zeros((2, k), dtype=np.uint8)
@@ -258,7 +270,8 @@ cdef class Sums:
                 if s.pending[at] == 0:
                     continue
                 if to.pending[at] + s.pending[at] > TW_PENDING:
-                    _carry(to, self.exact, j, segment)
+                    if to.carries:
+                        _carry(to, self.exact, j, segment)
                     to.pending[at] = 1
                 to.pending[at] += s.pending[at]
                 s.pending[at] = 0
@@ -317,20 +330,26 @@ cdef class Sums:
         cdef double[:, ::1] to = out
         for j in range(k):
             for l in range(grid.depth):
-                tw_value_of(self.c.spill[j * 8 * grid.n_blocks + l],
+                tw_value_of(self.c.spill[j * 8 * grid.n_blocks + l] if self.c.spilt[j] else 0,
                             self.c.table + j * grid.length + grid.starts[l // 8] + l % 8, grid.limbs[l // 8],
                             grid.exponents[l], &to[j, l], &low)
         return out
+
+    @property
+    def addresses(self):
+        """Where each buffer begins, for who models its cache lines."""
+        return {"grid": <size_t>self.c.grid.bigs, "sums": <size_t>self.c.table, "pending": <size_t>self.c.pending,
+                "members": <size_t>self.c.members, "changed": <size_t>self.c.changed}
 
     def move(self, Rows rows, int64_t row, int old, int new, double weight=1.0):
         """Count one row for another cluster than before; -1 for none."""
         cdef const void* x = NULL
         staging = None
+        if not -1 <= old < self.c.n_clusters or not -1 <= new < self.c.n_clusters or not 0 <= row < rows.c.n_rows:
+            raise IndexError("no such row or cluster")
         if not rows.is_sparse:
             staging = np.zeros(max(1, rows.c.depth), dtype=np.float64)
             tw_fetch_rows(&rows.c, NULL, row, 1, &x, address(staging), 0)
-        if not -1 <= old < self.c.n_clusters or not -1 <= new < self.c.n_clusters or not 0 <= row < rows.c.n_rows:
-            raise IndexError("no such row or cluster")
         if old >= 0:
             add_to_cluster(&self.c, self.exact, &rows.c, x, row, -weight, -1, old)
         if new >= 0:

@@ -75,6 +75,6 @@ def repeated(rows, centers, chosen):
     work = Pass(rows, len(centers), chosen)
 
     def call():
-        work.run(centers)
+        work.assign(centers)
 
     return work, call

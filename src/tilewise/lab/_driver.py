@@ -58,42 +58,43 @@ def main(job):
     for column in range(d):
         centers[:, column] = (codes * (2 * column + 1) * 37 % 101) / 25.0
         centers[:, column] += 8.0 * (codes >> column % 16 & 1)
-    shift = np.zeros(d) if job["update"] else None
-    columns = -(-d // 8) * 8 if job["update"] else 0
-    sums, weights, members = np.zeros((k, columns)), np.zeros(k), np.zeros(k, dtype=np.int64)
+    sums = importlib.import_module("tilewise.kernels._sums") if job["update"] else None
 
     def made(X):
-        run = kernels.Assignment(rows.Rows(X), k, update=job["update"], **job["sizes"])
+        run = kernels.Assignment(rows.Rows(X), k, **job["sizes"])
         run.set_centers(centers)
-        return run
+        if sums is None:
+            return run, None
+        grid = sums.Grid(np.full(d, 16.0), np.full(d, 2.0**-5), job["dtype"])
+        return run, sums.Sums(grid, k, isa=job["sizes"]["isa"], n_threads=1)
 
-    def whole_pass(run, labels):
+    def whole_pass(run, table, labels):
         first = left = 0
-        while first * job["sizes"]["shard_rows"] < len(labels):
-            count, *counts = run.run(first, labels, update=2 * job["update"], shift=shift)
-            first += count
-            left += counts[3]
-            if job["update"]:
-                run.merge(count, sums, weights, members)
+        while first < len(labels):
+            first, _, _, _, open_rows, *_ = run.run(
+                first, len(labels), labels, update=2 * job["update"], sums=table
+            )
+            left += open_rows
         return left
 
     # What the interpreter and the loader do once, when a pass is run for the first time, is no
     # part of the pass: one over other rows, in every process, has it done.
-    whole_pass(made(np.zeros((1, d), dtype=job["dtype"])), np.full(1, -1, dtype=np.int32))
+    whole_pass(*made(np.zeros((1, d), dtype=job["dtype"])), np.full(1, -1, dtype=np.int32))
     labels = np.full(n, -1, dtype=np.int32)
     X = np.empty((n, d), dtype=job["dtype"])
     for start in range(0, n, k):
         X[start : start + k] = centers[: min(k, n - start)]
-    run = made(X)
+    run, table = made(X)
     left = 0
     for _ in range(job["passes"]):
-        left += whole_pass(run, labels)
-    arrays = {"X": X, "labels": labels, "sums": sums} | ({"shift": shift} if columns else {})
+        left += whole_pass(run, table, labels)
+    arrays = {"X": X, "labels": labels}
     at = {name: array.__array_interface__["data"][0] for name, array in arrays.items()}
+    if table is not None:
+        at |= table.addresses
     names = {
         "packed": "packed", "row_major": "packed", "half_norms": "half norms", "origin": "origin",
-        "sums": "slot sums", "weight_sums": "slot weights", "members": "slot members",
-        "touched": "touched", "workspace": "workspace",
+        "workspace": "workspace",
     }  # fmt: skip
     at |= {names[name]: where for name, where in run.addresses.items() if name in names}
     right = bool((labels == np.arange(n) % k).all())

@@ -284,10 +284,11 @@ def _cost(first, number):
 
 def _work(rows, centers, chosen, update):
     # A first pass of a fit: scores and sums. Later ones skip rows, but read them alike.
-    work = Pass(rows, len(centers), chosen, update=update, incremental=False)
+    work = Pass(rows, len(centers), chosen, sums=update)
 
     def call():
-        work.run(centers)
+        work.restart()
+        (work.assign_and_sum if update else work.assign)(centers)
 
     return work, call
 
@@ -298,7 +299,7 @@ def _check_equal(plans, works):
         for chosen, (work, _) in zip(plans, own, strict=True):
             same = np.array_equal(work.labels, reference.labels)
             if same and KINDS[kind]:
-                same = work.sums.tobytes() == reference.sums.tobytes()
+                same = work.sums.values.tobytes() == reference.sums.values.tobytes()
             if not same:
                 raise RuntimeError(f"other results with {chosen.chunk_rows} rows per chunk")
 

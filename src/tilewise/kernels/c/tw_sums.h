@@ -174,6 +174,9 @@ static inline void tw_bins_raise(tw_bins *b, int64_t top) {
     b->top = top;
 }
 
+/* 1 / weight, or zero where that is too large: the correction of a quotient that it makes is left out then. */
+static inline double tw_inverse(double weight) { return weight < 0x1p-1022 ? 0.0 : 1.0 / weight; }
+
 /* Adds any finite number but those beyond 2^975. */
 static inline void tw_bins_add(tw_bins *b, double v) {
     const int64_t top = tw_bin_for(tw_exponent(v));
@@ -201,17 +204,20 @@ static inline void tw_bins_merge(tw_bins *to, const tw_bins *from) {
 /* The sum, which was folded, as hi + lo: a function of what its limbs add up to. What is above 50 bits of
  * a limb has the unit of the limb before. */
 static inline void tw_bins_value(const tw_bins *from, double *hi, double *lo) {
-    const int e = tw_bin_exponent((int)from->top);
+    /* A limb below zero has a high part beyond the range where the sum is not. */
+    const int down = tw_bins_down(from->top), e = tw_bin_exponent((int)from->top) - down;
     double h = ldexp((double)from->high[0], e + TW_LIMB), l = 0, more;
     *lo = 0;
-    *hi = from->special != 0 ? from->special : h;
-    if (from->special != 0 || isinf(h)) return;
+    *hi = from->special;
+    if (from->special != 0) return;
     for (int i = 0; i < TW_BINS; i++) {
         const int64_t whole = from->low[i] + (i + 1 < TW_BINS ? from->high[i + 1] : 0);
         tw_two_sum(h, ldexp((double)whole, e - TW_LIMB * i), &h, &more);
         l += more;
     }
     tw_two_sum(h, l, hi, lo);
+    *hi = ldexp(*hi, down);
+    *lo = isinf(*hi) ? 0 : ldexp(*lo, down);
 }
 
 /* Whether a is less than b; their tops are equal. */

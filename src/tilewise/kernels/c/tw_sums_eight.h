@@ -128,7 +128,7 @@ TW_INLINE tw_eight average_eight(const tw_grid *grid, const int64_t *sums, int l
  * sums. spilt tells whether spill (blocks * 8) holds anything. */
 static double average_row(const tw_grid *grid, const int64_t *sums, const int64_t *spill, int spilt, double weight,
                           const double *old, double *out) {
-    const double inverse = 1.0 / weight;
+    const double inverse = tw_inverse(weight);
     const int depth = grid->depth, plain = grid->uniform == 1 && grid->all_normal && !spilt;
     tw_eight moved = {0};
     for (int l = 0; l < depth; l += 8) {
@@ -188,7 +188,7 @@ TW_INLINE void bins_eight(const tw_bins8 *sums, tw_eight *high, tw_eight *low) {
 static double moved_by(double high, double low, double weight, double count, double c) {
     if (weight == count) {
         const double q = high / weight;
-        return q + (__builtin_fma(-q, weight, high) + low) * (1.0 / weight);
+        return q + (__builtin_fma(-q, weight, high) + low) * tw_inverse(weight);
     }
     const double product = weight * c, rest = __builtin_fma(weight, c, -product);
     double sum, more;
@@ -201,7 +201,7 @@ TW_INLINE void move_eight(tw_eight high, tw_eight low, double weight, double cou
     const tw_eight all = weight - (tw_eight){0};
     if (weight == count) {
         const tw_eight q = high / weight;
-        put_some(center, l, depth, q + (fused(-q, all, high) + low) * (1.0 / weight));
+        put_some(center, l, depth, q + (fused(-q, all, high) + low) * tw_inverse(weight));
         return;
     }
     const tw_eight c = some_of(center, l, depth), product = c * weight, rest = fused(all, c, -product);
