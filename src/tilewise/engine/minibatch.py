@@ -9,9 +9,6 @@ from tilewise.plan import Plan
 
 __all__ = ["BatchPass", "Draws", "squared_moves"]
 
-# Weights of up to two to this power, or its reciprocal, are taken as they are.
-_MODERATE = 64
-
 Draws = _minibatch.Draws
 squared_moves = _minibatch.squared_moves
 
@@ -71,19 +68,6 @@ class BatchPass:
             If a row of the batch holds a value that is not finite. Nothing has moved then.
         """
         self._pass.assign(centers, stale)
-        weights, exponent = self._weights, 0
-        if weights is not None:
-            # Sums have room for the products of weights and values if both are moderate. Counts and
-            # inertia are turned back.
-            most = max(float(np.abs(weights).max(initial=0.0)), float(counts.max(initial=0.0)))
-            if most and not 2.0**-_MODERATE <= most <= 2.0**_MODERATE:
-                exponent = -int(np.frexp(most)[1])
-                weights = np.ldexp(weights, exponent)
-                counts[...] = np.ldexp(counts, exponent)
-        inertia = self._update.run(
-            self._pass.labels, centers, moved, counts, weights, self._pass.center_norms
+        return self._update.run(
+            self._pass.labels, centers, moved, counts, self._weights, self._pass.center_norms
         )
-        if exponent:
-            counts[...] = np.ldexp(counts, -exponent)
-            inertia = float(np.ldexp(inertia, -exponent))
-        return inertia

@@ -43,6 +43,8 @@ cdef enum:
     AHEAD = 6
     # Bytes of rows worth fetching when they are drawn: they stay in an L2 until they are packed.
     FETCHED = 1 << 19
+    # Weights of up to two to this power, or its reciprocal, are taken as they are.
+    MODERATE = 64
     # Below this many numbers starting threads costs more than it saves.
     SERIAL = 1 << 17
 
@@ -477,6 +479,15 @@ cdef class Update:
         if n == 0 or p.depth == 0:
             new[:, :] = old
             return 0.0
+        if weights is not None:
+            # Sums have room for products of weights and values if both are moderate.
+            most = max(np.abs(weights).max(), np.max(counts, initial=0.0))
+            exponent = -int(np.frexp(most)[1]) if np.isfinite(most) else 0
+            if abs(exponent) > MODERATE:
+                scaled = np.ldexp(counts, exponent)
+                inertia = self.run(labels, old, new, scaled, np.ldexp(weights, exponent), norms)
+                np.ldexp(scaled, -exponent, out=np.asarray(counts))
+                return float(np.ldexp(inertia, -exponent))
         self._sort(labels)
         if p.by_entries:
             self._hold()

@@ -93,8 +93,8 @@ def sums_traffic(
     for level, size in enumerate(sizes):
         missed = rows - first - _met_again(z.k, rows, _reach(z, size, z.grid_bytes))
         # Between two chunks lie the other stages, the rest of the rows of both, and in outer levels
-        # the rows of a third one, if they are fetched early.
-        third = level > 0 and z.layout == "centres-in-lanes"
+        # the rows of a third one, if they are fetched early; products of parts fetch them late.
+        third = level > 0 and z.layout == "centres-in-lanes" and not z.products
         back = _reach(z, size, work + z.grid_bytes + rows * z.row_bytes * (0.5 + third))
         gone = 1 - _different(z.k, max(0.0, back - rows / 2)) / z.k
         moved = each + chunks * missed * _row_bytes(z)

@@ -192,8 +192,11 @@ class LoopNest:
             **({"split panels": self.n_panels * self.panel_bytes} if self.products else {}),
             "half norms": self.k * self.item,
             "origin": self.d * self.origin_item,
-            "grid": self.grid_bytes if update else 0,
             "sums": self.k * self.sums_row_bytes if update else 0,
+        }
+        # Small blocks stand one behind the other.
+        beside = {
+            "grid": self.grid_bytes if update else 0,
             "pending": 4 * self.k if update else 0,
             "members": 8 * self.k if update else 0,
             "changed": self.k if update else 0,
@@ -222,7 +225,7 @@ class LoopNest:
         }  # fmt: skip
         # Finished scores lie on the stack.
         stack = [{"finished": self.finished_bytes}] if self.products else []
-        return [*({name: size} for name, size in alone.items()), workspace, *stack]
+        return [*({name: size} for name, size in alone.items()), beside, workspace, *stack]
 
     def addresses(self, *, update: bool, known: Mapping[str, int] | None = None) -> dict[str, int]:
         """First bytes: one allocation after another, the workspace as `_assign` divides it.
