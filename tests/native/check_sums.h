@@ -75,6 +75,29 @@ static int N(same_bins)(const tw_bins8 *sums, int l, const tw_bins *expected) {
     return !memcmp(&found, expected, sizeof found);
 }
 
+/* Rows of weight one: floats take two limbs; and a centre that moves by them in one step. */
+static void N(check_unweighted)(const tw_exact_kernels *e, const S *const *rows, int n_rows, int depth) {
+    const size_t blocks = (size_t)(depth + 7) / 8;
+    tw_bins8 *sums = buffer(blocks * sizeof *sums);
+    double *center = buffer((size_t)depth * 8), *other = buffer((size_t)depth * 8);
+    for (size_t b = 0; b < blocks; b++) tw_bins8_clear(sums + b);
+    e->N(bin_rows)(rows, NULL, n_rows, depth, sums);
+    for (int l = 0; l < depth; l++) {
+        tw_bins expected;
+        tw_bins_clear(&expected);
+        for (int r = 0; r < n_rows; r++) tw_bins_add(&expected, (double)rows[r][l]);
+        tw_bins_fold(&expected);
+        if (sizeof(S) == 4) expected.low[TW_BINS - 1] = expected.high[TW_BINS - 1] = 0;
+        CHECK(N(same_bins)(sums, l, &expected), "depth %d, column %d", depth, l);
+        center[l] = other[l] = uniform() * 3 - 1;
+    }
+    const double count = n_rows + (n_rows & 1 ? 4.0 : 0.0);
+    e->move_center(sums, depth, n_rows, count, center);
+    if (e->N(move_by_rows)(rows, n_rows, depth, count, other))
+        for (int l = 0; l < depth; l++) CHECK(center[l] == other[l], "depth %d, column %d", depth, l);
+    free(sums), free(center), free(other);
+}
+
 /* Blocks of rows whose magnitudes rise and fall, in bins; and what a centre moves by. */
 static void N(check_bins)(const tw_exact_kernels *e, int depth) {
     const int blocks = (depth + 7) / 8;
@@ -111,7 +134,8 @@ static void N(check_bins)(const tw_exact_kernels *e, int depth) {
             }
             rows[r] = x;
         }
-        e->N(bin_rows)(rows, block & 1 ? weights : NULL, n_rows, depth, sums);
+        e->N(bin_rows)(rows, sizeof(S) == 4 || block & 1 ? weights : NULL, n_rows, depth, sums);
+        N(check_unweighted)(e, rows, n_rows, depth);
         e->N(moments)(rows, n_rows, depth, of, squares, largest, least);
         for (int r = 0; r < n_rows; r++) free((void *)rows[r]);
     }
