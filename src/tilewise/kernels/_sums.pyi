@@ -10,7 +10,7 @@ class Grid:
         largest: Vector[np.float64],
         least: Vector[np.float64],
         dtype: DTypeLike,
-        weights: tuple[float, float] = (1.0, 1.0),
+        weights: tuple[float, float] | None = None,
     ) -> None: ...
     @property
     def limbs(self) -> Vector[np.int32]: ...

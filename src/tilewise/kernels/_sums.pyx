@@ -40,15 +40,17 @@ cdef class Grid:
     dtype : dtype
         float32 or float64, of the rows.
     weights : tuple of float, optional
-        The largest and the least magnitude other than zero of the rows' weights.
+        The largest and the least magnitude other than zero of the rows' weights; all weigh one by default.
     """
 
-    def __init__(self, const double[::1] largest, const double[::1] least, dtype, weights=(1.0, 1.0)):
+    def __init__(self, const double[::1] largest, const double[::1] least, dtype, weights=None):
         cdef int64_t d = largest.shape[0], l, b, n_blocks = max(1, (d + 7) // 8)
-        cdef double most = weights[0], fewest = weights[1], top
-        cdef int digits = 24 if np.dtype(dtype) == np.float32 and weights == (1.0, 1.0) else 53
+        cdef double most = 1.0, fewest = 1.0, top
+        cdef int digits = 24 if np.dtype(dtype) == np.float32 and weights in (None, (1.0, 1.0)) else 53
         cdef int most_of_one = digits + NARROW if digits == 24 else TW_LIMB
         cdef int exponent, needed, i
+        if weights is not None:
+            most, fewest = weights
         limbs = np.ones(n_blocks, dtype=np.int32)
         exponents = np.full(8 * n_blocks, -1074, dtype=np.int16)
         cdef int32_t[::1] counts = limbs
