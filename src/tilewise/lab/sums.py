@@ -19,7 +19,12 @@ __all__ = ["sums_accesses", "sums_traffic", "sums_visit"]
 _LISTS = {"pending": 4, "members": 8, "changed": 1}
 
 
-def sums_accesses(z: LoopNest, at: dict[str, int], clusters: np.ndarray | None):
+_Accesses = list[tuple[str, int, int, np.ndarray]]
+
+
+def sums_accesses(
+    z: LoopNest, at: dict[str, int], clusters: np.ndarray | None
+) -> tuple[_Accesses, _Accesses]:
     """Accesses of adding rows to the sums of their clusters, one row a turn.
 
     (key, address, bytes, offsets) of those before and those after the row itself is read, all

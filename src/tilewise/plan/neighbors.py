@@ -214,7 +214,7 @@ def plan_neighbors(
     scores = score_type(score_dtype)
     key = (*task, *fixed, method, scores, products)
 
-    def make():
+    def _make():
         chosen, why = _method(task, here, method)
         if chosen == "brute force":
             return _plan_brute_force(task, here, why)
@@ -222,7 +222,7 @@ def plan_neighbors(
             return _plan_csr(task, here, why)
         return _Sizes(task, here, chosen, scores, products, why).plan(*fixed)
 
-    return _RECENT.get(key, (here,), make)
+    return _RECENT.get(key, (here,), _make)
 
 
 def block_shape(
