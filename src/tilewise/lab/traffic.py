@@ -23,7 +23,7 @@ docs/cache-simulation.md compares the formulas with a simulation.
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tilewise.lab.flows import Flow
@@ -333,9 +333,17 @@ def _flows(z, plan, config, factor, update, prefetch):
     )  # fmt: skip
 
 
+# Blocks of the depth that are told apart.
+_MOST_BLOCKS = 4096
+
+
 @functools.lru_cache(maxsize=2)  # the same for the caches of `spread`
 def _cycles(z: LoopNest, update: bool, prefetch: bool) -> list[tuple[int, int, list[list[Stage]]]]:
     """Rows of a chunk, how many such chunks there are, and the stages of three in a row."""
+    if z.depth > _MOST_BLOCKS * z.depth_block:
+        # Longer blocks move as much of rows and centres, and nobody can hold such rows anyway.
+        longer = -(-z.depth // _MOST_BLOCKS // z.depth_block) * z.depth_block
+        z = replace(z, depth_block=longer)
     at = z.addresses(update=update)
     # Behind the last chunk there is nothing to fetch early.
     last = (z.n - 1) % z.shard_rows % z.chunk_rows + 1
