@@ -102,11 +102,6 @@ class Pass:
         """Squared norms of the centres of the last pass, where it needed them; else None."""
         return self._center_norms
 
-    @property
-    def assigned_centers(self):
-        """The centres of the last pass; the new ones, if `average` wrote over them."""
-        return self._centers
-
     # ------------------------------------------------------------ passes
 
     def assign(self, centers: np.ndarray, stale=None) -> int:
@@ -143,7 +138,7 @@ class Pass:
         if self.rows.n_rows:
             self._kernel.set_centers(centers, stale)
             self._center_norms = self._kernel.center_norms
-            padded = None if total is None else _exact.padded(centers)
+            padded = None if total is None else self._padded(centers)
             with one_blas_thread if self.plan.engine == "blas" else nullcontext():
                 pieces = self._open_pieces(moves) if total is None else None
                 for first, last in self.rows.parts(pieces):
@@ -165,8 +160,7 @@ class Pass:
         while first < last:
             first, changed, opened, scored, undecided, rescanned, bad = self._kernel.run(
                 first, last, self.labels, upper=upper, lower=lower, moves=moves, tighten=tighten,
-                update=int(sums is not None), sums=sums,
-                weights=None if sums is None else self._weights,
+                sums=sums, weights=None if sums is None else self._weights,
             )  # fmt: skip
             if bad >= 0:
                 self.rows.raise_nonfinite(bad)
@@ -269,7 +263,7 @@ class Pass:
 
     def inertia(self, centers: np.ndarray) -> float:
         """Weighted sum of canonical squared distances to the labelled centres."""
-        total, padded = Bins(self.plan.isa), _exact.padded(centers)
+        total, padded = Bins(self.plan.isa), self._padded(centers)
         for first, last in self.rows.parts():
             self._measure(padded, first, last, total=total, weights=self._weights)
         return total.value
@@ -284,7 +278,7 @@ class Pass:
 
     def farthest(self, centers: np.ndarray, count: int) -> np.ndarray:
         """The rows farthest from their centres, the farthest first; none if all lie on them."""
-        padded = _exact.padded(centers)
+        padded = self._padded(centers)
         gaps, ids = np.empty(0), np.empty(0, dtype=np.int64)
         for first, last in self.rows.parts():
             found = np.empty(last - first)
@@ -294,6 +288,10 @@ class Pass:
             keep = _farthest_first(gaps, ids, count)
             gaps, ids = gaps[keep], ids[keep]
         return ids if gaps.size and gaps[0] > 0.0 else ids[:0]
+
+    def _padded(self, centers):
+        """Centres as `own_distances` wants them, made once; entries meet them as they are."""
+        return centers if self.rows.is_sparse else _exact.padded(centers)
 
     def _measure(self, padded, first, last, **wanted):
         _exact.own_distances(

@@ -1,5 +1,3 @@
-from typing import Literal
-
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -46,7 +44,6 @@ class Assignment:
         lower: Vector[np.float32] | None = None,
         moves: Vector[np.float32] | None = None,
         tighten: bool = False,
-        update: Literal[0, 1, 2] = 0,
         sums: Sums | None = None,
         weights: Vector[np.float64] | None = None,
     ) -> tuple[int, int, int, int, int, int, int]: ...

@@ -138,12 +138,11 @@ cdef void _update(const assign_pass* p, int n, char* ws, const offsets_t* o, clu
         i = ids[r]
         old = p.labels[i]
         new = label[r]
-        if old != new:
-            report.changed += 1
-            p.labels[i] = new
-        elif p.update != 2:
+        if old == new:
             continue
-        if p.update == 0:
+        report.changed += 1
+        p.labels[i] = new
+        if sums == NULL:
             continue
         if p.weights != NULL:
             weight = p.weights[i]
@@ -151,7 +150,7 @@ cdef void _update(const assign_pass* p, int n, char* ws, const offsets_t* o, clu
                 continue
         if p.layout != CSR:
             x = pointers[r]
-        if p.update == 1 and old >= 0:
+        if old >= 0:
             add_to_cluster(sums, p.exact, p.rows, x, i, -weight, -1, old)
         add_to_cluster(sums, p.exact, p.rows, x, i, weight, 1, new)
 
@@ -365,7 +364,7 @@ cdef class Assignment:
 
     def run(self, int64_t first, int64_t stop, int32_t[::1] labels, *, float[::1] upper=None,
             float[::1] lower=None, const float[::1] moves=None, bint tighten=False,
-            int update=0, Sums sums=None, const double[::1] weights=None):
+            Sums sums=None, const double[::1] weights=None):
         """Assign rows from `first` on, as many before `stop` as one call takes.
 
         Parameters
@@ -377,9 +376,8 @@ cdef class Assignment:
             used if `moves`, how far each centre moved since they were written, is given.
         tighten : bool
             Measure the distance to the own centre before scoring all.
-        update : {0, 1, 2}
-            Leave the sums, add what changed, or add every row.
-        sums : Sums, INOUT, needed to update
+        sums : Sums, INOUT, optional
+            Rows with a new label are counted for it, and no longer for the one before.
         weights : float64 (n,), optional
 
         Returns
@@ -395,6 +393,7 @@ cdef class Assignment:
         cdef int threads = self.threads
         cdef offsets_t o = self.o
         cdef cluster_sums* unused = NULL
+        cdef bint summing = sums is not None
         cdef char* workspace = <char*>address(self._keep["workspace"])
         cdef shard_report* reports = <shard_report*>address(self._keep["reports"])
         if labels.shape[0] != n:
@@ -408,7 +407,6 @@ cdef class Assignment:
         if self.rows.is_window:
             check_window(self.rows, first, stop)
         p.labels = &labels[0]
-        p.update = update
         # One distance to the own centre reads all columns; scoring, only the stored entries.
         p.tighten = tighten and p.layout != CSR
         p.upper = p.lower = NULL
@@ -422,12 +420,12 @@ cdef class Assignment:
                 if moves.shape[0] != p.n_clusters:
                     raise ValueError("one move per centre expected")
                 p.moves = &moves[0]
-                p.use_bounds = update != 2
+                p.use_bounds = 1
                 _two_largest(moves, &p)
-        if update:
-            if sums is None or sums.grid.c.depth != p.depth or sums.c.n_clusters != p.n_clusters or (
+        if sums is not None:
+            if sums.grid.c.depth != p.depth or sums.c.n_clusters != p.n_clusters or (
                     sums.threads < threads):
-                raise ValueError("an update needs sums of these clusters, columns and threads")
+                raise ValueError("sums of these clusters, columns and threads expected")
             if weights is not None:
                 if weights.shape[0] != n:
                     raise ValueError("one weight per row expected")
@@ -438,12 +436,12 @@ cdef class Assignment:
                 with nogil:
                     for s in range(count):
                         _run_shard(&p, first + s * size, min(stop, first + (s + 1) * size), workspace, &o,
-                                   sums.of_thread(0) if update else unused, reports + s)
+                                   sums.of_thread(0) if summing else unused, reports + s)
             else:
                 for s in prange(count, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
                     _run_shard(&p, first + s * size, min(stop, first + (s + 1) * size),
                                workspace + threadid() * o.total, &o,
-                               sums.of_thread(threadid()) if update else unused, reports + s)
+                               sums.of_thread(threadid()) if summing else unused, reports + s)
         finally:
             leave_loop()
         for s in range(count):
@@ -454,7 +452,7 @@ cdef class Assignment:
             rescanned += reports[s].rescanned
             if bad < 0 and reports[s].bad_row >= 0:
                 bad = reports[s].bad_row
-        if update:
+        if summing:
             sums.gather()
         return stop, changed, opened, scored, undecided, rescanned, bad
 

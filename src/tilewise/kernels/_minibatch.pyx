@@ -8,7 +8,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tw_bins, tw_bins8, tw_exact_kernels
-from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_place, tw_row_start, tw_rows
+from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_place, tw_prefetch, tw_row_start, tw_rows
 from tilewise.kernels._sums cimport (
     TW_FOLD,
     tw_bins8_clear,
@@ -47,12 +47,6 @@ cdef enum:
     MODERATE = 64
     # Below this many numbers starting threads costs more than it saves.
     SERIAL = 1 << 17
-
-cdef extern from *:
-    """
-    #define tw_prefetch(address) __builtin_prefetch(address)
-    """
-    void tw_prefetch(const void*) nogil
 
 # Buckets of the guide: a power of two, so that a draw's bucket is found without rounding; few
 # enough for the guide to stay in L2.

@@ -68,9 +68,7 @@ cdef struct assign_pass:
     float largest_move
     float second_move
     int32_t largest_mover
-    # update
-    int update              # 0 labels only, 1 rows that changed, 2 every row
-    const double* weights   # (n) or NULL
+    const double* weights   # (n) of rows that are summed, or NULL
 
 
 # What one shard reports.

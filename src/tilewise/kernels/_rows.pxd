@@ -31,6 +31,9 @@ cdef extern from "c/tw_rows.h" nogil:
                             int32_t* columns, double* values, double* norms)
     int64_t tw_row_start(const tw_rows* rows, int64_t row)
     int64_t tw_place(const tw_rows* rows, int64_t i)
+    double tw_stored_value(const tw_rows* rows, int64_t e)
+    int64_t tw_stored_column(const tw_rows* rows, int64_t e)
+    void tw_prefetch(const void* address)
 
 
 cdef class Rows:

@@ -32,6 +32,7 @@ from tilewise.kernels._rows cimport (
     address,
     check_window,
     tw_fetch_rows,
+    tw_prefetch,
 )
 from tilewise.kernels._sums cimport (
     TW_FOLD,
@@ -55,12 +56,6 @@ cdef enum:
     AHEAD = 4
     # Numbers of rows that are staged at a time.
     STAGED = 1 << 19
-
-cdef extern from *:
-    """
-    #define tw_prefetch(address) __builtin_prefetch(address)
-    """
-    void tw_prefetch(const void*) nogil
 
 # Above this squares might overflow in float.
 cdef double WIDEST = 1e18

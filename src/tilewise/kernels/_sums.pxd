@@ -2,7 +2,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from tilewise.kernels._dispatch cimport tw_bins, tw_bins8, tw_exact_kernels, tw_grid
-from tilewise.kernels._rows cimport tw_place, tw_row_start, tw_rows
+from tilewise.kernels._rows cimport tw_place, tw_row_start, tw_rows, tw_stored_column, tw_stored_value
 
 
 cdef extern from "c/tw_sums.h" nogil:

@@ -153,18 +153,6 @@ cdef void add_to_cluster(cluster_sums* s, const tw_exact_kernels* exact, const t
             tw_release(s.locks + at)
 
 
-cdef extern from *:
-    """
-    #define tw_stored_value(rows, e) \\
-        ((rows)->kind == 2 ? ((const double *)(rows)->data)[e] : (double)((const float *)(rows)->data)[e])
-    #define tw_stored_column(rows, e) \\
-        ((rows)->column_bytes == 4 ? (int64_t)((const int32_t *)(rows)->columns)[e] \\
-                                   : ((const int64_t *)(rows)->columns)[e])
-    """
-    double tw_stored_value(const tw_rows* rows, int64_t e) nogil
-    int64_t tw_stored_column(const tw_rows* rows, int64_t e) nogil
-
-
 # ---------------------------------------------------------------- sums by cluster
 
 

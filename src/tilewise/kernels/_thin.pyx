@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from tilewise.kernels._dispatch cimport tw_bins, tw_exact_kernels
-from tilewise.kernels._rows cimport tw_row_start, tw_rows
+from tilewise.kernels._rows cimport tw_row_start, tw_rows, tw_stored_column, tw_stored_value
 from tilewise.kernels._sums cimport tw_bins_add, tw_bins_clear, tw_bins_fold, tw_bins_value
 
 cdef enum:
@@ -19,18 +19,6 @@ cdef enum:
 
 # Larger numbers have no room in bins.
 cdef double LARGE = 2.0**974
-
-
-cdef extern from *:
-    """
-    #define tw_stored_value(rows, e) \\
-        ((rows)->kind == 2 ? ((const double *)(rows)->data)[e] : (double)((const float *)(rows)->data)[e])
-    #define tw_stored_column(rows, e) \\
-        ((rows)->column_bytes == 4 ? ((const int32_t *)(rows)->columns)[e] \\
-                                   : (int32_t)((const int64_t *)(rows)->columns)[e])
-    """
-    double tw_stored_value(const tw_rows* rows, int64_t e) nogil
-    int32_t tw_stored_column(const tw_rows* rows, int64_t e) nogil
 
 
 cdef double _gap(const tw_exact_kernels* exact, thin_entry* list, int64_t n, int32_t* columns, double* values,
@@ -62,7 +50,7 @@ cdef void measure_thin(const thin_batch* b, const tw_rows* rows, const tw_exact_
         for e in range(tw_row_start(rows, row), tw_row_start(rows, row + 1)):
             value = tw_stored_value(rows, e)
             if value != 0.0:
-                list[count].column = tw_stored_column(rows, e)
+                list[count].column = <int32_t>tw_stored_column(rows, e)
                 list[count].row = <int32_t>r
                 list[count].value = value
                 count += 1

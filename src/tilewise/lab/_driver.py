@@ -71,9 +71,7 @@ def main(job):
     def whole_pass(run, table, labels):
         first = left = 0
         while first < len(labels):
-            first, _, _, _, open_rows, *_ = run.run(
-                first, len(labels), labels, update=2 * job["update"], sums=table
-            )
+            first, _, _, _, open_rows, *_ = run.run(first, len(labels), labels, sums=table)
             left += open_rows
         return left
 

@@ -53,6 +53,17 @@ static inline int64_t tw_row_start(const tw_rows *rows, int64_t row) {
     return rows->offset_bytes == 4 ? ((const int32_t *)rows->offsets)[row] : ((const int64_t *)rows->offsets)[row];
 }
 
+/* Value and column of a stored entry. */
+static inline double tw_stored_value(const tw_rows *rows, int64_t e) {
+    return rows->kind == TW_F8 ? ((const double *)rows->data)[e] : (double)((const float *)rows->data)[e];
+}
+static inline int64_t tw_stored_column(const tw_rows *rows, int64_t e) {
+    return rows->column_bytes == 4 ? ((const int32_t *)rows->columns)[e] : ((const int64_t *)rows->columns)[e];
+}
+
+/* Begins to fetch what stands there. */
+static inline void tw_prefetch(const void *address) { __builtin_prefetch(address); }
+
 /* Which row of the data row i is. */
 static inline int64_t tw_place(const tw_rows *rows, int64_t i) { return rows->picks ? rows->picks[i] : i; }
 

@@ -118,6 +118,15 @@ static inline void tw_two_sum(double a, double b, double *hi, double *lo) {
     *hi = s;
 }
 
+/* 1 / weight, or zero where that is too large: quotients are not corrected then. */
+static inline double tw_inverse(double weight) { return weight < 0x1p-1022 ? 0.0 : 1.0 / weight; }
+
+/* (hi + lo) / weight, to the nearest double but for the rarest of ties; inverse is tw_inverse(weight). */
+static inline double tw_quotient(double hi, double lo, double weight, double inverse) {
+    const double q = hi / weight;
+    return q + (__builtin_fma(-q, weight, hi) + lo) * inverse;
+}
+
 /* The value of a column of sums, as hi + lo: a function of the value alone, however it is spread
  * over its limbs. spill counts units of 2^exponent. */
 static inline void tw_value_of(int64_t spill, const int64_t *at, int limbs, int exponent, double *hi, double *lo) {
@@ -173,9 +182,6 @@ static inline void tw_bins_raise(tw_bins *b, int64_t top) {
     }
     b->top = top;
 }
-
-/* 1 / weight, or zero where that is too large: the correction of a quotient that it makes is left out then. */
-static inline double tw_inverse(double weight) { return weight < 0x1p-1022 ? 0.0 : 1.0 / weight; }
 
 /* Adds any finite number but those beyond 2^975. */
 static inline void tw_bins_add(tw_bins *b, double v) {

@@ -37,6 +37,16 @@ TW_INLINE void bin_eight(const int limbs, tw_eight v, const tw_eight *bigs, tw_e
     }
 }
 
+/* Adds v to eight columns of a row of sums on a grid, whose limbs and their constants stand in memory. */
+TW_INLINE void add_eight(const int limbs, tw_eight v, const double *restrict big, int64_t *restrict sums) {
+#pragma GCC unroll 2
+    for (int i = 0; i < limbs; i++, big += 8, sums += 8) {
+        const tw_eight at = *(const tw_eight_u *)big, t = v + at;
+        *(tw_eight_w *)sums += (tw_eight_i)t - (tw_eight_i)at;
+        v -= t - at;
+    }
+}
+
 /* What the square of x rounds to is off by: x * x = square + this, exactly (Dekker, 1971). */
 TW_INLINE tw_eight square_rest(tw_eight x, tw_eight square) {
     const tw_eight c = x * 134217729.0, high = c - (c - x), low = x - high;
@@ -63,10 +73,9 @@ TW_INLINE void place_bins(tw_bins8 *sums, tw_eight largest, tw_eight probe, tw_e
     const tw_eight_i higher = tops > *(const tw_eight_w *)sums->tops;
     const tw_eight_i bad = (probe != probe) | (tops > TW_HIGHEST);
     if (any_of(higher | bad))
-        for (int l = 0; l < 8; l++) {
-        if (bad[l]) sums->special[l] = __builtin_nan("");
-        else if (higher[l]) tw_bins8_raise(sums, l, tops[l] > TW_BINS ? tops[l] : TW_BINS);
-    }
+        for (int l = 0; l < 8; l++)
+            if (bad[l]) sums->special[l] = __builtin_nan("");
+            else if (higher[l]) tw_bins8_raise(sums, l, tops[l]);
     for (int i = 0; i < TW_BINS; i++) bigs[i] = bins_big(sums->tops, i);
 }
 
@@ -114,14 +123,19 @@ TW_INLINE void put_some(double *x, int l, int depth, tw_eight v) {
         for (int i = 0; l + i < depth; i++) x[l + i] = v[i];
 }
 
+/* tw_quotient of eight sums. */
+TW_INLINE tw_eight quotient_eight(tw_eight high, tw_eight low, double weight, double inverse) {
+    const tw_eight q = high / weight;
+    return q + (fused(-q, weight - (tw_eight){0}, high) + low) * inverse;
+}
+
 /* Eight sums of one limb, of normal units and without spill, divided by weight. */
 TW_INLINE tw_eight average_eight(const tw_grid *grid, const int64_t *sums, int l, double weight, double inverse) {
     const tw_eight_i whole = *(const tw_eight_w *)(sums + l), bigs = *(const tw_eight_w *)(grid->bigs + l);
     const tw_eight unit = (tw_eight)((bigs & ((int64_t)0x7ff << 52)) - ((int64_t)52 << 52));
     const tw_eight first = __builtin_convertvector(whole, tw_eight);
     const tw_eight rest = __builtin_convertvector(whole - __builtin_convertvector(first, tw_eight_i), tw_eight) * unit;
-    const tw_eight high = first * unit, q = high / weight;
-    return q + (fused(-q, weight - (tw_eight){0}, high) + rest) * inverse;
+    return quotient_eight(first * unit, rest, weight, inverse);
 }
 
 /* out (depth) = a row of sums / weight; returns the squared distance from old (depth) in eight running
@@ -139,8 +153,7 @@ static double average_row(const tw_grid *grid, const int64_t *sums, const int64_
                 double high, low;
                 tw_value_of(spilt ? spill[l + i] : 0, sums + grid->starts[l >> 3] + i, grid->limbs[l >> 3],
                             grid->exponents[l + i], &high, &low);
-                const double q = high / weight;
-                mean[i] = q + (__builtin_fma(-q, weight, high) + low) * inverse;
+                mean[i] = tw_quotient(high, low, weight, inverse);
             }
         tw_eight gap = mean - some_of(old, l, depth);
         for (int i = depth - l; i < 8; i++) gap[i] = 0;
@@ -186,10 +199,7 @@ TW_INLINE void bins_eight(const tw_bins8 *sums, tw_eight *high, tw_eight *low) {
 
 /* What a number c of a centre of `count` - `weight` rows becomes where rows of `weight` add up to high + low. */
 static double moved_by(double high, double low, double weight, double count, double c) {
-    if (weight == count) {
-        const double q = high / weight;
-        return q + (__builtin_fma(-q, weight, high) + low) * tw_inverse(weight);
-    }
+    if (weight == count) return tw_quotient(high, low, weight, tw_inverse(weight));
     const double product = weight * c, rest = __builtin_fma(weight, c, -product);
     double sum, more;
     tw_two_sum(high, -product, &sum, &more);
@@ -198,12 +208,11 @@ static double moved_by(double high, double low, double weight, double count, dou
 
 /* Numbers l to l + 7 of a centre move: see moved_by. */
 TW_INLINE void move_eight(tw_eight high, tw_eight low, double weight, double count, int l, int depth, double *center) {
-    const tw_eight all = weight - (tw_eight){0};
     if (weight == count) {
-        const tw_eight q = high / weight;
-        put_some(center, l, depth, q + (fused(-q, all, high) + low) * tw_inverse(weight));
+        put_some(center, l, depth, quotient_eight(high, low, weight, tw_inverse(weight)));
         return;
     }
+    const tw_eight all = weight - (tw_eight){0};
     const tw_eight c = some_of(center, l, depth), product = c * weight, rest = fused(all, c, -product);
     tw_eight sum, more;
     add_exactly(high, -product, &sum, &more);

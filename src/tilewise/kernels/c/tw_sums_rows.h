@@ -7,19 +7,10 @@ TW_INLINE tw_eight E(eight_of)(const S *x, int l, int depth) {
     return l + 8 <= depth ? E(widened)(x + l) : E(some_widened)(x + l, depth - l);
 }
 
-TW_INLINE void E(add_blocks)(const int limbs, const tw_grid *grid, const S *restrict x, double weight, int first,
-                             int stop, int64_t *restrict sums) {
-    const double *big = grid->bigs + (ptrdiff_t)8 * limbs * first;
-    sums += (ptrdiff_t)8 * limbs * first;
-    for (int b = first; b < stop; b++) {
-        tw_eight v = E(eight_of)(x, 8 * b, grid->depth) * weight;
-#pragma GCC unroll 2
-        for (int i = 0; i < limbs; i++, big += 8, sums += 8) {
-            const tw_eight at = *(const tw_eight_u *)big, t = v + at;
-            *(tw_eight_w *)sums += (tw_eight_i)t - (tw_eight_i)at;
-            v -= t - at;
-        }
-    }
+TW_INLINE void E(add_blocks)(const ptrdiff_t limbs, const tw_grid *grid, const S *restrict x, double weight,
+                             int first, int stop, int64_t *restrict sums) {
+    for (int b = first; b < stop; b++)
+        add_eight(limbs, E(eight_of)(x, 8 * b, grid->depth) * weight, grid->bigs + 8 * limbs * b, sums + 8 * limbs * b);
 }
 
 /* The blocks first to stop of a row of sums += weight * x. */
@@ -29,16 +20,9 @@ static void E(add_row)(const tw_grid *grid, const S *x, double weight, int first
         case 2: E(add_blocks)(2, grid, x, weight, first, stop, sums); return;
         default: break;
     }
-    for (int b = first; b < stop; b++) {
-        tw_eight v = E(eight_of)(x, 8 * b, grid->depth) * weight;
-        const double *big = grid->bigs + grid->starts[b];
-        int64_t *to = sums + grid->starts[b];
-        for (int i = 0; i < grid->limbs[b]; i++, big += 8, to += 8) {
-            const tw_eight at = *(const tw_eight_u *)big, t = v + at;
-            *(tw_eight_w *)to += (tw_eight_i)t - (tw_eight_i)at;
-            v -= t - at;
-        }
-    }
+    for (int b = first; b < stop; b++)
+        add_eight(grid->limbs[b], E(eight_of)(x, 8 * b, grid->depth) * weight, grid->bigs + grid->starts[b],
+                  sums + grid->starts[b]);
 }
 
 /* sums (blocks of eight columns) += up to TW_FOLD rows x[0], x[1], ..., times weights[0], ... if they are
