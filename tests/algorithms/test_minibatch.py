@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilewise.algorithms import (
-    DrawnBatches,
     MiniBatchState,
     kmeans_plusplus,
     minibatch,
@@ -20,6 +19,7 @@ from tilewise.algorithms import (
 )
 from tilewise.engine import (
     BatchPass,
+    DrawnBatches,
     Draws,
     Rows,
     argkmin,
@@ -332,9 +332,8 @@ def test_instruction_sets_score_types_threads_and_chunks(d, k):
         for way in ways:
             batch = rows.picked(np.zeros(4000, np.int64))
             random_state = np.random.RandomState(1)
-            batches = DrawnBatches(
-                rows, k, weights, 4000, random_state, hostile.plan_for(batch, k, **way)
-            )
+            plan = hostile.plan_for(batch, k, **way)
+            batches = DrawnBatches(rows, k, plan, weights, 4000, random_state)
             run = minibatch(batches, centers, n_steps=8, tol=1e-9, random_state=random_state)
             assert run.n_steps > 1
             results.add(

@@ -5,7 +5,7 @@ import pytest
 from stream_data import ArraySource, clouds
 
 from tilewise import MiniBatchKMeans
-from tilewise.engine import ReadBatches, Rows, assign_inertia
+from tilewise.engine import ReadBatches, Rows, StreamRows, assign_inertia
 from tilewise.plan import plan as make_plan
 
 
@@ -18,8 +18,8 @@ def bits(model):
 
 def batches_of(source, batch_size, seed=0, n_rows=None, weights=None):
     plan = make_plan(batch_size, source.n_features, 3)
-    random_state = None if seed is None else np.random.RandomState(seed)
-    return ReadBatches(source, n_rows, 3, weights, batch_size, random_state, plan)
+    rows = StreamRows(source, n_rows)
+    return ReadBatches(rows, 3, plan, weights, batch_size, np.random.RandomState(seed))
 
 
 @pytest.mark.parametrize("random_access", [True, False])
@@ -33,7 +33,7 @@ def test_an_epoch_has_every_row_once(random_access):
         for _ in range(2):
             seen = []
             while True:
-                batch = batches.following()
+                batch = batches.next_batch()
                 assert (batch.values[:, 0] == batch.ids).all()
                 assert (batch.weights == batch.ids).all()
                 seen.append(batch.ids.copy())
@@ -52,7 +52,7 @@ def test_an_epoch_has_every_row_once(random_access):
 def test_batches_larger_than_blocks():
     X = clouds(10_000, 1024)
     with batches_of(ArraySource(X), 6000, n_rows=len(X)) as batches:
-        first, last = batches.following().ids.copy(), batches.following().ids.copy()
+        first, last = batches.next_batch().ids.copy(), batches.next_batch().ids.copy()
     assert (len(first), len(last)) == (6000, 4000)
     np.testing.assert_array_equal(np.sort(np.r_[first, last]), np.arange(10_000))
 
@@ -60,10 +60,10 @@ def test_batches_larger_than_blocks():
 def test_rows_that_come_once_stay_in_order():
     X = clouds(5000, 3)
     source = ArraySource(X, random_access=False, known=False)
-    with batches_of(source, 700, seed=None) as batches:
-        np.testing.assert_array_equal(batches.first_rows(1500), X[:1500])
+    with batches_of(source, 700) as batches:
+        np.testing.assert_array_equal(batches.first_rows(1500).source, X[:1500])
         order = []
-        while (batch := batches.following()) is not None:
+        while (batch := batches.next_batch()) is not None:
             order.append(batch.values.copy())
     np.testing.assert_array_equal(np.concatenate(order), X)
     assert [len(part) for part in order] == [700] * 7 + [100]

@@ -1,14 +1,12 @@
 """The loops, free of scikit-learn's types.
 
-What enters: `engine.Rows`, float64 centres, a `Plan`, absolute tolerances. What leaves:
+What enters: a `RowSet` of any backend, float64 centres, a `Plan`, absolute tolerances. What leaves:
 plain records of arrays. Validation, parameters and attributes are `cluster`'s business;
-numbers are the `engine`'s.
+numbers are the backend's. Nothing here imports what is below the seam.
 """
 
 from tilewise.algorithms.lloyd import LloydResult, LloydState, lloyd
 from tilewise.algorithms.minibatch import (
-    ENDLESS,
-    DrawnBatches,
     MiniBatchProgress,
     MiniBatchResult,
     MiniBatchState,
@@ -18,6 +16,6 @@ from tilewise.algorithms.minibatch import (
 from tilewise.algorithms.seeding import kmeans_plusplus
 
 __all__ = [
-    "ENDLESS", "DrawnBatches", "LloydResult", "LloydState", "MiniBatchProgress", "MiniBatchResult",
+    "LloydResult", "LloydState", "MiniBatchProgress", "MiniBatchResult",
     "MiniBatchState", "kmeans_plusplus", "lloyd", "minibatch", "minibatch_step",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tilewise.engine import Pass, Rows
+from tilewise.engine import AssignmentPass, RowSet, backend_of
 from tilewise.plan import Plan
 
 __all__ = ["LloydResult", "LloydState", "lloyd"]
@@ -66,7 +66,7 @@ class LloydState:
 
 
 def lloyd(
-    rows: Rows, centers: np.ndarray, *, weights=None, max_iter: int = 300, tol: float = 0.0,
+    rows: RowSet, centers: np.ndarray, *, weights=None, max_iter: int = 300, tol: float = 0.0,
     plan: Plan, verbose: bool = False, on_iteration=None,
     on_iteration_begin=None, stats=None, bounds: bool = True, resume=None, keep=None,
     copy: bool = True,
@@ -75,7 +75,7 @@ def lloyd(
 
     Parameters
     ----------
-    rows : Rows or StreamRows of shape (n, d)
+    rows : RowSet of shape (n, d)
     centers : ndarray of shape (k, d), float64
         Where to start, in the coordinates of the data.
     weights : ndarray of shape (n,), float64, optional
@@ -113,7 +113,7 @@ def lloyd(
     """
     k = (centers if resume is None else resume.centers).shape[0]
     work = rows.n_rows * rows.n_features * k
-    run = Pass(
+    run = backend_of(rows).open_assignment(
         rows, k, plan, sums=True, bounds=bounds and max_iter > 1 and work > _UNBOUNDED_WORK,
         weights=weights, stats=stats,
     )  # fmt: skip
@@ -157,7 +157,7 @@ def lloyd(
         if keep is not None:
             keep(LloydState(i, centers, assigned, ended))
     # Nothing is averaged any more: of many columns the sums are as large as the centres.
-    run.sums = None
+    run.close_sums()
     final = _rounded(centers, rows.dtype)
     exact = final if rows.dtype == np.float64 else final.astype(np.float64)
     # Labels that did not change belong to the centres they were found for: these, if they stayed.
@@ -174,11 +174,11 @@ def _rounded(centers, dtype):
         return centers.astype(dtype)
 
 
-def _fill_empty(run: Pass, centers, out) -> float:
+def _fill_empty(run: AssignmentPass, centers, out) -> float:
     """Means of the clusters, where some are empty: those move as scikit-learn moves them.
 
     Each empty cluster takes one of the rows farthest from their centres.
     """
-    empty = np.flatnonzero(run.sums.weights == 0.0)
+    empty = np.flatnonzero(run.weights == 0.0)
     farthest = run.farthest(centers, empty.size) if empty.size else empty
     return run.average(out, [(int(i), int(j)) for i, j in zip(farthest, empty, strict=False)])

@@ -5,20 +5,17 @@ from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 
-from tilewise.engine import BatchPass, Draws, Rows, refuse_out_of_range, squared_moves
+from tilewise.engine import BatchPass, Batches, RowSet, backend_of, refuse_out_of_range, squared_moves
 from tilewise.plan import Plan
 
 __all__ = [
-    "DrawnBatches", "MiniBatchProgress", "MiniBatchResult", "MiniBatchState", "minibatch",
-    "minibatch_step",
+    "MiniBatchProgress", "MiniBatchResult", "MiniBatchState", "minibatch", "minibatch_step",
 ]  # fmt: skip
 
 # Samples per cluster after which centres of few rows are looked for again; scikit-learn's number.
 _REASSIGN_AFTER = 10
 # Share of a batch whose rows may become centres at once; scikit-learn's number.
 _MOST_REASSIGNED = 0.5
-# So many steps stand for as many as there are batches.
-ENDLESS = 2**62
 
 
 @dataclass
@@ -111,40 +108,8 @@ class MiniBatchProgress:
         )
 
 
-class DrawnBatches:
-    """Batches of rows drawn with replacement, as scikit-learn draws them.
-
-    Parameters
-    ----------
-    rows : Rows of shape (n, d)
-    n_clusters : int
-    weights : ndarray of shape (n,), float64, or None
-    batch_size : int
-    random_state : RandomState
-    plan : Plan
-    """
-
-    def __init__(self, rows: Rows, n_clusters: int, weights, batch_size: int, random_state, plan):
-        self._ids = np.zeros(batch_size, dtype=np.int64)
-        self._batch = BatchPass(rows, n_clusters, plan, ids=self._ids)
-        self._draws = Draws(rows, weights)
-        self._random_state = random_state
-        self.n_rows = rows.n_rows
-        self._seen = 0
-        self.at_rest = False
-
-    def following(self) -> BatchPass:
-        """The batch of the next step; it holds until the one after is asked for."""
-        self._draws.draw(self._random_state.random_sample(len(self._ids)), self._ids)
-        # A state to go on from after as many rows as there are.
-        self._seen += len(self._ids)
-        self.at_rest = self._seen >= self.n_rows
-        self._seen %= max(1, self.n_rows)
-        return self._batch
-
-
 def minibatch(
-    batches, centers: np.ndarray, *, n_steps: int, random_state, tol: float = 0.0,
+    batches: Batches, centers: np.ndarray, *, n_steps: int | None, random_state, tol: float = 0.0,
     max_no_improvement: int | None = 10, reassignment_ratio: float = 0.01,
     verbose: bool = False, on_iteration=None, on_iteration_begin=None, resume=None, keep=None,
     copy: bool = True,
@@ -153,12 +118,12 @@ def minibatch(
 
     Parameters
     ----------
-    batches : DrawnBatches or ReadBatches
-        Where the batches come from; its `following` is None where there are no more.
+    batches : Batches
+        Where the batches come from; its `next_batch` is None where there are no more.
     centers : ndarray of shape (k, d), float64
         Where to start.
-    n_steps : int
-        Most steps, at least one.
+    n_steps : int or None
+        Most steps, at least one; None for as many as there are batches.
     random_state : RandomState
         Asked for a choice without replacement when centres are reassigned.
     tol : float
@@ -205,10 +170,10 @@ def minibatch(
         smoothed = None if math.isnan(resume.smoothed) else resume.smoothed
         least = None if math.isnan(resume.least) else resume.least
     before = np.empty_like(state.centers) if tol > 0.0 else None
-    while i < n_steps and not ended:
+    while (n_steps is None or i < n_steps) and not ended:
         if on_iteration_begin is not None:
             on_iteration_begin(i)
-        batch = batches.following()
+        batch = batches.next_batch()
         if batch is None:
             break
         size = batch.rows.n_rows
@@ -221,7 +186,7 @@ def minibatch(
             stop = on_iteration(i, state.centers, batch.labels)
             # Others have had the centres in their hands.
             state.stale = None
-        named = f"{i + 1}/{n_steps}" if n_steps < ENDLESS else f"{i + 1}"
+        named = f"{i + 1}" if n_steps is None else f"{i + 1}/{n_steps}"
         if i == 0:
             # The first batch says more about where the centres started than where they are.
             if verbose:
@@ -261,14 +226,14 @@ def minibatch(
 
 
 def minibatch_step(
-    rows: Rows, state: MiniBatchState, *, weights=None, batch_size: int, random_state,
+    rows: RowSet, state: MiniBatchState, *, weights=None, batch_size: int, random_state,
     reassignment_ratio: float = 0.01, plan: Plan, verbose: bool = False,
 ) -> float:  # fmt: skip
     """Move the centres of `state` by all the rows, which are one batch; returns its inertia.
 
     Parameters
     ----------
-    rows : Rows of shape (b, d)
+    rows : RowSet of shape (b, d)
     state : MiniBatchState
         Updated, its arrays too; nothing changes if a row holds a value that is not finite.
     weights : ndarray of shape (b,), float64, optional
@@ -284,7 +249,7 @@ def minibatch_step(
     -------
     float
     """
-    batch = BatchPass(rows, len(state.counts), plan, weights=weights)
+    batch = backend_of(rows).open_batch(rows, len(state.counts), plan, weights)
     return _step(batch, state, batch_size, random_state, reassignment_ratio, verbose)
 
 

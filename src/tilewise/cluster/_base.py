@@ -31,7 +31,7 @@ from tilewise._typing import (
     VectorLike,
     WeightsLike,
 )
-from tilewise.cluster import _scaled, _streaming, _validation
+from tilewise.cluster import _scaled, _validation
 from tilewise.cluster._callbacks import CallbackSupportMixin
 from tilewise.cluster._draft import drafted
 from tilewise.cluster._files import Output
@@ -116,7 +116,7 @@ class BaseKMeans(
         "verbose": ["verbose"],
         "random_state": ["random_state"],
         **_validation.PLAN_CONSTRAINTS,
-        **_streaming.STREAM_CONSTRAINTS,
+        **_validation.SOURCE_CONSTRAINTS,
     }
 
     # Runs that "auto" stands for where every run starts elsewhere.
@@ -158,15 +158,27 @@ class BaseKMeans(
             super(BaseKMeans, draft).set_params(**params)
         return self
 
-    def _plan(self, rows, n_clusters, batch_size=None):
-        return _validation.plan_for(
-            rows,
-            n_clusters,
-            chunk_size=self.chunk_size,
-            n_threads=self.n_threads,
-            engine=self.engine,
-            batch_size=batch_size,
+    def _open(self, X, *, reset=False, again=None, once=False, in_memory=False):
+        """The rows of data that were passed in, from whatever backend takes them."""
+        request = engine.Request(
+            type(self).__name__,
+            partial(_validation.check_data, estimator=self, reset=reset),
+            partial(_validation.check_columns, estimator=self, reset=reset),
+            memory_limit=self.memory_limit,
+            again=again,
+            once=once,
+            in_memory=in_memory,
         )
+        return engine.open_rows(X, request)
+
+    @property
+    def _wishes(self):
+        """What a plan is to heed."""
+        return {name: getattr(self, name) for name in _validation.PLAN_CONSTRAINTS}
+
+    def _plan(self, rows, n_clusters, batch_size=None):
+        backend = engine.backend_of(rows)
+        return backend.plan(rows, n_clusters, batch_size=batch_size, **self._wishes)
 
     def _choose_runs(self):
         """Set how many starts there are; warn where the parameter has to give way.
@@ -198,50 +210,48 @@ class BaseKMeans(
         init_size=None,
         n_centroids=None,
     ):
-        """Initial centres (n_centroids, n_features) for an ndarray or CSR matrix ``X``.
+        """Initial centres (n_centroids, n_features) for rows, an ndarray or a CSR matrix ``X``.
 
         ``x_squared_norms`` is part of the signature only: seeding uses direct differences.
         With ``init_size`` the centres come from that many rows, drawn with replacement.
         """
         n_clusters = self.n_clusters if n_centroids is None else n_centroids
+        # Rows have been looked at, unless a size is given, and stay where they are.
+        rows, origin = engine.as_rows(X), None
         drawn = None
-        if init_size is not None and init_size < X.shape[0]:
-            drawn = random_state.randint(0, X.shape[0], init_size)
+        if init_size is not None and init_size < rows.n_rows:
+            drawn = random_state.randint(0, rows.n_rows, init_size).astype(np.int64, copy=False)
         if is_array_init(init):
             return init
-        # Streamed and scaled rows have been looked at, and stay where they are.
-        rows = X if isinstance(X, engine.StreamRows | engine.Rows) else engine.Rows(X)
-        origin = None
         if drawn is not None:
-            origin = rows.picked(drawn.astype(np.int64, copy=False))
-            X = X[drawn]
+            origin, rows = rows.picked(drawn), rows.copied(drawn)
             sample_weight = None if sample_weight is None else sample_weight[drawn]
-            rows = engine.Rows(X)
+        plan = self._plan(rows, n_clusters)
         if init_size is not None:
-            # Nobody has looked at the values yet.
-            plan = self._plan(rows, n_clusters)
-            engine.refuse_out_of_range(engine.largest_finite(rows, plan, origin=origin))
+            largest = engine.backend_of(rows).largest_finite(rows, plan, origin=origin)
+            engine.refuse_out_of_range(largest)
         if callable(init):
-            X = X.astype(rows.dtype, copy=False)
-            centers = init(X, n_clusters, random_state=random_state)
+            centers = init(rows.array(), n_clusters, random_state=random_state)
             return _validation.check_centers(centers, rows, n_clusters)
         if init == "k-means++":
-            return rows.take(
-                algorithms.kmeans_plusplus(
-                    rows,
-                    n_clusters,
-                    weights=sample_weight,
-                    random_state=random_state,
-                    plan=self._plan(rows, n_clusters),
-                )
+            ids = algorithms.kmeans_plusplus(
+                rows, n_clusters, weights=sample_weight, random_state=random_state, plan=plan
             )
-        weights = np.ones(rows.n_rows) if sample_weight is None else sample_weight
-        # Not a plain choice without weights: that would draw other rows than scikit-learn does.
-        return rows.take(
-            random_state.choice(
-                rows.n_rows, size=n_clusters, replace=False, p=weights / weights.sum()
-            )
-        )
+        else:
+            weights = np.ones(rows.n_rows) if sample_weight is None else sample_weight
+            # Not a plain choice without weights: that would draw other rows than scikit-learn does.
+            shares = weights / weights.sum()
+            ids = random_state.choice(rows.n_rows, size=n_clusters, replace=False, p=shares)
+        return rows.take(ids)
+
+    def _keep_reports(self, memory, report):
+        """Keep what was planned and read of streamed rows, in place of what was before."""
+        for name, value in (("stream_plan_", memory), ("stream_report_", report)):
+            vars(self).pop(name, None)
+            if value is not None:
+                setattr(self, name, value)
+        if self.verbose and report is not None:
+            print(report)
 
     def _check_fitted(self):
         if not self.__sklearn_is_fitted__():  # a fitted model need not pay for finding its tags
@@ -251,21 +261,22 @@ class BaseKMeans(
         """The fitted centres in float64; people also put their own in their place."""
         return _validation.check_own_centers(self.cluster_centers_)
 
-    def _new_source(self, X):
-        """The source that new data come from, or None, and the fitted centres."""
-        self._check_fitted()
-        source = _streaming.find_source(X, self.memory_limit)
-        if source is not None:
-            _streaming.check_features(source, self, reset=False)
-        return source, self._centers()
-
-    def _check_new(self, X):
+    def _new_rows(self, X, **how):
         """Rows of new data and the fitted centres."""
         self._check_fitted()
-        return engine.Rows(_validation.check_data(X, self, reset=False)), self._centers()
+        return self._open(X, **how), self._centers()
 
-    def _assigned(self, rows, centers):
-        return _scaled.assigned(rows, centers, partial(self._plan, n_clusters=len(centers)))
+    def _mapped(self, rows, centers, function, result_bytes=0, held=False):
+        """``function`` of the rows, a part at a time."""
+        return engine.backend_of(rows).mapped(
+            rows,
+            function,
+            n_clusters=len(centers),
+            result_bytes=result_bytes,
+            held=held,
+            memory_limit=self.memory_limit,
+            **self._wishes,
+        )
 
     def fit_predict(
         self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
@@ -319,14 +330,13 @@ class BaseKMeans(
         OSError
             If the file cannot be written; the message says how far it got.
         """
-        source, centers = self._new_source(X)
-        if source is not None:
-            return _streaming.predict(self, source, centers, out)
-        rows, centers = self._check_new(X)
-        if out is None:
-            return self._assigned(rows, centers)
+        rows, centers = self._new_rows(X)
+        plan_of = partial(self._plan, n_clusters=len(centers))
         output = Output(out, rows.n_rows, (), np.int32)
-        return output.put([self._assigned(rows, centers)])
+        parts = self._mapped(
+            rows, centers, lambda part: _scaled.labels_of(part, centers, plan_of), 4, out is None
+        )
+        return output.put(parts)
 
     def fit_transform(
         self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
@@ -376,15 +386,15 @@ class BaseKMeans(
         return self._transform(X, out)
 
     def _transform(self, X, out):
-        source, centers = self._new_source(X)
-        if source is not None:
-            return _streaming.transform(self, source, centers, out)
-        rows, centers = self._check_new(X)
-        plan = self._plan(rows, len(centers))
-        if out is None:
-            return engine.distances(rows, centers, plan)
-        output = Output(out, rows.n_rows, (len(centers),), rows.dtype)
-        return output.put([engine.distances(rows, centers, plan)])
+        rows, centers = self._new_rows(X)
+        k = len(centers)
+
+        def distances(part):
+            return engine.backend_of(part).distances(part, centers, self._plan(part, k))
+
+        output = Output(out, rows.n_rows, (k,), rows.dtype)
+        row_bytes = k * rows.dtype.itemsize
+        return output.put(self._mapped(rows, centers, distances, row_bytes, out is None))
 
     def score(
         self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
@@ -405,16 +415,17 @@ class BaseKMeans(
         score : float
             The higher, the better; zero at best.
         """
-        source, centers = self._new_source(X)
-        if source is not None:
-            inertia = _streaming.inertia(self, source, centers, sample_weight)
-            if not math.isfinite(inertia):
-                _scaled.warn_of_inertia()
-            return -inertia
-        rows, centers = self._check_new(X)
+        rows, centers = self._new_rows(
+            X, again="score adds up rows in an order that needs their number."
+        )
         weights = _validation.check_weights(sample_weight, rows.n_rows)
         plan_of = partial(self._plan, n_clusters=len(centers))
-        inertia = _scaled.assigned_inertia(rows, centers, weights, plan_of)
+        engine.backend_of(rows).plan_memory(
+            rows, plan_of(rows), self.memory_limit, init_rows=0, bounds=False,
+            weighted=weights is not None,
+        )  # fmt: skip
+        mapped = partial(self._mapped, rows, centers)
+        inertia = _scaled.inertia_of(rows, centers, weights, plan_of, mapped)
         if not math.isfinite(inertia):
             _scaled.warn_of_inertia()
         return -float(inertia)

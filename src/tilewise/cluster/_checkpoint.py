@@ -14,9 +14,6 @@ from tilewise._text import printable
 from tilewise._version import __version__
 from tilewise.sources import Archive, SourceError
 
-# Of a data set in memory, bytes that are digested at a time.
-_DIGESTED = 2**24
-
 #: Parameters that change how a fit runs and never what it finds.
 WITHOUT_EFFECT = frozenset(
     ("chunk_size", "n_threads", "engine", "verbose", "copy_x", "algorithm", "memory_limit",
@@ -174,7 +171,7 @@ def _short(value):
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def identity_of(estimator, rows, weights, source=None):
+def identity_of(estimator, rows, weights):
     """What must be equal for one fit to go on where another stopped."""
     parameters = {}
     for name, value in estimator.get_params(deep=False).items():
@@ -188,13 +185,7 @@ def identity_of(estimator, rows, weights, source=None):
             value = digest_of(np.asarray(value))
         parameters[name] = value
     data = {"shape": [rows.n_rows, rows.n_features], "dtype": rows.dtype.name}
-    if source is None:
-        digest = hashlib.blake2b(digest_size=16)
-        for values in rows.values(_DIGESTED):
-            digest.update(np.ascontiguousarray(values).data)
-        data["values"] = digest.hexdigest()
-    else:
-        data["source"] = source.fingerprint()
+    data |= rows.fingerprint()
     return {
         "estimator": type(estimator).__name__,
         "tilewise": __version__,
@@ -211,7 +202,7 @@ def digest_of(array):
     return hashlib.blake2b(said + array.tobytes(), digest_size=16).hexdigest()
 
 
-def open_checkpoint(path, estimator, rows, weights, source=None):
+def open_checkpoint(path, estimator, rows, weights):
     """The checkpoint of this fit, or None where the estimator keeps none."""
     if path is None:
         return None
@@ -219,7 +210,7 @@ def open_checkpoint(path, estimator, rows, weights, source=None):
         raise ValueError(f"checkpoint={str(path)!r}: there is no such folder")
     limits = {"run": getattr(estimator, "_n_init", 1) - 1, "n_iter": estimator.max_iter}
     forms = forms_of(estimator, rows)
-    return Checkpoint(path, identity_of(estimator, rows, weights, source), forms, limits)
+    return Checkpoint(path, identity_of(estimator, rows, weights), forms, limits)
 
 
 def pack_random(random_state, prefix="random"):

@@ -28,9 +28,9 @@ class Output:
         self._path = self._array = None
         self.rows = 0
         self._parts = []
+        self._n_rows = n_rows
         if out is None:
-            if n_rows is not None:
-                self._array = np.empty((n_rows, *columns), self._dtype)
+            pass
         elif isinstance(out, str | os.PathLike):
             self._path = Path(out)
             if self._path.suffix != ".npy":
@@ -69,7 +69,13 @@ class Output:
 
     def _place(self, part):
         last = self.rows + len(part)
-        if self._array is None:
+        if self._array is None and self._n_rows == len(part):
+            # All of it: nothing needs to be copied.
+            self._array = part
+        elif self._array is None and self._n_rows is not None:
+            self._array = np.empty((self._n_rows, *self._columns), self._dtype)
+            self._array[:last] = part
+        elif self._array is None:
             self._parts.append(part)
         elif last > len(self._array):
             raise ValueError(f"out has {len(self._array)} rows, and there are more")

@@ -238,8 +238,10 @@ def kmeans_plusplus(
     >>> indices
     array([3, 2])
     """
-    X = _validation.check_data(X)
-    rows = engine.Rows(X)
+    rows = engine.open_rows(
+        X, engine.Request("kmeans_plusplus", _validation.check_data, _no_columns, in_memory=True)
+    )
+    backend = engine.backend_of(rows)
     weights = _validation.check_weights(sample_weight, rows.n_rows)
     _validation.check_enough_rows(rows.n_rows, n_clusters)
     if x_squared_norms is not None:
@@ -250,8 +252,8 @@ def kmeans_plusplus(
                 f"The length of x_squared_norms {len(norms)} should be equal to the length of "
                 f"n_samples {rows.n_rows}."
             )
-    plan = _validation.plan_for(rows, n_clusters, chunk_size=chunk_size, n_threads=n_threads)
-    stats = engine.column_stats(rows, plan)  # finds values that are not finite
+    plan = backend.plan(rows, n_clusters, chunk_size=chunk_size, n_threads=n_threads)
+    stats = backend.column_stats(rows, plan)  # finds values that are not finite
     indices = algorithms.kmeans_plusplus(
         _scaled.fit_scale(rows, stats.largest).rows(rows),
         n_clusters,
@@ -260,5 +262,8 @@ def kmeans_plusplus(
         n_local_trials=n_local_trials,
         plan=plan,
     )
-    centers = X[indices]
-    return centers.toarray() if rows.is_sparse else np.asarray(centers), indices
+    return rows.originals(indices), indices
+
+
+def _no_columns(n_features, names):
+    """Columns may be of any number and have any names."""

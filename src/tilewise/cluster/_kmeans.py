@@ -8,7 +8,6 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -26,7 +25,7 @@ from tilewise._typing import (
     Vector,
     WeightsLike,
 )
-from tilewise.cluster import _checkpoint, _scaled, _streaming, _validation
+from tilewise.cluster import _checkpoint, _scaled, _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
 from tilewise.cluster._callbacks import fit_tasks, with_callbacks
 from tilewise.cluster._draft import drafted
@@ -43,18 +42,19 @@ class Start:
     """Where the runs of one fit start from."""
 
     init: object  # "k-means++", "random", a callable, or centres (k, d) in float64
-    X: object  # what ``init`` is to see: centred for a callable, else as it was given
+    X: object  # what ``init`` is to see: centred for a callable, else rows
     offset: np.ndarray | float  # what to add to the centres that come back, scaled
     weights: np.ndarray | None = None  # of the rows of X
     scale: engine.Scale = field(default_factory=engine.Scale)  # of the fit, where X has none
 
 
-def centred(X, rows, mean, scale):
-    """``X`` less its mean, which is scaled, in the dtype of the rows."""
-    out = np.empty(X.shape, dtype=rows.dtype)
-    for first in range(0, len(X), CENTRED_ROWS):
+def centred(rows, mean, scale):
+    """The rows, which have no scale, less their mean, which has, in their dtype."""
+    out = np.empty((rows.n_rows, rows.n_features), dtype=rows.dtype)
+    for first in range(0, len(out), CENTRED_ROWS):
         part = slice(first, first + CENTRED_ROWS)
-        np.subtract(scale.values(X[part]), mean, out=out[part], casting="same_kind")
+        values = rows.take(np.arange(len(out))[part])
+        np.subtract(scale.values(values), mean, out=out[part], casting="same_kind")
         if scale:
             out[part] = scale.undone(out[part])
     return out
@@ -294,13 +294,8 @@ class KMeans(BaseKMeans):
 
     @with_callbacks
     def _fit(self, X, y, sample_weight):
-        source = _streaming.find_source(X, self.memory_limit)
-        if source is None:
-            X = _validation.check_data(X, self)
-            rows = engine.Rows(X)
-        else:
-            _streaming.check_features(source, self, reset=True)
-            rows = _streaming.open_rows(source, self, "KMeans reads them in every iteration.")
+        rows = self._open(X, reset=True, again="KMeans reads them in every iteration.")
+        backend = engine.backend_of(rows)
         _validation.check_enough_rows(rows.n_rows, self.n_clusters)
         self._choose_runs()
         random_state = check_random_state(self.random_state)
@@ -309,31 +304,28 @@ class KMeans(BaseKMeans):
         if is_array_init(init):
             init = _validation.check_centers(init, rows, self.n_clusters)
         plan = self._plan(rows, self.n_clusters)
-        streamed = {}
-        if source is not None:
-            size = self._sample_size(rows, init)
-            streamed["stream_plan_"] = _streaming.plan_rows(
-                rows, plan, self.memory_limit, init_rows=size, seeded_from_all=size is None,
-                n_runs=self._n_init, weighted=weights is not None, max_iter=self.max_iter,
-                bounds=self.max_iter > 1,
-            )  # fmt: skip
-            if self.verbose:
-                print("\n".join(streamed["stream_plan_"].sentences()))
-        kept = _checkpoint.open_checkpoint(self.checkpoint, self, rows, weights, source)
+        size = self._sample_size(rows, init)
+        memory = backend.plan_memory(
+            rows, plan, self.memory_limit, init_rows=size, seeded_from_all=size is None,
+            n_runs=self._n_init, weighted=weights is not None, max_iter=self.max_iter,
+            bounds=self.max_iter > 1,
+        )  # fmt: skip
+        if self.verbose and memory is not None:
+            print("\n".join(memory.sentences()))
+        kept = _checkpoint.open_checkpoint(self.checkpoint, self, rows, weights)
         random_state = _checkpoint.begin(kept, random_state)
-        if source is None:
-            sample = _streaming.Sample(X, weights, engine.column_stats(rows, plan))
-        else:
-            sample = _streaming.measure(rows, plan, size, weights, random_state)
+        sample = backend.sample(rows, plan, size, weights, random_state)
         stats = sample.stats
         scale = _scaled.fit_scale(rows, stats.largest)
+        whole = rows
         if scale:
             rows = scale.rows(rows)
             plan = self._plan(rows, self.n_clusters)
-            stats = engine.column_stats(rows, plan)
+            stats = backend.column_stats(rows, plan)
             if self.verbose:
                 print(f"X is fitted times 2.0**{scale.exponent}, for its squares; so is inertia.")
-        start = self._start(sample, rows, init, stats.mean, scale)
+        seen = rows if sample.rows is whole else scale.rows(sample.rows)
+        start = self._start(sample, seen, init, stats.mean, scale)
         self._tol = float(self.tol * np.mean(stats.variance)) if self.tol else 0
 
         def attributes(centers, n_iter):
@@ -342,7 +334,7 @@ class KMeans(BaseKMeans):
                 "_n_features_out": self.n_clusters,
                 "n_iter_": n_iter,
                 "chunk_plan_": plan,
-                **streamed,
+                **({} if memory is None else {"stream_plan_": memory}),
             }
 
         tasks = fit_tasks(
@@ -371,7 +363,7 @@ class KMeans(BaseKMeans):
                 plan=plan,
                 verbose=bool(self.verbose),
                 stats=stats,
-                bounds=source is None or streamed["stream_plan_"].bounds,
+                bounds=memory is None or memory.bounds,
                 resume=resume,
                 keep=_checkpoint.keeper(kept, number, best, random_state),
                 copy=False,
@@ -395,18 +387,12 @@ class KMeans(BaseKMeans):
                 ConvergenceWarning,
                 stacklevel=5,
             )
-        for name in ("stream_plan_", "stream_report_"):
-            vars(self).pop(name, None)
-        if source is not None:
-            streamed["stream_report_"] = rows.report
-            if self.verbose:
-                print(rows.report)
-        vars(self).update(streamed)
+        self._keep_reports(memory, rows.report)
         labels, inertia = best.labels, best.inertia
         self.cluster_centers_ = scale.undone(best.centers)
         if scale and not np.array_equal(scale.values(self.cluster_centers_), best.centers):
             # Centres below 2**-1022 were rounded: labels belong to these.
-            final = engine.Pass(rows, self.n_clusters, plan, weights=weights)
+            final = backend.open_assignment(rows, self.n_clusters, plan, weights=weights)
             inertia = final.assign_and_measure(scale.values(self.cluster_centers_))
             labels = final.labels
         self._n_features_out = self.n_clusters
@@ -424,12 +410,9 @@ class KMeans(BaseKMeans):
         """Rows that a start is chosen from; 0 where none is needed, None for all."""
         if is_array_init(init):
             return 0
-        size = _streaming.check_init_size(self.init_size, rows, self.n_clusters)
-        if size is None and callable(init):
-            raise ValueError(
-                "init_size='all' needs all rows in memory for a callable init: give a number."
-            )
-        return size
+        return engine.backend_of(rows).sample_size(
+            rows, self.init_size, self.n_clusters, shown=callable(init)
+        )
 
     @staticmethod
     def _resumed(kept, rows, plan, random_state):
@@ -437,7 +420,7 @@ class KMeans(BaseKMeans):
         number, centers, found = _checkpoint.restored(kept, random_state)
         best = None
         if centers is not None:
-            labels = engine.Pass(rows, len(centers), plan)
+            labels = engine.backend_of(rows).open_assignment(rows, len(centers), plan)
             labels.assign(centers.astype(np.float64))
             best = algorithms.LloydResult(labels.labels, *found[:1], centers, *found[1:])
         return number, best, algorithms.LloydState.of(kept.saved)
@@ -452,19 +435,17 @@ class KMeans(BaseKMeans):
             )
 
     @staticmethod
-    def _start(sample, rows, init, mean, scale):
-        X, weights = sample.X, sample.weights
+    def _start(sample, seen, init, mean, scale):
+        """Where runs start; `seen` are the rows of the sample, scaled."""
+        rows, weights = sample.rows, sample.weights
         if is_array_init(init):
-            return Start(scale.values(init), X, 0.0, weights)
-        if callable(init):
-            # What users see, and return, has no scale.
-            if sp.issparse(X):
-                return Start(init, X.astype(rows.dtype, copy=False), 0.0, weights, scale)
-            return Start(init, centred(X, rows, mean, scale), mean, weights, scale)
-        if scale:
-            streamed = isinstance(rows, engine.StreamRows) and isinstance(X, np.ndarray)
-            X = scale.values(X) if streamed else rows
-        return Start(init, X, 0.0, weights)
+            return Start(scale.values(init), rows, 0.0, weights)
+        if not callable(init):
+            return Start(init, seen, 0.0, weights)
+        # What users see, and return, has no scale.
+        if rows.is_sparse:
+            return Start(init, rows, 0.0, weights, scale)
+        return Start(init, centred(rows, mean, scale), mean, weights, scale)
 
     def _first_centers(self, start, random_state):
         """Initial centres of one run, in float64 and in the coordinates of the data."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
+from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -23,11 +23,10 @@ from tilewise._typing import (
     RandomState,
     WeightsLike,
 )
-from tilewise.cluster import _checkpoint, _streaming, _validation
+from tilewise.cluster import _checkpoint, _validation
 from tilewise.cluster._base import BaseKMeans, is_array_init
 from tilewise.cluster._callbacks import fit_tasks, with_callbacks
 from tilewise.cluster._draft import drafted
-from tilewise.cluster._minibatch_source import fit_source
 
 if TYPE_CHECKING:
     from typing import Self
@@ -275,92 +274,137 @@ class MiniBatchKMeans(BaseKMeans):
 
     @with_callbacks
     def _fit(self, X, y, sample_weight):
-        source = _streaming.find_source(X, self.memory_limit)
-        if source is not None:
-            fit_source(self, X, y, source, sample_weight)
-            return
-        X = _validation.check_data(X, self)
-        rows = engine.Rows(X)
+        rows = self._open(X, reset=True, again="", once=True)
+        fit = self._fit_once if rows.n_rows is None else self._fit_epochs
+        found, kept, tasks = fit(rows, sample_weight, partial(fit_tasks, self, X, y, sample_weight))
+        engine.refuse_out_of_range(found["cluster_centers_"])
+        vars(self).pop("labels_", None)
+        self._keep_reports(found.pop("stream_plan_", None), found.pop("stream_report_", None))
+        vars(self).update(found)
+        if kept is not None:
+            kept.remove()
+        tasks.finish()
+
+    def _fit_epochs(self, rows, sample_weight, tasks):
+        """Fit rows that can be had again and again."""
+        backend = engine.backend_of(rows)
         self._check_sizes(rows)
         random_state = check_random_state(self.random_state)
         weights = _validation.check_weights(sample_weight, rows.n_rows)
         init = self._checked_init(rows)
+        plan = self._plan(rows, self.n_clusters, self._batch_size)
+        memory = self._plan_memory(rows, init, weights)
         kept = _checkpoint.open_checkpoint(self.checkpoint, self, rows, weights)
         self._tol = self._tolerance(rows)
-        plan = self._plan(rows, self.n_clusters, self._batch_size)
         if kept is not None and kept.saved is not None:
             centers, random_state, resume = _checkpoint.taken_up(kept, random_state)
         else:
-            centers, resume = self._best_start(X, rows, init, random_state, weights), None
-        n_steps = self.max_iter * rows.n_rows // self._batch_size
+            centers, resume = self._best_start(rows, init, random_state, weights), None
+        batches = backend.open_batches(
+            rows, self.n_clusters, plan, weights, self._batch_size, random_state
+        )
+        keep = _checkpoint.step_keeper(kept, random_state)
+        found, tasks = self._run(
+            rows, batches, centers, random_state, tasks, plan, memory, resume=resume, keep=keep
+        )
+        if self.compute_labels:
+            centers = found["cluster_centers_"].astype(np.float64)
+            found |= self._labelled(rows, weights, centers)
+        return found, kept, tasks
 
-        def attributes(centers, n_seen):
+    def _plan_memory(self, rows, init, weights):
+        """What streamed rows keep in memory; prints it."""
+        samples = 0 if is_array_init(init) else self._init_size
+        epochs = f"up to {self.max_iter} epochs"
+        memory = engine.backend_of(rows).plan_memory(
+            rows,
+            self._plan(rows, self.n_clusters),
+            self.memory_limit,
+            init_rows=samples * (2 if self._n_init > 1 or self.verbose else 1),
+            weighted=weights is not None,
+            max_iter=self.max_iter,
+            bounds=False,
+            row_bytes=4 if self.compute_labels else 0,
+            passes="rows for the start, "
+            + ("one to measure the columns, " if self.tol else "")
+            + epochs
+            + (", one for labels and inertia." if self.compute_labels else "."),
+            batch_size=self._batch_size,
+        )
+        if self.verbose and memory is not None:
+            print("\n".join(memory.sentences()))
+        return memory
+
+    def _fit_once(self, rows, sample_weight, tasks):
+        """Fit rows that come once: the start is chosen from the first ones."""
+        name = rows.source.name
+        if self.checkpoint is not None:
+            raise ValueError(
+                f"{name}: rows that come once cannot be taken up again: give no checkpoint, or "
+                "a callable that returns the batches anew."
+            )
+        if sample_weight is not None:
+            raise ValueError(
+                f"{name}: rows that come once have no number to give weights for: use "
+                "partial_fit with the weights of each batch."
+            )
+        backend, k, size = engine.backend_of(rows), self.n_clusters, self.batch_size
+        wanted = self.init_size or max(3 * size, 3 * k)
+        backend.check_batch_memory(rows, k, size, max(wanted, size), self.memory_limit)
+        random_state = check_random_state(self.random_state)
+        plan = self._plan(rows, k, size)
+        self._tol = 0
+        batches = backend.open_batches(rows, k, plan, None, size, random_state, ahead=wanted)
+        with batches:
+            first = batches.first_rows(max(wanted, k))
+            engine.backend_of(first).column_stats(first, self._plan(first, k))
+            self._check_sizes(first)
+            centers = self._best_start(first, self._checked_init(first), random_state, None)
+            del first
+            found, tasks = self._run(
+                rows, batches, centers, random_state, tasks, plan, max_no_improvement=None
+            )
+        return found, None, tasks
+
+    def _run(self, rows, batches, centers, random_state, tasks, plan, memory=None, **how):
+        """Move the centres by the batches; returns what there is to keep but for labels."""
+
+        def attributes(centers, steps):
             return {
                 "cluster_centers_": np.array(centers, dtype=rows.dtype),
                 "_n_features_out": self.n_clusters,
-                "n_steps_": n_seen,
-                "n_iter_": math.ceil(n_seen * self._batch_size / rows.n_rows),
+                "n_steps_": steps,
+                "n_iter_": batches.epochs(steps),
                 "chunk_plan_": plan,
+                **({} if memory is None else {"stream_plan_": memory}),
             }
 
-        tasks = fit_tasks(
-            self,
-            X,
-            y,
-            sample_weight,
-            1,
-            n_steps,
-            lambda i, centers: attributes(centers, i + 1),
-        )
-        run = self._run(
-            algorithms.DrawnBatches(
-                rows, self.n_clusters, weights, self._batch_size, random_state, plan
-            ),
-            centers,
-            n_steps,
-            random_state,
-            resume=resume,
-            keep=_checkpoint.step_keeper(kept, random_state),
-            **tasks.begin_run(),
-        )
-        found = attributes(run.state.centers, run.n_steps)
-        if self.compute_labels:
-            # Rounded where they stand: of many columns one more array of them is large.
-            np.copyto(run.state.centers, found["cluster_centers_"])
-            found |= self._labelled(rows, weights, run.state.centers)
-        else:
-            # After a single step nothing has been smoothed yet.
-            mean = run.batch_inertia if run.smoothed_inertia is None else run.smoothed_inertia
-            whole = rows.n_rows if weights is None else weights.sum()
-            found["inertia_"] = float(mean * whole)
-        found |= self._state_of(run.state) | {
+        n_steps = batches.most_steps(self.max_iter)
+        tasks = tasks(1, n_steps, lambda i, centers: attributes(centers, i + 1))
+        rules = {"tol": self._tol, "max_no_improvement": self.max_no_improvement}
+        with batches:
+            run = algorithms.minibatch(
+                batches,
+                centers,
+                n_steps=n_steps,
+                random_state=random_state,
+                reassignment_ratio=float(self.reassignment_ratio),
+                verbose=bool(self.verbose),
+                copy=False,
+                **rules | how,
+                **tasks.begin_run(),
+            )
+        # After a single step nothing has been smoothed yet.
+        mean = run.batch_inertia if run.smoothed_inertia is None else run.smoothed_inertia
+        found = attributes(run.state.centers, run.n_steps) | self._state_of(run.state)
+        found |= {
+            "inertia_": float(mean * batches.whole_weight()),
             "_ewa_inertia": run.smoothed_inertia,
             "_ewa_inertia_min": run.least_inertia,
             "_no_improvement": run.no_improvement,
+            "stream_report_": batches.report(),
         }
-        self._found(found, kept)
-        tasks.finish()
-
-    def _run(self, batches, centers, n_steps, random_state, **how):
-        rules = {"tol": self._tol, "max_no_improvement": self.max_no_improvement}
-        return algorithms.minibatch(
-            batches,
-            centers,
-            n_steps=n_steps,
-            random_state=random_state,
-            reassignment_ratio=float(self.reassignment_ratio),
-            verbose=bool(self.verbose),
-            copy=False,
-            **rules | how,
-        )
-
-    def _found(self, found, kept):
-        engine.refuse_out_of_range(found["cluster_centers_"])
-        for name in ("labels_", "stream_plan_", "stream_report_"):
-            vars(self).pop(name, None)
-        vars(self).update(found)
-        if kept is not None:
-            kept.remove()
+        return found, tasks
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -398,8 +442,7 @@ class MiniBatchKMeans(BaseKMeans):
     @with_callbacks
     def _partial_fit(self, X, sample_weight):
         started = hasattr(self, "cluster_centers_")
-        X = _validation.check_data(X, self, reset=not started)
-        rows = engine.Rows(X)
+        rows = self._open(X, reset=not started, in_memory=True)
         weights = _validation.check_weights(sample_weight, rows.n_rows)
         if not hasattr(self, "_random_state"):
             self._random_state = check_random_state(self.random_state)
@@ -416,7 +459,9 @@ class MiniBatchKMeans(BaseKMeans):
             dtype = rows.dtype
             self._check_sizes(rows)
             self._tol = self._tolerance(rows)
-            centers = self._first_centers(X, self._checked_init(rows), self._random_state, weights)
+            centers = self._first_centers(
+                rows, self._checked_init(rows), self._random_state, weights
+            )
             state = algorithms.MiniBatchState(centers, np.zeros(self.n_clusters))
         algorithms.minibatch_step(
             rows,
@@ -468,30 +513,27 @@ class MiniBatchKMeans(BaseKMeans):
     def _tolerance(self, rows):
         if self.tol == 0:
             return 0
-        stats = engine.column_stats(rows, self._plan(rows, self.n_clusters))
+        plan = self._plan(rows, self.n_clusters)
+        stats = engine.backend_of(rows).column_stats(rows, plan)
         return float(self.tol * np.mean(stats.variance))
 
-    def _best_start(self, X, rows, init, random_state, weights):
-        """The best of several starts, in float64, by the inertia on rows drawn beforehand."""
-        valid = random_state.randint(0, rows.n_rows, self._init_size).astype(np.int64, copy=False)
-        judged_weights = None if weights is None else weights[valid]
-        return self._best_of(X, init, random_state, weights, rows.picked(valid), judged_weights)
+    def _best_start(self, rows, init, random_state, weights):
+        """The best of ``n_init`` starts, in float64, by the inertia of rows drawn beforehand.
 
-    def _best_of(self, X, init, random_state, weights, judged, judged_weights):
-        """The best of ``n_init`` starts from `X` by the inertia of the rows `judged`.
-
-        Neither these nor their weights are looked at where there is a single start and nothing
-        to print.
+        These are not looked at where there is a single start and nothing to print.
         """
+        judging = self._n_init > 1 or bool(self.verbose)
+        start, judged = engine.backend_of(rows).sample_twice(
+            rows, self._init_size, weights, random_state, given=is_array_init(init), judged=judging
+        )
         best = least = None
         for i in range(self._n_init):
             if self.verbose:
                 print(f"Init {i + 1}/{self._n_init} with method {init}")
-            centers = self._first_centers(X, init, random_state, weights)
-            if self._n_init == 1 and not self.verbose:
+            centers = self._first_centers(start.rows, init, random_state, start.weights)
+            if not judging:
                 return centers
-            plan = self._plan(judged, self.n_clusters)
-            _, inertia = engine.assign_inertia(judged, centers, judged_weights, plan)
+            inertia = self._labelled(judged.rows, judged.weights, centers)["inertia_"]
             if self.verbose:
                 print(f"Inertia for init {i + 1}/{self._n_init}: {inertia}")
             if best is None or inertia < least:
@@ -515,7 +557,7 @@ class MiniBatchKMeans(BaseKMeans):
         return {"_counts": state.counts, "_n_since_last_reassign": state.since_reassigned}
 
     def _labelled(self, rows, weights, centers):
-        labels, inertia = engine.assign_inertia(
-            rows, centers, weights, self._plan(rows, self.n_clusters)
-        )
-        return {"labels_": labels, "inertia_": float(inertia)}
+        backend, plan = engine.backend_of(rows), self._plan(rows, self.n_clusters)
+        run = backend.open_assignment(rows, self.n_clusters, plan, weights=weights)
+        inertia = run.assign_and_measure(centers)
+        return {"labels_": run.labels, "inertia_": float(inertia)}

@@ -37,12 +37,12 @@ def warn_of_inertia(stacklevel=3):
     )
 
 
-def assigned(rows, centers, plan_of):
-    """Exact labels of rows in memory for fitted centres, whatever their magnitude.
+def labels_of(rows, centers, plan_of):
+    """Exact labels of rows for fitted centres, whatever their magnitude.
 
     Parameters
     ----------
-    rows : Rows of shape (n, d)
+    rows : RowSet of shape (n, d)
     centers : ndarray of shape (k, d), float64
     plan_of : callable
         The plan of a pass over some rows.
@@ -51,33 +51,61 @@ def assigned(rows, centers, plan_of):
     -------
     ndarray of shape (n,), int32
     """
-    # Centres tell in most cases.
-    if not engine.Scale.of(np.max(np.abs(centers), initial=0.0)):
-        try:
-            return engine.assign(rows, centers, plan_of(rows))
-        except engine.OutOfRange:
-            pass
-    labels = np.empty(rows.n_rows, dtype=np.int32)
-    for ids, part, scale in _groups(rows, centers):
-        labels[ids] = engine.assign(part, scale.values(centers), plan_of(part))
+
+    def assign(part, centers):
+        run = _open(part, centers, plan_of)
+        run.assign(centers)
+        return run.labels
+
+    labels = _in_range(assign, rows, centers)
+    if labels is None:
+        labels = np.empty(rows.n_rows, dtype=np.int32)
+        for ids, part, scale in _groups(rows, centers):
+            labels[ids] = assign(part, scale.values(centers))
     return labels
 
 
-def assigned_inertia(rows, centers, weights, plan_of):
-    """The inertia of such rows: infinity where float64 has no room for it."""
-    if not engine.Scale.of(np.max(np.abs(centers), initial=0.0)):
-        try:
-            inertia = engine.assign_inertia(rows, centers, weights, plan_of(rows))[1]
-        except engine.OutOfRange:
-            inertia = math.inf
-        if math.isfinite(inertia):
-            return inertia
-    total = 0.0
-    for ids, part, scale in _groups(rows, centers):
-        own = None if weights is None else weights[ids]
-        inertia = engine.assign_inertia(part, scale.values(centers), own, plan_of(part))[1]
-        total += float(scale.undone(inertia, 2))
-    return total
+def inertia_of(rows, centers, weights, plan_of, mapped):
+    """The inertia of such rows: infinity where float64 has no room for it.
+
+    ``mapped(function)`` yields its values for parts of the rows that are in memory, in order.
+    """
+
+    def measure(part, centers, weights=weights):
+        return _open(part, centers, plan_of, weights).assign_and_measure(centers)
+
+    inertia = _in_range(measure, rows, centers)
+    if inertia is not None and math.isfinite(inertia):
+        return inertia
+    done = 0
+
+    def measure_groups(view):
+        nonlocal done
+        own = None if weights is None else weights[done : done + view.n_rows]
+        done += view.n_rows
+        total = 0.0
+        for ids, part, scale in _groups(view, centers):
+            some = None if own is None else own[ids]
+            total += float(scale.undone(measure(part, scale.values(centers), some), 2))
+        return total
+
+    return sum(mapped(measure_groups))
+
+
+def _open(rows, centers, plan_of, weights=None):
+    backend = engine.backend_of(rows)
+    return backend.open_assignment(rows, len(centers), plan_of(rows), weights=weights)
+
+
+def _in_range(compute, rows, centers):
+    """``compute(rows, centers)``, or None where float64 has no room for the squares."""
+    # Centres tell in most cases.
+    if engine.Scale.of(np.max(np.abs(centers), initial=0.0)):
+        return None
+    try:
+        return compute(rows, centers)
+    except engine.OutOfRange:
+        return None
 
 
 def _groups(rows, centers):
@@ -85,7 +113,7 @@ def _groups(rows, centers):
 
     One row that is huge must not make the others vanish.
     """
-    sizes = engine.row_magnitudes(rows)
+    sizes = rows.magnitudes()
     own = np.abs(centers).max(axis=1, initial=0.0)
     low, high = engine.Scale.range
     # A row overflows only if all centres are far away from it.
@@ -95,9 +123,7 @@ def _groups(rows, centers):
         ids = np.flatnonzero(group)
         if not ids.size:
             continue
-        part = rows
-        if ids.size < rows.n_rows:
-            part = engine.Rows(rows.source[ids] if rows.is_sparse else rows.take(ids))
+        part = rows if ids.size == rows.n_rows else rows.copied(ids)
         scale = engine.Scale()
         if group is large or group is small:
             scale = engine.Scale.of(max(sizes[ids].max(), own.max()))

@@ -1,5 +1,6 @@
 """Checks of what users pass in; none of them copies ``X`` or reads all of it."""
 
+import os
 from dataclasses import dataclass
 from numbers import Integral, Number
 from operator import attrgetter
@@ -11,13 +12,18 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
 from tilewise._numbers import UNCHANGED, as_real, canonical, readable, table_rows
-from tilewise.plan import plan
 
 #: Constraints of the parameters that tilewise adds to scikit-learn's.
 PLAN_CONSTRAINTS = {
     "chunk_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     "engine": [StrOptions({"auto", "fused", "blas"})],
+}
+
+#: Constraints of the parameters that only matter for rows that are read.
+SOURCE_CONSTRAINTS = {
+    "memory_limit": [Interval(Integral, 1, None, closed="left"), str, None],
+    "checkpoint": [str, os.PathLike, None],
 }
 
 _UNREAD = {"ensure_all_finite": False, "ensure_min_samples": 0, "ensure_min_features": 0}
@@ -152,23 +158,6 @@ def check_centers(centers, rows, n_clusters):
                 f"the number of {what} {wanted}."
             )
     return np.array(centers, dtype=np.float64)
-
-
-def plan_for(
-    rows, n_clusters, *, chunk_size="auto", n_threads=None, engine="auto", batch_size=None
-):
-    """The plan of a run over these rows, or over so many of them at a time."""
-    return plan(
-        rows.n_rows if batch_size is None else batch_size,
-        rows.n_features,
-        n_clusters,
-        np.dtype(rows.dtype).name,
-        n_threads=n_threads,
-        chunk_size=chunk_size,
-        engine=engine,
-        direct=rows.is_direct,
-        density=rows.density if rows.is_sparse else None,
-    )
 
 
 def check_own_centers(centers):

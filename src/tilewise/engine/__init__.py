@@ -1,5 +1,8 @@
 """One pass over the rows: what enters is checked here, buffers are allocated here.
 
+`backend` is the seam: `algorithms` and `cluster` know its protocols and its table of places to run,
+and helpers that compute nothing from rows. All else here is the CPU's side of it.
+
 What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass` and `column_stats`; float64 centres
 in the coordinates of the data; a `Plan`. What leaves: labels, sums, distances. The loops of
 `algorithms` call these passes; `kernels` run them. Nothing below this line checks a shape again.
@@ -8,6 +11,18 @@ Where all squared distances of a finite row overflow, a pass raises `OutOfRange`
 power of two with which the same rows can be computed (``ranges``).
 """
 
+from tilewise.engine.backend import (
+    BACKENDS,
+    AssignmentPass,
+    Backend,
+    Batches,
+    Request,
+    RowSet,
+    as_rows,
+    backend_of,
+    open_rows,
+    register,
+)
 from tilewise.engine.blocks import (
     DistanceBlocks,
     argkmin_blocks,
@@ -15,7 +30,7 @@ from tilewise.engine.blocks import (
     radius_blocks,
 )
 from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
-from tilewise.engine.minibatch import BatchPass, Draws, squared_moves
+from tilewise.engine.minibatch import BatchPass, DrawnBatches, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, radius
 from tilewise.engine.passes import Pass, assign, assign_inertia, distances, inertia, own_distances
 from tilewise.engine.ranges import (
@@ -23,7 +38,6 @@ from tilewise.engine.ranges import (
     Scale,
     extent,
     refuse_out_of_range,
-    row_magnitudes,
 )
 from tilewise.engine.seeding import SeedingPass
 from tilewise.engine.stats import Stats, column_stats, largest_finite
@@ -32,10 +46,11 @@ from tilewise.engine.streambatch import ReadBatches, batch_bytes
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "KERNELS", "BatchPass", "DistanceBlocks", "Draws", "OutOfRange", "Pass", "ReadBatches", "Rows",
+    "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "DistanceBlocks",
+    "DrawnBatches", "Draws", "OutOfRange", "Pass", "ReadBatches", "Request", "RowSet", "Rows",
     "Scale", "SeedingPass", "Stats", "StreamReport", "StreamRows", "argkmin", "argkmin_blocks",
-    "argmin_blocks", "assign", "assign_inertia", "batch_bytes", "column_stats", "count_rows",
-    "distances", "extent", "fill_matrix", "inertia", "largest_finite", "own_distances",
-    "plan_matrix", "radius", "radius_blocks", "refuse_out_of_range", "row_magnitudes",
-    "squared_moves",
+    "argmin_blocks", "as_rows", "assign", "assign_inertia", "backend_of", "batch_bytes",
+    "column_stats", "count_rows", "distances", "extent", "fill_matrix", "inertia",
+    "largest_finite", "open_rows", "own_distances", "plan_matrix", "radius", "radius_blocks",
+    "refuse_out_of_range", "register", "squared_moves",
 ]  # fmt: skip

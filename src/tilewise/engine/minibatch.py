@@ -1,5 +1,7 @@
 """One step of mini-batch K-Means: draw rows, assign them, move the centres."""
 
+import math
+
 import numpy as np
 
 from tilewise.engine.passes import Pass
@@ -7,7 +9,7 @@ from tilewise.kernels import _minibatch
 from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan
 
-__all__ = ["BatchPass", "Draws", "squared_moves"]
+__all__ = ["BatchPass", "Draws", "DrawnBatches", "squared_moves"]
 
 Draws = _minibatch.Draws
 squared_moves = _minibatch.squared_moves
@@ -71,3 +73,60 @@ class BatchPass:
         return self._update.run(
             self._pass.labels, centers, moved, counts, self._weights, self._pass.center_norms
         )
+
+
+class DrawnBatches:
+    """Batches of rows drawn with replacement, as scikit-learn draws them.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n, d)
+    n_clusters : int
+    plan : Plan
+        Of a pass over one batch.
+    weights : ndarray of shape (n,), float64, or None
+    batch_size : int
+    random_state : RandomState
+    """
+
+    def __init__(
+        self, rows: Rows, n_clusters: int, plan: Plan, weights, batch_size: int, random_state
+    ):
+        self._ids = np.zeros(batch_size, dtype=np.int64)
+        self._batch = BatchPass(rows, n_clusters, plan, ids=self._ids)
+        self._draws = Draws(rows, weights)
+        self._weights, self._random_state = weights, random_state
+        self.n_rows = rows.n_rows
+        self._seen = 0
+        self.at_rest = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *problem):
+        pass
+
+    def next_batch(self) -> BatchPass:
+        """The batch of the next step; it holds until the one after is asked for."""
+        self._draws.draw(self._random_state.random_sample(len(self._ids)), self._ids)
+        # A state to go on from after as many rows as there are.
+        self._seen += len(self._ids)
+        self.at_rest = self._seen >= self.n_rows
+        self._seen %= max(1, self.n_rows)
+        return self._batch
+
+    def most_steps(self, epochs: int) -> int:
+        """Steps in which no more rows are seen than in so many epochs."""
+        return epochs * self.n_rows // len(self._ids)
+
+    def epochs(self, steps: int) -> int:
+        """Epochs that so many steps amount to, rounded up."""
+        return math.ceil(steps * len(self._ids) / self.n_rows)
+
+    def whole_weight(self) -> float:
+        """What the mean inertia of a row is multiplied by for an estimate of that of all."""
+        return self.n_rows if self._weights is None else self._weights.sum()
+
+    def report(self):
+        """Nothing was read."""
+        return None

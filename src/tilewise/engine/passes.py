@@ -246,6 +246,15 @@ class Pass:
         self._averaged = out, squares
         return math.fsum(squares)
 
+    @property
+    def weights(self):
+        """Weight of each cluster in the sums, (k,) float64."""
+        return self.sums.weights
+
+    def close_sums(self):
+        """Let go of the sums: nothing is averaged any more."""
+        self.sums = None
+
     def restart(self):
         """Forget labels and sums: the next pass is a first one."""
         self.labels[...] = -1

@@ -9,10 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-__all__ = [
-    "OutOfRange", "Scale", "extent", "overflow", "refuse_out_of_range",
-    "row_magnitudes",
-]  # fmt: skip
+__all__ = ["OutOfRange", "Scale", "extent", "overflow", "refuse_out_of_range"]
 
 # Up to here the squares of 2**60 differences add up to a number of float64; from here on the
 # square of a difference of one unit in the last place keeps all its digits.
@@ -114,13 +111,6 @@ def extent(*sets) -> tuple[float, float]:
 
 def _blocks(rows):
     return (rows,) if isinstance(rows, np.ndarray) else rows.values(_LOOK)
-
-
-def row_magnitudes(rows) -> np.ndarray:
-    """The largest magnitude in each of `Rows`, (n,)."""
-    if rows.is_sparse:
-        return np.asarray(abs(rows.source).max(axis=1).todense(), dtype=np.float64).reshape(-1)
-    return np.concatenate([np.abs(values).max(axis=1) for values in _blocks(rows)])
 
 
 def overflow(rows, centers=None, row=None) -> OutOfRange:

@@ -2,13 +2,16 @@
 
 import numpy as np
 
-from tilewise.kernels import _seeding
+from tilewise.kernels import _exact, _seeding
 from tilewise.plan import Plan, exact_shard_rows
 
 __all__ = ["SeedingPass"]
 
 # Gains have room for numbers from 2**-1024 to 2**975, which weights of another size may leave.
 _WEIGHTS = 2.0**-64, 1.0
+# Below so many numbers a pass for one seed is over before another thread has woken up (measured
+# at 3072 x 16, two threads: no gain, and eighty times the time where the CPUs are busy).
+_SHARED_NUMBERS = 2**17
 
 
 class SeedingPass:
@@ -17,46 +20,90 @@ class SeedingPass:
     Parameters
     ----------
     rows : Rows or StreamRows of shape (n, d)
+    n_seeds : int
+        How many there will be.
     weights : ndarray of shape (n,), float64, optional
     plan : Plan
-    n_threads : int
-
-    Attributes
-    ----------
-    by_entries : bool
-        Whether candidates are given by their numbers, for CSR rows; else as padded rows.
     """
 
-    def __init__(self, rows, weights, plan: Plan, n_threads: int):
-        self._rows = rows
+    def __init__(self, rows, n_seeds: int, weights, plan: Plan):
+        self._rows, self._given, self._isa = rows, weights, plan.isa
         if weights is not None and not _WEIGHTS[0] <= (most := weights.max()) <= _WEIGHTS[1]:
             # Draws and gains are compared with one another: a power of two changes none of them.
             weights = np.ldexp(weights, -int(np.frexp(most)[1]))
+        n, d = rows.n_rows, rows.n_features
+        self._n_threads = plan.n_threads if n * d >= _SHARED_NUMBERS else 1
         self._state = _seeding.Seeding(
-            rows.window, weights, isa=plan.isa, n_threads=n_threads,
-            shard_rows=exact_shard_rows(rows.n_rows, rows.n_features),
+            rows.window, weights, isa=plan.isa, n_threads=self._n_threads,
+            shard_rows=exact_shard_rows(n, d),
         )  # fmt: skip
-        self.by_entries = self._state.by_entries
         self.locate = self._state.locate
+        # Padded. Sparse rows need no distances between seeds.
+        kept = 0 if self._state.by_entries else n_seeds
+        self._seeds, self._n_seeds = np.empty((kept, max(8, -(-d // 8) * 8))), 0
+        self._shown = self._groups = None
 
-    def gains(self, points, nearest) -> np.ndarray:
+    def first(self, random_state) -> int:
+        """Draw a row in proportion to the weights, as ``random_state.choice(n, p=...)`` does."""
+        if self._given is None:
+            return int(_seeding.weighted_choice(random_state.random_sample(), self._rows.n_rows))
+        weights = self._given.astype(self._rows.dtype, copy=False)
+        return int(random_state.choice(self._rows.n_rows, p=weights / weights.sum()))
+
+    def gains(self, candidates: np.ndarray) -> np.ndarray:
         """How much each candidate would lower the potential, (t,) float64.
 
         Parameters
         ----------
-        points : ndarray of shape (t, ldc), float64, or (t,), int64
-        nearest : ndarray of shape (seeds,), float64, or None
-            The least squared distance of a candidate to each seed; not needed if `by_entries`.
+        candidates : ndarray of shape (t,), int64
+            Numbers of rows.
         """
-        rows, state = self._rows, self._state
+        step = _seeding.most_trials
+        self._groups = [candidates[at : at + step] for at in range(0, len(candidates), step)]
+        return np.concatenate([self._measure(self._show(group)) for group in self._groups])
+
+    def take(self, candidate: int) -> float:
+        """Make a candidate of the last `gains`, or the first row, a seed; returns the potential."""
+        shown, trial = self._shown, 0
+        if self._n_seeds == 0:
+            shown = self._show(np.array([candidate]))
+        else:
+            at = next(g for g, group in enumerate(self._groups) if candidate in group)
+            if at + 1 < len(self._groups):
+                # A later group overwrote which rows this candidate gained.
+                shown = self._show(self._groups[at])
+                self._measure(shown)
+            trial = int(np.flatnonzero(self._groups[at] == candidate)[0])
+        points = shown[0]
+        self._take(points, trial)
+        if not self._state.by_entries:
+            self._seeds[self._n_seeds] = points[trial]
+        self._n_seeds += 1
+        return self._state.potential()
+
+    def _show(self, group):
+        """Candidates, as padded rows or by number, and how near each seed has one."""
+        points, nearest = group, None
+        if not self._state.by_entries:
+            points = _exact.padded(self._rows.take(group))
+            if self._n_seeds:
+                nearest = _seeding.nearest_to_seeds(
+                    self._seeds, self._n_seeds, points, self._rows.n_features, isa=self._isa,
+                    n_threads=self._n_threads,
+                )  # fmt: skip
+        self._shown = points, nearest
+        return self._shown
+
+    def _measure(self, shown):
+        (points, nearest), state = shown, self._state
         total = np.zeros((len(points), 4), dtype=np.int64)
-        for first, last in rows.parts(self._wanted(lambda *piece: state.near(nearest, *piece))):
+        wanted = self._wanted(lambda *piece: state.near(nearest, *piece))
+        for first, last in self._rows.parts(wanted):
             total += state.gains(points, nearest, first, last)
         return state.worth(total)
 
-    def take(self, points, trial: int, seed: int) -> float:
-        """Make a candidate of the last `gains` a seed; returns the new potential."""
-        rows, state = self._rows, self._state
+    def _take(self, points, trial):
+        rows, state, seed = self._rows, self._state, self._n_seeds
         done = 0
         for first, last in rows.parts(self._wanted(lambda *piece: state.gained(trial, *piece))):
             if first > done:
@@ -65,7 +112,6 @@ class SeedingPass:
             done = last
         if done < rows.n_rows:
             state.take(points, trial, seed, done, rows.n_rows)
-        return state.potential()
 
     def _wanted(self, concerned):
         """Pieces with rows that are concerned; None, for all, of rows in memory."""

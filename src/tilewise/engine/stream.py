@@ -18,6 +18,10 @@ __all__ = ["StreamReport", "StreamRows", "count_rows"]
 _SEEK_BYTES = 2**16
 # Bytes of the buffer with which rows are counted.
 _COUNT_BYTES = 2**25
+# Rows of a buffer that nobody has planned.
+_ROWS = 384
+# Stands for as many rows as may come.
+_ENDLESS = 2**62
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,8 @@ class StreamRows:
     Parameters
     ----------
     source : RowSource
-    n_rows : int
-        How many there are.
+    n_rows : int or None
+        How many there are; None if nobody knows, and they are read once, by `arrivals`.
     buffer_rows : int
         Rows of one buffer.
     piece_rows : int
@@ -129,17 +133,20 @@ class StreamRows:
         What all passes so far took.
     """
 
+    backend = "cpu, streamed"
     is_sparse = False
     in_memory = False
     is_direct = True
     density = 1.0
 
-    def __init__(self, source, n_rows: int, *, buffer_rows: int, piece_rows: int):
+    def __init__(
+        self, source, n_rows: int | None, *, buffer_rows: int = _ROWS, piece_rows: int = _ROWS
+    ):
         self.source = source
-        self.n_rows, self.n_features = int(n_rows), int(source.n_features)
+        self.n_rows, self.n_features = n_rows, int(source.n_features)
         self.dtype = np.dtype(source.dtype)
         self.buffer_rows, self.piece_rows = buffer_rows, piece_rows
-        self.window = Rows.open_window(self.n_rows, self.n_features, self.dtype)
+        self.window = Rows.open_window(n_rows or _ENDLESS, self.n_features, self.dtype)
         self.report = StreamReport()
 
     def scaled(self, exponent: int) -> "StreamRows":
@@ -160,6 +167,17 @@ class StreamRows:
         """Yield all values, a part at a time."""
         for _ in self.parts():
             yield self.window.source
+
+    def arrivals(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield number of the first row and rows, so many at a time, in one reading."""
+        from tilewise.sources import Prefetch
+
+        with Prefetch(self.source, rows=size) as parts:
+            yield from parts
+
+    def fingerprint(self) -> dict:
+        """What the source can tell of its data without reading them."""
+        return {"source": self.source.fingerprint()}
 
     @property
     def can_skip(self) -> bool:
@@ -289,6 +307,11 @@ class StreamRows:
         raise _source_error(
             f"Input X contains {what}: {place}, column {column}.", self.source, start + row
         )
+
+    def raise_located(self, first: int, values: np.ndarray):
+        """The same for rows that were read otherwise: `first` and those behind it."""
+        self.window.show(first, values)
+        self.raise_nonfinite()
 
 
 def short_source(source, found, expected):

@@ -1,5 +1,6 @@
 """Mini-batches of rows that are read, each row once an epoch."""
 
+import math
 import time
 from dataclasses import replace
 
@@ -32,17 +33,16 @@ class ReadBatches:
 
     Parameters
     ----------
-    source : RowSource
-    n_rows : int or None
-        None where nobody knows; the rows then come once, in order.
+    rows : StreamRows
+        Where nobody knows how many there are, they come once, in order.
     n_clusters : int
+    plan : Plan
+        Of a pass over one batch.
     weights : ndarray of shape (n_rows,), float64, or None
         How much each row counts.
     batch_size : int
-    random_state : RandomState or None
-        What draws the order; None leaves the rows in theirs, for one epoch.
-    plan : Plan
-        Of a pass over one batch.
+    random_state : RandomState
+        What draws the order of rows that do not come once.
     ahead : int
         Rows that can be looked at before the first batch.
 
@@ -56,12 +56,13 @@ class ReadBatches:
     """
 
     def __init__(
-        self, source, n_rows, n_clusters: int, weights, batch_size: int, random_state, plan: Plan,
-        *, ahead: int = 0,
+        self, rows: StreamRows, n_clusters: int, plan: Plan, weights, batch_size: int,
+        random_state, *, ahead: int = 0,
     ):  # fmt: skip
-        self._source, self._weights, self._plan = source, weights, plan
+        source, n_rows = rows.source, rows.n_rows
+        self._of, self._source, self._weights, self._plan = rows, source, weights, plan
         self._k, self._batch_size = n_clusters, batch_size
-        self._random_state = random_state
+        self._random_state = None if n_rows is None else random_state
         self._total = n_rows
         self.block_rows = block_rows(source)
         room = max(_GROUP_BLOCKS * self.block_rows, -(-batch_size // self.block_rows)
@@ -91,15 +92,15 @@ class ReadBatches:
     def __exit__(self, *problem):
         self._close()
 
-    def first_rows(self, count: int) -> np.ndarray:
-        """A copy of the first rows, which remain to be batched; fewer if there are fewer."""
+    def first_rows(self, count: int) -> Rows:
+        """Copies of the first rows, which remain to be batched; fewer if there are fewer."""
         if self._parts is None:
             self._open()
         while self._held < count and self._read_block():
             pass
-        return self._buffer[: min(count, self._held)].copy()
+        return Rows(self._buffer[: min(count, self._held)].copy())
 
-    def following(self) -> BatchPass | None:
+    def next_batch(self) -> BatchPass | None:
         """The next batch; None after the one epoch of rows that stay in order."""
         if self.at_rest and self._random_state is None:
             return None
@@ -122,8 +123,25 @@ class ReadBatches:
             self._finish_epoch()
         return batch
 
-    def report(self, before: StreamReport) -> StreamReport:
-        """A report of other passes with these epochs added; the caller tells the time."""
+    def most_steps(self, epochs: int) -> int | None:
+        """Steps of so many epochs; None where nobody knows."""
+        return None if self._total is None else epochs * self._per_epoch
+
+    def epochs(self, steps: int) -> int:
+        """Epochs that so many steps amount to, rounded up."""
+        return 1 if self._total is None else math.ceil(steps / self._per_epoch)
+
+    @property
+    def _per_epoch(self):
+        return math.ceil(self._total / self._batch_size)
+
+    def whole_weight(self) -> float:
+        """What the mean inertia of a row is multiplied by for an estimate of that of all."""
+        return self.n_rows
+
+    def report(self) -> StreamReport:
+        """What all passes over the rows took, these epochs included."""
+        before = self._of.report
         return replace(
             before,
             passes=before.passes + self.passes,
@@ -138,7 +156,7 @@ class ReadBatches:
         if size not in self._batches:
             self._batches = {
                 size: _ReadBatch(
-                    self._source, self._rows, self._ids, size, self._k, self._weights, self._plan
+                    self._of, self._rows, self._ids, size, self._k, self._weights, self._plan
                 )
             }
         return self._batches[size]
@@ -218,8 +236,8 @@ class ReadBatches:
 class _ReadBatch(BatchPass):
     """A batch of rows of the buffer, which are gathered while they are packed."""
 
-    def __init__(self, source, rows, ids, size, n_clusters, weights, plan):
-        self._source, self._ids = source, ids
+    def __init__(self, of, rows, ids, size, n_clusters, weights, plan):
+        self._of, self._ids = of, ids
         self.places = np.zeros(size, dtype=np.int64)
         self.weights = None if weights is None else np.empty(size)
         super().__init__(rows, n_clusters, plan, ids=self.places, weights=self.weights)
@@ -242,9 +260,7 @@ class _ReadBatch(BatchPass):
             bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
             if bad.size:
                 at = bad[np.argmin(ids[bad])]
-                rows = StreamRows(self._source, int(ids[at]) + 1, buffer_rows=384, piece_rows=384)
-                rows.window.show(int(ids[at]), values[at : at + 1])
-                rows.raise_nonfinite()
+                self._of.raise_located(int(ids[at]), values[at : at + 1])
             raise
 
 

@@ -1,5 +1,7 @@
 """Rows of a dense array of any real type and layout, or of a CSR matrix, without a copy."""
 
+import hashlib
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -8,6 +10,12 @@ from libc.stdint cimport int32_t, int64_t
 
 _KINDS = {"f2": 0, "f4": 1, "f8": 2, "i1": 3, "i2": 4, "i4": 5, "i8": 6,
           "u1": 7, "u2": 8, "u4": 9, "u8": 10, "b1": 7}
+
+
+cdef enum:
+    # Values that are looked at, or digested, together.
+    LOOK = 1 << 18
+    DIGESTED = 1 << 24
 
 
 ctypedef fused column_t:
@@ -264,8 +272,10 @@ cdef class Rows:
 
     # What a pass asks of any rows: those in memory are one part that is there all the time.
 
+    backend = "cpu"
     in_memory = True
     can_skip = False
+    report = None
 
     @property
     def window(self):
@@ -302,6 +312,33 @@ cdef class Rows:
                 yield self._keep[first : first + step]
             else:
                 yield self.take(np.arange(first, min(first + step, self.n_rows)))
+
+    def copied(self, ids):
+        """Rows by index, copied."""
+        return Rows(self.source[ids] if self.is_sparse else self.take(ids))
+
+    def originals(self, ids):
+        """Rows by index in the type in which they were given, dense."""
+        found = self.source[ids]
+        return found.toarray() if self.is_sparse else np.asarray(found)
+
+    def array(self):
+        """All rows as an array or CSR matrix of `dtype`."""
+        return self.source.astype(self.dtype, copy=False)
+
+    def magnitudes(self):
+        """The largest magnitude in each row, (n,) float64."""
+        if self.is_sparse:
+            return np.asarray(abs(self.source).max(axis=1).todense(), dtype=np.float64).reshape(-1)
+        parts = [np.abs(values).max(axis=1, initial=0.0) for values in self.values(LOOK)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def fingerprint(self):
+        """A digest of all values."""
+        digest = hashlib.blake2b(digest_size=16)
+        for values in self.values(DIGESTED):
+            digest.update(np.ascontiguousarray(values).data)
+        return {"values": digest.hexdigest()}
 
     def take(self, indices):
         """Rows by index, as a C-contiguous array of `dtype`."""

@@ -1,0 +1,276 @@
+"""Where a fit runs: the seam between the estimators and what computes.
+
+`algorithms` and `cluster` know the protocols of this module and nothing below them. `BACKENDS` has
+a row for each place to run. `open_rows` asks each row in turn, before anybody has validated the
+data; the first one that does not decline has them. Whatever the place, the same rows, weights and
+parameters give the same bits: labels are the lowest index at the least canonical distance, and sums
+are exact before they are rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from .cpu import Cpu
+from .stats import Stats
+from .streaming import CpuStreams
+
+__all__ = [
+    "BACKENDS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Request", "RowSet",
+    "SeedingPass", "as_rows", "backend_of", "open_rows", "register",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an estimator wants of the data that it was given.
+
+    Attributes
+    ----------
+    name : str
+        Of the estimator, for error messages.
+    check : callable
+        ``check(X)`` returns data in memory as an ndarray or canonical CSR matrix of real numbers,
+        or raises.
+    check_columns : callable
+        ``check_columns(n_features, names)`` does the same with the columns of other data.
+    memory_limit : int, str or None
+        As estimators take it.
+    again : str or None
+        Why the rows are read more than once, as the end of a sentence; None if they are read once.
+    once : bool
+        Whether rows that come once will do nevertheless.
+    in_memory : bool
+        Whether only data in memory will do.
+    """
+
+    name: str
+    check: Callable[[Any], Any]
+    check_columns: Callable[[int, Any], None]
+    memory_limit: int | str | None = None
+    again: str | None = None
+    once: bool = False
+    in_memory: bool = False
+
+
+class RowSet(Protocol):
+    """Rows that a backend holds or can read.
+
+    Attributes
+    ----------
+    backend : str
+        Name of the backend that they belong to.
+    n_rows : int or None
+        None if rows come once and nobody knows how many.
+    n_features : int
+    is_sparse : bool
+        Whether `array` returns a CSR matrix.
+    dtype : numpy.dtype
+        float32 or float64: what centres of these rows are rounded to.
+    report : StreamReport or None
+        What reading them took, if they are read.
+    """
+
+    backend: str
+    n_rows: int
+    n_features: int
+    is_sparse: bool
+    dtype: np.dtype
+    report: Any
+
+    def take(self, ids) -> np.ndarray:
+        """Rows by index, (m, d), in `dtype`."""
+
+    def picked(self, ids: np.ndarray) -> RowSet:
+        """Rows by index, without a copy; `ids` may be written to later."""
+
+    def copied(self, ids: np.ndarray) -> RowSet:
+        """Rows by index, copied."""
+
+    def scaled(self, exponent: int) -> RowSet:
+        """These rows times a power of two, in float64."""
+
+    def values(self, size: int) -> Iterator[np.ndarray]:
+        """All values other than zeros that are not stored, about `size` at a time."""
+
+    def magnitudes(self) -> np.ndarray:
+        """The largest magnitude in each row, (n,)."""
+
+    def array(self) -> Any:
+        """The rows as a function of the user gets them: an ndarray or CSR matrix of `dtype`."""
+
+    def originals(self, ids: np.ndarray) -> np.ndarray:
+        """Rows by index in the type in which they were given, (m, d)."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """JSON-safe values that differ for other data."""
+
+    def raise_nonfinite(self) -> None:
+        """Raise the ValueError that names the first value that is not finite, if there is one."""
+
+
+class AssignmentPass(Protocol):
+    """Rows against one set of centres after another; see `tilewise.engine.Pass`.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n,), int32
+    weights : ndarray of shape (k,), float64
+        Weight of each cluster in the sums.
+    """
+
+    labels: np.ndarray
+
+    @property
+    def weights(self) -> np.ndarray: ...
+    def assign(self, centers: np.ndarray) -> int: ...
+    def assign_and_sum(self, centers: np.ndarray) -> int: ...
+    def assign_and_measure(self, centers: np.ndarray) -> float: ...
+    def average(self, out: np.ndarray, relocated=None) -> float | None: ...
+    def inertia(self, centers: np.ndarray) -> float: ...
+    def farthest(self, centers: np.ndarray, count: int) -> np.ndarray: ...
+    def progress(self, centers: np.ndarray) -> str: ...
+    def forget(self) -> None: ...
+    def close_sums(self) -> None: ...
+
+
+class SeedingPass(Protocol):
+    """Closest seed of every row while seeds are added; see `tilewise.engine.SeedingPass`."""
+
+    def first(self, random_state) -> int: ...
+    def locate(self, target: float) -> int: ...
+    def gains(self, candidates: np.ndarray) -> np.ndarray: ...
+    def take(self, candidate: int) -> float: ...
+
+
+class BatchPass(Protocol):
+    """A batch of rows that centres are moved by; see `tilewise.engine.BatchPass`."""
+
+    rows: RowSet
+    labels: np.ndarray
+
+    def step(self, centers: np.ndarray, moved: np.ndarray, counts: np.ndarray, stale=None) -> float:
+        """Assign the batch, write where the centres move; returns the inertia before."""
+
+
+class Batches(AbstractContextManager, Protocol):
+    """Batches of the rows of a fit, one after another.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows there are; rows so far where nobody knew.
+    at_rest : bool
+        Whether a fit can be taken up again after the last batch.
+    """
+
+    n_rows: int
+    at_rest: bool
+
+    def next_batch(self) -> BatchPass | None: ...
+    def most_steps(self, epochs: int) -> int: ...
+    def epochs(self, steps: int) -> int: ...
+    def whole_weight(self) -> float: ...
+    def report(self) -> Any: ...
+
+
+class Backend(Protocol):
+    """A place to run.
+
+    Attributes
+    ----------
+    name : str
+    """
+
+    name: str
+
+    def open_rows(self, X, request: Request) -> RowSet | None:
+        """The rows of `X`, or None to decline. Nobody has looked at `X` before."""
+
+    def plan(self, rows, n_clusters: int, *, batch_size=None, **wishes):
+        """The plan of passes over these rows, or over so many of them at a time."""
+
+    def plan_memory(self, rows, plan, memory_limit, **needs):
+        """What a fit keeps in memory, if that has to be planned; see `tilewise.plan.plan_stream`."""
+
+    def column_stats(self, rows, plan, *, origin=None) -> Stats:
+        """Exact moments of the columns; raises for values that are not finite."""
+
+    def largest_finite(self, rows, plan, *, origin=None) -> np.ndarray:
+        """Magnitudes up to the largest of all; raises for values that are not finite."""
+
+    def sample_size(self, rows, init_size, n_clusters: int, *, shown: bool) -> int | None:
+        """Rows that a start is chosen from, `shown` to a function of the user; None for all."""
+
+    def sample(self, rows, plan, size: int | None, weights, random_state):
+        """The rows, and their weights, that a start is chosen from, and `Stats` of all rows."""
+
+    def sample_twice(self, rows, size: int, weights, random_state, *, given: bool, judged: bool):
+        """Rows to start mini-batches from and rows to judge starts by, each with weights."""
+
+    def open_assignment(self, rows, n_clusters: int, plan, **how) -> AssignmentPass: ...
+    def open_seeding(self, rows, n_seeds: int, weights, plan) -> SeedingPass: ...
+    def open_batch(self, rows, n_clusters: int, plan, weights=None) -> BatchPass: ...
+    def open_batches(
+        self, rows, n_clusters: int, plan, weights, batch_size: int, random_state
+    ) -> Batches: ...
+
+    def distances(self, rows, centers: np.ndarray, plan) -> np.ndarray:
+        """Euclidean distances to all centres, (n, k), in the dtype of the rows."""
+
+    def mapped(self, rows, function, **needs) -> Iterable[np.ndarray]:
+        """``function(part)`` of the rows, a part at a time, in order; each part is a `RowSet`."""
+
+
+#: Places to run. The first that does not decline has the data; the last takes whatever is in memory.
+BACKENDS: list[Backend] = [CpuStreams(), Cpu()]
+
+
+def register(backend: Backend, *, before: str | None = None) -> None:
+    """Add a place to run to the table.
+
+    Parameters
+    ----------
+    backend : Backend
+    before : str, optional
+        Name of the backend that is to be asked after this one; by default this one is asked first.
+
+    Raises
+    ------
+    ValueError
+        If there is a backend of that name already, or none named `before`.
+    """
+    names = [known.name for known in BACKENDS]
+    if backend.name in names:
+        raise ValueError(f"there is a backend named {backend.name!r} already")
+    BACKENDS.insert(names.index(before) if before else 0, backend)
+
+
+def open_rows(X, request: Request) -> RowSet:
+    """The rows of whatever a user passed in, from the first backend that takes them.
+
+    Raises
+    ------
+    ValueError
+        If nobody does, or if the data are not what the request asks for.
+    """
+    for backend in BACKENDS:
+        rows = backend.open_rows(X, request)
+        if rows is not None:
+            return rows
+    raise ValueError(f"no backend takes data of type {type(X).__name__}")
+
+
+def backend_of(rows: RowSet) -> Backend:
+    """The backend that rows belong to."""
+    return next(backend for backend in BACKENDS if backend.name == rows.backend)
+
+
+def as_rows(X) -> RowSet:
+    """`X`, or the rows of an ndarray or CSR matrix in memory."""
+    return X if hasattr(X, "backend") else Cpu.rows_of(X)

@@ -1,0 +1,97 @@
+"""The CPU as a backend: rows that lie in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewise.kernels._rows import Rows
+from tilewise.plan import plan
+
+from .minibatch import BatchPass, DrawnBatches
+from .passes import Pass, distances
+from .seeding import SeedingPass
+from .stats import Stats, column_stats, largest_finite
+
+__all__ = ["Cpu", "Sample"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows from which a fit starts.
+
+    Attributes
+    ----------
+    rows : RowSet
+    weights : ndarray or None
+    stats : Stats or None
+        Of all rows, not only of these.
+    """
+
+    rows: object
+    weights: np.ndarray | None
+    stats: Stats | None = None
+
+
+class Cpu:
+    """Rows in memory, computed by this process; see `Backend` for the methods."""
+
+    name = "cpu"
+
+    @staticmethod
+    def rows_of(X) -> Rows:
+        """The rows of an ndarray or CSR matrix."""
+        return Rows(X)
+
+    def open_rows(self, X, request):
+        """Take whatever can be made into an array or a CSR matrix."""
+        return Rows(request.check(X))
+
+    def plan(self, rows, n_clusters, *, batch_size=None, **wishes):
+        return plan(
+            rows.n_rows if batch_size is None else batch_size, rows.n_features, n_clusters,
+            np.dtype(rows.dtype).name, direct=rows.is_direct,
+            density=rows.density if rows.is_sparse else None, **wishes,
+        )  # fmt: skip
+
+    def plan_memory(self, rows, plan, memory_limit, **needs):
+        """Nothing has to be planned: the rows are there, and what a pass adds to them is small."""
+        return None
+
+    def column_stats(self, rows, plan, *, origin=None):
+        return column_stats(rows, plan, origin=origin)
+
+    def largest_finite(self, rows, plan, *, origin=None):
+        return largest_finite(rows, plan, origin=origin)
+
+    def sample_size(self, rows, init_size, n_clusters, *, shown):
+        """Data in memory are always used whole."""
+        return None
+
+    def sample(self, rows, plan, size, weights, random_state):
+        return Sample(rows, weights, column_stats(rows, plan))
+
+    def sample_twice(self, rows, size, weights, random_state, *, given, judged):
+        """Start from any of the rows; judge by rows drawn with replacement, as scikit-learn does."""
+        valid = random_state.randint(0, rows.n_rows, size).astype(np.int64, copy=False)
+        own = None if weights is None else weights[valid]
+        return Sample(rows, weights), Sample(rows.picked(valid), own)
+
+    def open_assignment(self, rows, n_clusters, plan, **how):
+        return Pass(rows, n_clusters, plan, **how)
+
+    def open_seeding(self, rows, n_seeds, weights, plan):
+        return SeedingPass(rows, n_seeds, weights, plan)
+
+    def open_batch(self, rows, n_clusters, plan, weights=None):
+        return BatchPass(rows, n_clusters, plan, weights=weights)
+
+    def open_batches(self, rows, n_clusters, plan, weights, batch_size, random_state):
+        return DrawnBatches(rows, n_clusters, plan, weights, batch_size, random_state)
+
+    def distances(self, rows, centers, plan):
+        return distances(rows, centers, plan)
+
+    def mapped(self, rows, function, **needs):
+        yield function(rows)
