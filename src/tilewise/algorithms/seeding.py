@@ -49,7 +49,7 @@ def kmeans_plusplus(
     n_trials = 2 + int(np.log(n_clusters)) if n_local_trials is None else int(n_local_trials)
     n_threads = plan.n_threads if n * d >= _SHARED_NUMBERS else 1
     indices = np.full(n_clusters, -1, dtype=np.int64)
-    indices[0] = _first(n, weights, rows.dtype, random_state)
+    indices[0] = _first(n, weights, rows.result_dtype, random_state)
     state = SeedingPass(rows, weights, plan, n_threads)
     # Sparse rows need no distances between seeds, and candidates stay where they are stored.
     seeds, points = None, indices[:1]

@@ -222,7 +222,7 @@ class BaseKMeans(
             plan = self._plan(rows, n_clusters)
             engine.refuse_out_of_range(engine.largest_finite(rows, plan, origin=origin))
         if callable(init):
-            X = X.astype(rows.dtype, copy=False)
+            X = X.astype(rows.result_dtype, copy=False)
             centers = init(X, n_clusters, random_state=random_state)
             return _validation.check_centers(centers, rows, n_clusters)
         if init == "k-means++":
@@ -383,7 +383,7 @@ class BaseKMeans(
         plan = self._plan(rows, len(centers))
         if out is None:
             return engine.distances(rows, centers, plan)
-        output = Output(out, rows.n_rows, (len(centers),), rows.dtype)
+        output = Output(out, rows.n_rows, (len(centers),), rows.result_dtype)
         return output.put([engine.distances(rows, centers, plan)])
 
     def score(

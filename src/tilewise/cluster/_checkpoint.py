@@ -130,7 +130,10 @@ def forms_of(estimator, rows):
     sizes = {"k": estimator.n_clusters, "d": rows.n_features}
     forms = _MINIBATCH if hasattr(estimator, "batch_size") else _LLOYD
     return {
-        name: (rows.dtype.str if kind == "rows" else kind, tuple(sizes.get(n, n) for n in shape))
+        name: (
+            rows.result_dtype.str if kind == "rows" else kind,
+            tuple(sizes.get(n, n) for n in shape),
+        )
         for name, (kind, shape) in forms.items()
     }
 
@@ -187,7 +190,7 @@ def identity_of(estimator, rows, weights, source=None):
         elif not isinstance(value, str | int | float | bool | type(None)):
             value = digest_of(np.asarray(value))
         parameters[name] = value
-    data = {"shape": [rows.n_rows, rows.n_features], "dtype": rows.dtype.name}
+    data = {"shape": [rows.n_rows, rows.n_features], "dtype": rows.result_dtype.name}
     if source is None:
         digest = hashlib.blake2b(digest_size=16)
         for values in rows.values(_DIGESTED):

@@ -51,7 +51,7 @@ class Start:
 
 def centred(X, rows, mean, scale):
     """``X`` less its mean, which is scaled, in the dtype of the rows."""
-    out = np.empty(X.shape, dtype=rows.dtype)
+    out = np.empty(X.shape, dtype=rows.result_dtype)
     for first in range(0, len(X), CENTRED_ROWS):
         part = slice(first, first + CENTRED_ROWS)
         np.subtract(scale.values(X[part]), mean, out=out[part], casting="same_kind")
@@ -338,7 +338,7 @@ class KMeans(BaseKMeans):
 
         def attributes(centers, n_iter):
             return {
-                "cluster_centers_": np.array(scale.undone(centers), dtype=rows.dtype),
+                "cluster_centers_": np.array(scale.undone(centers), dtype=rows.result_dtype),
                 "_n_features_out": self.n_clusters,
                 "n_iter_": n_iter,
                 "chunk_plan_": plan,
@@ -459,7 +459,7 @@ class KMeans(BaseKMeans):
         if callable(init):
             # What users see, and return, has no scale.
             if sp.issparse(X):
-                return Start(init, X.astype(rows.dtype, copy=False), 0.0, weights, scale)
+                return Start(init, X.astype(rows.result_dtype, copy=False), 0.0, weights, scale)
             return Start(init, centred(X, rows, mean, scale), mean, weights, scale)
         if scale:
             streamed = isinstance(rows, engine.StreamRows) and isinstance(X, np.ndarray)

@@ -296,7 +296,7 @@ class MiniBatchKMeans(BaseKMeans):
 
         def attributes(centers, n_seen):
             return {
-                "cluster_centers_": np.array(centers, dtype=rows.dtype),
+                "cluster_centers_": np.array(centers, dtype=rows.result_dtype),
                 "_n_features_out": self.n_clusters,
                 "n_steps_": n_seen,
                 "n_iter_": math.ceil(n_seen * self._batch_size / rows.n_rows),
@@ -413,7 +413,7 @@ class MiniBatchKMeans(BaseKMeans):
                 self._n_since_last_reassign,
             )
         else:
-            dtype = rows.dtype
+            dtype = rows.result_dtype
             self._check_sizes(rows)
             self._tol = self._tolerance(rows)
             centers = self._first_centers(X, self._checked_init(rows), self._random_state, weights)

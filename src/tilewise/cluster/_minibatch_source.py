@@ -66,7 +66,7 @@ def _fit_again(estimator, source, sample_weight, tasks):
 
     def attributes(centers, steps):
         return {
-            "cluster_centers_": np.array(centers, dtype=rows.dtype),
+            "cluster_centers_": np.array(centers, dtype=rows.result_dtype),
             "_n_features_out": k,
             "n_steps_": steps,
             "n_iter_": math.ceil(steps / per_epoch),

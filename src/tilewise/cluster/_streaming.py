@@ -99,7 +99,7 @@ class Sample:
 def check_init_size(init_size, rows, n_clusters):
     """Rows of the sample; None where all rows are to be used."""
     if init_size is None:
-        return sample_rows(rows.n_rows, rows.n_features, n_clusters, rows.dtype)
+        return sample_rows(rows.n_rows, rows.n_features, n_clusters, rows.compute_dtype)
     if isinstance(init_size, str):
         return None
     if init_size < n_clusters:
@@ -120,7 +120,7 @@ def measure(rows, chunk_plan, size, weights, random_state):
     ids = np.arange(size)
     if 0 < size < rows.n_rows:
         ids = np.sort(sample_without_replacement(rows.n_rows, size, random_state=random_state))
-    X = np.empty((size, rows.n_features), dtype=rows.dtype)
+    X = np.empty((size, rows.n_features), dtype=rows.compute_dtype)
 
     def gather(first, last):
         low, high = np.searchsorted(ids, [first, last])

@@ -139,7 +139,7 @@ def check_centers(centers, rows, n_clusters):
     float32 data are float32 values.
     """
     centers = as_real(check_array(readable(centers, "init"), dtype=None, **_UNREAD), "init")
-    centers = check_array(centers, dtype=rows.dtype, order="C", input_name="init")
+    centers = check_array(centers, dtype=rows.result_dtype, order="C", input_name="init")
     for length, wanted, what in zip(
         centers.shape,
         (n_clusters, rows.n_features),
@@ -162,7 +162,7 @@ def plan_for(
         rows.n_rows if batch_size is None else batch_size,
         rows.n_features,
         n_clusters,
-        np.dtype(rows.dtype).name,
+        np.dtype(rows.compute_dtype).name,
         n_threads=n_threads,
         chunk_size=chunk_size,
         engine=engine,
