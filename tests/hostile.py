@@ -43,7 +43,7 @@ def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, ch
         rows.n_rows,
         rows.n_features,
         k,
-        rows.dtype,
+        rows.compute_dtype,
         n_threads=n_threads,
         chunk_size=chunk_size,
         engine=engine,

@@ -17,7 +17,7 @@ def plan_for(rows_x, rows_y, k, isa=None, **changes):
     """A plan of a search by scores, or of a scan where X is short, unless `method` says more."""
     machine = None if isa is None else hostile.machine_with(isa)
     return plan_neighbors(
-        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.dtype, k=k, machine=machine,
+        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.compute_dtype, k=k, machine=machine,
         **{"n_threads": 1, "method": "scan" if rows_x.n_rows < 4 else "scores", **changes},
     )  # fmt: skip
 

@@ -27,14 +27,14 @@ class Rows:
         self.is_direct = False
         self.n_rows, self.n_features = X.shape
         single = X.dtype.kind == "f" and X.dtype.itemsize == 4
-        self.dtype = np.dtype(np.float32 if single else np.float64)
+        self.compute_dtype = self.result_dtype = np.dtype(np.float32 if single else np.float64)
 
     def _select(self, selection):
         rows = self._X[selection]
         return rows.toarray() if self.is_sparse else np.asarray(rows)
 
     def take(self, indices):
-        return np.array(self._select(np.asarray(indices)), dtype=self.dtype, order="C")
+        return np.array(self._select(np.asarray(indices)), dtype=self.compute_dtype, order="C")
 
     def blocks(self, values_per_row):
         """Yield (first row, float64 rows); raise for the first value that is not finite."""
@@ -122,7 +122,7 @@ def assign_inertia(rows, centers, weights=None, plan=None):
 def distances(rows, centers, plan=None, *, squared=False, out=None):
     centers = np.asarray(centers, dtype=np.float64)
     if out is None:
-        out = np.empty((rows.n_rows, len(centers)), dtype=rows.dtype)
+        out = np.empty((rows.n_rows, len(centers)), dtype=rows.result_dtype)
     for first, block in rows.blocks(rows.n_features * len(centers)):
         distance = canonical if squared else roots
         out[first : first + len(block)] = distance(block.astype(np.float64), centers)
@@ -196,7 +196,7 @@ def lloyd(
         if stop:
             break
         before = labels
-    centers = np.ascontiguousarray(centers, dtype=rows.dtype)
+    centers = np.ascontiguousarray(centers, dtype=rows.result_dtype)
     labels, inertia = assign_inertia(rows, centers, weights)
     return LloydResult(labels, inertia, centers, i + 1)
 

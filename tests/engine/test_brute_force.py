@@ -20,7 +20,7 @@ def forced(rows_x, rows_y, k, isa=None, n_threads=1, **options):
 def planned(rows_x, rows_y, k):
     """The method that is planned for some dense rows."""
     sizes = rows_x.n_rows, rows_y.n_rows, rows_x.n_features
-    return plan_neighbors(*sizes, rows_x.dtype, k=k).method
+    return plan_neighbors(*sizes, rows_x.compute_dtype, k=k).method
 
 
 def check(X, Y, k, **options):

@@ -110,7 +110,7 @@ def planned(rows_x, rows_y):
     """The method that is planned for these rows."""
     density = tuple(rows.density if rows.is_sparse else None for rows in (rows_x, rows_y))
     sizes = rows_x.n_rows, rows_y.n_rows, rows_x.n_features
-    return plan_neighbors(*sizes, rows_x.dtype, k=0, density=density).method
+    return plan_neighbors(*sizes, rows_x.compute_dtype, k=0, density=density).method
 
 
 def check_nearest(found, distances, k):

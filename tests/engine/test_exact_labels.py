@@ -140,7 +140,7 @@ def test_types_and_byte_orders(dtype, order):
         check(np.asfortranarray(X), centers)
         rows = engine.Rows(X)
         for picked in (np.arange(n), rng.randint(n, size=5)):
-            assert np.array_equal(rows.take(picked), X[picked].astype(rows.dtype))
+            assert np.array_equal(rows.take(picked), X[picked].astype(rows.compute_dtype))
 
 
 LAYOUTS = {

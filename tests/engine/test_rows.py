@@ -26,9 +26,9 @@ VALUES = np.where(
 def test_float32_is_widened_on_request(view):
     X = view(VALUES)
     dense = X.toarray() if sp.issparse(X) else np.asarray(X)
-    assert Rows(X).dtype == np.float32
+    assert Rows(X).compute_dtype == np.float32
     wide = Rows(X, dtype=np.float64)
-    assert wide.dtype == np.float64
+    assert wide.compute_dtype == np.float64
     assert not wide.is_direct
     taken = wide.take(np.arange(X.shape[0]))
     assert taken.dtype == np.float64

@@ -158,8 +158,8 @@ def lloyd(
             keep(LloydState(i, centers, assigned, ended))
     # Nothing is averaged any more: of many columns the sums are as large as the centres.
     run.close_sums()
-    final = _rounded(centers, rows.dtype)
-    exact = final if rows.dtype == np.float64 else final.astype(np.float64)
+    final = _rounded(centers, rows.result_dtype)
+    exact = final if rows.result_dtype == np.float64 else final.astype(np.float64)
     # Labels that did not change belong to the centres they were found for: these, if they stayed.
     if ended == "strict" and moved == 0.0 and np.array_equal(exact, centers):
         inertia = run.inertia(exact)

@@ -392,8 +392,8 @@ class BaseKMeans(
         def distances(part):
             return engine.backend_of(part).distances(part, centers, self._plan(part, k))
 
-        output = Output(out, rows.n_rows, (k,), rows.dtype)
-        row_bytes = k * rows.dtype.itemsize
+        output = Output(out, rows.n_rows, (k,), rows.result_dtype)
+        row_bytes = k * rows.result_dtype.itemsize
         return output.put(self._mapped(rows, centers, distances, row_bytes, out is None))
 
     def score(

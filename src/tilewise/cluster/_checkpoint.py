@@ -127,7 +127,7 @@ def forms_of(estimator, rows):
     sizes = {"k": estimator.n_clusters, "d": rows.n_features}
     forms = _MINIBATCH if hasattr(estimator, "batch_size") else _LLOYD
     return {
-        name: (rows.dtype.str if kind == "rows" else kind, tuple(sizes.get(n, n) for n in shape))
+        name: (rows.result_dtype.str if kind == "rows" else kind, tuple(sizes.get(n, n) for n in shape))
         for name, (kind, shape) in forms.items()
     }
 
@@ -184,7 +184,7 @@ def identity_of(estimator, rows, weights):
         elif not isinstance(value, str | int | float | bool | type(None)):
             value = digest_of(np.asarray(value))
         parameters[name] = value
-    data = {"shape": [rows.n_rows, rows.n_features], "dtype": rows.dtype.name}
+    data = {"shape": [rows.n_rows, rows.n_features], "dtype": rows.result_dtype.name}
     data |= rows.fingerprint()
     return {
         "estimator": type(estimator).__name__,

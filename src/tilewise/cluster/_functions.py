@@ -246,7 +246,7 @@ def kmeans_plusplus(
     _validation.check_enough_rows(rows.n_rows, n_clusters)
     if x_squared_norms is not None:
         norms = readable(x_squared_norms, "x_squared_norms")
-        norms = check_array(norms, dtype=rows.dtype, ensure_2d=False)
+        norms = check_array(norms, dtype=rows.result_dtype, ensure_2d=False)
         if len(norms) != rows.n_rows:
             raise ValueError(
                 f"The length of x_squared_norms {len(norms)} should be equal to the length of "

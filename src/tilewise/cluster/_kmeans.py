@@ -50,7 +50,7 @@ class Start:
 
 def centred(rows, mean, scale):
     """The rows, which have no scale, less their mean, which has, in their dtype."""
-    out = np.empty((rows.n_rows, rows.n_features), dtype=rows.dtype)
+    out = np.empty((rows.n_rows, rows.n_features), dtype=rows.result_dtype)
     for first in range(0, len(out), CENTRED_ROWS):
         part = slice(first, first + CENTRED_ROWS)
         values = rows.take(np.arange(len(out))[part])
@@ -330,7 +330,7 @@ class KMeans(BaseKMeans):
 
         def attributes(centers, n_iter):
             return {
-                "cluster_centers_": np.array(scale.undone(centers), dtype=rows.dtype),
+                "cluster_centers_": np.array(scale.undone(centers), dtype=rows.result_dtype),
                 "_n_features_out": self.n_clusters,
                 "n_iter_": n_iter,
                 "chunk_plan_": plan,

@@ -371,7 +371,7 @@ class MiniBatchKMeans(BaseKMeans):
 
         def attributes(centers, steps):
             return {
-                "cluster_centers_": np.array(centers, dtype=rows.dtype),
+                "cluster_centers_": np.array(centers, dtype=rows.result_dtype),
                 "_n_features_out": self.n_clusters,
                 "n_steps_": steps,
                 "n_iter_": batches.epochs(steps),
@@ -456,7 +456,7 @@ class MiniBatchKMeans(BaseKMeans):
                 self._n_since_last_reassign,
             )
         else:
-            dtype = rows.dtype
+            dtype = rows.result_dtype
             self._check_sizes(rows)
             self._tol = self._tolerance(rows)
             centers = self._first_centers(

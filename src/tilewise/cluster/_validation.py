@@ -145,7 +145,7 @@ def check_centers(centers, rows, n_clusters):
     float32 data are float32 values.
     """
     centers = as_real(check_array(readable(centers, "init"), dtype=None, **_UNREAD), "init")
-    centers = check_array(centers, dtype=rows.dtype, order="C", input_name="init")
+    centers = check_array(centers, dtype=rows.result_dtype, order="C", input_name="init")
     for length, wanted, what in zip(
         centers.shape,
         (n_clusters, rows.n_features),

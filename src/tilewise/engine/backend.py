@@ -70,8 +70,8 @@ class RowSet(Protocol):
     n_features : int
     is_sparse : bool
         Whether `array` returns a CSR matrix.
-    dtype : numpy.dtype
-        float32 or float64: what centres of these rows are rounded to.
+    compute_dtype, result_dtype : numpy.dtype
+        float32 or float64: what `take` hands out, and what centres and distances are rounded to.
     report : StreamReport or None
         What reading them took, if they are read.
     """
@@ -80,11 +80,12 @@ class RowSet(Protocol):
     n_rows: int
     n_features: int
     is_sparse: bool
-    dtype: np.dtype
+    compute_dtype: np.dtype
+    result_dtype: np.dtype
     report: Any
 
     def take(self, ids) -> np.ndarray:
-        """Rows by index, (m, d), in `dtype`."""
+        """Rows by index, (m, d), in `compute_dtype`."""
 
     def picked(self, ids: np.ndarray) -> RowSet:
         """Rows by index, without a copy; `ids` may be written to later."""
@@ -102,7 +103,7 @@ class RowSet(Protocol):
         """The largest magnitude in each row, (n,)."""
 
     def array(self) -> Any:
-        """The rows as a function of the user gets them: an ndarray or CSR matrix of `dtype`."""
+        """The rows as a function of the user gets them: an ndarray or CSR matrix of `result_dtype`."""
 
     def originals(self, ids: np.ndarray) -> np.ndarray:
         """Rows by index in the type in which they were given, (m, d)."""
@@ -221,7 +222,7 @@ class Backend(Protocol):
     ) -> Batches: ...
 
     def distances(self, rows, centers: np.ndarray, plan) -> np.ndarray:
-        """Euclidean distances to all centres, (n, k), in the dtype of the rows."""
+        """Euclidean distances to all centres, (n, k), in `result_dtype`."""
 
     def mapped(self, rows, function, **needs) -> Iterable[np.ndarray]:
         """``function(part)`` of the rows, a part at a time, in order; each part is a `RowSet`."""

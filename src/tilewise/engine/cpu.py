@@ -51,7 +51,7 @@ class Cpu:
     def plan(self, rows, n_clusters, *, batch_size=None, **wishes):
         return plan(
             rows.n_rows if batch_size is None else batch_size, rows.n_features, n_clusters,
-            np.dtype(rows.dtype).name, direct=rows.is_direct,
+            np.dtype(rows.compute_dtype).name, direct=rows.is_direct,
             density=rows.density if rows.is_sparse else None, **wishes,
         )  # fmt: skip
 

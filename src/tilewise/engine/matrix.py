@@ -55,7 +55,9 @@ def plan_matrix(
     n_x, n_y = (rows_x.n_rows, rows_y.n_rows) if shape is None else shape
     dtype = _pairs.arithmetic(rows_x, rows_y, out_dtype, kernel, p, weights)
     direct = (
-        rows_x.is_direct and rows_y.is_direct and rows_x.dtype == rows_y.dtype == dtype
+        rows_x.is_direct
+        and rows_y.is_direct
+        and rows_x.compute_dtype == rows_y.compute_dtype == dtype
     ) and kernel != "cosine"
     density = None
     if kernel in _sparse.KERNELS and weights is None:

@@ -197,12 +197,12 @@ def _count(rows_x, rows_y, within, plan):
 
 
 def _plan(rows_x, rows_y, k, n_threads):
-    if rows_x.n_features != rows_y.n_features or rows_x.dtype != rows_y.dtype:
+    if rows_x.n_features != rows_y.n_features or rows_x.compute_dtype != rows_y.compute_dtype:
         raise ValueError("rows of X and Y must have the same type and number of columns")
     density = tuple(rows.density if rows.is_sparse else None for rows in (rows_x, rows_y))
     return plan_neighbors(
-        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.dtype, k=k, n_threads=n_threads,
-        density=density,
+        rows_x.n_rows, rows_y.n_rows, rows_x.n_features, rows_x.compute_dtype, k=k,
+        n_threads=n_threads, density=density,
     )  # fmt: skip
 
 

@@ -316,7 +316,7 @@ def _open_sums(rows, n_clusters, plan, weights, stats):
     if weights is not None:
         used = np.abs(weights[weights != 0.0])
         sizes = (float(used.max(initial=0.0)), float(used.min(initial=np.inf)))
-    grid = Grid(stats.largest, stats.least, rows.dtype, weights=sizes)
+    grid = Grid(stats.largest, stats.least, rows.compute_dtype, weights=sizes)
     return Sums(
         grid, n_clusters, isa=plan.isa, n_threads=plan.n_threads, is_sparse=rows.is_sparse,
         weights=None if weights is None else sizes, n_rows=rows.n_rows,
@@ -428,7 +428,7 @@ def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np
     """
     centers = np.asarray(centers, dtype=np.float64)
     if out is None:
-        out = np.empty((rows.n_rows, centers.shape[0]), dtype=rows.dtype)
+        out = np.empty((rows.n_rows, centers.shape[0]), dtype=rows.result_dtype)
     if out.shape != (rows.n_rows, centers.shape[0]):
         raise ValueError(f"out has shape {out.shape}, ({rows.n_rows}, {centers.shape[0]}) expected")
     if not out.size:

@@ -47,7 +47,7 @@ class SeedingPass:
         """Draw a row in proportion to the weights, as ``random_state.choice(n, p=...)`` does."""
         if self._given is None:
             return int(_seeding.weighted_choice(random_state.random_sample(), self._rows.n_rows))
-        weights = self._given.astype(self._rows.dtype, copy=False)
+        weights = self._given.astype(self._rows.result_dtype, copy=False)
         return int(random_state.choice(self._rows.n_rows, p=weights / weights.sum()))
 
     def gains(self, candidates: np.ndarray) -> np.ndarray:

@@ -144,9 +144,9 @@ class StreamRows:
     ):
         self.source = source
         self.n_rows, self.n_features = n_rows, int(source.n_features)
-        self.dtype = np.dtype(source.dtype)
+        self.compute_dtype = self.result_dtype = np.dtype(source.dtype)
         self.buffer_rows, self.piece_rows = buffer_rows, piece_rows
-        self.window = Rows.open_window(n_rows or _ENDLESS, self.n_features, self.dtype)
+        self.window = Rows.open_window(n_rows or _ENDLESS, self.n_features, self.compute_dtype)
         self.report = StreamReport()
 
     def scaled(self, exponent: int) -> "StreamRows":
@@ -226,7 +226,7 @@ class StreamRows:
                     computing += time.perf_counter() - begin
         finally:
             # Nothing may look into a buffer that is gone.
-            self.window.show(0, np.empty((0, self.n_features), self.dtype))
+            self.window.show(0, np.empty((0, self.n_features), self.compute_dtype))
             self._book(prefetch, ranges, computing)
 
     def _ranges(self, wanted):
@@ -267,15 +267,15 @@ class StreamRows:
         )
 
     def take(self, indices) -> np.ndarray:
-        """Rows by index, as a C-contiguous array of `dtype`."""
+        """Rows by index, as a C-contiguous array of `compute_dtype`."""
         indices = np.asarray(indices, dtype=np.int64).reshape(-1)
         if indices.size and (indices.min() < 0 or indices.max() >= self.n_rows):
             raise IndexError(f"row indices must lie in [0, {self.n_rows})")
-        out = np.empty((indices.size, self.n_features), dtype=self.dtype)
+        out = np.empty((indices.size, self.n_features), dtype=self.compute_dtype)
         order = np.argsort(indices, kind="stable")
         whole = self.n_rows * max(1, int(self.source.row_bytes))
         if self.can_skip and indices.size * _SEEK_BYTES < whole:
-            one = np.empty((1, self.n_features), dtype=self.dtype)
+            one = np.empty((1, self.n_features), dtype=self.compute_dtype)
             for at in order:
                 if self.source.read(int(indices[at]), one) != 1:
                     raise ValueError(f"{self.source.name}: row {indices[at]} is missing")
@@ -302,7 +302,7 @@ class StreamRows:
         if found is None:
             return
         row, column, kind = found
-        what = "NaN" if kind == "NaN" else f"infinity or a value too large for {self.dtype!r}"
+        what = "NaN" if kind == "NaN" else f"infinity or a value too large for {self.result_dtype!r}"
         place = self.source.locate(start + row)
         raise _source_error(
             f"Input X contains {what}: {place}, column {column}.", self.source, start + row

@@ -70,7 +70,7 @@ class CpuStreams(Cpu):
 
     def sample_size(self, rows, init_size, n_clusters, *, shown):
         if init_size is None:
-            return sample_rows(rows.n_rows, rows.n_features, n_clusters, rows.dtype)
+            return sample_rows(rows.n_rows, rows.n_features, n_clusters, rows.compute_dtype)
         if isinstance(init_size, str):
             if shown:
                 raise ValueError(
@@ -91,7 +91,7 @@ class CpuStreams(Cpu):
         ids = np.arange(size)
         if 0 < size < rows.n_rows:
             ids = np.sort(sample_without_replacement(rows.n_rows, size, random_state=random_state))
-        X = np.empty((size, rows.n_features), dtype=rows.dtype)
+        X = np.empty((size, rows.n_features), dtype=rows.compute_dtype)
 
         def gather(first, last):
             low, high = np.searchsorted(ids, [first, last])

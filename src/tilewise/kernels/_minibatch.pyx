@@ -109,10 +109,10 @@ cdef class Draws:
         cdef int64_t i, g = 0
         cdef double total = 0.0, last
         if self.weights is None:
-            one = np.ones(1, self.rows.dtype)
+            one = np.ones(1, self.rows.result_dtype)
             shares = np.broadcast_to(one / np.broadcast_to(one, self.n).sum(), self.n)
         else:
-            shares = np.asarray(self.weights).astype(self.rows.dtype, copy=False)
+            shares = np.asarray(self.weights).astype(self.rows.result_dtype, copy=False)
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 shares = shares / shares.sum()
             if not np.isfinite(shares).all():

@@ -356,7 +356,7 @@ def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, d
         if s.job.origin == NULL or own_x is None or own_y is None:
             raise ValueError("float32 cosines need an origin, and the rows as they were")
         for own, rows in ((own_x, x), (own_y, y)):
-            if not own.is_direct or own.dtype != np.float32 or (
+            if not own.is_direct or own.compute_dtype != np.float32 or (
                     (own.n_rows, own.n_features) != (rows.n_rows, rows.n_features)):
                 raise ValueError("own_x and own_y must be float32 rows like x and y")
         s.job.trusted, s.job.lowest = cosine_share(s.job.depth)

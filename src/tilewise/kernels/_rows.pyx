@@ -113,7 +113,7 @@ cdef class Rows:
             columns = self._index_array(X.indices)
             self._check_structure(X, offsets, columns, values)
             if not _is_canonical(np.asarray(offsets, dtype=np.int64), columns):
-                offsets, columns, values = _canonical(offsets, columns, values, self.dtype)
+                offsets, columns, values = _canonical(offsets, columns, values, self.compute_dtype)
                 self.c.kind = _KINDS["f8" if values.dtype == np.float64 else "f4"]
             self.longest = int(np.diff(offsets).max(initial=0))
             self._keep = (values, offsets, columns)
@@ -229,7 +229,7 @@ cdef class Rows:
 
     def show(self, int64_t first, values):
         """Let the window show rows first, first + 1, ...: the rows of an array that it keeps."""
-        if values.ndim != 2 or values.shape[1] != self.c.depth or values.dtype != self.dtype or (
+        if values.ndim != 2 or values.shape[1] != self.c.depth or values.dtype != self.compute_dtype or (
                 not values.flags.c_contiguous or first < 0 or first + len(values) > self.c.n_rows):
             raise ValueError("this array cannot be shown by the window")
         self._keep = self.source = values
@@ -261,9 +261,14 @@ cdef class Rows:
         return tw_row_start(&self.c, self._keep[1].size - 1) if self.is_sparse else 0
 
     @property
-    def dtype(self):
-        """Type of the rows handed out: float32 for float32 data, else float64."""
+    def compute_dtype(self):
+        """Type of the rows that kernels read and `take` hands out."""
         return np.dtype(np.float64 if self.c.is_double else np.float32)
+
+    @property
+    def result_dtype(self):
+        """Type of what users get, centres and distances: float32 for float32 rows, else float64."""
+        return self.compute_dtype
 
     @property
     def is_direct(self):
@@ -297,7 +302,8 @@ cdef class Rows:
         found = self.locate_nonfinite(first)
         if found is not None:
             row, column, kind = found
-            what = "NaN" if kind == "NaN" else f"infinity or a value too large for {self.dtype!r}"
+            wide = self.result_dtype
+            what = "NaN" if kind == "NaN" else f"infinity or a value too large for {wide!r}"
             raise ValueError(f"Input X contains {what}: the first is at row {row}, column {column}.")
 
     def values(self, size):
@@ -315,7 +321,7 @@ cdef class Rows:
 
     def copied(self, ids):
         """Rows by index, copied."""
-        return Rows(self.source[ids] if self.is_sparse else self.take(ids))
+        return Rows(self.source[ids] if self.is_sparse else self.take(ids).astype(self.result_dtype, copy=False))
 
     def originals(self, ids):
         """Rows by index in the type in which they were given, dense."""
@@ -323,8 +329,8 @@ cdef class Rows:
         return found.toarray() if self.is_sparse else np.asarray(found)
 
     def array(self):
-        """All rows as an array or CSR matrix of `dtype`."""
-        return self.source.astype(self.dtype, copy=False)
+        """All rows as an array or CSR matrix of `result_dtype`."""
+        return self.source.astype(self.result_dtype, copy=False)
 
     def magnitudes(self):
         """The largest magnitude in each row, (n,) float64."""
@@ -341,12 +347,12 @@ cdef class Rows:
         return {"values": digest.hexdigest()}
 
     def take(self, indices):
-        """Rows by index, as a C-contiguous array of `dtype`."""
+        """Rows by index, as a C-contiguous array of `compute_dtype`."""
         indices = np.ascontiguousarray(np.asarray(indices, dtype=np.int64).reshape(-1))
         n = self.c.n_rows
         if indices.size and (indices.min() < 0 or indices.max() >= n):
             raise IndexError(f"row indices must lie in [0, {n})")
-        out = np.empty((indices.size, self.c.depth), dtype=self.dtype)
+        out = np.empty((indices.size, self.c.depth), dtype=self.compute_dtype)
         cdef const int64_t[::1] ids = indices
         cdef char[::1] to
         cdef const void* pointer
