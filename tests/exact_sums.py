@@ -91,5 +91,8 @@ def moments(X):
         numbers = products(column)
         sum_of, squares = sum(numbers), sum(v * v for v in numbers)
         mean.append(rounded(sum_of, n))
-        spread.append(float(Fraction(n * squares - sum_of**2, n * n) / 2**2148))
+        try:
+            spread.append(float(Fraction(n * squares - sum_of**2, n * n) / 2**2148))
+        except OverflowError:
+            spread.append(float("inf"))
     return np.array(mean), np.array(spread)

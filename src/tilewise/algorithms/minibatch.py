@@ -5,7 +5,14 @@ from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 
-from tilewise.engine import BatchPass, Batches, RowSet, backend_of, refuse_out_of_range, squared_moves
+from tilewise.engine import (
+    Batches,
+    BatchPass,
+    RowSet,
+    backend_of,
+    refuse_out_of_range,
+    squared_moves,
+)
 from tilewise.plan import Plan
 
 __all__ = [

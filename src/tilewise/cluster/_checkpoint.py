@@ -127,7 +127,10 @@ def forms_of(estimator, rows):
     sizes = {"k": estimator.n_clusters, "d": rows.n_features}
     forms = _MINIBATCH if hasattr(estimator, "batch_size") else _LLOYD
     return {
-        name: (rows.result_dtype.str if kind == "rows" else kind, tuple(sizes.get(n, n) for n in shape))
+        name: (
+            rows.result_dtype.str if kind == "rows" else kind,
+            tuple(sizes.get(n, n) for n in shape),
+        )
         for name, (kind, shape) in forms.items()
     }
 

@@ -29,6 +29,7 @@ from tilewise.engine.blocks import (
     argmin_blocks,
     radius_blocks,
 )
+from tilewise.engine.cpu import Cpu, Sample
 from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
 from tilewise.engine.minibatch import BatchPass, DrawnBatches, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, radius
@@ -46,11 +47,11 @@ from tilewise.engine.streambatch import ReadBatches, batch_bytes
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "DistanceBlocks",
-    "DrawnBatches", "Draws", "OutOfRange", "Pass", "ReadBatches", "Request", "RowSet", "Rows",
-    "Scale", "SeedingPass", "Stats", "StreamReport", "StreamRows", "argkmin", "argkmin_blocks",
-    "argmin_blocks", "as_rows", "assign", "assign_inertia", "backend_of", "batch_bytes",
-    "column_stats", "count_rows", "distances", "extent", "fill_matrix", "inertia",
-    "largest_finite", "open_rows", "own_distances", "plan_matrix", "radius", "radius_blocks",
-    "refuse_out_of_range", "register", "squared_moves",
+    "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Cpu",
+    "DistanceBlocks", "DrawnBatches", "Draws", "OutOfRange", "Pass", "ReadBatches", "Request",
+    "RowSet", "Rows", "Sample", "Scale", "SeedingPass", "Stats", "StreamReport", "StreamRows",
+    "argkmin", "argkmin_blocks", "argmin_blocks", "as_rows", "assign", "assign_inertia",
+    "backend_of", "batch_bytes", "column_stats", "count_rows", "distances", "extent",
+    "fill_matrix", "inertia", "largest_finite", "open_rows", "own_distances", "plan_matrix",
+    "radius", "radius_blocks", "refuse_out_of_range", "register", "squared_moves",
 ]  # fmt: skip

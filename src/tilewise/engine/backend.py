@@ -103,7 +103,7 @@ class RowSet(Protocol):
         """The largest magnitude in each row, (n,)."""
 
     def array(self) -> Any:
-        """The rows as a function of the user gets them: an ndarray or CSR matrix of `result_dtype`."""
+        """The rows as functions of the user get them: an array or CSR matrix of `result_dtype`."""
 
     def originals(self, ids: np.ndarray) -> np.ndarray:
         """Rows by index in the type in which they were given, (m, d)."""
@@ -197,7 +197,7 @@ class Backend(Protocol):
         """The plan of passes over these rows, or over so many of them at a time."""
 
     def plan_memory(self, rows, plan, memory_limit, **needs):
-        """What a fit keeps in memory, if that has to be planned; see `tilewise.plan.plan_stream`."""
+        """What a fit keeps in memory, if that has to be planned; see `plan_stream`."""
 
     def column_stats(self, rows, plan, *, origin=None) -> Stats:
         """Exact moments of the columns; raises for values that are not finite."""
@@ -228,7 +228,7 @@ class Backend(Protocol):
         """``function(part)`` of the rows, a part at a time, in order; each part is a `RowSet`."""
 
 
-#: Places to run. The first that does not decline has the data; the last takes whatever is in memory.
+#: Places to run. The first that does not decline has the data; the last takes all in memory.
 BACKENDS: list[Backend] = [CpuStreams(), Cpu()]
 
 

@@ -73,7 +73,7 @@ class Cpu:
         return Sample(rows, weights, column_stats(rows, plan))
 
     def sample_twice(self, rows, size, weights, random_state, *, given, judged):
-        """Start from any of the rows; judge by rows drawn with replacement, as scikit-learn does."""
+        """Start from any of the rows; judge by rows drawn with replacement, like scikit-learn."""
         valid = random_state.randint(0, rows.n_rows, size).astype(np.int64, copy=False)
         own = None if weights is None else weights[valid]
         return Sample(rows, weights), Sample(rows.picked(valid), own)

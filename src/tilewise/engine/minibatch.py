@@ -9,7 +9,7 @@ from tilewise.kernels import _minibatch
 from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan
 
-__all__ = ["BatchPass", "Draws", "DrawnBatches", "squared_moves"]
+__all__ = ["BatchPass", "DrawnBatches", "Draws", "squared_moves"]
 
 Draws = _minibatch.Draws
 squared_moves = _minibatch.squared_moves

@@ -302,7 +302,9 @@ class StreamRows:
         if found is None:
             return
         row, column, kind = found
-        what = "NaN" if kind == "NaN" else f"infinity or a value too large for {self.result_dtype!r}"
+        what = (
+            "NaN" if kind == "NaN" else f"infinity or a value too large for {self.result_dtype!r}"
+        )
         place = self.source.locate(start + row)
         raise _source_error(
             f"Input X contains {what}: {place}, column {column}.", self.source, start + row

@@ -101,7 +101,7 @@ class CpuStreams(Cpu):
         return Sample(Rows(X), _weights_of(ids, weights), stats)
 
     def sample_twice(self, rows, size, weights, random_state, *, given, judged):
-        """Draw both without replacement, and read them together; nothing where centres are given."""
+        """Draw both without replacement and read them together; none where centres are given."""
         n = rows.n_rows
         none = np.empty(0, dtype=np.int64)
         ids = none if given else sample_without_replacement(n, size, random_state=random_state)
