@@ -45,7 +45,7 @@ def test_the_table_of_backends(plain):
         register(NumpyBackend())
     other = NumpyBackend()
     other.name = "other"
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="nowhere"):
         register(other, before="nowhere")
     register(other, before="cpu")
     assert [backend.name for backend in BACKENDS] == ["numpy", "cpu, streamed", "other", "cpu"]

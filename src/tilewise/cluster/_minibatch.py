@@ -308,7 +308,8 @@ class MiniBatchKMeans(BaseKMeans):
             rows, batches, centers, random_state, tasks, plan, memory, resume=resume, keep=keep
         )
         if self.compute_labels:
-            centers = found["cluster_centers_"].astype(np.float64)
+            # Rounded where they stand: of many columns one more array of them is large.
+            np.copyto(centers, found["cluster_centers_"])
             found |= self._labelled(rows, weights, centers)
         return found, kept, tasks
 

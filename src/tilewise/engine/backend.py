@@ -128,25 +128,51 @@ class AssignmentPass(Protocol):
     labels: np.ndarray
 
     @property
-    def weights(self) -> np.ndarray: ...
-    def assign(self, centers: np.ndarray) -> int: ...
-    def assign_and_sum(self, centers: np.ndarray) -> int: ...
-    def assign_and_measure(self, centers: np.ndarray) -> float: ...
-    def average(self, out: np.ndarray, relocated=None) -> float | None: ...
-    def inertia(self, centers: np.ndarray) -> float: ...
-    def farthest(self, centers: np.ndarray, count: int) -> np.ndarray: ...
-    def progress(self, centers: np.ndarray) -> str: ...
-    def forget(self) -> None: ...
-    def close_sums(self) -> None: ...
+    def weights(self) -> np.ndarray:
+        """Weight of each cluster in the sums, (k,) float64."""
+
+    def assign(self, centers: np.ndarray) -> int:
+        """Assign every row to its closest centre; returns how many labels changed."""
+
+    def assign_and_sum(self, centers: np.ndarray) -> int:
+        """The same, and sum the rows of each cluster."""
+
+    def assign_and_measure(self, centers: np.ndarray) -> float:
+        """The same as `assign`; returns the inertia."""
+
+    def average(self, out: np.ndarray, relocated=None) -> float | None:
+        """Write the means of the clusters; returns the sum of their squared shifts."""
+
+    def inertia(self, centers: np.ndarray) -> float:
+        """Weighted sum of the squared distances to the labelled centres."""
+
+    def farthest(self, centers: np.ndarray, count: int) -> np.ndarray:
+        """The rows farthest from their centres, the farthest first; none if all lie on them."""
+
+    def progress(self, centers: np.ndarray) -> str:
+        """What to print of the last pass."""
+
+    def forget(self) -> None:
+        """Others have had the averages in their hands."""
+
+    def close_sums(self) -> None:
+        """Nothing is averaged any more."""
 
 
 class SeedingPass(Protocol):
     """Closest seed of every row while seeds are added; see `tilewise.engine.SeedingPass`."""
 
-    def first(self, random_state) -> int: ...
-    def locate(self, target: float) -> int: ...
-    def gains(self, candidates: np.ndarray) -> np.ndarray: ...
-    def take(self, candidate: int) -> float: ...
+    def first(self, random_state) -> int:
+        """Draw a row in proportion to the weights."""
+
+    def locate(self, target: float) -> int:
+        """First row at which the running sum of weight x squared distance reaches the target."""
+
+    def gains(self, candidates: np.ndarray) -> np.ndarray:
+        """How much each row would lower the potential as a seed."""
+
+    def take(self, candidate: int) -> float:
+        """Make a row a seed; returns the potential."""
 
 
 class BatchPass(Protocol):
@@ -173,11 +199,20 @@ class Batches(AbstractContextManager, Protocol):
     n_rows: int
     at_rest: bool
 
-    def next_batch(self) -> BatchPass | None: ...
-    def most_steps(self, epochs: int) -> int: ...
-    def epochs(self, steps: int) -> int: ...
-    def whole_weight(self) -> float: ...
-    def report(self) -> Any: ...
+    def next_batch(self) -> BatchPass | None:
+        """The batch of the next step; None if there are no more."""
+
+    def most_steps(self, epochs: int) -> int:
+        """Steps of so many epochs; None if nobody knows."""
+
+    def epochs(self, steps: int) -> int:
+        """Epochs that so many steps amount to, rounded up."""
+
+    def whole_weight(self) -> float:
+        """What the mean inertia of a row is multiplied by for that of all rows."""
+
+    def report(self) -> Any:
+        """What reading the rows took, if they were read."""
 
 
 class Backend(Protocol):
@@ -214,12 +249,19 @@ class Backend(Protocol):
     def sample_twice(self, rows, size: int, weights, random_state, *, given: bool, judged: bool):
         """Rows to start mini-batches from and rows to judge starts by, each with weights."""
 
-    def open_assignment(self, rows, n_clusters: int, plan, **how) -> AssignmentPass: ...
-    def open_seeding(self, rows, n_seeds: int, weights, plan) -> SeedingPass: ...
-    def open_batch(self, rows, n_clusters: int, plan, weights=None) -> BatchPass: ...
+    def open_assignment(self, rows, n_clusters: int, plan, **how) -> AssignmentPass:
+        """Rows against one set of centres after another."""
+
+    def open_seeding(self, rows, n_seeds: int, weights, plan) -> SeedingPass:
+        """Closest seed of every row while seeds are added."""
+
+    def open_batch(self, rows, n_clusters: int, plan, weights=None) -> BatchPass:
+        """All rows as one batch."""
+
     def open_batches(
         self, rows, n_clusters: int, plan, weights, batch_size: int, random_state
-    ) -> Batches: ...
+    ) -> Batches:
+        """Batches of the rows of a fit."""
 
     def distances(self, rows, centers: np.ndarray, plan) -> np.ndarray:
         """Euclidean distances to all centres, (n, k), in `result_dtype`."""

@@ -49,6 +49,7 @@ class Cpu:
         return Rows(request.check(X))
 
     def plan(self, rows, n_clusters, *, batch_size=None, **wishes):
+        """Sizes of passes over the rows, or over so many of them at a time."""
         return plan(
             rows.n_rows if batch_size is None else batch_size, rows.n_features, n_clusters,
             np.dtype(rows.compute_dtype).name, direct=rows.is_direct,
@@ -60,9 +61,11 @@ class Cpu:
         return None
 
     def column_stats(self, rows, plan, *, origin=None):
+        """Exact moments and magnitudes of the columns."""
         return column_stats(rows, plan, origin=origin)
 
     def largest_finite(self, rows, plan, *, origin=None):
+        """Magnitudes up to the largest of all."""
         return largest_finite(rows, plan, origin=origin)
 
     def sample_size(self, rows, init_size, n_clusters, *, shown):
@@ -70,6 +73,7 @@ class Cpu:
         return None
 
     def sample(self, rows, plan, size, weights, random_state):
+        """Start from any of the rows."""
         return Sample(rows, weights, column_stats(rows, plan))
 
     def sample_twice(self, rows, size, weights, random_state, *, given, judged):
@@ -79,19 +83,25 @@ class Cpu:
         return Sample(rows, weights), Sample(rows.picked(valid), own)
 
     def open_assignment(self, rows, n_clusters, plan, **how):
+        """Rows against one set of centres after another."""
         return Pass(rows, n_clusters, plan, **how)
 
     def open_seeding(self, rows, n_seeds, weights, plan):
+        """Closest seed of every row."""
         return SeedingPass(rows, n_seeds, weights, plan)
 
     def open_batch(self, rows, n_clusters, plan, weights=None):
+        """All rows as one batch."""
         return BatchPass(rows, n_clusters, plan, weights=weights)
 
     def open_batches(self, rows, n_clusters, plan, weights, batch_size, random_state):
+        """Batches drawn with replacement."""
         return DrawnBatches(rows, n_clusters, plan, weights, batch_size, random_state)
 
     def distances(self, rows, centers, plan):
+        """Euclidean distances to all centres, (n, k)."""
         return distances(rows, centers, plan)
 
     def mapped(self, rows, function, **needs):
+        """All rows are one part."""
         yield function(rows)

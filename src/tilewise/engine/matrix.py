@@ -263,20 +263,34 @@ def _fill_part(work, out, x_first, y_first):
         "group": plan.group, "turned": plan.turned, "streaming": plan.streaming,
         "origin": work.origin, "own_x": own_x, "own_y": own_y,
     }  # fmt: skip
-    operations = _UNINTERRUPTED.get(kernel, _UNINTERRUPTED_OTHERS) * plan.n_threads
-    # The interpreter checks for Ctrl-C between two calls. Whole blocks along the longer side.
     along = 1 if plan.turned else 0
-    other = max(1, out.shape[1 - along] * max(1, work.rows_x.n_features))
-    step = max(1, operations // other // plan.row_block) * plan.row_block
-    if plan.n_threads > 1:
-        step = max(step, plan.row_block * plan.n_threads)
-    if kernel in _UNINTERRUPTED:
-        # So slow that a few rows are work enough.
-        step = min(step, max(4 * plan.n_threads, operations // other))
-    for first in range(0, max(1, out.shape[along]), step):
-        part = out[:, first : first + step] if along else out[first : first + step]
-        start = (x_first, y_first + first) if along else (x_first + first, y_first)
+    for first, last, low, high in _uninterrupted(work, out.shape, along):
+        part = out[low:high, first:last] if along else out[first:last, low:high]
+        start = (x_first + low, y_first + first) if along else (x_first + first, y_first + low)
         _pairs.fill(work.rows_x, start[0], work.rows_y, start[1], part, **sizes)
+
+
+def _uninterrupted(work, shape, along):
+    """Parts of a matrix between which the interpreter checks for Ctrl-C.
+
+    Each is (first, last) of the longer side and (low, high) of the other one.
+    """
+    plan, depth = work.plan, max(1, work.rows_x.n_features)
+    length, other = max(1, shape[along]), shape[1 - along]
+    operations = _UNINTERRUPTED.get(work.kernel, _UNINTERRUPTED_OTHERS) * plan.n_threads
+    block = plan.row_block * plan.n_threads if plan.n_threads > 1 else plan.row_block
+    step = max(1, operations // (max(1, other) * depth) // plan.row_block) * plan.row_block
+    step, width = max(step, block), max(1, other)
+    if work.kernel in _UNINTERRUPTED:
+        # So slow that a few rows are work enough.
+        step = min(step, max(4 * plan.n_threads, operations // (width * depth)))
+    else:
+        # Whole blocks of packed columns, of which each is packed once for all the rows.
+        blocks = operations // (min(step, length) * depth * plan.column_block)
+        width = min(width, max(1, blocks) * plan.column_block)
+    for first in range(0, length, step):
+        for low in range(0, max(1, other), width):
+            yield first, min(first + step, length), low, min(low + width, other)
 
 
 def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):

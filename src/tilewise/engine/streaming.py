@@ -69,6 +69,7 @@ class CpuStreams(Cpu):
         return found
 
     def sample_size(self, rows, init_size, n_clusters, *, shown):
+        """Some MiB of rows, what the user says, or all."""
         if init_size is None:
             return sample_rows(rows.n_rows, rows.n_features, n_clusters, rows.compute_dtype)
         if isinstance(init_size, str):
@@ -93,7 +94,7 @@ class CpuStreams(Cpu):
             ids = np.sort(sample_without_replacement(rows.n_rows, size, random_state=random_state))
         X = np.empty((size, rows.n_features), dtype=rows.compute_dtype)
 
-        def gather(first, last):
+        def gather(first, last):  # called while these rows are shown
             low, high = np.searchsorted(ids, [first, last])
             X[low:high] = rows.window.source[ids[low:high] - first]
 
@@ -114,6 +115,7 @@ class CpuStreams(Cpu):
         return start, Sample(Rows(taken[len(ids) :]), own)
 
     def open_batches(self, rows, n_clusters, plan, weights, batch_size, random_state, *, ahead=0):
+        """Batches of rows, each of which is read once an epoch."""
         return ReadBatches(rows, n_clusters, plan, weights, batch_size, random_state, ahead=ahead)
 
     def check_batch_memory(self, rows, n_clusters, batch_size, ahead, memory_limit):
