@@ -194,7 +194,7 @@ def identity_of(estimator, rows, weights, source=None):
     if source is None:
         digest = hashlib.blake2b(digest_size=16)
         for values in rows.values(_DIGESTED):
-            digest.update(np.ascontiguousarray(values).data)
+            digest.update(np.ascontiguousarray(values, dtype=rows.result_dtype).data)
         data["values"] = digest.hexdigest()
     else:
         data["source"] = source.fingerprint()
