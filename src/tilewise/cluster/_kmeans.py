@@ -50,7 +50,7 @@ class Start:
 
 
 def centred(X, rows, mean, scale):
-    """``X`` less its mean, which is scaled, in the dtype of the rows."""
+    """``X`` less its mean, which is scaled, in the rows' result_dtype."""
     out = np.empty(X.shape, dtype=rows.result_dtype)
     for first in range(0, len(X), CENTRED_ROWS):
         part = slice(first, first + CENTRED_ROWS)
