@@ -176,6 +176,32 @@ def test_dtypes(metric):
             np.testing.assert_allclose(D, wanted, rtol=2e-7, atol=2e-7 if both else 1e-15)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "i1", "u1", "i2", "u2", "?"])
+@pytest.mark.parametrize("metric", NAMES)
+def test_narrow_types_give_the_numbers_of_float64(metric, dtype):
+    rng = np.random.RandomState(8)
+    for d in (3, 40):
+        values = rng.randint(0, 256, (70, d)) * (rng.rand(70, d) < 0.3)
+        rows = (values * 0.37 if dtype == "f2" else values).astype(dtype)
+        forms = [np.asarray] if dtype == "f2" else [np.asarray, sp.csr_array]
+        for form in forms if METRICS[metric].sparse else [np.asarray]:
+            X, Y = form(rows[:40]), form(rows[40:])
+            for narrow in ((X, Y), (X, Y.astype(np.float32)), (X.astype(np.float32), Y)):
+                wide = [Z.astype(np.float64) for Z in narrow]
+                found, wanted = (
+                    [tilewise.pairwise_distances(X, Y, metric=metric)]
+                    + [*tilewise.argkmin(X, Y, 5, metric=metric)]
+                    for X, Y in (narrow, wide)
+                )
+                if not METRICS[metric].largest_first:
+                    found += tilewise.radius_neighbors(*narrow, 2.0, metric=metric)
+                    wanted += tilewise.radius_neighbors(*wide, 2.0, metric=metric)
+                for one, other in zip(found, wanted, strict=True):
+                    assert one.dtype == other.dtype
+                    for row, expected in zip(one, other, strict=True):
+                        np.testing.assert_array_equal(row, expected, strict=True)
+
+
 @pytest.mark.parametrize("metric", NAMES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_layouts(metric, dtype):

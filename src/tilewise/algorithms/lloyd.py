@@ -23,7 +23,7 @@ class LloydResult:
     labels : ndarray of shape (n,), int32
         Exact for `centers`.
     inertia : float
-    centers : ndarray of shape (k, d), of the type of the rows
+    centers : ndarray of shape (k, d), of the rows' result_dtype
     n_iter : int
     """
 
@@ -108,8 +108,9 @@ def lloyd(
 
     Notes
     -----
-    Centres stay float64 between iterations. At the end they are rounded to the type of the
-    rows, and the labels are those of the rounded centres, so that `predict` repeats them.
+    Centres stay float64 between iterations. At the end they are rounded to
+    ``rows.result_dtype``, and the labels are those of the rounded centres, so that `predict`
+    repeats them.
     """
     k = (centers if resume is None else resume.centers).shape[0]
     work = rows.n_rows * rows.n_features * k

@@ -49,7 +49,7 @@ class Start:
 
 
 def centred(rows, mean, scale):
-    """The rows, which have no scale, less their mean, which has, in their dtype."""
+    """The rows, which have no scale, less their mean, which has, in their result_dtype."""
     out = np.empty((rows.n_rows, rows.n_features), dtype=rows.result_dtype)
     for first in range(0, len(out), CENTRED_ROWS):
         part = slice(first, first + CENTRED_ROWS)

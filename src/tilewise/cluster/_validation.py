@@ -141,7 +141,7 @@ def check_enough_rows(n_rows, n_clusters):
 def check_centers(centers, rows, n_clusters):
     """Return initial centres as a fresh float64 array (n_clusters, n_features).
 
-    They pass through the dtype of the rows first, as scikit-learn's do: centres that come from
+    They pass through the rows' result_dtype first, as scikit-learn's do: centres that come from
     float32 data are float32 values.
     """
     centers = as_real(check_array(readable(centers, "init"), dtype=None, **_UNREAD), "init")

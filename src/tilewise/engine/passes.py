@@ -419,7 +419,7 @@ def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np
 
     Returns
     -------
-    ndarray of shape (n, k), of the type of the rows
+    ndarray of shape (n, k), of the rows' result_dtype
 
     Raises
     ------

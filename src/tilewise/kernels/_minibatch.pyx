@@ -79,7 +79,7 @@ cdef class Draws:
     ----------
     rows : Rows of shape (n, d)
     weights : ndarray of shape (n,), float64, optional
-        Rounded to the type of the rows before they are used, as scikit-learn has it.
+        Rounded to ``rows.result_dtype`` before they are used, as scikit-learn has it.
     """
 
     cdef const tw_rows* c

@@ -62,17 +62,19 @@ cdef class Rows:
     ----------
     X : ndarray of shape (n, d) or CSR matrix of shape (n, d)
         Any real dtype, byte order, strides; read-only and memory-mapped arrays too.
-        float32 gives rows of float32; every other type gives rows of float64, converted
-        a chunk at a time while a pass runs.
+        Types whose every value is a number of float32 (float16, integers of up to 16 bits,
+        bool) give rows of float32, every other type gives rows of float64. What is neither
+        float32 nor float64 is converted a chunk at a time while a pass runs.
     dtype : dtype, optional
         float64 hands out rows of float64 whatever X holds: for two sets of rows of
-        unequal types.
+        unequal types, and where distances are to be as exact as float64 gives them.
 
     Notes
     -----
     The kernels see a CSR matrix whose columns rise within each row and occur once: where X has
     them otherwise, indices and values are copied once. Duplicate entries add up in the order
-    in which they are stored, as they do in ``X.toarray()``.
+    in which they are stored, as they do in ``X.toarray()``; those of types other than float32 in
+    float64, which then is the type of the rows.
 
     Types without a kernel of their own (long double, Python objects) are converted once,
     whole. Stored values of a CSR matrix that are neither float32 nor float64 are as well.
@@ -95,10 +97,11 @@ cdef class Rows:
         values = X.data if self.is_sparse else X
         kind = values.dtype.kind + str(values.dtype.itemsize)
         native = values.dtype.isnative
+        single = np.can_cast(values.dtype, np.float32)
         if kind not in _KINDS or (self.is_sparse and (kind not in ("f4", "f8") or not native)):
             if values.dtype.kind == "c":
                 raise ValueError("Complex data not supported")
-            kind = "f4" if kind == "f4" else "f8"
+            kind = "f4" if single else "f8"
             values = np.ascontiguousarray(values, dtype=kind)
             native = True
             X = X if self.is_sparse else values
@@ -106,15 +109,16 @@ cdef class Rows:
         self.c.n_rows, self.c.depth = X.shape
         self.c.kind = _KINDS[kind]
         self.c.swapped = not native
-        self.c.is_double = kind != "f4" or (dtype is not None and np.dtype(dtype) == np.float64)
+        self.c.is_double = not single or (dtype is not None and np.dtype(dtype) == np.float64)
         if self.is_sparse:
             values = np.ascontiguousarray(values)
             offsets = self._index_array(X.indptr)
             columns = self._index_array(X.indices)
             self._check_structure(X, offsets, columns, values)
             if not _is_canonical(np.asarray(offsets, dtype=np.int64), columns):
-                offsets, columns, values = _canonical(offsets, columns, values, self.compute_dtype)
+                offsets, columns, values = _canonical(offsets, columns, values, self.result_dtype)
                 self.c.kind = _KINDS["f8" if values.dtype == np.float64 else "f4"]
+                self.c.is_double |= values.dtype == np.float64
             self.longest = int(np.diff(offsets).max(initial=0))
             self._keep = (values, offsets, columns)
             self.c.offsets, self.c.offset_bytes = address(offsets), offsets.itemsize
@@ -268,7 +272,8 @@ cdef class Rows:
     @property
     def result_dtype(self):
         """Type of what users get, centres and distances: float32 for float32 rows, else float64."""
-        return self.compute_dtype
+        narrow = self.source is not None and self.source.dtype.itemsize < 4
+        return np.dtype(np.float64) if narrow else self.compute_dtype
 
     @property
     def is_direct(self):
@@ -343,7 +348,7 @@ cdef class Rows:
         """A digest of all values."""
         digest = hashlib.blake2b(digest_size=16)
         for values in self.values(DIGESTED):
-            digest.update(np.ascontiguousarray(values).data)
+            digest.update(np.ascontiguousarray(values, dtype=self.result_dtype).data)
         return {"values": digest.hexdigest()}
 
     def take(self, indices):

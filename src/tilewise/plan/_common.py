@@ -2,7 +2,7 @@
 
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -12,15 +12,21 @@ from tilewise.plan.machine import Machine
 from tilewise.plan.thresholds import SERIAL_WORK
 
 __all__ = [
-    "Recent", "check_size", "counted", "data_type", "l2_per_core", "score_type", "shared_threads",
+    "Recent", "check_size", "compute_type", "counted", "data_type", "l2_per_core", "score_type",
+    "shared_threads",
 ]  # fmt: skip
 
 # Plans that are kept: more shapes than one program alternates between.
 _MOST_RECENT = 256
 
 
-def data_type(dtype: DTypeLike) -> str:
-    """The type in which kernels read the data: float32, or float64 for everything else."""
+def compute_type(dtype: DTypeLike) -> Literal["float32", "float64"]:
+    """The type in which K-Means reads the data: float32 if that holds every value of `dtype`."""
+    return "float32" if np.can_cast(np.dtype(dtype), np.float32) else "float64"
+
+
+def data_type(dtype: DTypeLike) -> Literal["float32", "float64"]:
+    """The type in which distances are computed: float32, or float64 for everything else."""
     return "float32" if np.dtype(dtype).newbyteorder("=") == np.float32 else "float64"
 
 

@@ -5,6 +5,7 @@ import numbers
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from tilewise._sizes import sized
@@ -13,7 +14,7 @@ from tilewise.plan import tuning
 from tilewise.plan._common import (
     Recent,
     check_size,
-    data_type,
+    compute_type,
     l2_per_core,
     score_type,
     shared_threads,
@@ -188,7 +189,8 @@ def plan(
     n_samples, n_features, n_clusters : int
         Shape of the data and number of centres.
     dtype : dtype, default="float32"
-        float32, or anything else, which the kernels read as float64.
+        Type of the data. float16, integers of up to 16 bits and bool are computed in float32,
+        which holds all their values; every other type but float32 is computed in float64.
     n_threads : int, optional
         Threads; by default what OMP_NUM_THREADS, affinity, control group and the OpenMP
         runtime allow, and one where the work is tiny.
@@ -199,7 +201,8 @@ def plan(
     machine : Machine, optional
         Facts to plan for; this machine by default.
     direct : bool, default=True
-        Whether rows can be read where they stand, without a staging buffer.
+        Whether rows can be read where they stand, without a staging buffer; those of types
+        other than float32 and float64 never can.
     score_dtype : dtype, optional
         Type of the scores; float32 by default.
     density : float, optional
@@ -236,8 +239,9 @@ def plan(
     if not isinstance(chunk_size, str | numbers.Integral) or isinstance(chunk_size, bool):
         raise ValueError(f'chunk_size={chunk_size!r} is not valid. Pass "auto" or a whole number.')
     scores = None if score_dtype is None else score_type(score_dtype)
+    direct = direct and np.dtype(dtype) in (np.float32, np.float64)
     task = (
-        n, d, k, data_type(dtype), threads, n_threads is not None, chunk_size, engine, direct,
+        n, d, k, compute_type(dtype), threads, n_threads is not None, chunk_size, engine, direct,
         scores, density, products,
     )  # fmt: skip
     return _RECENT.get(task, (here, tuned), lambda: _plan(here, *task, tuned))
@@ -395,7 +399,7 @@ def _plan(
     elif depth_block < d:
         workspace += panels_per_block * tile_rows * panel_columns * item
     # Whole numbers of 64 bits per column, of which float64 rows need two, and room for carries.
-    sums = k * (-(-d // 8) * 8 * 8 * (2 if data_type == "float32" else 3) + 16)
+    sums = k * (-(-d // 8) * 8 * 8 * (2 if dtype == "float32" else 3) + 16)
     tables = 1 + (threads if threads > 1 and sums <= _OWN_SUMS_BYTES else 0)
     shared = n_panels * panel_bytes + tables * sums + 3 * k * -(-d // 8) * 64
     if split.products:
