@@ -130,22 +130,21 @@ cdef extern from "c/tw_pair.h" nogil:
         TW_PAIR_TILE
         TW_SQUARES
         TW_PRODUCTS
-        TW_GAPS
         TW_LARGEST
-        TW_WEIGHTED_SQUARES
-        TW_WEIGHTED_GAPS
         TW_WEIGHTED_LARGEST
-        TW_CANBERRA
-        TW_BRAYCURTIS
-        TW_UNEQUAL
-        TW_KNOWN_SQUARES
         TW_WHOLE_POWERS
-        TW_POWERS
-        TW_AS_IT_IS
+        TW_PAIR_KINDS
+        TW_PLAIN
+        TW_WEIGHTED
         TW_ROOT
-        TW_POWER_ROOT
-        TW_DIVIDED
         TW_HALF_TO_TWO
+
+    ctypedef struct tw_pair_step:
+        const char* kernel
+        int weights
+        int finish
+
+    const tw_pair_step* tw_pair_steps
 
     ctypedef struct tw_pair_job:
         int kind

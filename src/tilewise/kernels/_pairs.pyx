@@ -8,51 +8,45 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
 from tilewise.kernels._dispatch cimport (
-    TW_AS_IT_IS,
-    TW_BRAYCURTIS,
-    TW_CANBERRA,
-    TW_DIVIDED,
-    TW_GAPS,
     TW_HALF_TO_TWO,
-    TW_KNOWN_SQUARES,
     TW_LARGEST,
     TW_PAIR_CHAIN,
     TW_PAIR_DEPTH,
+    TW_PAIR_KINDS,
     TW_PAIR_TILE,
-    TW_POWER_ROOT,
-    TW_POWERS,
+    TW_PLAIN,
     TW_PRODUCTS,
     TW_ROOT,
     TW_SQUARES,
-    TW_UNEQUAL,
-    TW_WEIGHTED_GAPS,
+    TW_WEIGHTED,
     TW_WEIGHTED_LARGEST,
-    TW_WEIGHTED_SQUARES,
     TW_WHOLE_POWERS,
     enter_loop,
     leave_loop,
     pair_kernels,
     tw_pair_job,
     tw_pair_kernels,
+    tw_pair_steps,
 )
 from tilewise.kernels._rows cimport Rows, all_rows, address, tw_fetch_rows, tw_rows
 
-# name -> what is summed, the same with weights, what becomes of the sum.
-_KERNELS = {
-    "sqeuclidean": (TW_SQUARES, TW_WEIGHTED_SQUARES, TW_AS_IT_IS),
-    "euclidean": (TW_SQUARES, TW_WEIGHTED_SQUARES, TW_ROOT),
-    "dot": (TW_PRODUCTS, None, TW_AS_IT_IS),
-    "cosine": (TW_SQUARES, None, TW_HALF_TO_TWO),
-    # of rows that have length one
-    "unit_cosine": (TW_SQUARES, None, TW_HALF_TO_TWO),
-    "manhattan": (TW_GAPS, TW_WEIGHTED_GAPS, TW_AS_IT_IS),
-    "chebyshev": (TW_LARGEST, TW_WEIGHTED_LARGEST, TW_AS_IT_IS),
-    "minkowski": (TW_POWERS, TW_POWERS, TW_POWER_ROOT),
-    "canberra": (TW_CANBERRA, TW_CANBERRA, TW_AS_IT_IS),
-    "braycurtis": (TW_BRAYCURTIS, TW_BRAYCURTIS, TW_AS_IT_IS),
-    "hamming": (TW_UNEQUAL, TW_UNEQUAL, TW_DIVIDED),
-    "nan_euclidean": (TW_KNOWN_SQUARES, None, TW_ROOT),
-}
+
+cdef dict _kernels():
+    """Name to what is summed without weights, the same with weights, what becomes of the sum."""
+    out = {}
+    for kind in range(TW_PAIR_KINDS):
+        weights = tw_pair_steps[kind].weights
+        plain, weighted, finish = out.get(name := tw_pair_steps[kind].kernel.decode(), (None, None, None))
+        plain = kind if plain is None and weights != TW_WEIGHTED else plain
+        weighted = kind if weighted is None and weights != TW_PLAIN else weighted
+        out[name] = plain, weighted, tw_pair_steps[kind].finish
+    out["euclidean"] = *out["sqeuclidean"][:2], TW_ROOT
+    # "unit_cosine": of rows that have length one.
+    out["cosine"] = out["unit_cosine"] = TW_SQUARES, None, TW_HALF_TO_TWO
+    return out
+
+
+_KERNELS = _kernels()
 KERNELS = tuple(name for name in _KERNELS if name != "unit_cosine")
 
 # Whole exponents up to this one are products, which is faster than a power and as exact.
