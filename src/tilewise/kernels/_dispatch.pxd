@@ -207,3 +207,10 @@ cdef const tw_split_kernels* split_kernels(str isa) except NULL
 cdef int usable_threads(int wanted) noexcept nogil
 cdef int enter_loop(int wanted) noexcept nogil
 cdef void leave_loop() noexcept nogil
+
+# Takes in rows first .. first + count, or tasks, of some work; a pointer to a struct of the caller.
+ctypedef void (*block_body)(void* work, int64_t first, int count, int thread) noexcept nogil
+# Calls body for all of first .. stop, up to n_threads threads: each takes shards, which begin at multiples
+# of `shard`, and goes through them a block at a time.
+cdef void run_blocks(block_body body, void* work, int64_t first, int64_t stop, int64_t shard, int64_t block,
+                     int n_threads) noexcept

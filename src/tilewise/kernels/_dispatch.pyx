@@ -2,6 +2,9 @@
 
 import os
 
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int64_t
+
 cdef extern from "c/tw_cpu.h" nogil:
     int tw_cpu_level()
 
@@ -90,6 +93,28 @@ cdef int enter_loop(int wanted) noexcept nogil:
 
 cdef void leave_loop() noexcept nogil:
     tw_leave_loop()
+
+
+cdef void _run_shard(block_body body, void* work, int64_t first, int64_t stop, int64_t block,
+                     int thread) noexcept nogil:
+    cdef int count
+    while first < stop:
+        count = <int>min(block, stop - first)
+        body(work, first, count, thread)
+        first += count
+
+
+cdef void run_blocks(block_body body, void* work, int64_t first, int64_t stop, int64_t shard, int64_t block,
+                     int n_threads) noexcept:
+    cdef int64_t s, begin = first // shard, end = (stop + shard - 1) // shard
+    cdef int threads = enter_loop(<int>min(<int64_t>n_threads, end - begin))
+    with nogil:
+        if threads <= 1:
+            _run_shard(body, work, first, stop, block, 0)
+        else:
+            for s in prange(begin, end, schedule="dynamic", chunksize=1, num_threads=threads):
+                _run_shard(body, work, max(first, s * shard), min(stop, (s + 1) * shard), block, threadid())
+    leave_loop()
 
 
 def loops_running():
