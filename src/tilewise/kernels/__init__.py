@@ -3,11 +3,13 @@
 What enters: a `Rows` object (any real dense array, or CSR), float64 centres, buffers that
 the engine allocated, and sizes that the plan chose. What leaves: numbers in those buffers.
 The engine validates; kernels never ask the machine, choose a size or hold state between
-calls. Parallel loops stand here and nowhere else, each with an explicit number of threads.
+calls. Parallel loops stand here and nowhere else, each with an explicit number of threads:
+`run_blocks` of `_dispatch` hands out blocks of rows, or tasks, with a workspace per thread; loops
+over single clusters, panels or rows of a ready block have a `prange` of their own.
 
     c/            the tile body, packing and canonical distances; one source, compiled once
                   per instruction set
-    _dispatch     which compilations exist, which one this machine can run
+    _dispatch     which compilations exist, which one this machine can run; threads of loops
     _rows         where rows come from
     _workspace    buffers of parts, one per thread
     _pass         what one pass reads, and the parts of its workspace

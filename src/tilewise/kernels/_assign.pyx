@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from cython.parallel cimport prange, threadid
 from libc.math cimport isfinite
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -13,9 +12,8 @@ from tilewise.kernels._decide cimport AGAIN, measure_own, settle
 from tilewise.kernels._dispatch cimport (
     TW_SPLIT_ROWS,
     TW_SPLIT_STEP,
-    enter_loop,
     exact_kernels,
-    leave_loop,
+    run_blocks,
     split_kernels,
     tile_kernels,
     tw_split_parts,
@@ -202,8 +200,24 @@ cdef int _rows_that_fit(const assign_pass* p, int64_t first, int count) noexcept
     return low
 
 
-cdef void _run_shard(const assign_pass* p, int64_t first, int64_t stop, char* ws, const offsets_t* o,
-                     cluster_sums* sums, shard_report* report) noexcept nogil:
+cdef struct shards_pass:
+    const assign_pass* p
+    const offsets_t* o
+    char* workspace
+    cluster_sums* sums      # the one of all threads, or one per thread; or NULL
+    int own_sums
+    shard_report* reports   # one per shard
+    int64_t first
+    int64_t stop
+    int64_t shard_rows
+
+
+cdef void _run_shard(void* work, int64_t shard, int _count, int thread) noexcept nogil:
+    cdef const shards_pass* s = <const shards_pass*>work
+    cdef const assign_pass* p = s.p
+    cdef shard_report* report = s.reports + shard
+    cdef int64_t first = s.first + shard * s.shard_rows, stop = min(s.stop, first + s.shard_rows)
+    cdef cluster_sums* sums = s.sums + thread * s.own_sums if s.sums != NULL else NULL
     cdef int count
     report.changed = report.open = report.scored = report.undecided = report.rescanned = 0
     report.bad_row = -1
@@ -211,7 +225,7 @@ cdef void _run_shard(const assign_pass* p, int64_t first, int64_t stop, char* ws
         count = p.chunk_rows if stop - first > p.chunk_rows else <int>(stop - first)
         if p.layout == CSR:
             count = _rows_that_fit(p, first, count)
-        _run_chunk(p, first, count, ws, o, sums, report)
+        _run_chunk(p, first, count, s.workspace + thread * s.o.total, s.o, sums, report)
         first += count
 
 # ---------------------------------------------------------------- the border to Python
@@ -391,10 +405,7 @@ cdef class Assignment:
         cdef int64_t n = p.rows.n_rows, s, count, size = self.shard_rows
         cdef int64_t changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
         cdef int threads = self.threads
-        cdef offsets_t o = self.o
-        cdef cluster_sums* unused = NULL
-        cdef bint summing = sums is not None
-        cdef char* workspace = <char*>address(self._keep["workspace"])
+        cdef shards_pass run
         cdef shard_report* reports = <shard_report*>address(self._keep["reports"])
         if labels.shape[0] != n:
             raise ValueError(f"{labels.shape[0]} labels given for {n} rows")
@@ -430,20 +441,11 @@ cdef class Assignment:
                 if weights.shape[0] != n:
                     raise ValueError("one weight per row expected")
                 p.weights = &weights[0]
-        threads = enter_loop(threads if threads < count else <int>count)
-        try:
-            if threads <= 1:
-                with nogil:
-                    for s in range(count):
-                        _run_shard(&p, first + s * size, min(stop, first + (s + 1) * size), workspace, &o,
-                                   sums.of_thread(0) if summing else unused, reports + s)
-            else:
-                for s in prange(count, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                    _run_shard(&p, first + s * size, min(stop, first + (s + 1) * size),
-                               workspace + threadid() * o.total, &o,
-                               sums.of_thread(threadid()) if summing else unused, reports + s)
-        finally:
-            leave_loop()
+        run.p, run.o, run.workspace, run.reports = &p, &self.o, <char*>address(self._keep["workspace"]), reports
+        run.first, run.stop, run.shard_rows = first, stop, size
+        run.sums = sums.of_thread(0) if sums is not None else NULL
+        run.own_sums = sums is not None and sums.parts != NULL
+        run_blocks(_run_shard, &run, 0, count, 1, 1, threads)
         for s in range(count):
             changed += reports[s].changed
             opened += reports[s].open
@@ -452,7 +454,7 @@ cdef class Assignment:
             rescanned += reports[s].rescanned
             if bad < 0 and reports[s].bad_row >= 0:
                 bad = reports[s].bad_row
-        if summing:
+        if sums is not None:
             sums.gather()
         return stop, changed, opened, scored, undecided, rescanned, bad
 

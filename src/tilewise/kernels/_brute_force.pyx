@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from cython.parallel cimport prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
@@ -13,16 +12,17 @@ from tilewise.kernels._dispatch cimport (
     TW_FEW_FLOAT,
     TW_FEW_ROOT,
     TW_LANES_DEPTH,
-    enter_loop,
     exact_kernels,
-    leave_loop,
+    run_blocks,
     tw_exact_kernels,
+    usable_threads,
 )
 from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_rows
 
 cdef enum:
     # Rows of X that are fetched at a time.
     BLOCK = 128
+    ALIGNMENT = 64
 
 #: Rows of Y at most.
 most_rows = TW_FEW
@@ -37,10 +37,9 @@ cdef struct brute_force_pass:
     int64_t k
     int form
     int64_t first
-    int64_t stop
     char* distances
-    int64_t* indices        # (stop - first, k)
-    char* staging
+    int64_t* indices        # (rows, k)
+    char* staging           # per thread: whether some distance is not finite, staged rows
     ptrdiff_t step
     ptrdiff_t staging_bytes
 
@@ -68,22 +67,22 @@ cdef void _distances(const brute_force_pass* p, const void* const* pointers, int
         p.exact.distances_lanes_f4(<const float* const*>eight, p.y, p.ldc, p.m, p.x.depth, gaps)
 
 
-cdef int _run(const brute_force_pass* p, int64_t block, int thread) noexcept nogil:
-    """One block of rows; whether all distances are finite."""
+cdef void _rank_block(void* work, int64_t first, int count, int thread) noexcept nogil:
+    cdef const brute_force_pass* p = <const brute_force_pass*>work
     cdef const void* pointers[BLOCK]
     # Aligned by hand: rows of eight lie in the lanes of a vector.
     cdef double room[8 * TW_FEW + 8]
     cdef double* gaps = <double*>((<size_t>room + 63) // 64 * 64)
-    cdef int64_t first = p.first + block * BLOCK, at
-    cdef int count = BLOCK if p.stop - first > BLOCK else <int>(p.stop - first), r, n, fine = 1
-    cdef int item = 4 if p.form & TW_FEW_FLOAT else 8
-    tw_fetch_rows(p.x, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
+    cdef char* staging = p.staging + thread * p.staging_bytes
+    cdef int64_t at
+    cdef int item = 4 if p.form & TW_FEW_FLOAT else 8, r, n
+    tw_fetch_rows(p.x, NULL, first, count, pointers, staging + ALIGNMENT, p.step)
     for r in range(0, count, 8):
         n = 8 if count - r > 8 else count - r
         _distances(p, pointers + r, n, gaps)
         at = (first - p.first + r) * p.k
-        fine &= p.exact.closest_few(gaps, p.m, <int>p.k, n, p.form, p.distances + at * item, p.indices + at)
-    return fine
+        if not p.exact.closest_few(gaps, p.m, <int>p.k, n, p.form, p.distances + at * item, p.indices + at):
+            staging[0] = 1
 
 
 def rank_all(Rows x, const double[:, ::1] y, int64_t first, distances, int64_t[:, ::1] indices, *, bint root, str isa,
@@ -107,8 +106,8 @@ def rank_all(Rows x, const double[:, ::1] y, int64_t first, distances, int64_t[:
         Whether all distances are finite: otherwise a value is not, or one overflowed.
     """
     cdef brute_force_pass p
-    cdef int64_t rows = indices.shape[0], blocks = (rows + BLOCK - 1) // BLOCK, b
-    cdef int threads, wrong = 0
+    cdef int64_t rows = indices.shape[0], t
+    cdef int threads = usable_threads(n_threads)
     cdef int64_t m = y.shape[0], k = indices.shape[1]
     if not 1 <= k <= m <= TW_FEW or y.shape[1] < (x.c.depth + 7) // 8 * 8:
         raise ValueError(f"{k} closest of {m} rows with {y.shape[1]} numbers each")
@@ -123,16 +122,14 @@ def rank_all(Rows x, const double[:, ::1] y, int64_t first, distances, int64_t[:
     p.m, p.k, p.ldc = <int>m, k, y.shape[1]
     p.y = &y[0, 0] if y.shape[1] else NULL
     p.form = (TW_FEW_ROOT if root else 0) | (TW_FEW_FLOAT if distances.dtype == np.float32 else 0)
-    p.first, p.stop = first, first + rows
+    p.first = first
     p.distances, p.indices = <char*>address(distances), &indices[0, 0]
     p.step = (x.c.depth + 7) // 8 * 8
-    p.staging_bytes = 0 if x.c.direct else BLOCK * p.step * 8
-    threads = enter_loop(n_threads)
-    try:
-        staging = aligned_empty(max(64, p.staging_bytes * threads))
-        p.staging = <char*>address(staging)
-        for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
-            wrong |= not _run(&p, b, threadid())
-    finally:
-        leave_loop()
-    return wrong == 0
+    p.staging_bytes = ALIGNMENT + (0 if x.c.direct else BLOCK * p.step * 8)
+    staging = aligned_empty(p.staging_bytes * threads)
+    p.staging = <char*>address(staging)
+    run_blocks(_rank_block, &p, first, first + rows, BLOCK, BLOCK, threads)
+    for t in range(threads):
+        if p.staging[t * p.staging_bytes]:
+            return False
+    return True

@@ -77,6 +77,7 @@ cdef struct near_pass:
     int64_t* tally
     int64_t parts           # entries of tally per row of X
     int64_t part            # ... of which the first of this block
+    # where results go; radius: those of all rows, one after the other
     double* out_distances
     int64_t* out_indices
     int64_t out_size
@@ -119,6 +120,7 @@ cdef void scan_within(const near_pass* p, const void* x, int64_t first, int64_t 
 cdef int chunk_count(const near_pass* p, int64_t chunk) noexcept nogil
 # The rows of a chunk of X; where they stand is the start of the workspace.
 cdef const void** fetch_chunk(const near_pass* p, int64_t chunk, char* ws) noexcept nogil
-# Writes the k closest of the rows of a chunk; the first row that is not finite, or -1.
-cdef int64_t finish_chunk(const near_pass* p, int64_t chunk, int thread, double* distances,
-                          int64_t* indices) noexcept nogil
+# Writes the k closest of the rows of a chunk, up to the first row that is not finite.
+cdef void finish_chunk(void* work, int64_t chunk, int _count, int thread) noexcept nogil
+# Row `row` of the group is not finite.
+cdef void report_bad(const near_pass* p, int64_t row, int thread) noexcept nogil

@@ -265,23 +265,31 @@ cdef bint _scored(const near_pass* p, const tw_near* near, int row) noexcept nog
     return (<const float*>near.norms)[row] < <float>1e30
 
 
-cdef int64_t finish_chunk(const near_pass* p, int64_t chunk, int thread, double* distances,
-                          int64_t* indices) noexcept nogil:
-    """Write the results of a chunk; the first row that is not finite, or -1."""
+cdef void report_bad(const near_pass* p, int64_t row, int thread) noexcept nogil:
+    """Row `row` of the group has a value that is not finite: a thread keeps the first such row."""
+    cdef int64_t* bad = &p.reports[8 * thread + BAD_ROW]
+    if bad[0] == 0 or bad[0] > p.x_first + row + 1:
+        bad[0] = p.x_first + row + 1
+
+
+cdef void finish_chunk(void* work, int64_t chunk, int _count, int thread) noexcept nogil:
+    """Write the results of a chunk, up to the first row that is not finite."""
+    cdef const near_pass* p = <const near_pass*>work
     cdef char* ws = p.workspace + thread * p.workspace_bytes
     cdef const void** pointers = fetch_chunk(p, chunk, ws)
     cdef tw_near near = slot(p, chunk, 0)
-    cdef int64_t at
+    cdef int64_t row, at
     cdef int count = chunk_count(p, chunk), r
     for r in range(count):
-        at = (chunk * p.chunk_rows + r) * p.k
+        row = chunk * p.chunk_rows + r
+        at = row * p.k
         if not p.direct and not _scored(p, &near, r):
             if not row_is_finite(p, pointers[r]):
-                return p.x_first + chunk * p.chunk_rows + r
-            _scan_whole(p, pointers[r], ws, thread, distances + at, indices + at)
+                report_bad(p, row, thread)
+                return
+            _scan_whole(p, pointers[r], ws, thread, p.out_distances + at, p.out_indices + at)
             continue
-        _finish_row(p, chunk, r, pointers[r], ws, thread, distances + at, indices + at)
-    return -1
+        _finish_row(p, chunk, r, pointers[r], ws, thread, p.out_distances + at, p.out_indices + at)
 
 
 cdef void _scan_whole(const near_pass* p, const void* x, char* ws, int thread, double* distances,

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from cython.parallel cimport prange
 from libc.math cimport NAN, fabs, fma
 from libc.stdint cimport int32_t, int64_t
 
-from tilewise.kernels._dispatch cimport enter_loop, leave_loop, tw_bins
+from tilewise.kernels._dispatch cimport run_blocks, tw_bins
 from tilewise.kernels._exact cimport mean_and_variance
 from tilewise.kernels._rows cimport Rows, address, all_rows, tw_row_start, tw_rows
 from tilewise.kernels._sums cimport tw_bins_add, tw_bins_clear, tw_bins_fold, tw_bins_value
@@ -97,7 +96,8 @@ cdef void _moments_block(const columns_pass* p, const value_t* values, const col
                 p.least[l] = size
 
 
-cdef void _moments_types(const columns_pass* p) noexcept nogil:
+cdef void _moments_types(void* work, int64_t block, int _count, int _thread) noexcept nogil:
+    cdef const columns_pass* p = <const columns_pass*>work + block
     if p.rows.kind == 2:
         if p.rows.column_bytes == 4:
             _moments_block(p, <const double*>p.rows.data, <const int32_t*>p.rows.columns)
@@ -116,7 +116,7 @@ def column_moments(Rows rows, *, int n_threads):
     """
     all_rows(rows)
     cdef int64_t d = rows.c.depth, n = rows.c.n_rows, step, first, l
-    cdef int b, threads, n_blocks
+    cdef int b, n_blocks
     mean, variance, largest, least = np.zeros(d), np.zeros(d), np.zeros(d), np.full(d, np.inf)
     if n == 0 or d == 0:
         return mean, variance, largest, least
@@ -141,12 +141,7 @@ def column_moments(Rows rows, *, int n_threads):
         for first in range(0, n, step):
             for b in range(some):
                 p[b].first, p[b].stop = first, min(n, first + step)
-            threads = enter_loop(some)
-            try:
-                for b in prange(some, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                    _moments_types(&p[b])
-            finally:
-                leave_loop()
+            run_blocks(_moments_types, p, 0, some, 1, 1, some)
         for b in range(some):
             for l in range(p[b].begin, p[b].end):
                 if l < d:

@@ -130,22 +130,21 @@ cdef extern from "c/tw_pair.h" nogil:
         TW_PAIR_TILE
         TW_SQUARES
         TW_PRODUCTS
-        TW_GAPS
         TW_LARGEST
-        TW_WEIGHTED_SQUARES
-        TW_WEIGHTED_GAPS
         TW_WEIGHTED_LARGEST
-        TW_CANBERRA
-        TW_BRAYCURTIS
-        TW_UNEQUAL
-        TW_KNOWN_SQUARES
         TW_WHOLE_POWERS
-        TW_POWERS
-        TW_AS_IT_IS
+        TW_PAIR_KINDS
+        TW_PLAIN
+        TW_WEIGHTED
         TW_ROOT
-        TW_POWER_ROOT
-        TW_DIVIDED
         TW_HALF_TO_TWO
+
+    ctypedef struct tw_pair_step:
+        const char* kernel
+        int weights
+        int finish
+
+    const tw_pair_step* tw_pair_steps
 
     ctypedef struct tw_pair_job:
         int kind
@@ -208,3 +207,10 @@ cdef const tw_split_kernels* split_kernels(str isa) except NULL
 cdef int usable_threads(int wanted) noexcept nogil
 cdef int enter_loop(int wanted) noexcept nogil
 cdef void leave_loop() noexcept nogil
+
+# Takes in rows first .. first + count, or tasks, of some work; a pointer to a struct of the caller.
+ctypedef void (*block_body)(void* work, int64_t first, int count, int thread) noexcept nogil
+# Calls body for all of first .. stop, up to n_threads threads: each takes shards, which begin at multiples
+# of `shard`, and goes through them a block at a time.
+cdef void run_blocks(block_body body, void* work, int64_t first, int64_t stop, int64_t shard, int64_t block,
+                     int n_threads) noexcept

@@ -2,6 +2,9 @@
 
 import os
 
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int64_t
+
 cdef extern from "c/tw_cpu.h" nogil:
     int tw_cpu_level()
 
@@ -9,45 +12,36 @@ cdef extern from *:
     """
     #include "c/tw_kernels.h"
     #include "c/tw_pair.h"
+    #include "c/tw_sets.h"
     #include "c/tw_split.h"
-    #if defined(__x86_64__) || defined(__i386__)
-    #define TW_IS_X86 1
-    extern const tw_tile_kernels tw_tile_sse2, tw_tile_avx2, tw_tile_avx512;
-    extern const tw_exact_kernels tw_exact_sse2, tw_exact_avx2, tw_exact_avx512;
-    extern const tw_pair_kernels tw_pair_sse2, tw_pair_avx2, tw_pair_avx512;
-    extern const tw_split_kernels tw_split_sse2, tw_split_avx2, tw_split_avx512;
-    /* AMX has tiles for products alone; all else is AVX-512. */
-    static const tw_tile_kernels *const tw_tiles[] = {&tw_tile_sse2, &tw_tile_avx2, &tw_tile_avx512, &tw_tile_avx512};
-    static const tw_exact_kernels *const tw_exacts[] = {&tw_exact_sse2, &tw_exact_avx2, &tw_exact_avx512,
-                                                        &tw_exact_avx512};
-    static const tw_pair_kernels *const tw_pairs[] = {&tw_pair_sse2, &tw_pair_avx2, &tw_pair_avx512, &tw_pair_avx512};
-    #ifdef TW_HAS_AMX
-    extern const tw_split_kernels tw_split_amx;
-    #else
-    #define tw_split_amx tw_split_avx512
-    #endif
-    static const tw_split_kernels *const tw_splits[] = {&tw_split_sse2, &tw_split_avx2, &tw_split_avx512,
-                                                        &tw_split_amx};
-    #else
-    #define TW_IS_X86 0
-    extern const tw_tile_kernels TW_JOIN(tw_tile, TW_BASELINE);
-    extern const tw_exact_kernels TW_JOIN(tw_exact, TW_BASELINE);
-    extern const tw_pair_kernels TW_JOIN(tw_pair, TW_BASELINE);
-    extern const tw_split_kernels TW_JOIN(tw_split, TW_BASELINE);
-    static const tw_split_kernels *const tw_splits[] = {&TW_JOIN(tw_split, TW_BASELINE)};
-    static const tw_tile_kernels *const tw_tiles[] = {&TW_JOIN(tw_tile, TW_BASELINE)};
-    static const tw_exact_kernels *const tw_exacts[] = {&TW_JOIN(tw_exact, TW_BASELINE)};
-    static const tw_pair_kernels *const tw_pairs[] = {&TW_JOIN(tw_pair, TW_BASELINE)};
-    #endif
+    typedef struct {
+        const char *name;
+        const tw_tile_kernels *tile;
+        const tw_exact_kernels *exact;
+        const tw_pair_kernels *pair;
+        const tw_split_kernels *split;
+    } tw_set;
+    #define TW_DECLARE(NAME, BASE, SPLIT, RUNS)                 \\
+        extern const tw_tile_kernels TW_JOIN(tw_tile, BASE);    \\
+        extern const tw_exact_kernels TW_JOIN(tw_exact, BASE);  \\
+        extern const tw_pair_kernels TW_JOIN(tw_pair, BASE);    \\
+        extern const tw_split_kernels TW_JOIN(tw_split, SPLIT);
+    TW_SETS(TW_DECLARE)
     #define TW_STRING2(x) #x
     #define TW_STRING(x) TW_STRING2(x)
+    #define TW_SET(NAME, BASE, SPLIT, RUNS)                                                           \\
+        {TW_STRING(NAME), &TW_JOIN(tw_tile, BASE), &TW_JOIN(tw_exact, BASE), &TW_JOIN(tw_pair, BASE), \\
+         &TW_JOIN(tw_split, SPLIT)},
+    static const tw_set tw_sets[] = {TW_SETS(TW_SET)};
     """
-    const tw_tile_kernels* const* tw_tiles
-    const tw_exact_kernels* const* tw_exacts
-    const tw_pair_kernels* const* tw_pairs
-    const tw_split_kernels* const* tw_splits
-    const char* TW_BASELINE_NAME "TW_STRING(TW_BASELINE)"
-    int TW_IS_X86
+    ctypedef struct tw_set:
+        const char* name
+        const tw_tile_kernels* tile
+        const tw_exact_kernels* exact
+        const tw_pair_kernels* pair
+        const tw_split_kernels* split
+
+    const tw_set* tw_sets
 
 cdef extern from "c/tw_threads.h" nogil:
     int tw_omp_max_threads()
@@ -59,12 +53,10 @@ cdef extern from "c/tw_threads.h" nogil:
     int tw_pool_lost
     void tw_watch_forks()
 
-_NAMES = ("sse2", "avx2", "avx512", "amx") if TW_IS_X86 else (TW_BASELINE_NAME.decode(),)
-
 
 def available_isas():
     """Names of the instruction sets that this build has and this machine runs, rising."""
-    return list(_NAMES[: tw_cpu_level() + 1])
+    return [tw_sets[i].name.decode() for i in range(tw_cpu_level() + 1)]
 
 
 def isa():
@@ -103,6 +95,28 @@ cdef void leave_loop() noexcept nogil:
     tw_leave_loop()
 
 
+cdef void _run_shard(block_body body, void* work, int64_t first, int64_t stop, int64_t block,
+                     int thread) noexcept nogil:
+    cdef int count
+    while first < stop:
+        count = <int>min(block, stop - first)
+        body(work, first, count, thread)
+        first += count
+
+
+cdef void run_blocks(block_body body, void* work, int64_t first, int64_t stop, int64_t shard, int64_t block,
+                     int n_threads) noexcept:
+    cdef int64_t s, begin = first // shard, end = (stop + shard - 1) // shard
+    cdef int threads = enter_loop(<int>min(<int64_t>n_threads, end - begin))
+    with nogil:
+        if threads <= 1:
+            _run_shard(body, work, first, stop, block, 0)
+        else:
+            for s in prange(begin, end, schedule="dynamic", chunksize=1, num_threads=threads):
+                _run_shard(body, work, max(first, s * shard), min(stop, (s + 1) * shard), block, threadid())
+    leave_loop()
+
+
 def loops_running():
     """How many parallel loops run now, in all threads of the process."""
     return tw_loops_running()
@@ -136,16 +150,16 @@ cdef int _position(str name) except -1:
 
 
 cdef const tw_tile_kernels* tile_kernels(str isa) except NULL:
-    return tw_tiles[_position(isa)]
+    return tw_sets[_position(isa)].tile
 
 
 cdef const tw_exact_kernels* exact_kernels(str isa) except NULL:
-    return tw_exacts[_position(isa)]
+    return tw_sets[_position(isa)].exact
 
 
 cdef const tw_pair_kernels* pair_kernels(str isa) except NULL:
-    return tw_pairs[_position(isa)]
+    return tw_sets[_position(isa)].pair
 
 
 cdef const tw_split_kernels* split_kernels(str isa) except NULL:
-    return tw_splits[_position(isa)]
+    return tw_sets[_position(isa)].split

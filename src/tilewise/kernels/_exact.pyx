@@ -2,15 +2,14 @@
 
 import numpy as np
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.math cimport fma
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 from tilewise.kernels._dispatch cimport (
-    enter_loop,
     exact_kernels,
-    leave_loop,
+    run_blocks,
     tw_bins,
     tw_bins8,
     tw_exact_kernels,
@@ -76,6 +75,11 @@ cdef struct exact_pass:
     ptrdiff_t columns
     ptrdiff_t values
     const double* center_norms
+    # moments: one row of each per thread
+    tw_bins8* sums
+    tw_bins8* squares
+    int64_t n_sums
+    double* sizes           # (threads, 2, n_sums, 8) largest and least magnitudes
 
 
 cdef object _staging(exact_pass* p, int threads):
@@ -115,45 +119,40 @@ cdef void _book(const exact_pass* p, int64_t first, int count, const double* gap
     p.exact.bin_values(p.totals + thread, count, gaps, p.weights + first if p.weights != NULL else NULL)
 
 
-cdef void _own_rows(const exact_pass* p, int64_t first, int64_t stop, int thread) noexcept nogil:
+cdef void _own_rows(void* work, int64_t first, int count, int thread) noexcept nogil:
+    cdef const exact_pass* p = <const exact_pass*>work
     cdef const void* pointers[BLOCK]
     cdef double gaps[BLOCK]
-    cdef int r, count
+    cdef int r
     cdef const double* c
-    while first < stop:
-        count = BLOCK if stop - first > BLOCK else <int>(stop - first)
-        tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
-        for r in range(count):
-            c = p.centers + p.labels[first + r] * p.ldc
-            if p.rows.is_double:
-                gaps[r] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
-            else:
-                gaps[r] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
-        _book(p, first, count, gaps, thread)
-        first += count
+    tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
+    for r in range(count):
+        c = p.centers + p.labels[first + r] * p.ldc
+        if p.rows.is_double:
+            gaps[r] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
+        else:
+            gaps[r] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
+    _book(p, first, count, gaps, thread)
 
 
-cdef void _own_rows_sparse(const exact_pass* p, int64_t first, int64_t stop, int thread) noexcept nogil:
+cdef void _own_rows_sparse(void* work, int64_t first, int count, int thread) noexcept nogil:
     """The same, without writing the zeros of every row."""
+    cdef const exact_pass* p = <const exact_pass*>work
     cdef const void* pointers[SPARSE_BLOCK]
     cdef const double* own[SPARSE_BLOCK]
     cdef double gaps[SPARSE_BLOCK]
-    cdef int r, count
-    for r in range(SPARSE_BLOCK):
+    cdef int r
+    for r in range(count):
         pointers[r] = p.staging + thread * p.staging_bytes + r * p.step * 8
-    while first < stop:
-        count = SPARSE_BLOCK if stop - first > SPARSE_BLOCK else <int>(stop - first)
-        for r in range(count):
-            own[r] = p.centers + p.labels[first + r] * p.ldc
-            tw_scatter_row(p.rows, first + r, <void*>pointers[r])
-        if p.rows.is_double:
-            p.exact.distances_pairs_f8(<const double* const*>pointers, own, count, p.rows.depth, gaps)
-        else:
-            p.exact.distances_pairs_f4(<const float* const*>pointers, own, count, p.rows.depth, gaps)
-        for r in range(count):
-            tw_clear_row(p.rows, first + r, <void*>pointers[r])
-        _book(p, first, count, gaps, thread)
-        first += count
+        own[r] = p.centers + p.labels[first + r] * p.ldc
+        tw_scatter_row(p.rows, first + r, <void*>pointers[r])
+    if p.rows.is_double:
+        p.exact.distances_pairs_f8(<const double* const*>pointers, own, count, p.rows.depth, gaps)
+    else:
+        p.exact.distances_pairs_f4(<const float* const*>pointers, own, count, p.rows.depth, gaps)
+    for r in range(count):
+        tw_clear_row(p.rows, first + r, <void*>pointers[r])
+    _book(p, first, count, gaps, thread)
 
 
 cdef int _unpack(const exact_pass* p, int64_t first, int64_t stop, char* ws) noexcept nogil:
@@ -173,15 +172,16 @@ cdef int _unpack(const exact_pass* p, int64_t first, int64_t stop, char* ws) noe
     return n
 
 
-cdef void _own_rows_entries(const exact_pass* p, int64_t first, int64_t stop, int thread) noexcept nogil:
-    """The same from the stored entries, where that does not cancel."""
+cdef void _own_rows_entries(void* work, int64_t first, int count, int thread) noexcept nogil:
+    """The same from the stored entries, where that does not cancel; as many rows at a time as fit."""
+    cdef const exact_pass* p = <const exact_pass*>work
     cdef char* ws = p.staging + thread * p.staging_bytes
     cdef const int32_t* starts = <const int32_t*>(ws + p.starts)
     cdef const double* norms = <const double*>(ws + p.norms)
     cdef const int32_t* columns
     cdef const double* x
     cdef double gaps[BLOCK]
-    cdef int64_t j
+    cdef int64_t j, stop = first + count
     cdef int r, n, stored
     while first < stop:
         n = _unpack(p, first, stop, ws)
@@ -217,8 +217,7 @@ def own_distances(Rows rows, int64_t first, int64_t stop, centers, const int32_t
     # Entries meet the centres where they stand.
     cdef const double[:, ::1] held = centers if by_entries else padded(centers)
     cdef exact_pass p
-    cdef int64_t n = rows.c.n_rows, b, size = BLOCK * BLOCKS
-    cdef int64_t n_blocks = (stop - first + size - 1) // size
+    cdef int64_t n = rows.c.n_rows, size = BLOCK * BLOCKS
     cdef int threads = usable_threads(n_threads), t
     if labels.shape[0] != n or (weights is not None and weights.shape[0] != n) or (
             out is not None and out.shape[0] < stop - first) or not 0 <= first <= stop <= n:
@@ -249,27 +248,32 @@ def own_distances(Rows rows, int64_t first, int64_t stop, centers, const int32_t
     p.totals = <tw_bins*>address(totals)
     for t in range(n_threads):
         tw_bins_clear(p.totals + t)
-    threads = enter_loop(min(threads, n_blocks))
-    try:
-        for b in prange(n_blocks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-            _own_block(&p, first + b * size, min(stop, first + (b + 1) * size), threadid())
-    finally:
-        leave_loop()
+    if by_entries:
+        run_blocks(_own_rows_entries, &p, first, stop, size, size, threads)
+    elif rows.is_sparse:
+        run_blocks(_own_rows_sparse, &p, first, stop, size, SPARSE_BLOCK, threads)
+    else:
+        run_blocks(_own_rows, &p, first, stop, size, BLOCK, threads)
     if total is not None:
         for t in range(n_threads):
             tw_bins_merge(&total.c, p.totals + t)
 
 
-cdef void _own_block(const exact_pass* p, int64_t first, int64_t stop, int thread) noexcept nogil:
-    if p.entries:
-        _own_rows_entries(p, first, stop, thread)
-    elif p.rows.offsets != NULL:
-        _own_rows_sparse(p, first, stop, thread)
-    else:
-        _own_rows(p, first, stop, thread)
-
-
 # ---------------------------------------------------------------- column moments
+
+
+cdef void _add_moments(void* work, int64_t first, int count, int thread) noexcept nogil:
+    cdef const exact_pass* p = <const exact_pass*>work
+    cdef const void* pointers[BLOCK]
+    cdef tw_bins8* sums = p.sums + thread * p.n_sums
+    cdef tw_bins8* squares = p.squares + thread * p.n_sums
+    cdef double* largest = p.sizes + thread * 16 * p.n_sums
+    cdef double* least = largest + 8 * p.n_sums
+    tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
+    if p.rows.is_double:
+        p.exact.moments_f8(<const double* const*>pointers, count, p.rows.depth, sums, squares, largest, least)
+    else:
+        p.exact.moments_f4(<const float* const*>pointers, count, p.rows.depth, sums, squares, largest, least)
 
 
 cdef class Moments:
@@ -309,9 +313,6 @@ cdef class Moments:
     def add(self, Rows rows, int64_t first, int64_t stop):
         """Take in the rows first to stop."""
         cdef exact_pass p
-        cdef int64_t b, size = BLOCK * BLOCKS, n_blocks = (stop - first + size - 1) // size
-        cdef double[:, :, ::1] sizes = self._keep[1]
-        cdef int threads
         if rows.is_sparse or rows.c.depth != self.depth:
             raise ValueError("these are the moments of dense rows of another length")
         if not 0 <= first <= stop <= rows.c.n_rows:
@@ -323,31 +324,11 @@ cdef class Moments:
         p.rows = &rows.c
         p.exact = self.exact
         p.entries = 0
+        p.sums, p.squares = self.sums, self.sums + self.threads * self.blocks
+        p.n_sums = self.blocks
+        p.sizes = <double*>address(self._keep[1])
         _kept = _staging(&p, self.threads)
-        threads = enter_loop(min(<int64_t>self.threads, n_blocks))
-        try:
-            for b in prange(n_blocks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                self._rows(&p, first + b * size, min(stop, first + (b + 1) * size), threadid(),
-                           &sizes[threadid(), 0, 0], &sizes[threadid(), 1, 0])
-        finally:
-            leave_loop()
-
-    cdef void _rows(self, const exact_pass* p, int64_t first, int64_t stop, int thread, double* largest,
-                    double* least) noexcept nogil:
-        cdef const void* pointers[BLOCK]
-        cdef tw_bins8* sums = self.sums + thread * self.blocks
-        cdef tw_bins8* squares = sums + self.threads * self.blocks
-        cdef int count
-        while first < stop:
-            count = BLOCK if stop - first > BLOCK else <int>(stop - first)
-            tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
-            if p.rows.is_double:
-                self.exact.moments_f8(<const double* const*>pointers, count, p.rows.depth, sums, squares, largest,
-                                      least)
-            else:
-                self.exact.moments_f4(<const float* const*>pointers, count, p.rows.depth, sums, squares, largest,
-                                      least)
-            first += count
+        run_blocks(_add_moments, &p, first, stop, BLOCK * BLOCKS, BLOCK, self.threads)
 
     def means(self, int64_t n_rows):
         """Mean and mean squared deviation from it of each column of n rows, each (d,) float64.

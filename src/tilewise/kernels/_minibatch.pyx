@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, fabs
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from tilewise.kernels._dispatch cimport enter_loop, exact_kernels, leave_loop, tw_bins, tw_bins8, tw_exact_kernels
+from tilewise.kernels._dispatch cimport exact_kernels, run_blocks, tw_bins, tw_bins8, tw_exact_kernels
 from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_place, tw_prefetch, tw_row_start, tw_rows
 from tilewise.kernels._sums cimport (
     TW_FOLD,
@@ -289,8 +288,10 @@ cdef double _total(const double* weights, const int64_t* order, int64_t n) noexc
     return high
 
 
-cdef void _update_center(const update_pass* p, int64_t j, char* workspace) noexcept nogil:
+cdef void _update_center(void* work, int64_t j, int _count, int thread) noexcept nogil:
     """centre = (centre * count + sum of the rows) / (count + their weight), without its cancellation."""
+    cdef const update_pass* p = <const update_pass*>work
+    cdef char* workspace = p.workspace + thread * p.workspace_bytes
     cdef const void* pointers[BLOCK]
     cdef double weights[BLOCK]
     cdef double* center = <double*>workspace
@@ -341,8 +342,9 @@ cdef void _update_center(const update_pass* p, int64_t j, char* workspace) noexc
         p.exact.move_center(sums, p.depth, total, p.counts[j], to)
 
 
-cdef void _update_thin(const update_pass* p, int64_t j) noexcept nogil:
+cdef void _update_thin(void* work, int64_t j, int _count, int _thread) noexcept nogil:
     """The same of CSR rows, from their entries."""
+    cdef const update_pass* p = <const update_pass*>work
     cdef double norm = p.norms[j] if p.norms != NULL else -1.0
     cdef double* center = p.centers + j * p.depth
     cdef int64_t at = p.starts[j], n = p.starts[j + 1] - at
@@ -461,11 +463,9 @@ cdef class Update:
             Squared norms of `old`, as `Assignment.center_norms` has them.
         """
         cdef update_pass p = self.p
-        cdef int64_t n = p.rows.n_rows, r, j, k = p.n_clusters
+        cdef int64_t n = p.rows.n_rows, r, k = p.n_clusters
         cdef tw_bins total
         cdef double inertia, low
-        cdef int threads
-        cdef char* workspace = p.workspace
         if labels.shape[0] != n or old.shape[0] != k or new.shape[0] != k or counts.shape[0] != k or (
                 old.shape[1] != p.depth or new.shape[1] != p.depth or (weights is not None and weights.shape[0] != n)
                 or (norms is not None and norms.shape[0] != k)):
@@ -492,20 +492,10 @@ cdef class Update:
         p.counts = &counts[0]
         p.norms = &norms[0] if norms is not None else NULL
         p.weights = &weights[0] if weights is not None else NULL
-        threads = enter_loop(self.threads)
-        try:
-            if p.by_entries:
-                for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                    _update_thin(&p, j)
-            elif threads <= 1:
-                with nogil:
-                    for j in range(k):
-                        _update_center(&p, j, workspace)
-            else:
-                for j in prange(k, nogil=True, schedule="dynamic", chunksize=4, num_threads=threads):
-                    _update_center(&p, j, workspace + threadid() * p.workspace_bytes)
-        finally:
-            leave_loop()
+        if p.by_entries:
+            run_blocks(_update_thin, &p, 0, k, 1, 1, self.threads)
+        else:
+            run_blocks(_update_center, &p, 0, k, 4, 1, self.threads)
         self._entries = None
         tw_bins_clear(&total)
         for r in range(0, n, TW_FOLD):

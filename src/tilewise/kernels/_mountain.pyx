@@ -15,17 +15,11 @@ from tilewise.kernels._dispatch cimport enter_loop, leave_loop
 cdef extern from *:
     """
     #include "c/tw_read.h"
-    #define TW_MOUNTAIN_JOIN2(a, b) a##_##b
-    #define TW_MOUNTAIN_JOIN(a, b) TW_MOUNTAIN_JOIN2(a, b)
-    #if defined(__x86_64__) || defined(__i386__)
-    extern const tw_read_kernels tw_read_sse2, tw_read_avx2, tw_read_avx512;
-    /* AMX reads as AVX-512 does. */
-    static const tw_read_kernels *const tw_readers[] = {&tw_read_sse2, &tw_read_avx2, &tw_read_avx512,
-                                                        &tw_read_avx512};
-    #else
-    extern const tw_read_kernels TW_MOUNTAIN_JOIN(tw_read, TW_BASELINE);
-    static const tw_read_kernels *const tw_readers[] = {&TW_MOUNTAIN_JOIN(tw_read, TW_BASELINE)};
-    #endif
+    #include "c/tw_sets.h"
+    #define TW_DECLARE(NAME, BASE, ...) extern const tw_read_kernels TW_JOIN(tw_read, BASE);
+    #define TW_READER(NAME, BASE, ...) &TW_JOIN(tw_read, BASE),
+    TW_SETS(TW_DECLARE)
+    static const tw_read_kernels *const tw_readers[] = {TW_SETS(TW_READER)};
     /* Where the walk ends, so that the walk must be made. */
     static volatile int64_t tw_walk_end;
     """

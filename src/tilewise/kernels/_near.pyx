@@ -5,7 +5,6 @@ Scores only ever exclude a pair: what is returned are canonical distances, and t
 
 import numpy as np
 
-from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint16_t
@@ -21,6 +20,7 @@ from tilewise.kernels._candidates cimport (
     fetch_chunk,
     finish_chunk,
     near_pass,
+    report_bad,
     row_is_finite,
     scan,
     scan_within,
@@ -32,9 +32,8 @@ from tilewise.kernels._centers cimport choose_scale, distance_error, score_error
 from tilewise.kernels._dispatch cimport (
     TW_SPLIT_ROWS,
     TW_SPLIT_STEP,
-    enter_loop,
     exact_kernels,
-    leave_loop,
+    run_blocks,
     split_kernels,
     tile_kernels,
     tw_near,
@@ -135,10 +134,8 @@ cdef int64_t* _tally(const near_pass* p, int64_t chunk, int64_t split) noexcept 
 
 cdef void _scan_row_within(const near_pass* p, int64_t r, const void* x, int64_t first, int64_t last,
                            int64_t* tally, char* ws, int thread) noexcept nogil:
-    cdef int64_t* bad = &p.reports[8 * thread + BAD_ROW]
     if not row_is_finite(p, x):
-        if bad[0] == 0 or bad[0] > p.x_first + r + 1:
-            bad[0] = p.x_first + r + 1
+        report_bad(p, r, thread)
         return
     scan_within(p, x, first, last, tally, ws, thread)
 
@@ -159,7 +156,21 @@ cdef void _scan_chunk(const near_pass* p, int64_t chunk, int split, int thread) 
                          _tally(p, chunk, split) + r * p.parts, ws, thread)
 
 
-cdef void _run_task(const near_pass* p, int64_t task, int thread) noexcept nogil:
+cdef struct extents_pass:
+    const near_pass* p
+    const double* origin    # (depth)
+    const float* narrow     # (depth) the same in float
+    double* extents         # one per BATCH of rows of Y
+
+
+cdef void _measure_extent(void* work, int64_t first, int count, int thread) noexcept nogil:
+    cdef const extents_pass* s = <const extents_pass*>work
+    s.extents[first // BATCH] = extent(s.p, first, count, s.origin, s.narrow,
+                                       s.p.workspace + thread * s.p.workspace_bytes)
+
+
+cdef void _run_task(void* work, int64_t task, int _count, int thread) noexcept nogil:
+    cdef const near_pass* p = <const near_pass*>work
     cdef int64_t chunk = task // p.splits
     cdef int split = <int>(task % p.splits)
     if p.direct:
@@ -213,29 +224,23 @@ cdef class Search:
         all_rows(x)
         all_rows(y)
         cdef near_pass* p = &self.p
-        cdef int64_t m = y.c.n_rows, room, stride
-        cdef ptrdiff_t packed, panel, item, data_item, rows
-        cdef Workspace parts
+        cdef int64_t m = y.c.n_rows
         if x.c.depth != y.c.depth or x.c.is_double != y.c.is_double:
             raise ValueError("rows of X and Y must have the same type and number of columns")
         if not 0 <= k <= m:
             raise ValueError(f"k={k} neighbours of {m} rows")
         if m > 2**31 - 2**20:
             raise ValueError(f"at most {2**31 - 2**20} rows of Y are supported, got {m}")
+        if products not in (0, 3, 6) or (products and x.c.depth > 1048576):
+            raise ValueError(f"products={products} with {x.c.depth} features")
         self.x, self.y, self.threads, self._keep = x, y, n_threads, {}
         p.x, p.y = &x.c, &y.c
-        p.tile = tile_kernels(isa)
-        p.exact = exact_kernels(isa)
+        p.tile, p.exact, p.split = tile_kernels(isa), exact_kernels(isa), split_kernels(isa)
         p.depth = x.c.depth
         p.step = (p.depth + 7) // 8 * 8
         p.direct = direct
         p.score_double = np.dtype(score_dtype) == np.float64
-        item = 8 if p.score_double or direct else 4
-        data_item = 8 if x.c.is_double else 4
         p.lanes = p.tile.vector_bytes // (8 if p.score_double else 4)
-        p.split = split_kernels(isa)
-        if products not in (0, 3, 6) or (products and p.depth > 1048576):
-            raise ValueError(f"products={products} with {p.depth} features")
         p.products = 0 if direct or p.score_double or p.depth == 0 else products
         p.tile_rows = TW_SPLIT_ROWS if p.products else p.tile.tile_rows
         p.steps = (p.depth + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP
@@ -250,17 +255,23 @@ cdef class Search:
         self.n_chunks = (max(1, group_rows) + p.chunk_rows - 1) // p.chunk_rows
         self.group_rows = self.n_chunks * p.chunk_rows
         p.k = k
-        # Twice as many as wanted, so that thinning out is rare; no more than there are.
-        room = min(2 * k + 64, m) if k else 256
-        stride = (room + p.panels_per_block * p.width + p.lanes + 15) // 16 * 16
         p.near.k = <int>k
-        p.near.room = <int>room
-        p.near.stride = stride
-        rows = p.chunk_rows
-        # The candidates of a chunk in one part of a block.
-        parts = self.slot_parts = Workspace()
-        parts.add(rows * stride * item)
-        p.indices_at = parts.add(rows * stride * item)
+        # Twice as many as wanted, so that thinning out is rare; no more than there are.
+        p.near.room = <int>(min(2 * k + 64, m) if k else 256)
+        p.near.stride = (p.near.room + p.panels_per_block * p.width + p.lanes + 15) // 16 * 16
+        self._make_slots()
+        self._make_workspace()
+        p.scale = 1.0
+        self.packed_first = -1
+
+    cdef int _make_slots(self) except -1:
+        """Memory for the candidates of a chunk in one part of a block."""
+        cdef near_pass* p = &self.p
+        cdef ptrdiff_t rows = p.chunk_rows, item = 8 if p.score_double or p.direct else 4
+        cdef Workspace parts = Workspace()
+        self.slot_parts = parts
+        parts.add(rows * p.near.stride * item)
+        p.indices_at = parts.add(rows * p.near.stride * item)
         p.limits_at = parts.add(rows * item)
         p.norms_at = parts.add(rows * item)
         p.counts_at = parts.add(rows * 4)
@@ -268,36 +279,42 @@ cdef class Search:
         p.drops_at = parts.add(rows * 4 if p.products else 0)
         p.slot_bytes = parts.total
         p.slots = parts.make(self.n_chunks * p.splits)
-        # One thread's workspace begins with the pointers to the rows of its chunk.
-        packed = (p.depth + p.lanes - 1) // p.lanes * p.lanes * rows * item
-        panel = (p.depth + 1) * p.width * item
+        return 0
+
+    cdef int _make_workspace(self) except -1:
+        """Memory for packed rows of Y, and for each thread."""
+        cdef near_pass* p = &self.p
+        cdef ptrdiff_t rows = p.chunk_rows, item = 8 if p.score_double or p.direct else 4
+        cdef ptrdiff_t staged = p.step * (8 if p.x.is_double else 4)
+        cdef ptrdiff_t packed = (p.depth + p.lanes - 1) // p.lanes * p.lanes * rows * item
+        cdef ptrdiff_t panel = (p.depth + 1) * p.width * item, blocks = self.block_rows // p.width
+        cdef Workspace parts = Workspace()
+        self.thread_parts = parts
         if p.products:
             packed = p.steps * TW_SPLIT_STEP * rows * 2 * tw_split_parts(p.products)
             p.split_step = (2 + <ptrdiff_t>p.steps * TW_SPLIT_STEP * tw_split_parts(p.products)) * p.width
-        parts = self.thread_parts = Workspace()
+        # One thread's workspace begins with the pointers to the rows of its chunk.
         parts.add(rows * sizeof(void*))
-        p.x_staging_at = parts.add(0 if x.c.direct else rows * p.step * data_item)
+        p.x_staging_at = parts.add(0 if p.x.direct else rows * staged)
         p.y_pointers_at = parts.add(max(BATCH, p.width) * sizeof(void*))
-        p.y_staging_at = parts.add(0 if y.c.direct else max(BATCH, p.width) * p.step * data_item)
-        p.packed_at = parts.add(0 if direct else packed)
+        p.y_staging_at = parts.add(0 if p.y.direct else max(BATCH, p.width) * staged)
+        p.packed_at = parts.add(0 if p.direct else packed)
         p.scratch_at = parts.add(p.panels_per_block * p.tile_rows * p.width * item)
         p.squares_at = parts.add(8 * rows if p.products else 0)
         p.plain_at = parts.add(panel if p.products else 0)
         # What a row can have at once: its candidates in every part of a block, or those of a scan,
         # which come a batch at a time. Beside them a sorted copy, and room to sort it.
-        p.found_room = max(stride * p.splits, room + 2 * BATCH)
+        p.found_room = max(p.near.stride * p.splits, <ptrdiff_t>p.near.room + 2 * BATCH)
         p.found_at = parts.add(LISTS * p.found_room * 8)
         p.ids_at = parts.add(LISTS * p.found_room * 8)
         p.workspace_bytes = parts.total
-        p.workspace = parts.make(n_threads)
-        if not direct:
-            blocks = self.block_rows // p.width
+        p.workspace = parts.make(self.threads)
+        if not p.direct:
             p.panels = self._make("panels", blocks * (2 * p.split_step if p.products else panel))
             if p.products:
                 p.shares = <double*>self._make("shares", 16 * blocks)
-        p.reports = <int64_t*>self._make("reports", 64 * n_threads)
-        p.scale = 1.0
-        self.packed_first = -1
+        p.reports = <int64_t*>self._make("reports", 64 * self.threads)
+        return 0
 
     cdef void* _make(self, str name, Py_ssize_t size) except NULL:
         self._keep[name] = aligned_empty(max(size, ALIGNMENT))
@@ -332,7 +349,8 @@ cdef class Search:
         cdef near_pass* p = &self.p
         cdef int64_t m = p.y.n_rows, b, blocks = (m + BATCH - 1) // BATCH
         cdef double unit, largest = 0.0
-        cdef int threads, chain
+        cdef int chain
+        cdef extents_pass s
         rounded = np.zeros(p.depth, np.float32) if p.x.is_double else np.asarray(origin).astype(np.float32)
         cdef float[::1] narrow = rounded
         cdef double[::1] wide = np.array(origin) if p.x.is_double else rounded.astype(np.float64)
@@ -344,13 +362,8 @@ cdef class Search:
         p.origin = &narrow[0] if not p.x.is_double and not p.score_double else &wide[0]
         if p.direct or m * p.depth == 0:
             return True
-        threads = enter_loop(min(n_threads, self.threads))
-        try:
-            for b in prange(blocks, nogil=True, schedule="static", num_threads=threads):
-                extents[b] = extent(p, b * BATCH, BATCH if m - b * BATCH > BATCH else <int>(m - b * BATCH), &wide[0],
-                                    &narrow[0], p.workspace + threadid() * p.workspace_bytes)
-        finally:
-            leave_loop()
+        s.p, s.origin, s.narrow, s.extents = p, &wide[0], &narrow[0], &extents[0]
+        run_blocks(_measure_extent, &s, 0, m, BATCH, BATCH, min(n_threads, self.threads))
         for b in range(blocks):
             largest = max(largest, extents[b])
             broken |= extents[b] != extents[b]
@@ -409,7 +422,7 @@ cdef class Search:
 
     @property
     def bad_row(self):
-        """The first row of X with a value that is not finite, met within a radius, or -1."""
+        """The first row of X with a value that is not finite, of those that were finished, or -1."""
         rows = [self.p.reports[8 * i + BAD_ROW] for i in range(self.threads)]
         return min([row for row in rows if row], default=0) - 1
 
@@ -421,9 +434,8 @@ cdef class Search:
         found so far is void.
         """
         cdef near_pass* p = &self.p
-        cdef int64_t tasks = (p.x_count + p.chunk_rows - 1) // p.chunk_rows * p.splits, task
-        cdef int64_t panel, panels = (count + p.width - 1) // p.width
-        cdef int threads
+        cdef int64_t tasks = (p.x_count + p.chunk_rows - 1) // p.chunk_rows * p.splits
+        cdef int64_t panels = (count + p.width - 1) // p.width
         if first < 0 or count < 0 or first + count > p.y.n_rows or (count > self.block_rows and not p.direct):
             raise ValueError("not a block of rows of Y")
         if not p.k and p.tally == NULL:
@@ -432,24 +444,13 @@ cdef class Search:
         before = self.decided
         self.widened = False
         p.give_up = before + most
-        threads = enter_loop(self.threads)
-        try:
-            if not p.direct and self.packed_first != first:
-                for panel in prange(panels, nogil=True, schedule="static", num_threads=threads):
-                    pack_panel(p, panel, p.workspace + threadid() * p.workspace_bytes)
-                self.packed_first = first
-                if p.products and not raise_shares(p, panels):
-                    self.widened = True
-                    return False
-            if tasks == 1 or threads == 1:
-                with nogil:
-                    for task in range(tasks):
-                        _run_task(p, task, 0)
-            else:
-                for task in prange(tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                    _run_task(p, task, threadid())
-        finally:
-            leave_loop()
+        if not p.direct and self.packed_first != first:
+            run_blocks(pack_panel, p, 0, panels, 1, 1, self.threads)
+            self.packed_first = first
+            if p.products and not raise_shares(p, panels):
+                self.widened = True
+                return False
+        run_blocks(_run_task, p, 0, tasks, 1, 1, self.threads)
         return not any(p.reports[8 * i + DECIDED] > p.give_up for i in range(self.threads))
 
     def result(self, double[:, ::1] distances, int64_t[:, ::1] indices):
@@ -458,21 +459,14 @@ cdef class Search:
         Returns the first row of X with a value that is not finite, or -1.
         """
         cdef near_pass* p = &self.p
-        cdef int64_t chunks = (p.x_count + p.chunk_rows - 1) // p.chunk_rows, chunk
-        cdef int64_t[::1] bad = np.full(max(1, chunks), -1, dtype=np.int64)
-        cdef int threads
+        cdef int i
         if (distances.shape[0] != p.x_count or distances.shape[1] != p.k
                 or indices.shape[0] != p.x_count or indices.shape[1] != p.k):
             raise ValueError("distances and indices must have one row per row of the group, k columns")
         if p.x_count == 0:
             return -1
-        threads = enter_loop(self.threads if self.threads < chunks else <int>chunks)
-        try:
-            for chunk in prange(chunks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-                bad[chunk] = finish_chunk(p, chunk, threadid(), &distances[0, 0], &indices[0, 0])
-        finally:
-            leave_loop()
-        for chunk in range(chunks):
-            if bad[chunk] >= 0:
-                return bad[chunk]
-        return -1
+        p.out_distances, p.out_indices = &distances[0, 0], &indices[0, 0]
+        for i in range(self.threads):
+            p.reports[8 * i + BAD_ROW] = 0
+        run_blocks(finish_chunk, p, 0, (p.x_count + p.chunk_rows - 1) // p.chunk_rows, 1, 1, self.threads)
+        return self.bad_row

@@ -11,4 +11,4 @@ cdef double extent(const near_pass* p, int64_t first, int count, const double* o
 cdef void pack_rows(const near_pass* p, int n, const void** pointers, void* packed, const tw_near* near,
                     char* ws) noexcept nogil
 # Packs one panel of the block of Y.
-cdef void pack_panel(const near_pass* p, int64_t panel, char* ws) noexcept nogil
+cdef void pack_panel(void* work, int64_t panel, int _count, int thread) noexcept nogil

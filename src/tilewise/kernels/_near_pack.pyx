@@ -50,7 +50,9 @@ cdef void pack_rows(const near_pass* p, int n, const void** pointers, void* pack
         _pack_plain(p, n, pointers, <float*>packed, <float*>near.norms)
 
 
-cdef void pack_panel(const near_pass* p, int64_t panel, char* ws) noexcept nogil:
+cdef void pack_panel(void* work, int64_t panel, int _count, int thread) noexcept nogil:
+    cdef const near_pass* p = <const near_pass*>work
+    cdef char* ws = p.workspace + thread * p.workspace_bytes
     cdef const void** rows = <const void**>(ws + p.y_pointers_at)
     cdef int64_t first = panel * p.width
     cdef int count = p.width if p.y_count - first > p.width else <int>(p.y_count - first)

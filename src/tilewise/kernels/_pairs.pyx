@@ -3,56 +3,48 @@
 import numpy as np
 
 cimport cython
-from cython.parallel cimport prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 
 from tilewise.kernels._dispatch cimport (
-    TW_AS_IT_IS,
-    TW_BRAYCURTIS,
-    TW_CANBERRA,
-    TW_DIVIDED,
-    TW_GAPS,
     TW_HALF_TO_TWO,
-    TW_KNOWN_SQUARES,
     TW_LARGEST,
     TW_PAIR_CHAIN,
     TW_PAIR_DEPTH,
+    TW_PAIR_KINDS,
     TW_PAIR_TILE,
-    TW_POWER_ROOT,
-    TW_POWERS,
+    TW_PLAIN,
     TW_PRODUCTS,
     TW_ROOT,
     TW_SQUARES,
-    TW_UNEQUAL,
-    TW_WEIGHTED_GAPS,
+    TW_WEIGHTED,
     TW_WEIGHTED_LARGEST,
-    TW_WEIGHTED_SQUARES,
     TW_WHOLE_POWERS,
-    enter_loop,
-    leave_loop,
     pair_kernels,
+    run_blocks,
     tw_pair_job,
     tw_pair_kernels,
+    tw_pair_steps,
 )
 from tilewise.kernels._rows cimport Rows, all_rows, address, tw_fetch_rows, tw_rows
 
-# name -> what is summed, the same with weights, what becomes of the sum.
-_KERNELS = {
-    "sqeuclidean": (TW_SQUARES, TW_WEIGHTED_SQUARES, TW_AS_IT_IS),
-    "euclidean": (TW_SQUARES, TW_WEIGHTED_SQUARES, TW_ROOT),
-    "dot": (TW_PRODUCTS, None, TW_AS_IT_IS),
-    "cosine": (TW_SQUARES, None, TW_HALF_TO_TWO),
-    # of rows that have length one
-    "unit_cosine": (TW_SQUARES, None, TW_HALF_TO_TWO),
-    "manhattan": (TW_GAPS, TW_WEIGHTED_GAPS, TW_AS_IT_IS),
-    "chebyshev": (TW_LARGEST, TW_WEIGHTED_LARGEST, TW_AS_IT_IS),
-    "minkowski": (TW_POWERS, TW_POWERS, TW_POWER_ROOT),
-    "canberra": (TW_CANBERRA, TW_CANBERRA, TW_AS_IT_IS),
-    "braycurtis": (TW_BRAYCURTIS, TW_BRAYCURTIS, TW_AS_IT_IS),
-    "hamming": (TW_UNEQUAL, TW_UNEQUAL, TW_DIVIDED),
-    "nan_euclidean": (TW_KNOWN_SQUARES, None, TW_ROOT),
-}
+
+cdef dict _kernels():
+    """Name to what is summed without weights, the same with weights, what becomes of the sum."""
+    out = {}
+    for kind in range(TW_PAIR_KINDS):
+        weights = tw_pair_steps[kind].weights
+        plain, weighted, _finish = out.get(name := tw_pair_steps[kind].kernel.decode(), (None, None, None))
+        plain = kind if plain is None and weights != TW_WEIGHTED else plain
+        weighted = kind if weighted is None and weights != TW_PLAIN else weighted
+        out[name] = plain, weighted, tw_pair_steps[kind].finish
+    out["euclidean"] = *out["sqeuclidean"][:2], TW_ROOT
+    # "unit_cosine": of rows that have length one.
+    out["cosine"] = out["unit_cosine"] = TW_SQUARES, None, TW_HALF_TO_TWO
+    return out
+
+
+_KERNELS = _kernels()
 KERNELS = tuple(name for name in _KERNELS if name != "unit_cosine")
 
 # Whole exponents up to this one are products, which is faster than a power and as exact.
@@ -129,7 +121,8 @@ cdef void _ones(const pair_pass* p, tw_pair_job* job, const char* zero_rows, con
                     (<float*>job.out)[at] = 1.0
 
 
-cdef void _block(const pair_pass* p, int64_t task, int thread) noexcept nogil:
+cdef void _block(void* work, int64_t task, int _count, int thread) noexcept nogil:
+    cdef const pair_pass* p = <const pair_pass*>work
     cdef tw_pair_job job = p.job
     cdef char* workspace = p.workspace + thread * p.total
     cdef char* zero_rows = workspace + p.zero_rows
@@ -184,7 +177,7 @@ cdef void _block(const pair_pass* p, int64_t task, int thread) noexcept nogil:
         first += count
 
 
-cdef ptrdiff_t _aligned(ptrdiff_t bytes):
+cdef ptrdiff_t _aligned(ptrdiff_t bytes) noexcept:
     return (bytes + 63) // 64 * 64
 
 
@@ -313,9 +306,37 @@ def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, d
     all_rows(x)
     all_rows(y)
     cdef pair_pass s
-    cdef int64_t t, n_tasks
-    cdef int threads
-    cdef ptrdiff_t columns, staged
+    cdef int64_t n_tasks
+    _check_shapes(x, x_first, y, y_first, out, weights)
+    if row_block < 1 or column_block < 1 or fetch_rows < 1 or group < 1:
+        raise ValueError("blocks have at least one row")
+    if out.size == 0:
+        return
+    s.item = arithmetic(x, y, out.dtype, kernel, p, weights).itemsize
+    s.normalize = kernel == "cosine"
+    s.kernels = pair_kernels(isa)
+    s.job.depth, s.job.group, s.job.turned, s.job.streaming = x.c.depth, group, turned, streaming
+    s.job.out, s.out_item = address(out), out.itemsize
+    s.job.out_step, s.job.out_double = out.strides[0] // s.out_item, s.out_item == 8
+    s.rows, s.others = (y.c, x.c) if turned else (x.c, y.c)
+    s.rows_first, s.others_first = (y_first, x_first) if turned else (x_first, y_first)
+    s.n_rows, s.n_columns = (out.shape[1], out.shape[0]) if turned else (out.shape[0], out.shape[1])
+    _kept = _choose_sum(&s, kernel, p, weights), _place_origin(&s, origin)
+    _keep_own_rows(&s, x, y, own_x, own_y)
+    _read_as(&s.rows, s.item, s.normalize)
+    _read_as(&s.others, s.item, s.normalize)
+    s.row_block, s.column_block = min(row_block, s.n_rows), min(column_block, s.n_columns)
+    s.column_blocks = (s.n_columns + s.column_block - 1) // s.column_block
+    s.fetch_rows = fetch_rows
+    n_tasks = (s.n_rows + s.row_block - 1) // s.row_block * s.column_blocks
+    n_threads = <int>min(<int64_t>n_threads, n_tasks)
+    _lay_out(&s)
+    buffer = np.empty(s.total * n_threads + 64, dtype=np.uint8)
+    s.workspace = <char*>(<size_t>address(buffer) + 63 & ~(<size_t>63))
+    run_blocks(_block, &s, 0, n_tasks, 1, 1, n_threads)
+
+
+cdef int _check_shapes(Rows x, int64_t x_first, Rows y, int64_t y_first, out, const double[::1] weights) except -1:
     if not isinstance(out, np.ndarray) or out.ndim != 2 or out.dtype not in (np.float32, np.float64) or not (
             out.dtype.isnative and out.flags.writeable and out.flags.aligned):
         raise ValueError("out must be a writable matrix of native float32 or float64")
@@ -325,88 +346,71 @@ def fill(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str kernel, d
         raise ValueError(f"rows of x have {x.c.depth} features, rows of y {y.c.depth}")
     if weights is not None and weights.shape[0] != x.c.depth:
         raise ValueError("weights must have one entry per feature")
-    if row_block < 1 or column_block < 1 or fetch_rows < 1 or group < 1:
-        raise ValueError("blocks have at least one row")
-    if out.size == 0:
-        return
-    if out.shape[1] > 1 and out.strides[1] != out.itemsize or out.strides[0] % out.itemsize:
+    if out.size and (out.shape[1] > 1 and out.strides[1] != out.itemsize or out.strides[0] % out.itemsize):
         raise ValueError("rows of out must be contiguous")
+    return 0
 
-    kind, finish = _recipe(kernel, p, weights)
-    single = arithmetic(x, y, out.dtype, kernel, p, weights) == np.float32
-    counts = np.ones(x.c.depth) if weights is None else np.asarray(weights)
-    if kind == TW_WEIGHTED_LARGEST:
+
+cdef object _choose_sum(pair_pass* s, str kernel, double p, const double[::1] weights):
+    """What is summed, with what weights; returns these, which the pass reads."""
+    s.job.kind, s.job.finish = _recipe(kernel, p, weights)
+    counts = np.ones(s.job.depth) if weights is None else np.asarray(weights)
+    if s.job.kind == TW_WEIGHTED_LARGEST:
         counts = np.greater(counts, 0).astype(np.float64)
+    s.job.power, s.job.divisor = p, np.sum(counts)
     # Never empty, so that it has an address.
-    cdef const double[::1] w = np.append(counts, 0.0)
-    s.kernels = pair_kernels(isa)
-    s.item = 4 if single else 8
-    s.out_item = out.itemsize
-    s.normalize = kernel == "cosine"
-    s.job.kind, s.job.finish, s.job.depth, s.job.group = kind, finish, x.c.depth, group
-    s.job.weights = &w[0]
-    s.job.origin = NULL
-    if origin is not None and kind == TW_SQUARES and s.job.depth:
-        if origin.shape[0] != s.job.depth:
-            raise ValueError("origin must have one entry per feature")
-        origin = np.ascontiguousarray(origin, dtype=np.float32 if single else np.float64)
-        s.job.origin = address(origin)
-        s.job.trusted = trusted_share(s.job.depth, finish == TW_ROOT, origin.dtype)
-    if single and finish == TW_HALF_TO_TWO:
-        if s.job.origin == NULL or own_x is None or own_y is None:
-            raise ValueError("float32 cosines need an origin, and the rows as they were")
-        for own, rows in ((own_x, x), (own_y, y)):
-            if not own.is_direct or own.compute_dtype != np.float32 or (
-                    (own.n_rows, own.n_features) != (rows.n_rows, rows.n_features)):
-                raise ValueError("own_x and own_y must be float32 rows like x and y")
-        s.job.trusted, s.job.lowest = cosine_share(s.job.depth)
-        s.own_rows, s.own_others = (own_y.c, own_x.c) if turned else (own_x.c, own_y.c)
-        s.job.own_rows = <const float*>s.own_rows.data
-        s.job.own_others = <const float*>s.own_others.data
-    else:
-        s.job.own_rows = s.job.own_others = NULL
-    if (single and kind == TW_PRODUCTS) or s.job.origin != NULL:
-        group = (group + TW_PAIR_TILE - 1) // TW_PAIR_TILE * TW_PAIR_TILE
-        s.job.group = group
-    s.job.power = p
-    s.job.divisor = np.sum(counts)
-    s.job.out = address(out)
-    s.job.out_step = out.strides[0] // out.itemsize
-    s.job.out_double = out.itemsize == 8
-    s.job.turned, s.job.streaming = turned, streaming
-    s.rows, s.others = (y.c, x.c) if turned else (x.c, y.c)
-    s.rows_first, s.others_first = (y_first, x_first) if turned else (x_first, y_first)
-    s.n_rows, s.n_columns = (out.shape[1], out.shape[0]) if turned else (out.shape[0], out.shape[1])
-    _read_as(&s.rows, s.item, s.normalize)
-    _read_as(&s.others, s.item, s.normalize)
-    s.row_block = min(row_block, s.n_rows)
-    s.column_block = min(column_block, s.n_columns)
-    s.column_blocks = (s.n_columns + s.column_block - 1) // s.column_block
-    s.fetch_rows = fetch_rows
-    n_tasks = (s.n_rows + s.row_block - 1) // s.row_block * s.column_blocks
+    counts = np.append(counts, 0.0)
+    s.job.weights = <const double*>address(counts)
+    return counts
 
+
+cdef object _place_origin(pair_pass* s, origin):
+    """Squares from norms and products around the origin, which is returned; or from differences."""
+    s.job.origin = NULL
+    if origin is None or s.job.kind != TW_SQUARES or not s.job.depth:
+        return None
+    if origin.shape[0] != s.job.depth:
+        raise ValueError("origin must have one entry per feature")
+    origin = np.ascontiguousarray(origin, dtype=np.float32 if s.item == 4 else np.float64)
+    s.job.origin = address(origin)
+    s.job.trusted = trusted_share(s.job.depth, s.job.finish == TW_ROOT, origin.dtype)
+    return origin
+
+
+cdef int _keep_own_rows(pair_pass* s, Rows x, Rows y, Rows own_x, Rows own_y) except -1:
+    """The rows before they had length one, for float32 cosines."""
+    s.job.own_rows = s.job.own_others = NULL
+    if s.item == 8 or s.job.finish != TW_HALF_TO_TWO:
+        return 0
+    if s.job.origin == NULL or own_x is None or own_y is None:
+        raise ValueError("float32 cosines need an origin, and the rows as they were")
+    for own, rows in ((own_x, x), (own_y, y)):
+        if not own.is_direct or own.compute_dtype != np.float32 or (
+                (own.n_rows, own.n_features) != (rows.n_rows, rows.n_features)):
+            raise ValueError("own_x and own_y must be float32 rows like x and y")
+    s.job.trusted, s.job.lowest = cosine_share(s.job.depth)
+    s.own_rows, s.own_others = (own_y.c, own_x.c) if s.job.turned else (own_x.c, own_y.c)
+    s.job.own_rows = <const float*>s.own_rows.data
+    s.job.own_others = <const float*>s.own_others.data
+    return 0
+
+
+cdef void _lay_out(pair_pass* s) noexcept:
+    """Where the parts of one thread's workspace start; products pack whole tiles of rows."""
+    cdef ptrdiff_t columns = (s.column_block + 15) // 16 * 16
+    cdef ptrdiff_t staged = 0 if s.rows.direct else min(s.row_block, <int64_t>s.fetch_rows)
+    cdef bint products = s.item == 4 or s.job.origin != NULL
+    if (s.item == 4 and s.job.kind == TW_PRODUCTS) or s.job.origin != NULL:
+        s.job.group = (s.job.group + TW_PAIR_TILE - 1) // TW_PAIR_TILE * TW_PAIR_TILE
     s.step = (s.job.depth + 7) // 8 * 8
-    columns = (s.column_block + 15) // 16 * 16
-    staged = 0 if s.rows.direct else min(s.row_block, fetch_rows)
     s.staged_others = _aligned(staged * s.step * s.item)
     s.panels = s.staged_others + _aligned(0 if s.others.direct else s.column_block * s.step * s.item)
     s.scratch = s.panels + _aligned(columns * s.job.depth * s.item)
-    s.packed = s.scratch + _aligned((group + 1) * columns * s.item)
-    products = single or s.job.origin != NULL
-    s.norms = s.packed + _aligned(group * (s.step + 8) * s.item if products else 0)
+    s.packed = s.scratch + _aligned((s.job.group + 1) * columns * s.item)
+    s.norms = s.packed + _aligned(s.job.group * (s.step + 8) * s.item if products else 0)
     s.zero_rows = s.norms + _aligned(columns * s.item if products else 0)
     s.zero_others = s.zero_rows + _aligned(staged)
     s.total = s.zero_others + _aligned(s.column_block) + 64
-    if n_tasks < n_threads:
-        n_threads = <int>n_tasks
-    buffer = np.empty(s.total * n_threads + 64, dtype=np.uint8)
-    s.workspace = <char*>(<size_t>address(buffer) + 63 & ~(<size_t>63))
-    threads = enter_loop(n_threads)
-    try:
-        for t in prange(n_tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-            _block(&s, t, threadid())
-    finally:
-        leave_loop()
 
 
 cdef void _read_as(tw_rows* rows, int item, bint copied):

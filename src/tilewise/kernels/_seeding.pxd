@@ -37,11 +37,14 @@ cdef struct seeding_pass:
     double trials_reach     # how far the farthest candidate is
     float* narrowed         # (threads, rough_step)
     int n_trials
+    int trial               # the candidate that becomes a seed, and the number of the seed
+    int32_t seed
     const double* nearest   # (seeds) least squared distance of a candidate
     double bigs[2]          # constants of the two limbs of a gain: see c/tw_sums.h
     int64_t* gains          # (threads, MOST_TRIALS, 2, 8) what each candidate gains, in these limbs
     int64_t* highs          # (threads, MOST_TRIALS, 2) what exceeds 50 bits of them
     uint8_t* stale          # (shards) whose rows have another closest seed since they were added up
+    int64_t top             # bin of the limbs of the totals, 0 before there are any
     tw_bins* totals         # (shards) of weight x distance
     double* farthest        # (shards) the largest weight x distance
     char* staging

@@ -10,7 +10,7 @@ import numpy as np
 
 from tilewise.kernels._workspace import aligned_empty
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
@@ -18,9 +18,8 @@ from libc.string cimport memset
 
 from tilewise.kernels._dispatch cimport (
     TW_LANES_DEPTH,
-    enter_loop,
     exact_kernels,
-    leave_loop,
+    run_blocks,
     tile_kernels,
     tw_bins,
     tw_exact_kernels,
@@ -159,12 +158,14 @@ cdef void _gain_shard_short(const seeding_pass* p, int64_t first, int64_t stop, 
                 since = 0
 
 
-cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept nogil:
+cdef void _gain_shard(void* work, int64_t first, int rows, int thread) noexcept nogil:
+    """A whole shard, since gains are folded by the rows that were near."""
+    cdef const seeding_pass* p = <const seeding_pass*>work
     cdef const void* pointers[BLOCK]
     cdef int64_t ids[BLOCK]
     cdef double gap[MOST_TRIALS]
     cdef int64_t* gain = p.gains + thread * MOST_TRIALS * 16
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
+    cdef int64_t stop = first + rows, i
     cdef int picks[MOST_TRIALS]
     cdef int r, t, n, count, left, since = 0
     cdef uint16_t mask
@@ -173,7 +174,6 @@ cdef void _gain_shard(const seeding_pass* p, int64_t shard, int thread) noexcept
     cdef int lines = p.rows.depth * (8 if p.rows.is_double else 4)
     if lines > 2048:
         lines = 2048
-    first, stop = max(first, p.begin), min(stop, p.end)
     if p.rows.depth <= TW_LANES_DEPTH:
         _gain_shard_short(p, first, stop, thread, gain)
         first = stop
@@ -231,64 +231,50 @@ cdef void fold_gains(const seeding_pass* p, int thread) noexcept nogil:
             gain[lane] -= carry * (<int64_t>1 << TW_LIMB)
 
 
-cdef void _take_shard(const seeding_pass* p, int64_t shard, int thread, int trial, int32_t seed) noexcept nogil:
+cdef void _take_rows(void* work, int64_t first, int count, int thread) noexcept nogil:
+    cdef const seeding_pass* p = <const seeding_pass*>work
     cdef const void* pointers[BLOCK]
     cdef int64_t ids[BLOCK]
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
-    cdef int r, n, count
+    cdef int64_t i
+    cdef int r, n = 0
     cdef double gaps[8]
-    cdef const double* c = p.trials + trial * p.ldc
-    first, stop = max(first, p.begin), min(stop, p.end)
-    while first < stop:
-        count = p.block if stop - first > p.block else <int>(stop - first)
-        n = 0
-        for r in range(count):
-            if p.gained[first + r] >> trial & 1:
-                ids[n] = first + r
-                n += 1
-        first += count
-        if n == 0:
-            continue
-        p.stale[shard] = 1
-        tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
-        for r in range(n):
-            i = ids[r]
-            p.owner[i] = seed
-            if p.rows.depth <= TW_LANES_DEPTH:
-                if r % 8 == 0:
-                    _lanes(p, pointers, r, n, c, 1, gaps)
-                p.closest[i] = gaps[r % 8]
-            elif p.rows.is_double:
-                p.closest[i] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
-            else:
-                p.closest[i] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
+    cdef const double* c = p.trials + p.trial * p.ldc
+    for r in range(count):
+        if p.gained[first + r] >> p.trial & 1:
+            ids[n] = first + r
+            n += 1
+    if n == 0:
+        return
+    p.stale[first // p.shard_rows] = 1
+    tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
+    for r in range(n):
+        i = ids[r]
+        p.owner[i] = p.seed
+        if p.rows.depth <= TW_LANES_DEPTH:
+            if r % 8 == 0:
+                _lanes(p, pointers, r, n, c, 1, gaps)
+            p.closest[i] = gaps[r % 8]
+        elif p.rows.is_double:
+            p.closest[i] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
+        else:
+            p.closest[i] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
 
 
-cdef void _find_farthest(const seeding_pass* p, int64_t shard) noexcept nogil:
-    """The largest weight x distance of a shard, for the units of all."""
-    cdef tw_bins unused
-    cdef int64_t first = shard * p.shard_rows, stop = min(first + p.shard_rows, p.rows.n_rows)
-    cdef double found = 0.0
-    while first < stop:
-        tw_bins_clear(&unused)
-        found = max(found, p.exact.bin_values(&unused, <int>min(<int64_t>TW_FOLD, stop - first), p.closest + first,
-                                              p.weights + first if p.weights != NULL else NULL))
-        first += TW_FOLD
-    p.farthest[shard] = found
-
-
-cdef void _total_shard(const seeding_pass* p, int64_t shard, int64_t top) noexcept nogil:
-    cdef int64_t first = shard * p.shard_rows, stop = min(first + p.shard_rows, p.rows.n_rows)
+cdef void _total_rows(void* work, int64_t first, int count, int _thread) noexcept nogil:
+    """Total and largest weight x distance of a stale shard; while no unit is known, the largest alone."""
+    cdef const seeding_pass* p = <const seeding_pass*>work
+    cdef int64_t shard = first // p.shard_rows
     cdef tw_bins* total = p.totals + shard
-    cdef double found = 0.0
-    tw_bins_clear(total)
-    tw_bins_raise(total, top)
-    while first < stop:
-        found = max(found, p.exact.bin_values(total, <int>min(<int64_t>TW_FOLD, stop - first), p.closest + first,
-                                              p.weights + first if p.weights != NULL else NULL))
-        first += TW_FOLD
-    p.farthest[shard] = found
-    p.stale[shard] = 0
+    if not p.stale[shard]:
+        return
+    if p.top == 0 or first % p.shard_rows == 0:
+        tw_bins_clear(total)
+    if first % p.shard_rows == 0:
+        p.farthest[shard] = 0.0
+        if p.top:
+            tw_bins_raise(total, p.top)
+    p.farthest[shard] = max(p.farthest[shard], p.exact.bin_values(
+        total, count, p.closest + first, p.weights + first if p.weights != NULL else NULL))
 
 
 cdef double _distance(const double[::1] a, const double[::1] b, const tw_exact_kernels* exact):
@@ -314,7 +300,6 @@ cdef class Seeding:
     cdef object _keep
     cdef readonly bint by_entries  # CSR rows that are sparse enough; they need no distances to seeds
     cdef Candidates _candidates
-    cdef int64_t top               # bin of the limbs of all totals
     cdef tw_bins whole             # of all shards
     cdef object first
     cdef list reach
@@ -427,7 +412,7 @@ cdef class Seeding:
         """
         cdef seeding_pass p = self.p
         cdef int64_t s
-        cdef int threads, t, limb, lane
+        cdef int t, limb, lane
         if len(trials) > MOST_TRIALS or (not self.by_entries and nearest is None):
             raise ValueError(f"at most {MOST_TRIALS} candidates per pass, with their distances to the seeds")
         self._limit(&p, begin, end)
@@ -445,16 +430,8 @@ cdef class Seeding:
         self._keep[9][...] = 0
         if self.rows.is_window:
             check_window(self.rows, p.begin, p.end)
-        threads = enter_loop(self.threads)
-        try:
-            for s in prange(p.begin // p.shard_rows, self._last(&p), nogil=True, schedule="dynamic", chunksize=1,
-                            num_threads=threads):
-                if p.by_entries:
-                    gain_shard_sparse(&p, s, threadid())
-                else:
-                    _gain_shard(&p, s, threadid())
-        finally:
-            leave_loop()
+        run_blocks(gain_shard_sparse if p.by_entries else _gain_shard, &p, p.begin, p.end, p.shard_rows, p.shard_rows,
+                   self.threads)
         if self.by_entries:
             self._candidates.clear()
         out = np.zeros((p.n_trials, 4), dtype=np.int64)
@@ -499,14 +476,10 @@ cdef class Seeding:
             raise ValueError("seeding takes whole blocks of rows")
         return 0
 
-    cdef int64_t _last(self, const seeding_pass* p) noexcept nogil:
-        return (p.end + p.shard_rows - 1) // p.shard_rows
-
     def take(self, trials, int trial, int32_t seed, int64_t begin=0, int64_t end=-1):
         """Make one candidate of the last pass a seed, for the rows begin to end; see `potential`."""
         cdef seeding_pass p = self.p
-        cdef int64_t s
-        cdef int threads
+        p.trial, p.seed = trial, seed
         self._limit(&p, begin, end)
         self._show(&p, trials, False)
         if not self.by_entries:
@@ -519,42 +492,29 @@ cdef class Seeding:
         # Rows that did not gain are not touched.
         if self.rows.is_window and self.gained(trial, p.begin, p.end):
             check_window(self.rows, p.begin, p.end)
-        threads = enter_loop(self.threads)
-        try:
-            for s in prange(p.begin // p.shard_rows, self._last(&p), nogil=True, schedule="dynamic", chunksize=1,
-                            num_threads=threads):
-                if p.by_entries:
-                    take_shard_sparse(&p, s, threadid(), trial, seed)
-                else:
-                    _take_shard(&p, s, threadid(), trial, seed)
-        finally:
-            leave_loop()
+        if p.by_entries:
+            run_blocks(take_shard_sparse, &p, p.begin, p.end, p.shard_rows, p.shard_rows, self.threads)
+        else:
+            run_blocks(_take_rows, &p, p.begin, p.end, p.shard_rows, p.block, self.threads)
 
     def potential(self):
         """The sum of weight x distance over all rows, after every one has been through `take`."""
-        cdef seeding_pass p = self.p
+        cdef seeding_pass* p = &self.p
         cdef int64_t s
-        cdef int threads
         cdef double most = 0.0, low, out
-        threads = enter_loop(self.threads)
-        try:
-            if self.top == 0:
-                for s in prange(self.n_shards, nogil=True, schedule="static", num_threads=threads):
-                    _find_farthest(&p, s)
-                for s in range(self.n_shards):
-                    most = max(most, p.farthest[s])
-                # Distances only get smaller. With room for the sum of all, which draws are compared with.
-                self.top = tw_bin_for(min(1024, tw_exponent(most) + <int>self.n_shards.bit_length()
-                                          + <int>p.shard_rows.bit_length()))
-            for s in prange(self.n_shards, nogil=True, schedule="static", num_threads=threads):
-                if p.stale[s]:
-                    _total_shard(&p, s, self.top)
-        finally:
-            leave_loop()
+        if p.top == 0:
+            run_blocks(_total_rows, p, 0, p.rows.n_rows, p.shard_rows, TW_FOLD, self.threads)
+            for s in range(self.n_shards):
+                most = max(most, p.farthest[s])
+            # Distances only get smaller. With room for the sum of all, which draws are compared with.
+            p.top = tw_bin_for(min(1024, tw_exponent(most) + <int>self.n_shards.bit_length()
+                                   + <int>p.shard_rows.bit_length()))
+        run_blocks(_total_rows, p, 0, p.rows.n_rows, p.shard_rows, TW_FOLD, self.threads)
         tw_bins_clear(&self.whole)
-        tw_bins_raise(&self.whole, self.top)
+        tw_bins_raise(&self.whole, p.top)
         for s in range(self.n_shards):
             tw_bins_merge(&self.whole, p.totals + s)
+            p.stale[s] = 0
         tw_bins_value(&self.whole, &out, &low)
         return out
 
@@ -565,7 +525,7 @@ cdef class Seeding:
         cdef int64_t s = 0, i, stop, n = p.rows.n_rows
         cdef int count
         tw_bins_clear(&reached)
-        tw_bins_raise(&reached, self.top)
+        tw_bins_raise(&reached, p.top)
         wanted = reached
         if not target >= 0.0 or self.whole.special != 0.0:
             return 0 if target < 0.0 else n - 1

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
 
 from tilewise.kernels._rows cimport Rows
 from tilewise.kernels._seeding cimport seeding_pass
@@ -7,9 +7,9 @@ from tilewise.kernels._seeding cimport seeding_pass
 # Sizes of the workspace.
 cdef int lay_out(seeding_pass* p, Rows rows) except -1
 # The gains of a shard of CSR rows.
-cdef void gain_shard_sparse(const seeding_pass* p, int64_t shard, int thread) noexcept nogil
-# A candidate becomes the seed of the rows that it gained.
-cdef void take_shard_sparse(const seeding_pass* p, int64_t shard, int thread, int trial, int32_t seed) noexcept nogil
+cdef void gain_shard_sparse(void* work, int64_t first, int count, int thread) noexcept nogil
+# A candidate becomes the seed of the rows of a shard that it gained.
+cdef void take_shard_sparse(void* work, int64_t first, int count, int thread) noexcept nogil
 
 
 # The stored entries of the candidates, also side by side.

@@ -70,18 +70,18 @@ cdef inline double _merged(const seeding_pass* p, int r, int t, const char* ws) 
                           p.trial_columns + from_, p.trial_values + from_)
 
 
-cdef void gain_shard_sparse(const seeding_pass* p, int64_t shard, int thread) noexcept nogil:
-    """The gains of CSR rows: products rule out most candidates, the rest is measured."""
+cdef void gain_shard_sparse(void* work, int64_t first, int count, int thread) noexcept nogil:
+    """The gains of CSR rows, as many at a time as fit: products rule out most candidates, the rest is measured."""
+    cdef const seeding_pass* p = <const seeding_pass*>work
     cdef char* ws = p.staging + thread * p.staging_bytes
     cdef const double* norms = <const double*>(ws + p.norms)
     cdef const double* products
     cdef int64_t* gain = p.gains + thread * MOST_TRIALS * 16
     cdef int64_t ids[BLOCK]
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows, i
+    cdef int64_t stop = first + count, i
     cdef int r, t, n, since = 0
     cdef uint16_t mask
     cdef double m, both, gap, weight = 1.0
-    first, stop = max(first, p.begin), min(stop, p.end)
     while first < stop:
         n = _unpack_sparse(p, &first, stop, 0, ids, ws)
         _find_met(p, n, ws)
@@ -112,19 +112,18 @@ cdef void gain_shard_sparse(const seeding_pass* p, int64_t shard, int thread) no
     fold_gains(p, thread)
 
 
-cdef void take_shard_sparse(const seeding_pass* p, int64_t shard, int thread, int trial, int32_t seed) noexcept nogil:
+cdef void take_shard_sparse(void* work, int64_t first, int count, int thread) noexcept nogil:
+    cdef const seeding_pass* p = <const seeding_pass*>work
     cdef char* ws = p.staging + thread * p.staging_bytes
     cdef int64_t ids[BLOCK]
-    cdef int64_t first = shard * p.shard_rows, stop = first + p.shard_rows
+    cdef int64_t stop = first + count
     cdef int r, n
-    first, stop = max(first, p.begin), min(stop, p.end)
     while first < stop:
-        n = _unpack_sparse(p, &first, stop, <uint16_t>(1 << trial), ids, ws)
-        if n:
-            p.stale[shard] = 1
+        n = _unpack_sparse(p, &first, stop, <uint16_t>(1 << p.trial), ids, ws)
         for r in range(n):
-            p.owner[ids[r]] = seed
-            p.closest[ids[r]] = _merged(p, r, trial, ws)
+            p.stale[ids[r] // p.shard_rows] = 1
+            p.owner[ids[r]] = p.seed
+            p.closest[ids[r]] = _merged(p, r, p.trial, ws)
 
 
 cdef int lay_out(seeding_pass* p, Rows rows) except -1:

@@ -14,18 +14,17 @@ range of float64, is measured again from direct differences in the canonical ord
 
 import numpy as np
 
-from cython.parallel cimport prange, threadid
 from libc.math cimport fabs, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
 from tilewise.kernels._dispatch cimport (
-    enter_loop,
     exact_kernels,
-    leave_loop,
+    run_blocks,
     tile_kernels,
     tw_exact_kernels,
+    usable_threads,
 )
 from tilewise.kernels._rows cimport (
     all_rows,
@@ -100,6 +99,7 @@ cdef struct sparse_pass:
     ptrdiff_t redo
     ptrdiff_t tile
     ptrdiff_t total
+    char* workspace
 
 
 cdef Workspace _lay_out(sparse_pass* p):
@@ -278,7 +278,9 @@ cdef int _walk_count(const sparse_pass* p, int64_t at, int64_t stop) noexcept no
     return n
 
 
-cdef void _run(const sparse_pass* p, int64_t task, char* ws) noexcept nogil:
+cdef void _run(void* work, int64_t task, int _count, int thread) noexcept nogil:
+    cdef const sparse_pass* p = <const sparse_pass*>work
+    cdef char* ws = p.workspace + thread * p.total
     cdef int64_t block = task // p.parts, part = task % p.parts
     cdef int64_t at = p.walked_rows * part // p.parts, stop = p.walked_rows * (part + 1) // p.parts
     cdef int64_t block_at = p.bounds[block], block_first = p.blocked_first + block_at
@@ -353,10 +355,8 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
     all_rows(x)
     all_rows(y)
     cdef sparse_pass p
-    cdef int64_t n_x = out.shape[0], n_y = out.shape[1], task, tasks, n_blocks
-    cdef int threads
+    cdef int64_t n_x = out.shape[0], n_y = out.shape[1], tasks, n_blocks
     cdef Rows walked, blocked
-    cdef char* workspace
     if kernel not in KERNELS:
         raise ValueError(f"no sparse kernel {kernel!r}: there are {', '.join(KERNELS)}")
     if not (x.is_sparse or y.is_sparse):
@@ -400,13 +400,9 @@ def fill_sparse(Rows x, int64_t x_first, Rows y, int64_t y_first, out, *, str ke
     p.parts = <int>min(max(1, (4 * n_threads + n_blocks - 1) // n_blocks), p.walked_rows) if n_threads > 1 else 1
     cdef Workspace parts = _lay_out(&p)
     tasks = n_blocks * p.parts
-    threads = enter_loop(<int>min(n_threads, tasks))
-    try:
-        workspace = parts.make(threads)
-        for task in prange(tasks, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
-            _run(&p, task, workspace + threadid() * p.total)
-    finally:
-        leave_loop()
+    n_threads = <int>min(<int64_t>usable_threads(n_threads), tasks)
+    p.workspace = parts.make(n_threads)
+    run_blocks(_run, &p, 0, tasks, 1, 1, n_threads)
 
 
 def _room(Rows rows, int64_t first, int64_t n, int64_t most):

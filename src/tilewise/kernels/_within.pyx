@@ -1,6 +1,7 @@
 """Values of ready blocks that do not exceed a limit: counted, taken, brought together, sorted.
 
-Threads share the rows; every row has a place of its own in what is written.
+Threads share the rows; every row has a place of its own in what is written. Each loop over them
+is a line, with arguments of its own: a `prange` is shorter than a struct for `run_blocks`.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """METRICS: what tilewise computes itself. The fallback has all other metrics.
 
-A metric of the dot family is one row; one with an inner loop of its own is a row and a kernel.
+A metric of the dot family is one row. One with an inner loop of its own is a row here, and a row
+with its step in `TW_PAIR_STEPS` of `kernels/c/tw_pair.h`.
 """
 
 from dataclasses import dataclass

@@ -19,11 +19,12 @@ from tilewise._sizes import GIB, KIB, MIB, sized
 from . import _darwin, _linux, _windows
 from ._caches import MOST_WAYS
 from ._facts import Fact, size_override
+from .layout import TILES
 
 __all__ = ["ISAS", "Fact", "Machine", "detect", "machine"]
 
 #: Instruction sets that kernels are compiled for, widest first.
-ISAS = ("amx", "avx512", "avx2", "sse2", "neon", "generic")
+ISAS = tuple(TILES)
 
 # The smallest caches of x86-64 and aarch64 application cores of the last ten years; 64-byte
 # lines are the common size. Too small costs a few per cent, too large costs cache misses.
@@ -463,7 +464,7 @@ def _kernel_facts(env: Mapping[str, str], isa: str | None, openmp: bool | None) 
 
         isa = _dispatch.isa() if isa is None else isa
         openmp = _dispatch.has_openmp() if openmp is None else openmp
-    source = "CPUID" if isa in ("amx", "avx512", "avx2", "sse2") else "baseline of the build"
+    source = "CPUID" if isa not in ("neon", "generic") else "baseline of the build"
     if env.get("TILEWISE_ISA", "").strip().lower() == isa:
         source = "TILEWISE_ISA"
     return {"isa": Fact(isa, source), "openmp": Fact(bool(openmp), "build")}

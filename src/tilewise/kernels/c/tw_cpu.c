@@ -1,5 +1,7 @@
 #include "tw_cpu.h"
 
+#include "tw_sets.h"
+
 #if defined(TW_HAS_AMX) && defined(TW_EMULATE_AMX)
 /* The tiles are plain memory, but numbers are split by the instructions of bfloat16. */
 static int has_amx(void) { return __builtin_cpu_supports("avx512bf16") != 0; }
@@ -23,19 +25,21 @@ static int has_amx(void) {
                 syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
     return known;
 }
-#else
+#elif TW_IS_X86
 static int has_amx(void) { return 0; }
 #endif
 
 /* The operating system must save the registers too; the compiler's run-time support asks
  * XGETBV for that. */
 int tw_cpu_level(void) {
-#if defined(__x86_64__) || defined(__i386__)
+    int level = -1;
+#if TW_IS_X86
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-        return 2 + has_amx();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
-    return 0;
+#define RISE(NAME, BASE, SPLIT, RUNS) \
+    if (!(RUNS)) return level;        \
+    level++;
+    TW_SETS(RISE)
+#undef RISE
+    return level;
 }

@@ -91,10 +91,7 @@ TW_INLINE tw_f8 fma_f8(tw_f8 a, tw_f8 b, tw_f8 c) {
 /* The largest number of float64. */
 #define HIGHEST_F8 0x1.fffffffffffffp1023
 
-TW_INLINE int has_weights(const int kind) {
-    return kind != TW_SQUARES && kind != TW_PRODUCTS && kind != TW_GAPS && kind != TW_LARGEST &&
-           kind != TW_KNOWN_SQUARES;
-}
+TW_INLINE int has_weights(const int kind) { return tw_pair_steps[kind].weights != TW_PLAIN; }
 
 /* One vector past the caches, to an address that is a multiple of its size. */
 TW_INLINE void stream(char *to, const char *from) {

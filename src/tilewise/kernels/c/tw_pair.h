@@ -20,26 +20,50 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What is summed over the elements; float32 has the first four. */
-enum tw_pair_kind {
-    TW_SQUARES,          /* (x - y)^2 */
-    TW_PRODUCTS,         /* x y */
-    TW_GAPS,             /* |x - y| */
-    TW_LARGEST,          /* the largest |x - y| */
-    TW_WEIGHTED_SQUARES, /* w (x - y)^2 */
-    TW_WEIGHTED_GAPS,    /* w |x - y| */
-    TW_WEIGHTED_LARGEST, /* the largest w |x - y| */
-    TW_CANBERRA,         /* w |x - y| / (|x| + |y|), 0 for 0 / 0 */
-    TW_BRAYCURTIS,       /* w |x - y|, over the sum of w |x + y| */
-    TW_UNEQUAL,          /* w where x != y */
-    TW_KNOWN_SQUARES,    /* (x - y)^2 where both are numbers, times depth over how many are */
-    TW_WHOLE_POWERS,     /* w |x - y|^p, p a whole number */
-    TW_POWERS,           /* w |x - y|^p */
-    TW_PAIR_KINDS
-};
-
 /* What becomes of the sum. */
 enum tw_pair_finish { TW_AS_IT_IS, TW_ROOT, TW_POWER_ROOT, TW_DIVIDED, TW_HALF_TO_TWO };
+
+/* Whether a sum has weights: never, always, or weights of one where none are given. */
+enum tw_pair_weights { TW_PLAIN, TW_WEIGHTED, TW_EITHER };
+
+/* Every sum over the elements, once: K(kind, kernel, weights, finish, cover, step).
+ *   kernel  the name that a row of METRICS gives; the first row with that name and such weights counts
+ *   cover   how rows and panels are walked in float64: depths, whole or single of tw_pair_f8.h
+ *   step    one element there: x, y and their difference `gap` add to `*sum`, w being the weight;
+ *           `*second` is a sum beside it
+ * A metric is a row here and a row of METRICS. float32 has the first four: see tw_pair_f4.h. */
+#define TW_PAIR_STEPS(K)                                                                            \
+    K(TW_SQUARES, sqeuclidean, TW_PLAIN, TW_AS_IT_IS, depths, *sum += gap * gap)                    \
+    K(TW_PRODUCTS, dot, TW_PLAIN, TW_AS_IT_IS, whole, *sum += x * y)                                \
+    K(TW_GAPS, manhattan, TW_PLAIN, TW_AS_IT_IS, depths, *sum += abs_f8(gap))                       \
+    K(TW_LARGEST, chebyshev, TW_PLAIN, TW_AS_IT_IS, whole, *sum = max_f8(abs_f8(gap), *sum))        \
+    K(TW_WEIGHTED_SQUARES, sqeuclidean, TW_WEIGHTED, TW_AS_IT_IS, whole, *sum += w * (gap * gap))   \
+    K(TW_WEIGHTED_GAPS, manhattan, TW_WEIGHTED, TW_AS_IT_IS, whole, *sum += w * abs_f8(gap))        \
+    K(TW_WEIGHTED_LARGEST, chebyshev, TW_WEIGHTED, TW_AS_IT_IS, whole,                              \
+      *sum = max_f8(w * abs_f8(gap), *sum))                                                         \
+    K(TW_CANBERRA, canberra, TW_EITHER, TW_AS_IT_IS, whole, *sum += w * canberra_f8(x, y, gap))     \
+    K(TW_BRAYCURTIS, braycurtis, TW_EITHER, TW_AS_IT_IS, single,                                    \
+      *sum += w * abs_f8(gap); *second += w * abs_f8(x + y))                                        \
+    K(TW_UNEQUAL, hamming, TW_EITHER, TW_DIVIDED, whole, *sum += only_f8(x != y, w))                \
+    K(TW_KNOWN_SQUARES, nan_euclidean, TW_PLAIN, TW_ROOT, single,                                   \
+      *sum += only_f8(gap == gap, gap * gap); *second += only_f8(gap == gap, splat_f8(1)))          \
+    K(TW_POWERS, minkowski, TW_EITHER, TW_POWER_ROOT, single, *sum += w * power_f8(abs_f8(gap), power)) \
+    K(TW_WHOLE_POWERS, minkowski, TW_EITHER, TW_POWER_ROOT, whole,                                  \
+      *sum += whole_power_f8(abs_f8(gap), (int)power, w))
+
+#define TW_PAIR_KIND(KIND, ...) KIND,
+enum tw_pair_kind { TW_PAIR_STEPS(TW_PAIR_KIND) TW_PAIR_KINDS };
+#undef TW_PAIR_KIND
+
+typedef struct tw_pair_step {
+    const char *kernel;
+    enum tw_pair_weights weights;
+    enum tw_pair_finish finish;
+} tw_pair_step;
+
+#define TW_PAIR_ROW(KIND, KERNEL, WEIGHTS, FINISH, ...) {#KERNEL, WEIGHTS, FINISH},
+static const tw_pair_step tw_pair_steps[] = {TW_PAIR_STEPS(TW_PAIR_ROW)};
+#undef TW_PAIR_ROW
 
 enum {
     TW_PAIR_DEPTH = 64,

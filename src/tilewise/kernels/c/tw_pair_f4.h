@@ -1,6 +1,6 @@
 /* Distances of float32: several rows against two vectors of others, one running sum each, kept in
- * registers. A metric is a line in `step` and a row of `covers`, and a line in `careful` for the pairs
- * whose sum float32 does not hold well. */
+ * registers. A metric is a row of STEPS, and a line in `careful` for the pairs whose sum float32 does
+ * not hold well. */
 
 /* The squared norm of x - origin as float32 holds it. */
 static float norm_f4(const float *x, const float *origin, int depth) {
@@ -31,13 +31,19 @@ TW_INLINE tw_f4 centred_all_f4(tw_f4 x, tw_f4 origin) { return x - origin; }
 #define PRODUCT_CHAIN TW_PAIR_DEPTH
 #include "tw_pair_walk.h"
 
+/* One element of those sums that have a kernel of float32, products apart. */
+#define STEPS(K)                         \
+    K(TW_SQUARES, fma_f4(gap, gap, sum)) \
+    K(TW_GAPS, sum + abs_f4(gap))        \
+    K(TW_LARGEST, max_f4(abs_f4(gap), sum))
+
 TW_INLINE tw_f4 step_f4(const int kind, tw_f4 x, tw_f4 y, tw_f4 sum) {
     const tw_f4 gap = x - y;
-    switch (kind) {
-        case TW_SQUARES: return fma_f4(gap, gap, sum);
-        case TW_GAPS: return sum + abs_f4(gap);
-        default: return max_f4(abs_f4(gap), sum);
-    }
+#define STEP(KIND, SUM) \
+    case KIND: return SUM;
+    switch (kind) { STEPS(STEP) }
+#undef STEP
+    return sum;
 }
 
 /* Level: sums in registers, rows and panels of this block of the depth in L1. */
@@ -68,23 +74,21 @@ TW_INLINE void tile_f4(const int kind, const int rows, const int vectors, const 
         }
 }
 
-#define COVER(KIND)                                                                                          \
+#define COVER(KIND, SUM)                                                                                     \
     static void cover_##KIND##_f4(const tw_pair_job *job, const float *x, int count) {                       \
         const shape_f4 shape = {.rows = TW_PAIR_ROWS_F4, .fewer = TW_PAIR_ROWS_F4 > 4 ? 4 : 1, .vectors = 2, \
                                 .block = TW_PAIR_DEPTH};                                                     \
         cover_f4(tile_f4, KIND, shape, job->depth, job, x, count);                                           \
     }
-COVER(TW_SQUARES)
-COVER(TW_GAPS)
-COVER(TW_LARGEST)
+STEPS(COVER)
 #undef COVER
 
+#define COVER(KIND, SUM) [KIND] = cover_##KIND##_f4,
 static void (*const covers_f4[])(const tw_pair_job *, const float *, int) = {
-    [TW_SQUARES] = cover_TW_SQUARES_f4,
-    [TW_PRODUCTS] = cover_products_f4,
-    [TW_GAPS] = cover_TW_GAPS_f4,
-    [TW_LARGEST] = cover_TW_LARGEST_f4,
+    STEPS(COVER)[TW_PRODUCTS] = cover_products_f4,
 };
+#undef COVER
+#undef STEPS
 
 /* The same sum of one pair in float64, eight running sums: sums of squares are canonical. */
 static double careful_f4(const int kind, const float *x, const float *y, int depth) {

@@ -1,5 +1,5 @@
 /* Distances of float64: one or two rows against one vector of others, eight running sums each, kept
- * in registers. A metric is a line in `step` and one in the list of `covers`. */
+ * in registers. TW_PAIR_STEPS of tw_pair.h lists the metrics. */
 #include "tw_pair_careful_f8.h"
 #include "tw_pair_products_f8.h"
 
@@ -9,51 +9,38 @@
 #define PRODUCT_CHAIN TW_PAIR_CHAIN
 #include "tw_pair_walk.h"
 
-/* One element: `sum` is the running sum, `second` what braycurtis and nan_euclidean count beside. */
+/* |x - y| / (|x| + |y|), 0 for 0 / 0. */
+TW_INLINE tw_f8 canberra_f8(tw_f8 x, tw_f8 y, tw_f8 gap) {
+    const tw_f8 size = abs_f8(x) + abs_f8(y), half = splat_f8(0.5);
+    /* Where that overflows, halves have the same ratio. */
+    const tw_i8 beyond = size > splat_f8(HIGHEST_F8);
+    const tw_f8 top = only_f8(~beyond, abs_f8(gap)) + only_f8(beyond, abs_f8(x * half - y * half));
+    const tw_f8 bottom = only_f8(~beyond, size) + only_f8(beyond, abs_f8(x * half) + abs_f8(y * half));
+    return only_f8(size != 0, top / bottom);
+}
+
+TW_INLINE tw_f8 power_f8(tw_f8 size, double power) {
+    for (int i = 0; i < LANES_F8; i++) size[i] = pow(size[i], power);
+    return size;
+}
+
+/* w times the power. */
+TW_INLINE tw_f8 whole_power_f8(tw_f8 factor, int power, tw_f8 w) {
+    for (; power; power >>= 1) {
+        if (power & 1) w *= factor;
+        factor *= factor;
+    }
+    return w;
+}
+
+/* One element: see TW_PAIR_STEPS. */
 TW_INLINE void step_f8(const int kind, tw_f8 x, tw_f8 y, double weight, double power, tw_f8 *sum, tw_f8 *second) {
     const tw_f8 w = splat_f8(weight);
     const tw_f8 gap = x - y;
-    switch (kind) {
-        case TW_SQUARES: *sum += gap * gap; break;
-        case TW_PRODUCTS: *sum += x * y; break;
-        case TW_GAPS: *sum += abs_f8(gap); break;
-        case TW_LARGEST: *sum = max_f8(abs_f8(gap), *sum); break;
-        case TW_WEIGHTED_SQUARES: *sum += w * (gap * gap); break;
-        case TW_WEIGHTED_GAPS: *sum += w * abs_f8(gap); break;
-        case TW_WEIGHTED_LARGEST: *sum = max_f8(w * abs_f8(gap), *sum); break;
-        case TW_CANBERRA: {
-            const tw_f8 size = abs_f8(x) + abs_f8(y), half = splat_f8(0.5);
-            /* Where that overflows, halves have the same ratio. */
-            const tw_i8 beyond = size > splat_f8(HIGHEST_F8);
-            const tw_f8 top = only_f8(~beyond, abs_f8(gap)) + only_f8(beyond, abs_f8(x * half - y * half));
-            const tw_f8 bottom = only_f8(~beyond, size) + only_f8(beyond, abs_f8(x * half) + abs_f8(y * half));
-            *sum += w * only_f8(size != 0, top / bottom);
-            break;
-        }
-        case TW_BRAYCURTIS:
-            *sum += w * abs_f8(gap);
-            *second += w * abs_f8(x + y);
-            break;
-        case TW_UNEQUAL: *sum += only_f8(x != y, w); break;
-        case TW_KNOWN_SQUARES:
-            *sum += only_f8(gap == gap, gap * gap);
-            *second += only_f8(gap == gap, splat_f8(1.0));
-            break;
-        case TW_WHOLE_POWERS: {
-            tw_f8 factor = abs_f8(gap), product = w;
-            for (int rest = (int)power; rest; rest >>= 1) {
-                if (rest & 1) product *= factor;
-                factor *= factor;
-            }
-            *sum += product;
-            break;
-        }
-        default: {
-            tw_f8 size = abs_f8(gap);
-            for (int i = 0; i < LANES_F8; i++) size[i] = pow(size[i], power);
-            *sum += w * size;
-        }
-    }
+#define STEP(KIND, KERNEL, WEIGHTS, FINISH, COVER, ...) \
+    case KIND: __VA_ARGS__; break;
+    switch (kind) { TW_PAIR_STEPS(STEP) }
+#undef STEP
 }
 
 TW_INLINE tw_f8 meet_f8(const int kind, const tw_f8 a[8]) {
@@ -129,9 +116,18 @@ TW_INLINE void short_f8(const int kind, const int rows, const int vectors, const
     }
 }
 
-TW_INLINE void cover_whole_f8(const int kind, const int rows, const tw_pair_job *job, const double *x, int count) {
+TW_INLINE void cover_tiles_f8(const int kind, const int rows, const tw_pair_job *job, const double *x, int count) {
     const shape_f8 shape = {.rows = rows, .vectors = 1, .block = INT32_MAX};
     cover_f8(tile_f8, kind, shape, job->depth, job, x, count);
+}
+
+TW_INLINE void cover_whole_f8(const int kind, const tw_pair_job *job, const double *x, int count) {
+    cover_tiles_f8(kind, TW_PAIR_ROWS_F8, job, x, count);
+}
+
+/* For sums that need the registers of two rows. */
+TW_INLINE void cover_single_f8(const int kind, const tw_pair_job *job, const double *x, int count) {
+    cover_tiles_f8(kind, 1, job, x, count);
 }
 
 TW_INLINE void cover_short_f8(const int kind, const int depth, const tw_pair_job *job, const double *x, int count) {
@@ -140,7 +136,7 @@ TW_INLINE void cover_short_f8(const int kind, const int depth, const tw_pair_job
 }
 
 /* The metrics whose short rows run as fast as memory takes the results. */
-TW_INLINE void cover_depths_f8(const int kind, const int rows, const tw_pair_job *job, const double *x, int count) {
+TW_INLINE void cover_depths_f8(const int kind, const tw_pair_job *job, const double *x, int count) {
     switch (job->depth) {
         case 1: cover_short_f8(kind, 1, job, x, count); break;
         case 2: cover_short_f8(kind, 2, job, x, count); break;
@@ -150,36 +146,20 @@ TW_INLINE void cover_depths_f8(const int kind, const int rows, const tw_pair_job
         case 6: cover_short_f8(kind, 6, job, x, count); break;
         case 7: cover_short_f8(kind, 7, job, x, count); break;
         case 8: cover_short_f8(kind, 8, job, x, count); break;
-        default: cover_whole_f8(kind, rows, job, x, count);
+        default: cover_whole_f8(kind, job, x, count);
     }
 }
 
-/* Every metric: its kind, how it walks, and the rows of its tile. */
-#define COVERS(K)                                                \
-    K(TW_SQUARES, cover_depths_f8, TW_PAIR_ROWS_F8)              \
-    K(TW_GAPS, cover_depths_f8, TW_PAIR_ROWS_F8)                 \
-    K(TW_PRODUCTS, cover_whole_f8, TW_PAIR_ROWS_F8)              \
-    K(TW_LARGEST, cover_whole_f8, TW_PAIR_ROWS_F8)               \
-    K(TW_WEIGHTED_SQUARES, cover_whole_f8, TW_PAIR_ROWS_F8)      \
-    K(TW_WEIGHTED_GAPS, cover_whole_f8, TW_PAIR_ROWS_F8)         \
-    K(TW_WEIGHTED_LARGEST, cover_whole_f8, TW_PAIR_ROWS_F8)      \
-    K(TW_CANBERRA, cover_whole_f8, TW_PAIR_ROWS_F8)              \
-    K(TW_BRAYCURTIS, cover_whole_f8, 1)                          \
-    K(TW_UNEQUAL, cover_whole_f8, TW_PAIR_ROWS_F8)               \
-    K(TW_KNOWN_SQUARES, cover_whole_f8, 1)                       \
-    K(TW_WHOLE_POWERS, cover_whole_f8, TW_PAIR_ROWS_F8)          \
-    K(TW_POWERS, cover_whole_f8, 1)
-#define COVER(KIND, WALK, ROWS)                                                         \
+#define COVER(KIND, KERNEL, WEIGHTS, FINISH, COVER, ...)                                \
     static void cover_##KIND##_f8(const tw_pair_job *job, const double *x, int count) { \
-        WALK(KIND, ROWS, job, x, count);                                                \
+        cover_##COVER##_f8(KIND, job, x, count);                                        \
     }
-COVERS(COVER)
+TW_PAIR_STEPS(COVER)
 #undef COVER
 
-#define COVER(KIND, WALK, ROWS) [KIND] = cover_##KIND##_f8,
-static void (*const covers_f8[TW_PAIR_KINDS])(const tw_pair_job *, const double *, int) = {COVERS(COVER)};
+#define COVER(KIND, ...) cover_##KIND##_f8,
+static void (*const covers_f8[])(const tw_pair_job *, const double *, int) = {TW_PAIR_STEPS(COVER)};
 #undef COVER
-#undef COVERS
 
 /* x is the row, row (n_columns) its sums, which become results. */
 static void finish_f8(const tw_pair_job *job, const double *x, double *row) {
