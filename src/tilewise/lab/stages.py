@@ -77,15 +77,15 @@ class Chunk:
         if z.products:
             yield from listed
             yield self._pack_rows()
-            squares = [(name, READ, norms, 64) for name in ("norms", "seconds", "rests")]
-            yield self._walk(*squares, ("drops", WRITE, norms, 64))
+            squares = [(name, READ, norms, 64) for name in ("norms", "second_norms", "rest_norms")]
+            yield self._walk(*squares, ("split_errors", WRITE, norms, 64))
         else:
             yield self._pack_groups() if z.packs_groups else self._pack_rows()
             yield from listed
         yield from self._score()
         yield self._walk(("norms", READ, norms, 64), ("band", WRITE, norms, 64))
         if z.products:
-            yield self._walk(("drops", READ, norms, 64), ("band", WRITE, norms, 64))
+            yield self._walk(("split_errors", READ, norms, 64), ("band", WRITE, norms, 64))
         yield self._certify()
         yield self._walk(("label", READ, 4 * count, 4 * count))
         yield self._note()
@@ -123,7 +123,7 @@ class Chunk:
         to = row * size
         if z.layout != "blas":
             to = row // z.tile_rows * (z.tile_rows * z.packed_row_bytes) + row % z.tile_rows * size
-        squares = ("norms", "seconds", "rests") if z.products else ("norms",)
+        squares = ("norms", "second_norms", "rest_norms") if z.products else ("norms",)
         return Loop([
             Access("pointers", READ, at["pointers"], 8, 8),
             Access("X", READ, self._of_rows("X"), z.row_bytes, z.row_bytes),
@@ -198,10 +198,10 @@ class Chunk:
             start = block * z.panels_per_block
             weight = n_blocks - 3 if block == 2 and len(blocks) < n_blocks else 1
             panels = min(z.panels_per_block, z.n_panels - start)
-            following = self.at["split panels" if z.products else "packed"]
-            following += (start + panels) * z.panel_bytes
+            behind = self.at["split panels" if z.products else "packed"]
+            behind += (start + panels) * z.panel_bytes
             yield Loop(made(self, start, panels, tiles), tiles, weight,
-                       (weight - 1) * block_bytes, following)  # fmt: skip
+                       (weight - 1) * block_bytes, behind)  # fmt: skip
 
     def early(self, place: int, rows: int, begin: int, end: int) -> Iterator[Access]:
         """Fetches of bytes `begin` to `end` of some of the next chunk's rows, for every tile.
@@ -220,7 +220,7 @@ class Chunk:
         norms, state = self.count * z.item, self.count * z.state_row_bytes
         # Rows whose accesses are written together: those of one line of labels, or one.
         rows = 16 if z.layout == "rows-in-lanes" else 1
-        more = () if z.layout == "rows-in-lanes" else ("lowest", "following")
+        more = () if z.layout == "rows-in-lanes" else ("lowest", "second_lowest")
         return self._walk(
             *((name, READ, state, rows * z.state_row_bytes) for name in _BESTS),
             ("band", READ, norms, rows * z.item),
