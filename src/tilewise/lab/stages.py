@@ -1,8 +1,7 @@
 """What a pass touches: one list of stages, from which both the trace and the formulas come.
 
-A chunk is a sequence of loops. A `Loop` repeats a list of accesses, and every `Access` says which
-buffer it meets, where, how many bytes, and how far on it lies in the next turn. `trace` writes the
-turns out one after the other; `visits` reads off how far apart two touches of the same bytes are.
+A chunk is a sequence of loops (`accesses`). `trace` writes their turns out one after the other;
+`visits` reads off how far apart two touches of the same bytes are.
 
 The order is that of `_run_chunk` in `kernels/_assign.pyx`, `c/tw_pack.h` and `c/tw_tile.h`;
 `products` has the scoring of rows that are split into parts, and `sums` the sums of clusters.
@@ -10,44 +9,17 @@ The order is that of `_run_chunk` in `kernels/_assign.pyx`, `c/tw_pack.h` and `c
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from tilewise.lab.accesses import PREFETCH, READ, WRITE, Access, Loop
+from tilewise.lab.products import group_accesses
 from tilewise.lab.sums import sums_accesses, sums_visit
 from tilewise.plan.nest import LoopNest
 
-__all__ = ["PREFETCH", "READ", "WRITE", "Access", "Chunk", "Loop"]
+__all__ = ["Chunk"]
 
-READ, WRITE, PREFETCH = 0, 1, 2
 _BESTS = ("best", "second", "ordinal")
-
-
-class Access(NamedTuple):
-    """One access of a loop."""
-
-    key: str  # the buffer, as `LoopNest.buffers` names it
-    kind: int  # READ, WRITE or PREFETCH: into the second level
-    at: int  # first byte in the first turn
-    size: int
-    step: Any = 0  # how far on the next turn begins; an array has how far on each turn begins
-    total: int = 0  # bytes of all turns, where the last one has fewer
-    count: int = 1  # how many such ranges, ...
-    stride: int = 0  # ... and how far apart they begin
-    since: int = 0  # the first turn that has the access
-    until: int = 0  # how many turns behind the loop's last one have it
-
-
-@dataclass(frozen=True)
-class Loop:
-    """Accesses that are repeated."""
-
-    accesses: list[Access]
-    turns: int = 1
-    weight: int = 1  # how many loops of this kind it stands for, one behind the other
-    between: float = 0.0  # bytes of the others of them, and their address
-    between_at: int | None = None
-    visits: tuple[Any, ...] = ()  # for the formulas: what is met at random
 
 
 @dataclass(frozen=True)
@@ -184,8 +156,6 @@ class Chunk:
 
     def _blocks(self):
         """Tiles of rows against one block of panels after the other."""
-        from tilewise.lab.products import group_accesses
-
         z = self.z
         n_blocks = -(-z.n_panels // z.panels_per_block)
         tiles, block_bytes = z.padded(self.count) // z.tile_rows, z.panels_per_block * z.panel_bytes
