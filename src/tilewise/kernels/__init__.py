@@ -31,6 +31,7 @@ calls. Parallel loops stand here and nowhere else, each with an explicit number 
     _topk         the k lowest values of blocks, for any metric
     _within       values of blocks up to a radius, for any metric
     _seeding      the two passes of greedy k-means++
+    _seeding_pass what these passes read
     _seeding_csr  the same of CSR rows with few stored entries
     _probe        measured peaks, for benchmarks
     _mountain     reading alone, for the memory mountain
