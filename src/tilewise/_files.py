@@ -1,5 +1,6 @@
 """Write files whole or not at all: first beside their place, then moved into it."""
 
+import errno
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,6 +91,26 @@ def replacing(path, what="the file"):
         raise type(error)(
             error.errno, f"{what} could not be written: {reason}{kept}", str(path)
         ) from error
+
+
+def check_folder(path):
+    """Check that a file could be put at `path`; nothing is made or changed.
+
+    Parameters
+    ----------
+    path : Path
+        Folders above it need not exist.
+
+    Raises
+    ------
+    OSError
+        If the nearest folder that exists is no folder or cannot be written; the error names it.
+    """
+    folder = next(place for place in path.absolute().parents if place.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "no permission to write here", str(folder))
 
 
 def _sync_folder(folder):

@@ -12,6 +12,8 @@ Arrays of plain numbers, and sparse matrices, pass both as they are.
 import numpy as np
 import scipy.sparse as sp
 
+from tilewise._text import first_line
+
 #: Options of scikit-learn's check_array that neither copy nor read the data: the engine takes any
 #: order and any real dtype, and finds values that are not finite while it works.
 UNCHANGED = {
@@ -25,16 +27,6 @@ UNCHANGED = {
 
 # What a missing date or time span turns into, taken for an integer.
 _NOT_A_TIME = float(np.iinfo(np.int64).min)
-
-
-def table_rows(X):
-    """Rows and column names of an Arrow table or dask frame; anything else unchanged, and None."""
-    if X is None or type(X) is np.ndarray or sp.issparse(X):  # these do not pay for the question
-        return X, None
-    from tilewise.sources import read_table
-
-    rows, names = read_table(X)
-    return (X, None) if rows is None else (rows, names)
 
 
 def canonical(X):
@@ -178,8 +170,8 @@ def _without_gradient(X, name):
         # Every value of a type that is narrower than float32 is one of float32.
         return np.asarray(values.float())
     except Exception as error:
-        said = str(refused).partition("\n")[0]
-        raise _unreadable(X, name, f"of dtype {X.dtype}: {said}", "detach().float()") from error
+        why = f"of dtype {X.dtype}: {first_line(refused)}"
+        raise _unreadable(X, name, why, "detach().float()") from error
 
 
 def _unreadable(X, name, why, what):

@@ -3,7 +3,10 @@
 import math
 import re
 
-__all__ = ["GIB", "KIB", "MIB", "MOST_BYTES", "SIZE_FORM", "parse_size", "sized"]
+__all__ = [
+    "GIB", "KIB", "MIB", "MOST_BYTES", "SIZE_FORM", "fact_text", "kernel_bytes", "parse_size",
+    "sized",
+]  # fmt: skip
 
 KIB, MIB, GIB, TIB = (1 << power for power in (10, 20, 30, 40))
 #: Larger sizes are read as this one: no memory is larger, and arithmetic with floats holds it.
@@ -78,3 +81,30 @@ def sized(size: float) -> str:
             text = f"{value:,.{decimals}f}"
             return f"{text.rstrip('0').rstrip('.') if decimals else text} {name}"
     return f"{size:.0f} B"
+
+
+def fact_text(name: str, value: object) -> str:
+    """Write the value of a fact about the machine as people read it.
+
+    Examples
+    --------
+    >>> from tilewise._sizes import fact_text
+    >>> fact_text("l2_bytes", 2097152), fact_text("hypervisor", True), fact_text("l3_bytes", None)
+    ('2 MiB', 'yes', '-')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_bytes") and isinstance(value, int):
+        return sized(value)
+    return str(value)
+
+
+def kernel_bytes(path: str, name: str) -> int | None:
+    """Read a size that Linux states as ``name: 4 kB`` in a file of /proc; None if it does not."""
+    try:
+        with open(path, encoding="ascii") as lines:
+            return next(int(x.split()[1]) * KIB for x in lines if x.startswith(f"{name}:"))
+    except (OSError, ValueError, StopIteration):
+        return None

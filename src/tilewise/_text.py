@@ -9,7 +9,7 @@ marks that turn the order of the letters. Whoever shows such text to people pass
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MOST_SHOWN", "printable", "printable_all", "shorten"]
+__all__ = ["MOST_SHOWN", "counted", "first_line", "printable", "printable_all", "shorten"]
 
 #: The most characters that are shown of one name or one cell.
 MOST_SHOWN = 200
@@ -66,6 +66,24 @@ def shorten(text: str, most: int = MOST_SHOWN) -> str:
         return text
     head = (most - 2) // 2
     return f"{text[:head]}...{text[len(text) - (most - 3 - head) :]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    Examples
+    --------
+    >>> from tilewise._text import counted
+    >>> counted(1, "thread"), counted(2000, "row")
+    ('1 thread', '2,000 rows')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or its type if there is no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def printable_all(value: Any, depth: int = 0) -> Any:

@@ -32,7 +32,7 @@ def test_the_same_model_as_in_memory(data, invoke, monkeypatch, way):
     more = {"limit": ["X.npy", "--memory-limit", "3MB"], "folder": ["shards"], "large": ["X.npy"],
             "hdf5": ["X.h5"]}[way]  # fmt: skip
     if way == "large":
-        monkeypatch.setattr(_stream, "_available", lambda: 100_000)
+        monkeypatch.setattr(_stream, "kernel_bytes", lambda path, name: 100_000)
     if way == "hdf5":
         with pytest.importorskip("h5py").File("X.h5", "w") as file:
             file["X"] = data

@@ -4,6 +4,7 @@ import pytest
 
 import tilewise
 from tilewise.lab import _traffic
+from tilewise.lab._rates import measured_rates
 from tilewise.lab.expected import expected_seconds, other_operations
 from tilewise.lab.explain import explain
 from tilewise.lab.roofs import Roofs
@@ -77,7 +78,7 @@ def test_a_sweep_expects_what_explain_does(result_of):
     result = result_of("chunks")
     found = _traffic.expected(result, result["predicted"], result["facts"]["engines"])
     p = result["parameters"]
-    peak, levels = _traffic.roofs_of(result)
+    peak, _, levels = measured_rates(result)
     roofs = Roofs.from_dict({
         "compute_gflops": peak, "bandwidth_gbs": levels, "threads": 1, "source": "a test",
         "product_gflops": None,

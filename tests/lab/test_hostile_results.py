@@ -99,7 +99,7 @@ def test_what_is_not_above_zero_is_left_out_and_told():
 
     real = [entry([1.0, 2.0]), entry([0.0, 2.0]), entry([0.0, -1.0]), entry([0.0], "bytes")]
     notes = table({"measurements": real}).notes
-    assert notes == ["1 measurement was too short to tell, and is left out"]
+    assert notes == ["1 measurement was too short to measure and is left out"]
     assert [e["samples"] for e in seen[0]] == [[1.0, 2.0], [2.0], [0.0]]
     assert [e["low"] for e in seen[0]] == [1.0, 2.0, 0.0]
     assert real[1]["samples"] == [0.0, 2.0]

@@ -86,7 +86,7 @@ def test_noisy_figures_conclude_nothing(result):
         assert (REASON in figure.warning) is figure.timed
         assert not any(COMPARES.search(word) for word in figure.words if figure.timed)
         assert not any(mark.concluded or "(seen)" in mark.label for mark in figure.marks)
-        assert "over tilewise's" not in figure.title
+        assert "relative to tilewise" not in figure.title
         assert "Speed-up" not in figure.title
         json.dumps(chart(figure), allow_nan=False)
 

@@ -146,8 +146,8 @@ def test_claims_are_matched_to_what_was_seen_and_told(result_of):
     assert left == []
     notes = mountain.table(result).notes
     assert notes[1] == "L2: claimed 1 MiB, seen 724 KiB (between 512 KiB and 1 MiB)"
-    assert notes[2] == "L3: claimed 480 MiB, larger than what was walked"
+    assert notes[2] == "L3: claimed 480 MiB, larger than all working sets"
     facts["l2_bytes"]["value"] = 4 * MIB
     notes = mountain.table(result).notes
-    assert "L2: claimed 4 MiB, no step within a factor of two of it" in notes
-    assert any(note.startswith("A climb of no claimed cache: 724 KiB") for note in notes)
+    assert "L2: claimed 4 MiB, no step within a factor of two" in notes
+    assert any(note.startswith("A climb at 724 KiB") for note in notes)

@@ -45,22 +45,22 @@ def test_the_lesson_is_what_happened():
 
 def test_the_sweep_says_what_more_threads_than_cpus_did():
     (words,) = first_words(result([(1, 4.0), (2, 2.0), (3, 2.4), (4, 3.0)]))
-    assert "the best, 2 threads, 2 s: 2.00 times as fast on 2 CPUs" in words
-    assert "With a thread per CPU" not in words
+    assert "The best number, 2 threads, took 2 s on 2 CPUs, 2.00 times as fast" in words
+    assert "One thread per CPU" not in words
     (words,) = first_words(result([(1, 4.0), (2, 2.5), (3, 2.0), (4, 2.0)]))
-    assert "the best, 3 threads" in words
-    assert "With a thread per CPU it was 2.5 s, clearly slower" in words
+    assert "The best number, 3 threads" in words
+    assert "One thread per CPU took 2.5 s, clearly slower" in words
     (words,) = first_words(result([(1, 4.0), (2, 2.01), (3, 2.0)]))
     assert "too noisy to tell from the best" in words
     (words,) = first_words(result([(1, 1.0), (2, 2.0)], cpus=1))
-    assert words == "One thread took 1 s, and no number of threads took less."
+    assert words == "One thread took 1 s. More threads were not faster."
 
 
-def test_a_settled_sample_follows_an_untimed_call():
+def test_a_warm_sample_follows_an_untimed_call():
     calls = []
     cases = [Case("a", {"n": n}, lambda n=n: calls.append(n)) for n in (0, 1)]
     run = Run({}, 0.0, quick=True)
-    run.measure("phase", cases, settle=True)
+    run.measure("phase", cases, warm_each=True)
     samples = [e["samples"] for e in run.measurements]
     repeats = [e["repeats"] for e in run.measurements]
     assert [len(own) for own in samples] == [1, 1]

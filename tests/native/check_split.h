@@ -2,7 +2,7 @@
 
 typedef struct {
     int n, depth, k, products, parts, steps, groups, width, n_panels;
-    float *norms, *drops;
+    float *norms, *split_errors;
     double second, rest; /* shares of the centres' norms */
     uint16_t *tiles, *panels;
     size_t panel_step;
@@ -15,12 +15,12 @@ static split_problem split_of(const tw_tile_kernels *t, const tw_split_kernels *
     q.width = t->panel_vectors * t->vector_bytes / 4;
     const size_t rows = (size_t)q.groups * TW_SPLIT_ROWS;
     float *plain = panels_of_f4(p, q.width, &q.n_panels);
-    float *seconds = buffer(rows * 4), *rests = buffer(rows * 4), *origin = buffer((size_t)p->depth * 4);
+    float *second_norms = buffer(rows * 4), *rest_norms = buffer(rows * 4), *origin = buffer((size_t)p->depth * 4);
     float own[64], second[64], rest[64];
     q.panel_step = ((size_t)q.steps * TW_SPLIT_STEP * q.parts + 2) * q.width;
     q.panels = buffer(q.n_panels * q.panel_step * 2);
     q.tiles = buffer(rows * q.steps * TW_SPLIT_STEP * q.parts * 2);
-    q.norms = buffer(rows * 4), q.drops = buffer(rows * 4);
+    q.norms = buffer(rows * 4), q.split_errors = buffer(rows * 4);
     for (int j = 0; j < q.n_panels; j++) {
         s->pack_panel(plain + (size_t)j * (p->depth + 1) * q.width, p->depth, q.parts, q.panels + j * q.panel_step, own,
                       second, rest);
@@ -33,13 +33,13 @@ static split_problem split_of(const tw_tile_kernels *t, const tw_split_kernels *
     const float **pointers = buffer((size_t)p->n * sizeof *pointers);
     for (int r = 0; r < p->n; r++) pointers[r] = p->x + (size_t)r * p->depth;
     memset(origin, 0, (size_t)p->depth * 4);
-    s->pack_f4(p->n, p->depth, q.parts, pointers, origin, 1, q.tiles, q.norms, seconds, rests);
-    s->drops(p->n, q.norms, seconds, rests, (float)q.second, (float)q.rest, q.drops);
-    free(plain), free(seconds), free(rests), free(origin), free(pointers);
+    s->pack_f4(p->n, p->depth, q.parts, pointers, origin, 1, q.tiles, q.norms, second_norms, rest_norms);
+    s->split_errors(p->n, q.norms, second_norms, rest_norms, (float)q.second, (float)q.rest, q.split_errors);
+    free(plain), free(second_norms), free(rest_norms), free(origin), free(pointers);
     return q;
 }
 
-static void free_split(split_problem q) { free(q.norms), free(q.drops), free(q.tiles), free(q.panels); }
+static void free_split(split_problem q) { free(q.norms), free(q.split_errors), free(q.tiles), free(q.panels); }
 
 /* x up to one size and c up to another, so that every sum is exact whatever is left out. */
 static problem_f4 whole_problem(int n, int depth, int k, int lanes, int x, int c) {
@@ -129,7 +129,7 @@ static void check_split_bound(const tw_tile_kernels *t, const tw_split_kernels *
             const double square = 2 * half_f4(&p, j), x = sqrt(norm), c = sqrt(square);
             double exact = 0.5 * square;
             for (int l = 0; l < depth; l++) exact -= (double)p.c[j * depth + l] * (double)p.x[r * depth + l];
-            const double bound = alpha * (x * c + 0.5 * square) + (double)q.drops[r] * c + eta * (1 + x);
+            const double bound = alpha * (x * c + 0.5 * square) + (double)q.split_errors[r] * c + eta * (1 + x);
             const double error = fabs(scores[r * K + j] - exact);
             CHECK(error <= bound, "depth %d, %d products: row %d, centre %d errs by %g, more than %g", depth, products,
                   r, j, error, bound);

@@ -81,16 +81,16 @@ static void N(check_certify)(const tw_tile_kernels *t, const N(problem) *p, cons
     for (int r = 0; r < p->n; r++) band[r] = whole(0, 5) ? (T)whole(0, 6) / 2 : (T)INFINITY;
     t->N(certify)(p->n, best, second, ordinal, band, label, lowest, next);
     for (int r = 0; r < p->n; r++) {
-        double low, following;
+        double low, second_lowest;
         int index, within = 0;
-        N(best_two)(p, r, 0, 1, &low, &following, &index);
+        N(best_two)(p, r, 0, 1, &low, &second_lowest, &index);
         for (int j = 0; j < p->k; j++) within += p->score[r * p->k + j] <= low + (double)band[r];
         /* What does not exist lies at infinity, which an infinite band reaches. */
         const int expected = within == 1 && isfinite((double)band[r]) ? index : -1;
         CHECK(label[r] == expected, "k %d, row %d: %d, not %d", p->k, r, label[r], expected);
         CHECK((double)lowest[r] == low, "k %d, row %d", p->k, r);
         /* Of use only where the label is certain. */
-        CHECK(label[r] < 0 || (double)next[r] == following, "k %d, row %d", p->k, r);
+        CHECK(label[r] < 0 || (double)next[r] == second_lowest, "k %d, row %d", p->k, r);
     }
     free(band), free(lowest), free(next), free(label);
 }

@@ -13,6 +13,7 @@ _explain   ``tilewise explain``
 _fit       ``tilewise fit``
 _predict   ``tilewise predict``
 _bench     ``tilewise bench``: a command for each row of the lab's ``EXPERIMENTS``
+_checkout  where a checkout of the source has the program that compares libraries
 _report    ``tilewise report``
 _tune      ``tilewise tune``
 _options   options and output that several commands share

@@ -7,9 +7,9 @@ import traceback
 import click
 
 from .. import __version__
-from .._text import printable
+from .._text import first_line, printable
 from . import _bench, _explain, _fit, _info, _predict, _report, _tune
-from ._errors import CommandError, ExitCode, ReaderGone, first_line
+from ._errors import CommandError, ExitCode, ReaderGone
 from ._options import debug_option, epilog
 from ._streams import checked_streams
 

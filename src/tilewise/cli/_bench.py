@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._text import printable
+from .._text import first_line, printable
 from ..lab.experiments import EXPERIMENTS, perform
 from ..lab.quiet import headline, noise
 from ._checkout import comparison
@@ -19,7 +19,6 @@ from ._errors import (
     ExitCode,
     MissingExtra,
     WrongUsage,
-    first_line,
     reason,
 )
 from ._options import (
@@ -34,6 +33,7 @@ from ._options import (
     human_line,
     is_shared,
     on_terminal,
+    option,
     path_option,
     quiet_option,
     shared_option,
@@ -44,12 +44,7 @@ from ._progress import bar
 _PLOTS = (".png", ".svg")
 
 common_options = chained(
-    click.option(
-        "--seconds",
-        type=BUDGET,
-        metavar="BUDGET",
-        help="How long to measure. Each case is measured at least once.",
-    ),
+    option("--seconds", BUDGET, "How long to measure. Each case is measured at least once."),
     flag("--quick", help="Run for about a second, to try it out; the numbers mean little."),
     path_option(
         "--json", "FILE", "Write the result with every sample; - is standard output.", "json_file"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._text import first_line
 from ..plan import LimitTooSmall
 from ..sources import Archive, MissingLibrary, SourceError, as_source, map_npy
 from ..sources._errors import need
@@ -22,7 +23,6 @@ from ._errors import (
     MissingExtra,
     NoInput,
     WrongUsage,
-    first_line,
     reason,
 )
 

@@ -64,9 +64,3 @@ class ReaderGone(CannotWrite):
 def reason(error):
     """Why the operating system refused, in its own words and without the path."""
     return error.strerror or str(error) or type(error).__name__
-
-
-def first_line(error):
-    """Return the first line of an exception's message, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from .._json import read_json
 from .._sizes import sized
-from .._text import MOST_SHOWN, printable
+from .._text import MOST_SHOWN, first_line, printable
 from ..plan.threads import MAX_THREADS
-from ._errors import BadData, NoInput, WrongUsage, first_line, reason
+from ._errors import BadData, NoInput, WrongUsage, reason
 from ._options import (
     cells,
     chained,

@@ -21,10 +21,12 @@ from ._options import (
     debug_option,
     engine_options,
     epilog,
+    flag,
     force_option,
     human_line,
     input_options,
     on_terminal,
+    option,
     path_option,
     planned,
     report_options,
@@ -44,78 +46,30 @@ WHERE = ("memory_limit", "checkpoint")
 
 fit_options = chained(
     shared_option("clusters", "-k", required=True),
-    click.option(
-        "--init",
-        type=click.Choice(["k-means++", "random"]),
-        default="k-means++",
-        show_default=True,
-        help="How the first centres are chosen.",
-    ),
-    click.option(
-        "--n-init",
-        type=AUTO,
-        default="auto",
-        show_default=True,
-        help="Runs with different first centres; the best is kept. auto: 1 for k-means++, 10 for "
-        "random.",
-    ),
-    click.option(
-        "--max-iter",
-        type=click.IntRange(min=1),
-        metavar="N",
-        default=300,
-        show_default=True,
-        help="Most iterations of one run.",
-    ),
-    click.option(
-        "--tol",
-        type=click.FloatRange(min=0),
-        metavar="X",
-        default=1e-4,
-        show_default=True,
-        help="Stop once the centres move less than this, relative to the data's variance.",
-    ),
-    click.option(
-        "--seed",
-        type=click.IntRange(min=0, max=2**32 - 1),
-        metavar="N",
-        help="Seed of the random draws.  [default: a new one, which is printed]",
-    ),
-    click.option(
-        "--algorithm",
-        type=click.Choice(["lloyd", "elkan"]),
-        default="lloyd",
-        show_default=True,
-        help="Both give the same result; scikit-learn has this option.",
-    ),
-    click.option(
-        "--mini-batch",
-        "batch_size",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Update the centres from random batches of N rows instead of all rows. Then the "
-        "defaults are --max-iter 100, --tol 0, and 3 runs for --init random.",
-    ),
-    click.option(
-        "--max-no-improvement",
-        type=click.IntRange(min=0),
-        metavar="N",
-        help="With --mini-batch: stop after N batches without improvement.  [default: 10]",
-    ),
+    option("--init", click.Choice(["k-means++", "random"]), "How the first centres are chosen.",
+           default="k-means++"),
+    option("--n-init", AUTO, "Runs with different first centres; the best is kept. auto: 1 for "
+           "k-means++, 10 for random.", default="auto"),
+    option("--max-iter", click.IntRange(min=1), "Most iterations of one run.", default=300),
+    option("--tol", click.FloatRange(min=0), "Stop once the centres move less than this, relative "
+           "to the data's variance.", default=1e-4),
+    option("--seed", click.IntRange(min=0, max=2**32 - 1), "Seed of the random draws.  [default: a "
+           "new one, which is printed]"),
+    option("--algorithm", click.Choice(["lloyd", "elkan"]), "Both give the same result; "
+           "scikit-learn has this option.", default="lloyd"),
+    option("--mini-batch", click.IntRange(min=1), "Update the centres from random batches of N "
+           "rows instead of all rows. Then the defaults are --max-iter 100, --tol 0, and 3 runs "
+           "for --init random.", "batch_size"),
+    option("--max-no-improvement", click.IntRange(min=0), "With --mini-batch: stop after N batches "
+           "without improvement.  [default: 10]"),
     memory_option,
-    click.option(
-        "--init-size",
-        type=WholeOr("all"),
-        help="Rows that the first centres are chosen from, with --mini-batch or where DATA is "
-        "read in parts.  [default: three batches; 32 MiB of rows]",
-    ),
-    path_option(
-        "--checkpoint",
-        "PATH",
-        "Save the state of every iteration here. Run the same command again to continue.",
-    ),
+    option("--init-size", WholeOr("all"), "Rows that the first centres are chosen from, with "
+           "--mini-batch or where DATA is read in parts.  [default: three batches; 32 MiB of "
+           "rows]"),
+    path_option("--checkpoint", "PATH", "Save the state of every iteration here. Run the same "
+                "command again to continue."),
     path_option("--sample-weight", "FILE.npy", "One weight for each row of DATA."),
-)
+)  # fmt: skip
 
 output_options = chained(
     path_option(
@@ -146,7 +100,7 @@ output_options = chained(
 @input_options
 @output_options
 @report_options
-@click.option("--verbose", "-v", is_flag=True, help="Print the plan before the work begins.")
+@flag("--verbose", "-v", help="Print the plan before the work begins.")
 @debug_option
 def fit(data, sample_weight, output_dir, force, as_json, quiet, verbose, **options):
     """Cluster the rows of DATA into K groups.

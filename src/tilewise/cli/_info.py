@@ -7,15 +7,16 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from .. import __version__
-from .._sizes import sized
-from ._errors import WrongUsage, first_line
-from ._options import cells, debug_option, epilog
+from .._sizes import fact_text
+from .._text import first_line
+from .._versions import package_versions
+from ._errors import WrongUsage
+from ._options import cells, debug_option, epilog, flag
 from ._output import print_json
 
 
 @click.command(epilog=epilog("tilewise info", "tilewise info --json", codes=False))
-@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+@flag("--json", "as_json", help="Print the facts as JSON.")
 @debug_option
 def info(as_json):
     """Show what the planner knows about this machine, and from where.
@@ -41,37 +42,10 @@ def info(as_json):
     table.add_column("value")
     table.add_column("source", overflow="fold")
     for name, fact in facts.items():
-        table.add_row(*cells((name, readable(name, fact["value"]), fact["source"])))
+        table.add_row(*cells((name, fact_text(name, fact["value"]), fact["source"])))
     console.print(table)
 
 
-def readable(name, value):
-    """Return a fact's value as people read it.
-
-    Examples
-    --------
-    >>> from tilewise.cli._info import readable
-    >>> readable("l2_bytes", 2097152), readable("hypervisor", True), readable("cgroup_cpus", None)
-    ('2 MiB', 'yes', '-')
-    """
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name.endswith("_bytes") and isinstance(value, int):
-        return sized(value)
-    return str(value)
-
-
 def _versions():
-    import numpy
-    import scipy
-    import sklearn
-
-    return {
-        "tilewise": __version__,
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
+    found = package_versions() | {"python": platform.python_version()}
+    return {name: found[name] for name in ("tilewise", "python", "numpy", "scipy", "scikit-learn")}

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._json import loads
+from .._text import first_line
 from ..sources import Archive
 from ._data import check_readable, file_errors
-from ._errors import BadData, first_line
+from ._errors import BadData
 from ._output import to_json
 
 FORMAT = "tilewise-kmeans"
@@ -60,18 +61,9 @@ class Model:
 
     def metadata(self):
         """Return what the archive holds beside the centres."""
-        return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "tilewise_version": self.tilewise_version,
-            "params": self.params,
-            "dtype": self.centers.dtype.name,
-            "n_samples": self.n_samples,
-            "feature_names": None if self.feature_names is None else list(self.feature_names),
-            "columns": self.columns,
-            "inertia": self.inertia,
-            "n_iter": self.n_iter,
-        }
+        kind = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        known = {name: value for name, value in vars(self).items() if name != "centers"}
+        return kind | known | {"dtype": self.centers.dtype.name}
 
     def write(self, stream):
         """Write the archive to a binary stream."""

@@ -11,11 +11,11 @@ import click
 import numpy as np
 from rich.text import Text
 
-from .._text import printable
+from .._text import first_line, printable
 from ..plan._facts import whole_number
 from ..plan.threads import MAX_THREADS
 from ._data import READERS, Request
-from ._errors import MEANINGS, WrongUsage, first_line
+from ._errors import MEANINGS, WrongUsage
 
 # Parameters of the estimator that change how fast it runs, and nothing else.
 HOW = ("n_threads", "chunk_size", "engine")
@@ -109,6 +109,27 @@ def is_shared(name):
     return name in _SHARED
 
 
+# What stands for the value of an option in its help.
+_METAVARS = {click.IntRange: "N", click.FloatRange: "X", Budget: "BUDGET", str: "NAME"}
+
+
+def option(name, kind, help, *aliases, **more):
+    """Return the decorator for an option with a value; the help shows its default.
+
+    Parameters
+    ----------
+    name : str
+    kind : click.ParamType or type
+    help : str
+    *aliases : str
+        Further names of the option, or of the argument that has its value.
+    **more
+        For ``click.option``.
+    """
+    how = {"metavar": _METAVARS.get(kind if kind is str else type(kind))} | more
+    return click.option(name, *aliases, type=kind, help=help, show_default="default" in more, **how)
+
+
 def flag(*names, help):
     """Return the decorator for an option without a value."""
     return click.option(*names, is_flag=True, help=help)
@@ -146,43 +167,34 @@ debug_option = click.option(
 force_option = flag("--force", help="Replace output files that exist.")
 quiet_option = flag("--quiet", "-q", help="Print nothing but errors.")
 report_options = chained(
-    click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout."),
+    flag("--json", "as_json", help="Print a summary as JSON on stdout."),
     flag("--quiet", "-q", help="Print nothing but errors (and --json)."),
 )
 
 input_options = chained(
-    click.option(
-        "--columns",
+    option(
+        "--columns", str,
+        "Columns to use, by name, by position from 0, or by range: a,b,c or 0,3,8-15.",
         metavar="LIST",
-        help="Columns to use, by name, by position from 0, or by range: a,b,c or 0,3,8-15.",
     ),
     shared_option("dtype", note=" Others are converted.  [default: as stored; float64 for text]"),
-    click.option("--key", metavar="NAME", help="Which array of a .npz file to read."),
-    click.option("--delimiter", metavar="CHAR", help="What separates the cells of a .csv file."),
+    option("--key", str, "Which array of a .npz file to read."),
+    option("--delimiter", str, "What separates the cells of a .csv file.", metavar="CHAR"),
     click.option(
         "--header/--no-header",
         default=None,
         help="Whether the first row of a .csv file has names.  [default: if it has no number]",
     ),
-)
+)  # fmt: skip
 
 engine_options = chained(
-    click.option(
-        "--chunk-size",
-        type=AUTO,
-        default="auto",
-        show_default=True,
-        help="Rows that one thread works on at a time.",
-    ),
+    option("--chunk-size", AUTO, "Rows that one thread works on at a time.", default="auto"),
     shared_option("threads", note=ALL_THREADS),
-    click.option(
-        "--engine",
-        type=click.Choice(["auto", "fused", "blas"]),
-        default="auto",
-        show_default=True,
-        help="How distances are computed. The result is the same.",
+    option(
+        "--engine", click.Choice(["auto", "fused", "blas"]),
+        "How distances are computed. The result is the same.", default="auto",
     ),
-)
+)  # fmt: skip
 
 
 def request_of(options, wanted=None):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from .._files import beside
+from .._files import beside, check_folder
 from ._errors import CannotWrite, reason
 
 
@@ -73,7 +73,7 @@ class Outputs:
             try:
                 self._check(path, force)
             except OSError as error:  # a name that is too long, for one
-                raise CannotWrite(f"{path}: {reason(error)}") from error
+                raise CannotWrite(f"{error.filename or path}: {reason(error)}") from error
 
     @staticmethod
     def _check(path, force):
@@ -83,11 +83,7 @@ class Outputs:
             if not force:
                 raise CannotWrite(f"{path}: exists already; pass --force to replace it")
         # Missing folders are made when there is something to put in them, not before.
-        folder = next(place for place in path.absolute().parents if place.exists())
-        if not folder.is_dir():
-            raise CannotWrite(f"{folder}: not a folder")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise CannotWrite(f"{folder}: no permission to write here")
+        check_folder(path)
 
     def write(self, writers):
         """Write every file beside its place, then move all of them in.

@@ -2,8 +2,9 @@
 
 import click
 
+from .._text import first_line
 from ._bench import needs
-from ._errors import BadData, NoInput, first_line, reason
+from ._errors import BadData, NoInput, reason
 from ._options import (
     FILE,
     debug_option,

@@ -5,11 +5,13 @@ from pathlib import Path
 import click
 
 from tilewise import sources
+from tilewise._sizes import kernel_bytes, sized
 from tilewise.plan import parse_bytes
 
+from .._text import first_line
 from ._data import Table, file_errors
-from ._errors import BadData, NoInput, WrongUsage, first_line
-from ._options import human_line
+from ._errors import BadData, NoInput, WrongUsage
+from ._options import human_line, option
 
 # Files above this share of the memory that is free are read in parts.
 _SHARE = 0.5
@@ -33,11 +35,11 @@ class Size(click.ParamType):
         return value
 
 
-memory_option = click.option(
+memory_option = option(
     "--memory-limit",
-    type=Size(),
+    Size(),
+    "Read DATA in parts and allocate at most this much, such as 1GB or 512MiB.",
     metavar="SIZE",
-    help="Read DATA in parts and allocate at most this much, such as 1GB or 512MiB.",
 )
 
 
@@ -95,12 +97,13 @@ def streams(path, request, memory_limit):
     if memory_limit is None and not outer.is_dir() and ending_of(path) not in _ONLY:
         if ending_of(path) not in _ENDINGS or request.columns is not None:
             return False
-        size, free = outer.stat().st_size if outer.is_file() else 0, _available()
+        size = outer.stat().st_size if outer.is_file() else 0
+        free = kernel_bytes("/proc/meminfo", "MemAvailable")
         if free is None or size <= _SHARE * free:
             return False
         human_line(
-            f"tilewise: {path} has {size / 1e9:.1f} GB, more than half of the {free / 1e9:.1f} GB "
-            "of free memory, so it is read in parts (see --memory-limit)",
+            f"tilewise: {path} has {sized(size)}, more than half of the {sized(free)} of free "
+            "memory, so it is read in parts (see --memory-limit)",
             True,
         )
     elif ending_of(path) not in _ENDINGS and not outer.is_dir():
@@ -135,15 +138,3 @@ def _is_parquet(path):
     if path.is_dir() and path.suffix.lower() != ".zarr":
         return any(ending_of(name) == ".parquet" for name in path.iterdir())
     return ending_of(path) == ".parquet"
-
-
-def _available():
-    """Bytes of available memory, or None where the system does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return None

@@ -2,9 +2,10 @@
 
 import click
 
+from .._text import counted, first_line
 from ..lab.quiet import TOO_NOISY, headline
 from ._bench import progress
-from ._errors import BadData, CannotWrite, ExitCode, WrongUsage, first_line, reason
+from ._errors import BadData, CannotWrite, ExitCode, WrongUsage, reason
 from ._options import (
     ALL_THREADS,
     BUDGET,
@@ -13,6 +14,7 @@ from ._options import (
     flag,
     human_line,
     on_terminal,
+    option,
     report_options,
     shared_option,
 )
@@ -36,14 +38,7 @@ from ._output import print_json
 )
 @shared_option("dtype", default="float32", show_default=True)
 @shared_option("threads", note=ALL_THREADS)
-@click.option(
-    "--seconds",
-    type=BUDGET,
-    default=40.0,
-    show_default=True,
-    metavar="BUDGET",
-    help="How long to measure, all shapes together.",
-)
+@option("--seconds", BUDGET, "How long to measure, all shapes together.", default=40.0)
 @flag("--quick", help="Run for about a second, to try it out; do not trust the result.")
 @flag("--show", help="Show the record and measure nothing.")
 @flag("--forget", help="Remove what was measured on this machine.")
@@ -159,8 +154,8 @@ def _tune(path, as_json, quiet, shapes, quick, **options):
         raise CannotWrite(f"{path}: could not save the result: {first_line(failure)}") from failure
     if interrupted:
         human_line(
-            f"tilewise: interrupted; decided {len(decided)} of {len(shapes)} "
-            f"shape{'s' if len(shapes) > 1 else ''}; the record is unchanged for the others",
+            f"tilewise: interrupted; decided {len(decided)} of {counted(len(shapes), 'shape')}; "
+            "the record is unchanged for the others",
             True,
         )
         return ExitCode.INTERRUPTED

@@ -11,7 +11,8 @@ from sklearn.utils import check_array, validation
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
-from tilewise._numbers import UNCHANGED, as_real, canonical, readable, table_rows
+from tilewise._numbers import UNCHANGED, as_real, canonical, readable
+from tilewise._tables import table_rows
 
 #: Constraints of the parameters that tilewise adds to scikit-learn's.
 PLAN_CONSTRAINTS = {

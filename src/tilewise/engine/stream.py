@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from tilewise._sizes import sized
 from tilewise.kernels._rows import Rows
 
 __all__ = ["StreamReport", "StreamRows", "count_rows"]
@@ -80,15 +81,16 @@ class StreamReport:
         """The report in words."""
         rate = self.bytes_read / self.seconds_reading if self.seconds_reading > 0.0 else 0.0
         lines = [
-            f"{self.passes} passes read {self.rows} rows, {self.bytes_read / 1e6:.1f} MB, at "
-            f"{rate / 1e6:.0f} MB/s; {self.rows_per_second:.0f} rows per second in all.",
-            f"Bound by {self.bound_by}: {self.seconds_reading:.2f} s reading, "
-            f"{self.seconds_computing:.2f} s computing, {self.seconds_waiting:.2f} s waiting.",
+            f"{self.passes} passes read {self.rows:,} rows ({sized(self.bytes_read)}) at "
+            f"{sized(rate)}/s. In all, {self.rows_per_second:,.0f} rows per second were handled.",
+            f"The limit was {self.bound_by}: {self.seconds_reading:.2f} s reading, "
+            f"{self.seconds_computing:.2f} s computing, {self.seconds_waiting:.2f} s waiting for "
+            "rows.",
         ]
         if self.rows_skipped:
             lines.append(
-                f"{self.rows_skipped} rows in {self.pieces_skipped} pieces were settled by their "
-                "bounds and not read."
+                f"{self.rows_skipped:,} rows in {self.pieces_skipped:,} pieces were not read: "
+                "distance bounds already decided their labels."
             )
         return lines
 

@@ -33,6 +33,7 @@ over single clusters, panels or rows of a ready block have a `prange` of their o
     _topk         the k lowest values of blocks, for any metric
     _within       values of blocks up to a radius, for any metric
     _seeding      the two passes of greedy k-means++
+    _seeding_pass what these passes read
     _seeding_csr  the same of CSR rows with few stored entries
     _probe        measured peaks, for benchmarks
     _mountain     reading alone, for the memory mountain

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from tilewise.kernels._centers cimport place_centers
-from tilewise.kernels._decide cimport AGAIN, measure_own, settle
+from tilewise.kernels._decide cimport AGAIN, decide_rows, measure_own
 from tilewise.kernels._dispatch cimport (
     TW_SPLIT_ROWS,
     TW_SPLIT_STEP,
@@ -87,12 +87,12 @@ cdef offsets_t _offsets(const assign_pass* p, Workspace parts):
         o.staging = parts.add(0 if p.rows.direct else rows * ldc * data_item)
         o.packed = parts.add(0 if p.products else rows * segments * item)
         o.columns = o.starts = o.wide = parts.total
-    o.seconds = o.rests = o.drops = o.again = parts.total
+    o.second_norms = o.rest_norms = o.split_errors = o.again = parts.total
     if p.products:
         o.packed = parts.add(rows * p.steps * TW_SPLIT_STEP * tw_split_parts(p.products) * 2)
-        o.seconds = parts.add(rows * item)
-        o.rests = parts.add(rows * item)
-        o.drops = parts.add(rows * item)
+        o.second_norms = parts.add(rows * item)
+        o.rest_norms = parts.add(rows * item)
+        o.split_errors = parts.add(rows * item)
         o.again = parts.add((AGAIN + p.tile.tile_rows) * segments * item)
     o.norms = parts.add(rows * item)
     o.band = parts.add(rows * item)
@@ -101,7 +101,7 @@ cdef offsets_t _offsets(const assign_pass* p, Workspace parts):
     o.ordinal = parts.add(rows * state)
     o.label = parts.add(rows * 4)
     o.lowest = parts.add(rows * item)
-    o.following = parts.add(rows * item)
+    o.second_lowest = parts.add(rows * item)
     o.upper = parts.add(rows * 4)
     o.lower = parts.add(rows * 4)
     if p.layout == BLAS or p.layout == CSR:
@@ -175,7 +175,7 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
             return
     report.scored += n
     score_rows(p, n, ws, o, first + count, n == count)
-    settle(p, n, ws, o, report)
+    decide_rows(p, n, ws, o, report)
     _update(p, n, ws, o, sums, report)
 
 

@@ -8,9 +8,9 @@ from libc.stdint cimport int64_t
 from tilewise.kernels._workspace import aligned_empty
 
 from tilewise.kernels._dispatch cimport (
-    TW_FEW,
-    TW_FEW_FLOAT,
-    TW_FEW_ROOT,
+    TW_BRUTE_FORCE_ROWS,
+    TW_AS_FLOAT,
+    TW_AS_ROOT,
     TW_LANES_DEPTH,
     exact_kernels,
     run_blocks,
@@ -25,7 +25,7 @@ cdef enum:
     ALIGNMENT = 64
 
 #: Rows of Y at most.
-most_rows = TW_FEW
+most_rows = TW_BRUTE_FORCE_ROWS
 
 
 cdef struct brute_force_pass:
@@ -46,7 +46,7 @@ cdef struct brute_force_pass:
 
 cdef void _distances(const brute_force_pass* p, const void* const* pointers, int n, double* gaps) noexcept nogil:
     """gaps (m, 8) of up to eight rows; the last one fills up."""
-    cdef double out[TW_FEW]
+    cdef double out[TW_BRUTE_FORCE_ROWS]
     cdef const void* eight[8]
     cdef int r, j
     if p.x.depth > TW_LANES_DEPTH:
@@ -71,17 +71,17 @@ cdef void _rank_block(void* work, int64_t first, int count, int thread) noexcept
     cdef const brute_force_pass* p = <const brute_force_pass*>work
     cdef const void* pointers[BLOCK]
     # Aligned by hand: rows of eight lie in the lanes of a vector.
-    cdef double room[8 * TW_FEW + 8]
+    cdef double room[8 * TW_BRUTE_FORCE_ROWS + 8]
     cdef double* gaps = <double*>((<size_t>room + 63) // 64 * 64)
     cdef char* staging = p.staging + thread * p.staging_bytes
     cdef int64_t at
-    cdef int item = 4 if p.form & TW_FEW_FLOAT else 8, r, n
+    cdef int item = 4 if p.form & TW_AS_FLOAT else 8, r, n
     tw_fetch_rows(p.x, NULL, first, count, pointers, staging + ALIGNMENT, p.step)
     for r in range(0, count, 8):
         n = 8 if count - r > 8 else count - r
         _distances(p, pointers + r, n, gaps)
         at = (first - p.first + r) * p.k
-        if not p.exact.closest_few(gaps, p.m, <int>p.k, n, p.form, p.distances + at * item, p.indices + at):
+        if not p.exact.brute_force(gaps, p.m, <int>p.k, n, p.form, p.distances + at * item, p.indices + at):
             staging[0] = 1
 
 
@@ -109,7 +109,7 @@ def rank_all(Rows x, const double[:, ::1] y, int64_t first, distances, int64_t[:
     cdef int64_t rows = indices.shape[0], t
     cdef int threads = usable_threads(n_threads)
     cdef int64_t m = y.shape[0], k = indices.shape[1]
-    if not 1 <= k <= m <= TW_FEW or y.shape[1] < (x.c.depth + 7) // 8 * 8:
+    if not 1 <= k <= m <= TW_BRUTE_FORCE_ROWS or y.shape[1] < (x.c.depth + 7) // 8 * 8:
         raise ValueError(f"{k} closest of {m} rows with {y.shape[1]} numbers each")
     if first < 0 or first + rows > x.c.n_rows:
         raise ValueError("there are no such rows of X")
@@ -121,7 +121,7 @@ def rank_all(Rows x, const double[:, ::1] y, int64_t first, distances, int64_t[:
     p.x, p.exact = &x.c, exact_kernels(isa)
     p.m, p.k, p.ldc = <int>m, k, y.shape[1]
     p.y = &y[0, 0] if y.shape[1] else NULL
-    p.form = (TW_FEW_ROOT if root else 0) | (TW_FEW_FLOAT if distances.dtype == np.float32 else 0)
+    p.form = (TW_AS_ROOT if root else 0) | (TW_AS_FLOAT if distances.dtype == np.float32 else 0)
     p.first = first
     p.distances, p.indices = <char*>address(distances), &indices[0, 0]
     p.step = (x.c.depth + 7) // 8 * 8

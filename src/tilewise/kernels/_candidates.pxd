@@ -57,7 +57,7 @@ cdef struct near_pass:
     ptrdiff_t norms_at
     ptrdiff_t counts_at
     ptrdiff_t triggers_at
-    ptrdiff_t drops_at
+    ptrdiff_t split_errors_at
     # workspace of a thread
     char* workspace
     ptrdiff_t workspace_bytes
@@ -68,9 +68,9 @@ cdef struct near_pass:
     ptrdiff_t scratch_at
     ptrdiff_t squares_at    # split: (2, chunk_rows) squared norms of what rows leave out
     ptrdiff_t plain_at      # split: a panel before it is split
-    ptrdiff_t found_at      # float64 (LISTS, found_room)
-    ptrdiff_t ids_at        # int64 (LISTS, found_room)
-    int64_t found_room      # candidates of a row, those of all splits together
+    ptrdiff_t gaps_at       # float64 (LISTS, most_candidates)
+    ptrdiff_t ids_at        # int64 (LISTS, most_candidates)
+    int64_t most_candidates  # of a row, those of all splits together
     int64_t* reports        # (threads, 8), a cache line each: see report_t
     int64_t give_up         # canonical distances of a thread after which it returns
     # radius: (rows of X, parts) how many there are, and where the next one goes
@@ -110,7 +110,8 @@ cdef void cut_full_rows(const near_pass* p, const tw_near* near, int tile, int c
 cdef void scan(const near_pass* p, const tw_near* near, const void** pointers, int count, int64_t first,
                int64_t stop, char* ws, int thread) noexcept nogil
 # Scores above `above` are not within the radius; scores up to `below` are.
-cdef void bound_within(const near_pass* p, double norm, double drop, double* above, double* below) noexcept nogil
+cdef void bound_within(const near_pass* p, double norm, double split_error, double* above,
+                       double* below) noexcept nogil
 # Counts or stores the candidates of a row that are within the radius, and forgets them.
 cdef void take_within(const near_pass* p, const tw_near* near, int row, const void* x, int64_t* tally,
                       char* ws, int thread) noexcept nogil

@@ -136,7 +136,7 @@ cdef tw_near slot(const near_pass* p, int64_t chunk, int split) noexcept nogil:
     near.counts = <int32_t*>(slot + p.counts_at)
     near.triggers = <int32_t*>(slot + p.triggers_at)
     near.norms = NULL if p.direct else slot + p.norms_at
-    near.drops = <const float*>(slot + p.drops_at) if p.products else NULL
+    near.split_errors = <const float*>(slot + p.split_errors_at) if p.products else NULL
     return near
 
 
@@ -158,22 +158,22 @@ cdef void _keep_closest(const near_pass* p, const tw_near* near, int row, const 
     """Cut a full row to its k closest by (canonical distance, index), in the order they are in."""
     cdef int64_t count = near.counts[row], i, kept = 0, last
     cdef ptrdiff_t at = row * near.stride
-    cdef double* found = <double*>(ws + p.found_at)
+    cdef double* gaps = <double*>(ws + p.gaps_at)
     cdef int64_t* ids = <int64_t*>(ws + p.ids_at)
-    cdef double* sorted_d = found + count
+    cdef double* sorted_d = gaps + count
     cdef int64_t* sorted_i = ids + count
     cdef double limit
     for i in range(count):
         ids[i] = index_at(p, near, at + i)
-    distances_to(p, x, ids, 0, count, ws, found)
+    distances_to(p, x, ids, 0, count, ws, gaps)
     p.reports[8 * thread + DECIDED] += count
-    memcpy(sorted_d, found, count * sizeof(double))
+    memcpy(sorted_d, gaps, count * sizeof(double))
     memcpy(sorted_i, ids, count * sizeof(int64_t))
     sort_pairs(sorted_d, sorted_i, count)
     limit = sorted_d[p.k - 1]
     last = sorted_i[p.k - 1]
     for i in range(count):
-        if found[i] < limit or (found[i] == limit and ids[i] <= last):
+        if gaps[i] < limit or (gaps[i] == limit and ids[i] <= last):
             scores[at + kept] = scores[at + i]
             if score_t is float:
                 (<int32_t*>near.indices)[at + kept] = <int32_t>ids[i]
@@ -237,7 +237,7 @@ cdef const void** fetch_chunk(const near_pass* p, int64_t chunk, char* ws) noexc
 
 cdef void _finish_row(const near_pass* p, int64_t chunk, int row, const void* x, char* ws, int thread,
                       double* distances, int64_t* indices) noexcept nogil:
-    cdef double* found = <double*>(ws + p.found_at)
+    cdef double* gaps = <double*>(ws + p.gaps_at)
     cdef int64_t* ids = <int64_t*>(ws + p.ids_at)
     cdef int64_t count = 0, i
     cdef int split
@@ -250,12 +250,12 @@ cdef void _finish_row(const near_pass* p, int64_t chunk, int row, const void* x,
         for i in range(near.counts[row]):
             ids[count + i] = index_at(p, &near, at + i)
         if p.direct:
-            memcpy(found + count, <double*>near.scores + at, near.counts[row] * sizeof(double))
+            memcpy(gaps + count, <double*>near.scores + at, near.counts[row] * sizeof(double))
         count += near.counts[row]
     if not p.direct:
-        distances_to(p, x, ids, 0, count, ws, found)
-    sort_pairs(found, ids, count)
-    memcpy(distances, found, p.k * sizeof(double))
+        distances_to(p, x, ids, 0, count, ws, gaps)
+    sort_pairs(gaps, ids, count)
+    memcpy(distances, gaps, p.k * sizeof(double))
     memcpy(indices, ids, p.k * sizeof(int64_t))
 
 
@@ -298,7 +298,7 @@ cdef void _scan_whole(const near_pass* p, const void* x, char* ws, int thread, d
     cdef tw_near near = p.near
     cdef double limit = INFINITY
     cdef int32_t count = 0, trigger = near.room
-    near.scores = ws + p.found_at
+    near.scores = ws + p.gaps_at
     near.indices = ws + p.ids_at
     near.limits = &limit
     near.counts = &count
@@ -314,11 +314,13 @@ cdef void _scan_whole(const near_pass* p, const void* x, char* ws, int thread, d
 # ---------------------------------------------------------------- within a radius
 
 
-cdef inline double _error(const near_pass* p, double x, double c, double drop) noexcept nogil:
-    return p.near.alpha * (x * c + 0.5 * c * c) + drop * c + p.near.beta * (x + c) * (x + c) + p.near.eta * (1.0 + x)
+cdef inline double _error(const near_pass* p, double x, double c, double split_error) noexcept nogil:
+    cdef double error = p.near.alpha * (x * c + 0.5 * c * c) + split_error * c
+    return error + p.near.beta * (x + c) * (x + c) + p.near.eta * (1.0 + x)
 
 
-cdef void bound_within(const near_pass* p, double norm, double drop, double* above, double* below) noexcept nogil:
+cdef void bound_within(const near_pass* p, double norm, double split_error, double* above,
+                       double* below) noexcept nogil:
     """Scores above `above` are not within the radius; scores up to `below` are."""
     cdef double unit = 2.0**-53 if p.score_double else 2.0**-24
     cdef double norm_error = 1.01 * p.near.nu + 4.1 * unit
@@ -333,13 +335,14 @@ cdef void bound_within(const near_pass* p, double norm, double drop, double* abo
     c = x + reach * (1.0 + 1e-6)
     if c > p.near.largest_norm:
         c = p.near.largest_norm
-    above[0] = 0.5 * (square * (1.0 + 3.0 * p.near.beta) - norm * (1.0 - norm_error)) + _error(p, x, c, drop)
+    above[0] = 0.5 * (square * (1.0 + 3.0 * p.near.beta) - norm * (1.0 - norm_error)) + _error(p, x, c, split_error)
     above[0] += slack * (above[0] if above[0] > 0.0 else -above[0])
     # A column with a score up to `below` may be a little longer.
-    c = 1.11 * (x + drop) + 1.01 * reach + 1e-15
+    c = 1.11 * (x + split_error) + 1.01 * reach + 1e-15
     if c > p.near.largest_norm or p.near.alpha > 1e-3:
         c = p.near.largest_norm
-    below[0] = 0.5 * (square * (1.0 - 3.0 * p.near.beta) - norm * (1.0 + norm_error)) - 2.0 * _error(p, x, c, drop)
+    below[0] = 0.5 * (square * (1.0 - 3.0 * p.near.beta) - norm * (1.0 + norm_error))
+    below[0] -= 2.0 * _error(p, x, c, split_error)
     below[0] -= slack * (below[0] if below[0] > 0.0 else -below[0])
 
 
@@ -355,7 +358,7 @@ cdef inline void _take(const near_pass* p, int64_t index, double distance, int64
 cdef void take_within(const near_pass* p, const tw_near* near, int row, const void* x, int64_t* tally,
                       char* ws, int thread) noexcept nogil:
     """Count or store the candidates of a row that are within the radius, and forget them."""
-    cdef double* found = <double*>(ws + p.found_at)
+    cdef double* gaps = <double*>(ws + p.gaps_at)
     cdef int64_t* ids = <int64_t*>(ws + p.ids_at)
     cdef int64_t count = 0, i
     cdef ptrdiff_t at = row * near.stride
@@ -363,7 +366,7 @@ cdef void take_within(const near_pass* p, const tw_near* near, int row, const vo
     if not p.fill:
         # Those that the score alone decides need no distance.
         bound_within(p, (<double*>near.norms)[row] if p.score_double else (<float*>near.norms)[row],
-                     near.drops[row] if near.drops != NULL else 0.0, &above, &below)
+                     near.split_errors[row] if near.split_errors != NULL else 0.0, &above, &below)
     for i in range(near.counts[row]):
         if not p.fill:
             score = (<double*>near.scores)[at + i] if p.score_double else (<float*>near.scores)[at + i]
@@ -373,10 +376,10 @@ cdef void take_within(const near_pass* p, const tw_near* near, int row, const vo
         ids[count] = index_at(p, near, at + i)
         count += 1
     near.counts[row] = 0
-    distances_to(p, x, ids, 0, count, ws, found)
+    distances_to(p, x, ids, 0, count, ws, gaps)
     p.reports[8 * thread + DECIDED] += count
     for i in range(count):
-        _take(p, ids[i], found[i], tally)
+        _take(p, ids[i], gaps[i], tally)
 
 
 cdef void scan_within(const near_pass* p, const void* x, int64_t first, int64_t stop, int64_t* tally,

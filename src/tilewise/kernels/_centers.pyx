@@ -157,18 +157,18 @@ cdef void _split_panel(const assign_pass* p, int panel, int count, int width, co
                        const double* norms) noexcept nogil:
     """The same panel in parts, and the largest shares of its centres' norms that are left out."""
     cdef float own[64]
-    cdef float seconds[64]
-    cdef float rests[64]
+    cdef float second_norms[64]
+    cdef float rest_norms[64]
     cdef double norm, slack = split_slack(p.depth)
     cdef int q
     p.split.pack_panel(packed, p.depth, tw_split_parts(p.products),
-                       <uint16_t*>p.split_panels + panel * p.split_step, own, seconds, rests)
+                       <uint16_t*>p.split_panels + panel * p.split_step, own, second_norms, rest_norms)
     p.shares[2 * panel] = p.shares[2 * panel + 1] = 0.0
     for q in range(count):
         norm = norms[panel * width + q]
         if norm > 0.0:
-            p.shares[2 * panel] = max(p.shares[2 * panel], slack * sqrt(seconds[q]) / norm)
-            p.shares[2 * panel + 1] = max(p.shares[2 * panel + 1], slack * sqrt(rests[q]) / norm)
+            p.shares[2 * panel] = max(p.shares[2 * panel], slack * sqrt(second_norms[q]) / norm)
+            p.shares[2 * panel + 1] = max(p.shares[2 * panel + 1], slack * sqrt(rest_norms[q]) / norm)
 
 
 cdef double split_slack(int depth) noexcept nogil:

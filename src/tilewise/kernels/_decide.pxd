@@ -10,4 +10,4 @@ cdef enum:
 # Measure the distance of n rows to their own centres; keeps those that this leaves open.
 cdef int measure_own(const assign_pass* p, int n, int64_t* ids, const void** pointers) noexcept nogil
 # Renew the bounds of n scored rows and label those that the certificate leaves open.
-cdef void settle(const assign_pass* p, int n, char* ws, const offsets_t* o, shard_report* report) noexcept nogil
+cdef void decide_rows(const assign_pass* p, int n, char* ws, const offsets_t* o, shard_report* report) noexcept nogil

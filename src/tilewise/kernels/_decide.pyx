@@ -121,11 +121,11 @@ cdef int32_t _decide_among_all(const assign_pass* p, int r, const void* x, doubl
     return label
 
 
-cdef inline double _error(const assign_pass* p, double alpha, double x, double c, double drop) noexcept nogil:
-    return alpha * (x * c + 0.5 * c * c) + drop * c + p.beta * (x + c) * (x + c) + p.eta * (1.0 + x)
+cdef inline double _error(const assign_pass* p, double alpha, double x, double c, double split_error) noexcept nogil:
+    return alpha * (x * c + 0.5 * c * c) + split_error * c + p.beta * (x + c) * (x + c) + p.eta * (1.0 + x)
 
 
-cdef double _limit(const assign_pass* p, double norm, double low, int32_t leader, double drop,
+cdef double _limit(const assign_pass* p, double norm, double low, int32_t leader, double split_error,
                    double* again) noexcept nogil:
     """Scores above this cannot belong to the closest centre of the row; in the second look,
     scores above `again`.
@@ -135,13 +135,13 @@ cdef double _limit(const assign_pass* p, double norm, double low, int32_t leader
     """
     cdef double slack = 1.0 + 1e-3 + p.nu
     cdef double x = sqrt(norm) * slack
-    cdef double own = _error(p, p.alpha, x, p.norms[leader], drop)
+    cdef double own = _error(p, p.alpha, x, p.norms[leader], split_error)
     cdef double reach = norm * slack + 2.0 * (low + own)
     cdef double c = x + sqrt(reach if reach > 0.0 else 0.0) * (1.0 + 1e-6)
     if not c < p.largest_norm:
         c = p.largest_norm
     again[0] = low + own + _error(p, p.alpha_again, x, c, 0.0)
-    return low + own + _error(p, p.alpha, x, c, drop)
+    return low + own + _error(p, p.alpha, x, c, split_error)
 
 
 cdef int32_t _closest_of(const assign_pass* p, int r, const void* x, const int32_t* candidates, int count,
@@ -160,7 +160,7 @@ cdef int32_t _closest_of(const assign_pass* p, int r, const void* x, const int32
 
 
 cdef void _collect_scores(const assign_pass* p, int n, const int* which, const score_t* scores,
-                          const score_t* limits, int32_t* found, int* counts) noexcept nogil:
+                          const score_t* limits, int32_t* candidates, int* counts) noexcept nogil:
     """The same as the tile's collect, on scores that stand in memory."""
     cdef const score_t* half = <const score_t*>p.half_norms
     cdef const score_t* row
@@ -173,7 +173,7 @@ cdef void _collect_scores(const assign_pass* p, int n, const int* which, const s
                 if counts[i] == BATCH:
                     counts[i] = -1
                     break
-                found[i * BATCH + counts[i]] = j
+                candidates[i * BATCH + counts[i]] = j
                 counts[i] += 1
 
 
@@ -186,14 +186,14 @@ cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, c
     cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes
     cdef ptrdiff_t tile = p.tile.tile_rows
     cdef const score_t* rows[AGAIN]
-    cdef int32_t found[AGAIN * BATCH]
+    cdef int32_t candidates[AGAIN * BATCH]
     cdef int counts[AGAIN]
     cdef int i, r
     cdef const void* pointers[AGAIN]
     cdef float norms[AGAIN]
     report.rescanned += n
     if p.layout == BLAS or p.layout == CSR:
-        _collect_scores(p, n, which, <const score_t*>(ws + o.scratch), limits, found, counts)
+        _collect_scores(p, n, which, <const score_t*>(ws + o.scratch), limits, candidates, counts)
     else:
         if p.products:
             # Their parts are no use here: packed anew, and scored as plain float32.
@@ -212,15 +212,15 @@ cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, c
             rows[i] = packed + (r // tile * segments * tile + r % tile) * p.lanes
         if score_t is float:
             p.tile.collect_f4(n, rows, limits, p.depth, p.depth_block, <const float*>p.packed, p.n_panels,
-                              p.panel_vectors, found, counts, BATCH)
+                              p.panel_vectors, candidates, counts, BATCH)
         else:
             p.tile.collect_f8(n, rows, limits, p.depth, p.depth_block, <const double*>p.packed, p.n_panels,
-                              p.panel_vectors, found, counts, BATCH)
+                              p.panel_vectors, candidates, counts, BATCH)
     for i in range(n):
         r = which[i]
         x = _open_row(p, r, ws, o)
         if counts[i] > 0:
-            label[r] = _closest_of(p, r, x, found + i * BATCH, counts[i], &gaps[i], ws, o)
+            label[r] = _closest_of(p, r, x, candidates + i * BATCH, counts[i], &gaps[i], ws, o)
         else:
             label[r] = _decide_among_all(p, r, x, &gaps[i], ws, o)
 
@@ -233,9 +233,9 @@ cdef int32_t _decide(const assign_pass* p, int r, const void* x, char* ws, const
     -1 if a lane hides candidates: those at or below `again` then have to be listed.
     """
     cdef const void* ordinal = ws + o.ordinal + r * p.tile.vector_bytes
-    cdef int32_t found[64]
+    cdef int32_t candidates[64]
     cdef double limit, wide = 0.0, low = INFINITY
-    cdef double drop = (<const float*>(ws + o.drops))[r] if p.products else 0.0
+    cdef double split_error = (<const float*>(ws + o.split_errors))[r] if p.products else 0.0
     cdef int lane, lead = -1, count = 0
     report.undecided += 1
     if not p.hopeless and norm < 1e30:
@@ -246,26 +246,26 @@ cdef int32_t _decide(const assign_pass* p, int r, const void* x, char* ws, const
     if lead < 0:
         report.rescanned += 1
         return _decide_among_all(p, r, x, gap, ws, o)
-    limit = _limit(p, norm, low, <int32_t>(_ordinal(p, ordinal, lead) * p.lanes + lead), drop, &wide)
+    limit = _limit(p, norm, low, <int32_t>(_ordinal(p, ordinal, lead) * p.lanes + lead), split_error, &wide)
     for lane in range(p.lanes):
         if not second[lane] > limit:
             # Rounding to the type of the scores must not lower the limit.
             again[0] = <score_t>(wide + 2.0**-23 * fabs(wide))
             return -1
         if best[lane] <= limit:
-            found[count] = <int32_t>(_ordinal(p, ordinal, lane) * p.lanes + lane)
+            candidates[count] = <int32_t>(_ordinal(p, ordinal, lane) * p.lanes + lane)
             count += 1
-    return _closest_of(p, r, x, found, count, gap, ws, o)
+    return _closest_of(p, r, x, candidates, count, gap, ws, o)
 
 
 cdef int32_t _decide_in_lane(const assign_pass* p, int r, const void* x, char* ws, const offsets_t* o,
-                             double norm, double low, double following, int64_t leader, double* gap,
+                             double norm, double low, double second_lowest, int64_t leader, double* gap,
                              shard_report* report) noexcept nogil:
     """The same where a row has one lane of its own."""
     cdef double wide = 0.0
     report.undecided += 1
     if not p.hopeless and norm < 1e30 and leader >= 0:
-        if following > _limit(p, norm, low, <int32_t>leader, 0.0, &wide):
+        if second_lowest > _limit(p, norm, low, <int32_t>leader, 0.0, &wide):
             gap[0] = _canonical(p, x, leader)
             return <int32_t>leader
     report.rescanned += 1
@@ -300,8 +300,8 @@ cdef inline void _report(shard_report* report, int64_t row) noexcept nogil:
         report.bad_row = row
 
 
-cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* best,
-                  score_t* second, shard_report* report) noexcept nogil:
+cdef void _decide_rows(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* best,
+                       score_t* second, shard_report* report) noexcept nogil:
     """Renew the bounds of the scored rows; decide what the certificate left open."""
     cdef const tw_tile_kernels* k = p.tile
     cdef const void* x
@@ -311,7 +311,7 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
     cdef int32_t* label = <int32_t*>(ws + o.label)
     cdef int in_lane = p.layout == ROWS_IN_LANES
     cdef score_t* lowest = best if in_lane else <score_t*>(ws + o.lowest)
-    cdef score_t* following = second if in_lane else <score_t*>(ws + o.following)
+    cdef score_t* second_lowest = second if in_lane else <score_t*>(ws + o.second_lowest)
     cdef float* upper = <float*>(ws + o.upper)
     cdef float* lower = <float*>(ws + o.lower)
     cdef score_t limits[AGAIN]
@@ -322,9 +322,9 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
     cdef int r, n_again = 0
     if p.upper != NULL:
         if score_t is float:
-            k.renew_f4(n, lowest, following, norms, band, <float>norm_error, 1.0 / p.scale, upper, lower)
+            k.renew_f4(n, lowest, second_lowest, norms, band, <float>norm_error, 1.0 / p.scale, upper, lower)
         else:
-            k.renew_f8(n, lowest, following, norms, band, norm_error, 1.0 / p.scale, upper, lower)
+            k.renew_f8(n, lowest, second_lowest, norms, band, norm_error, 1.0 / p.scale, upper, lower)
     for r in range(n):
         if label[r] >= 0:
             continue
@@ -364,8 +364,8 @@ cdef void _settle(const assign_pass* p, int n, char* ws, const offsets_t* o, sco
             p.lower[ids[r]] = lower[r]
 
 
-cdef void settle(const assign_pass* p, int n, char* ws, const offsets_t* o, shard_report* report) noexcept nogil:
+cdef void decide_rows(const assign_pass* p, int n, char* ws, const offsets_t* o, shard_report* report) noexcept nogil:
     if p.score_double:
-        _settle[double](p, n, ws, o, <double*>(ws + o.best), <double*>(ws + o.second), report)
+        _decide_rows[double](p, n, ws, o, <double*>(ws + o.best), <double*>(ws + o.second), report)
     else:
-        _settle[float](p, n, ws, o, <float*>(ws + o.best), <float*>(ws + o.second), report)
+        _decide_rows[float](p, n, ws, o, <float*>(ws + o.best), <float*>(ws + o.second), report)

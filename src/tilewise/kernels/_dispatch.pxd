@@ -27,7 +27,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         double nu
         double largest_norm
         double share
-        const float* drops
+        const float* split_errors
 
     ctypedef struct tw_grid:
         int depth
@@ -80,9 +80,9 @@ cdef extern from "c/tw_kernels.h" nogil:
 
     enum:
         TW_LANES_DEPTH
-        TW_FEW
-        TW_FEW_ROOT
-        TW_FEW_FLOAT
+        TW_BRUTE_FORCE_ROWS
+        TW_AS_ROOT
+        TW_AS_FLOAT
 
     ctypedef struct tw_exact_kernels:
         tw_measure distance_f4, distance_f8
@@ -112,7 +112,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_long_count collect_within
         tw_measure squared_norm
         tw_measure own_entries
-        tw_count closest_few
+        tw_count brute_force
         tw_measure spread_distance
         tw_act gather_scores
         tw_measure measure_center
@@ -194,7 +194,7 @@ cdef extern from "c/tw_split.h" nogil:
     ctypedef struct tw_split_kernels:
         tw_act pack_f4, pack_f8
         tw_act pack_panel
-        tw_act drops
+        tw_act split_errors
         tw_act assign
         tw_count select
         tw_act multiply_tiles

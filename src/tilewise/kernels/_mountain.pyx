@@ -77,12 +77,12 @@ def read_seconds(const double[::1] words, Py_ssize_t stride, long passes, isa, i
     return seconds if total == total else float("nan")
 
 
-def walk_seconds(const int64_t[::1] following, Py_ssize_t first, long steps):
+def walk_seconds(const int64_t[::1] successors, Py_ssize_t first, long steps):
     """Seconds of `steps` reads, each at the place that the one before has named.
 
     Parameters
     ----------
-    following : array of shape (count,), int64
+    successors : array of shape (count,), int64
         IN; at each place the index of the next one.
     first : int
     steps : int
@@ -92,7 +92,7 @@ def walk_seconds(const int64_t[::1] following, Py_ssize_t first, long steps):
     float
     """
     global tw_walk_end
-    cdef const int64_t* places = &following[0]
+    cdef const int64_t* places = &successors[0]
     cdef int64_t at = first
     cdef long _step
     start = time.perf_counter()

@@ -97,7 +97,7 @@ cdef void _score_chunk(const near_pass* p, int64_t chunk, int split, int thread,
         if r >= count or not norms[r] < <score_t>1e30:
             limits[r] = <score_t>(-INFINITY)
         elif p.k == 0:
-            bound_within(p, norms[r], near.drops[r] if p.products else 0.0, &above, &below)
+            bound_within(p, norms[r], near.split_errors[r] if p.products else 0.0, &above, &below)
             limits[r] = <score_t>above
     while panel < stop:
         panels = p.panels_per_block if stop - panel > p.panels_per_block else <int>(stop - panel)
@@ -276,7 +276,7 @@ cdef class Search:
         p.norms_at = parts.add(rows * item)
         p.counts_at = parts.add(rows * 4)
         p.triggers_at = parts.add(rows * 4)
-        p.drops_at = parts.add(rows * 4 if p.products else 0)
+        p.split_errors_at = parts.add(rows * 4 if p.products else 0)
         p.slot_bytes = parts.total
         p.slots = parts.make(self.n_chunks * p.splits)
         return 0
@@ -304,9 +304,9 @@ cdef class Search:
         p.plain_at = parts.add(panel if p.products else 0)
         # What a row can have at once: its candidates in every part of a block, or those of a scan,
         # which come a batch at a time. Beside them a sorted copy, and room to sort it.
-        p.found_room = max(p.near.stride * p.splits, <ptrdiff_t>p.near.room + 2 * BATCH)
-        p.found_at = parts.add(LISTS * p.found_room * 8)
-        p.ids_at = parts.add(LISTS * p.found_room * 8)
+        p.most_candidates = max(p.near.stride * p.splits, <ptrdiff_t>p.near.room + 2 * BATCH)
+        p.gaps_at = parts.add(LISTS * p.most_candidates * 8)
+        p.ids_at = parts.add(LISTS * p.most_candidates * 8)
         p.workspace_bytes = parts.total
         p.workspace = parts.make(self.threads)
         if not p.direct:

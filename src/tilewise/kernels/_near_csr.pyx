@@ -42,7 +42,7 @@ cdef struct pairs_pass:
     ptrdiff_t y_columns
     ptrdiff_t y_values
     ptrdiff_t step          # numbers from one row to the next
-    ptrdiff_t found         # float64 (LISTS, room)
+    ptrdiff_t gaps          # float64 (LISTS, room)
     ptrdiff_t ids           # int64 (LISTS, room)
     ptrdiff_t total
     char* workspace
@@ -126,7 +126,7 @@ cdef class _Pairs:
         self.p.y_columns = parts.add(4 * STAGED * self.p.step if self.p.merged else 0)
         self.p.x_values = parts.add(8 * self.p.step)
         self.p.y_values = parts.add(8 * STAGED * self.p.step)
-        self.p.found = parts.add(LISTS * room * 8)
+        self.p.gaps = parts.add(LISTS * room * 8)
         self.p.ids = parts.add(LISTS * room * 8)
         self.p.total = parts.total
         self.p.workspace = parts.make(n_threads)
@@ -151,18 +151,18 @@ cdef void _keep_closest(const pairs_pass* p, const tw_near* near, int64_t slot, 
     cdef int64_t* indices = <int64_t*>near.indices + slot * near.stride
     cdef double* limits = <double*>near.limits
     cdef int64_t count = near.counts[slot], i, kept = 0, last
-    cdef double* found = <double*>(ws + p.found)
-    cdef double* in_order = found + count
+    cdef double* gaps = <double*>(ws + p.gaps)
+    cdef double* in_order = gaps + count
     cdef int64_t* order = <int64_t*>(ws + p.ids)
     cdef double limit
-    _distances(p, row, indices, count, ws, found)
-    memcpy(in_order, found, count * sizeof(double))
+    _distances(p, row, indices, count, ws, gaps)
+    memcpy(in_order, gaps, count * sizeof(double))
     memcpy(order, indices, count * sizeof(int64_t))
     sort_pairs(in_order, order, count)
     limit = in_order[near.k - 1]
     last = order[near.k - 1]
     for i in range(count):
-        if found[i] < limit or (found[i] == limit and indices[i] <= last):
+        if gaps[i] < limit or (gaps[i] == limit and indices[i] <= last):
             scores[kept] = scores[i]
             indices[kept] = indices[i]
             kept += 1
@@ -185,15 +185,15 @@ cdef void _feed(const pairs_pass* p, const tw_tile_kernels* tile, const tw_near*
 
 cdef void _finish(const pairs_pass* p, const tw_tile_kernels* tile, const tw_near* near, int64_t slot, int64_t row,
                   char* ws, double* distances, int64_t* indices) noexcept nogil:
-    cdef double* found = <double*>(ws + p.found)
+    cdef double* gaps = <double*>(ws + p.gaps)
     cdef int64_t* ids = <int64_t*>(ws + p.ids)
     cdef int64_t count
     tile.compact_f8(near, <int>slot)
     count = near.counts[slot]
     memcpy(ids, <int64_t*>near.indices + slot * near.stride, count * sizeof(int64_t))
-    _distances(p, row, ids, count, ws, found)
-    sort_pairs(found, ids, count)
-    memcpy(distances, found, near.k * sizeof(double))
+    _distances(p, row, ids, count, ws, gaps)
+    sort_pairs(gaps, ids, count)
+    memcpy(distances, gaps, near.k * sizeof(double))
     memcpy(indices, ids, near.k * sizeof(int64_t))
 
 
@@ -291,7 +291,7 @@ cdef int64_t _keep_within(const pairs_pass* p, double within, double below, int6
 
     Those above `below` are measured, and have the canonical distance from then on.
     """
-    cdef double* found = <double*>(ws + p.found)
+    cdef double* gaps = <double*>(ws + p.gaps)
     cdef int64_t* open_ids = <int64_t*>(ws + p.ids)
     cdef int64_t i, at = 0, count = 0, kept = 0
     for i in range(n):
@@ -300,10 +300,10 @@ cdef int64_t _keep_within(const pairs_pass* p, double within, double below, int6
             count += 1
     if count == 0:
         return n
-    _distances(p, row, open_ids, count, ws, found)
+    _distances(p, row, open_ids, count, ws, gaps)
     for i in range(n):
         if values[i] > below:
-            values[i] = found[at]
+            values[i] = gaps[at]
             at += 1
             if values[i] > within:
                 continue

@@ -4,7 +4,7 @@ from tilewise.kernels._candidates cimport near_pass
 from tilewise.kernels._dispatch cimport tw_near
 
 
-# Packs rows of a chunk in parts; how far their scores may be off goes to near.drops.
+# Packs rows of a chunk in parts; how far their scores may be off goes to near.split_errors.
 cdef void pack_split_rows(const near_pass* p, int n, const void** pointers, void* packed,
                           const tw_near* near, char* ws) noexcept nogil
 # Splits a packed panel of count rows of Y, and notes what its parts leave out.

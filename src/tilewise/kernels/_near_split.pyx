@@ -23,7 +23,8 @@ cdef void pack_split_rows(const near_pass* p, int n, const void** pointers, void
     else:
         p.split.pack_f4(n, p.depth, parts, <const float* const*>pointers, <const float*>p.origin,
                         <float>p.scale, <uint16_t*>packed, norms, second_norms, rest_norms)
-    p.split.drops(n, norms, second_norms, rest_norms, <float>p.second_share, <float>p.rest_share, <float*>near.drops)
+    p.split.split_errors(n, norms, second_norms, rest_norms, <float>p.second_share, <float>p.rest_share,
+                         <float*>near.split_errors)
 
 
 cdef void split_panel(const near_pass* p, int64_t panel, int count, const float* packed) noexcept nogil:

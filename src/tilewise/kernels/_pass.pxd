@@ -33,7 +33,7 @@ cdef struct assign_pass:
     void* packed            # panels or groups, in the type of the scores
     void* split_panels      # the same, split
     ptrdiff_t split_step    # numbers of bfloat16 per panel
-    double* shares          # (2, n_panels) shares of the norms that are left out: see drops
+    double* shares          # (2, n_panels) shares of the norms that are left out: see split_errors
     void* row_major         # (k, depth), negated, in the type of the scores
     void* half_norms        # (k) in the type of the scores
     double* centers         # (k, ldc), canonical; CSR: those of the caller, not padded
@@ -48,7 +48,7 @@ cdef struct assign_pass:
     double* norms           # (k) upper bounds of the scaled norms
     void* origin            # (depth) in the wider of data and scores; not for CSR, where it is zero
     double scale
-    # error bound: E = alpha (|x||c| + |c|^2/2) + drop |c| + beta (|x| + |c|)^2 + eta (1 + |x|)
+    # error bound: E = alpha (|x||c| + |c|^2/2) + split_error |c| + beta (|x| + |c|)^2 + eta (1 + |x|)
     double alpha
     double alpha_again      # alpha of the second look
     double second_share     # the largest of shares
@@ -99,9 +99,9 @@ cdef struct offsets_t:
     ptrdiff_t columns       # CSR: column of each entry
     ptrdiff_t wide          # CSR: values of one row in double
     ptrdiff_t norms
-    ptrdiff_t seconds       # split: squared norms of the second parts
-    ptrdiff_t rests         # ... and of what is left
-    ptrdiff_t drops         # ... and the error of what is left out, per norm of a centre
+    ptrdiff_t second_norms       # split: squared norms of the second parts
+    ptrdiff_t rest_norms         # ... and of what is left
+    ptrdiff_t split_errors         # ... and the error of what is left out, per norm of a centre
     ptrdiff_t again         # split: packed rows of the second look
     ptrdiff_t band
     ptrdiff_t best
@@ -109,7 +109,7 @@ cdef struct offsets_t:
     ptrdiff_t ordinal
     ptrdiff_t label
     ptrdiff_t lowest
-    ptrdiff_t following
+    ptrdiff_t second_lowest
     ptrdiff_t upper
     ptrdiff_t lower
     ptrdiff_t scratch

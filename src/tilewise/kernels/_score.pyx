@@ -133,18 +133,19 @@ cdef void _score_split(const assign_pass* p, int n, char* ws, const offsets_t* o
     cdef const tw_split_kernels* k = p.split
     cdef const void** pointers = <const void**>(ws + o.pointers)
     cdef uint16_t* packed = <uint16_t*>(ws + o.packed)
-    cdef float* seconds = <float*>(ws + o.seconds)
-    cdef float* rests = <float*>(ws + o.rests)
+    cdef float* second_norms = <float*>(ws + o.second_norms)
+    cdef float* rest_norms = <float*>(ws + o.rest_norms)
     cdef int parts = tw_split_parts(p.products), panel = 0, panels
     cdef int data_bytes = TW_SPLIT_STEP * (8 if p.rows.is_double else 4)
     cdef ptrdiff_t padded = padded_rows(p, n)
     if p.rows.is_double:
         k.pack_f8(n, p.depth, parts, <const double* const*>pointers, <const double*>p.origin, p.scale, packed,
-                  norms, seconds, rests)
+                  norms, second_norms, rest_norms)
     else:
         k.pack_f4(n, p.depth, parts, <const float* const*>pointers, <const float*>p.origin, <float>p.scale, packed,
-                  norms, seconds, rests)
-    k.drops(n, norms, seconds, rests, <float>p.second_share, <float>p.rest_share, <float*>(ws + o.drops))
+                  norms, second_norms, rest_norms)
+    k.split_errors(n, norms, second_norms, rest_norms, <float>p.second_share, <float>p.rest_share,
+                   <float*>(ws + o.split_errors))
     # Blocks of panels that stay in L2 while every group of rows of the chunk meets them.
     while panel < p.n_panels:
         panels = p.n_panels - panel
@@ -194,10 +195,10 @@ cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, sc
     cdef score_t* band = <score_t*>(ws + o.band)
     cdef int32_t* label = <int32_t*>(ws + o.label)
     cdef score_t* lowest = <score_t*>(ws + o.lowest)
-    cdef score_t* following = <score_t*>(ws + o.following)
-    cdef const float* drops = <const float*>(ws + o.drops)
+    cdef score_t* second_lowest = <score_t*>(ws + o.second_lowest)
+    cdef const float* split_errors = <const float*>(ws + o.split_errors)
     cdef double c = p.largest_norm
-    cdef score_t per_drop = <score_t>(2.02 * c)
+    cdef score_t per_split_error = <score_t>(2.02 * c)
     cdef int r
     # 2E = fixed + per_norm |x| + per_square |x|^2, a little enlarged
     cdef score_t per_square = <score_t>(2.02 * p.beta * (1.0 + p.nu))
@@ -211,16 +212,16 @@ cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, sc
         k.bands_f8(n, norms, fixed, per_norm, per_square, band)
     if p.products:
         for r in range(n):
-            band[r] += per_drop * drops[r]
+            band[r] += per_split_error * split_errors[r]
     if p.layout == ROWS_IN_LANES:
         if score_t is float:
             k.certify_lanes_f4(n, best, second, <int32_t*>(ws + o.ordinal), band, label)
         else:
             k.certify_lanes_f8(n, best, second, <int64_t*>(ws + o.ordinal), band, label)
     elif score_t is float:
-        k.certify_f4(n, best, second, <int32_t*>(ws + o.ordinal), band, label, lowest, following)
+        k.certify_f4(n, best, second, <int32_t*>(ws + o.ordinal), band, label, lowest, second_lowest)
     else:
-        k.certify_f8(n, best, second, <int64_t*>(ws + o.ordinal), band, label, lowest, following)
+        k.certify_f8(n, best, second, <int64_t*>(ws + o.ordinal), band, label, lowest, second_lowest)
 
 
 cdef const void* const* _next_rows(const assign_pass* p, int64_t first, bint all_open, char* ws,

@@ -36,7 +36,6 @@ from tilewise.kernels._rows cimport (
 from tilewise.kernels._sums cimport (
     TW_FOLD,
     TW_HIGHEST,
-    TW_LIMB,
     tw_big,
     tw_bin_exponent,
     tw_bin_for,
@@ -49,6 +48,7 @@ from tilewise.kernels._sums cimport (
     tw_exponent,
 )
 from tilewise.kernels._seeding_csr cimport Candidates, gain_shard_sparse, lay_out, take_shard_sparse
+from tilewise.kernels._seeding_pass cimport BLOCK, FOLDED, MOST_TRIALS, add_gain, fold_gains, seeding_pass
 
 cdef enum:
     # Rows between the prefetch of a row and its use.
@@ -216,19 +216,6 @@ cdef void _gain_shard(void* work, int64_t first, int rows, int thread) noexcept 
                     add_gain(p, weight * (m - gap[t]), gain + 16 * picks[t])
             p.gained[i] = mask
     fold_gains(p, thread)
-
-
-cdef void fold_gains(const seeding_pass* p, int thread) noexcept nogil:
-    """Leaves 50 bits in every lane, so that each has room for FOLDED more rows."""
-    cdef int64_t* gain = p.gains + thread * MOST_TRIALS * 16
-    cdef int64_t* high = p.highs + thread * MOST_TRIALS * 2
-    cdef int64_t carry
-    cdef int limb, lane
-    for limb in range(2 * p.n_trials):
-        for lane in range(8 * limb, 8 * limb + 8):
-            carry = gain[lane] >> TW_LIMB
-            high[limb] += carry
-            gain[lane] -= carry * (<int64_t>1 << TW_LIMB)
 
 
 cdef void _take_rows(void* work, int64_t first, int count, int thread) noexcept nogil:

@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t
 
 from tilewise.kernels._rows cimport Rows
-from tilewise.kernels._seeding cimport seeding_pass
+from tilewise.kernels._seeding_pass cimport seeding_pass
 
 
 # Sizes of the workspace.

@@ -10,7 +10,7 @@ from tilewise.kernels._workspace import aligned_empty
 from libc.stdint cimport int32_t, int64_t, uint16_t
 
 from tilewise.kernels._rows cimport Rows, address, tw_pack_entries_f8, tw_row_start
-from tilewise.kernels._seeding cimport ALIGNMENT, BLOCK, FOLDED, MOST_TRIALS, add_gain, fold_gains, seeding_pass
+from tilewise.kernels._seeding_pass cimport ALIGNMENT, BLOCK, FOLDED, MOST_TRIALS, add_gain, fold_gains, seeding_pass
 
 cdef enum:
     # Stored values that are unpacked at a time.

@@ -21,6 +21,25 @@ def hollow(name, folder):
     return name
 
 
+def imported(folder, np):
+    """Import the modules of a pass and of rows, with as little of other packages as they need."""
+    packages = folder.rpartition("/")[0]
+    hollow("tilewise", packages)
+    hollow("tilewise.kernels", packages)
+    # Of scipy the kernels need the BLAS alone, and of its sparse matrices that these are none.
+    libraries = np.__path__[0].rpartition("/")[0]
+    hollows = [hollow("scipy", libraries), hollow("scipy.linalg", libraries)]
+    hollows.append(hollow("scipy.sparse", libraries))
+    sys.modules["scipy.sparse"].issparse = lambda rows: False
+    try:
+        importlib.import_module("scipy.linalg.cython_blas")
+    except ImportError:
+        for name in hollows:
+            del sys.modules[name]
+    names = ("tilewise.kernels._assign", "tilewise.kernels._rows")
+    return tuple(map(importlib.import_module, names))
+
+
 def main(job):
     """Set up rows and centres; run the pass as often as the job says.
 
@@ -35,21 +54,7 @@ def main(job):
     """
     import numpy as np
 
-    packages = job["folder"].rpartition("/")[0]
-    hollow("tilewise", packages)
-    hollow("tilewise.kernels", packages)
-    # Of scipy the kernels need the BLAS alone, and of its sparse matrices that these are none.
-    libraries = np.__path__[0].rpartition("/")[0]
-    hollows = [hollow("scipy", libraries), hollow("scipy.linalg", libraries)]
-    hollows.append(hollow("scipy.sparse", libraries))
-    sys.modules["scipy.sparse"].issparse = lambda rows: False
-    try:
-        importlib.import_module("scipy.linalg.cython_blas")
-    except ImportError:
-        for name in hollows:
-            del sys.modules[name]
-    kernels = importlib.import_module("tilewise.kernels._assign")
-    rows = importlib.import_module("tilewise.kernels._rows")
+    kernels, rows = imported(job["folder"], np)
     n, d, k = job["n"], job["d"], job["k"]
     # Every row is a centre of its own kind and a little more, so that no label is doubtful and
     # nothing but the pass is counted.

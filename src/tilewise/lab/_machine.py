@@ -4,6 +4,7 @@ import os
 import platform
 from typing import Any
 
+from tilewise._text import counted
 from tilewise._version import __version__
 from tilewise._versions import package_versions
 from tilewise.plan import machine, n_threads
@@ -54,5 +55,4 @@ def machine_name(result: dict[str, Any]) -> str:
     'A CPU, 2 CPUs, avx2'
     """
     facts = {name: fact["value"] for name, fact in result["machine"]["facts"].items()}
-    cpus = f"{facts['n_cpus']} CPU{'s' if facts['n_cpus'] != 1 else ''}"
-    return f"{facts['cpu_model']}, {cpus}, {facts['isa']}"
+    return f"{facts['cpu_model']}, {counted(facts['n_cpus'], 'CPU')}, {facts['isa']}"

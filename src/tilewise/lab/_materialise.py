@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 
+from tilewise._sizes import kernel_bytes
 from tilewise.engine import assign
 from tilewise.kernels._rows import Rows
 from tilewise.plan import plan
@@ -59,11 +60,9 @@ class Peak:
 
 def _highest():
     """The highest resident set of this process in bytes; None where the system does not say."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        pass
+    highest = kernel_bytes("/proc/self/status", "VmHWM")
+    if highest is not None:
+        return highest
     try:
         import resource
     except ImportError:

@@ -16,7 +16,7 @@ from typing import Any
 from ._load import Meter
 from .figures import Table
 
-__all__ = ["Case", "Run", "above_zero", "summary"]
+__all__ = ["Case", "Run", "above_zero", "measurement", "summary"]
 
 # A sample shorter than this is mostly the clock and the call: shorter work is repeated.
 _SHORTEST = 0.003
@@ -69,18 +69,18 @@ class Run:
 
     def measure(
         self, phase: str, cases: list[Case], share: float = 1.0, pause: float = 0.0,
-        settle: bool = False,
+        warm_each: bool = False,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Sample the cases in turn, for a share of the budget; return what stands in the result.
 
         Whatever happens, what comes out is kept; after Ctrl-C `interrupted` is set.
 
         `pause` is seconds of rest before a sample: workers of an OpenMP runtime go on spinning
-        for some milliseconds, and the next case should not pay for that. With `settle` a case
+        for some milliseconds, and the next case should not pay for that. With `warm_each` a case
         runs once, untimed, right before each of its samples: threads that have slept are woken
         where the system likes, often two of them on one CPU, and spread out a little later.
         """
-        entries = [_entry(case) for case in cases]
+        entries = [measurement(case.series, case.case, case.unit, []) for case in cases]
         begin = time.perf_counter()
         deadline = begin + self.seconds * share
         try:
@@ -88,7 +88,7 @@ class Run:
                 for number, (case, entry) in enumerate(zip(cases, entries, strict=True)):
                     self._tell(phase, number, len(cases) * 2, None)
                     _warm_up(case, entry, pause)
-                self._rounds(phase, cases, entries, deadline, pause, settle)
+                self._rounds(phase, cases, entries, deadline, pause, warm_each)
         except KeyboardInterrupt:
             self.interrupted = True
             raise
@@ -108,9 +108,9 @@ class Run:
             self.measurements += [_finished(case, entry, more=False) for case, entry in sampled]
             raise
 
-    def _rounds(self, phase, cases, entries, deadline, pause, settle):
+    def _rounds(self, phase, cases, entries, deadline, pause, warm_each):
         known = all(case.warm for case in cases)
-        one_round = sum(entry["_seconds"] for entry in entries) * (1 + settle)
+        one_round = sum(entry["_seconds"] for entry in entries) * (1 + warm_each)
         one_round += pause * len(cases)
         rounds = self._affordable(one_round, deadline) if known else 1
         total, done, turn = rounds * len(cases), 0, 0
@@ -124,7 +124,7 @@ class Run:
                     return
                 time.sleep(pause)
                 self.calibrate()
-                if settle:
+                if warm_each:
                     cases[at].call()
                 entries[at]["samples"].append(_sample(cases[at], entries[at]["repeats"]))
                 done += 1
@@ -142,11 +142,6 @@ class Run:
     def _tell(self, phase, done, total, left):
         if self.watch is not None:
             self.watch(phase, done, total, left)
-
-
-def _entry(case):
-    return {"series": case.series, "case": case.case, "unit": case.unit, "repeats": 1,
-            "samples": []}  # fmt: skip
 
 
 def _warm_up(case, entry, pause):
@@ -187,6 +182,12 @@ def _finished(case, entry, more=True):
     if more and case.more is not None:
         entry["more"] = case.more()
     return entry
+
+
+def measurement(series: str, case: dict[str, Any], unit: str, samples: list[float]):
+    """Return a measurement as results have it, summed up where it has samples."""
+    entry = {"series": series, "case": case, "unit": unit, "repeats": 1, "samples": samples}
+    return entry | summary(samples) if samples else entry
 
 
 def summary(samples: list[float]) -> dict[str, float]:
@@ -233,7 +234,7 @@ def above_zero(make):
         lost = len(entries) - len(kept)
         if lost and isinstance(found, Table):
             found.notes.append(
-                f"{lost} measurement{'s were' if lost > 1 else ' was'} too short to tell, and "
+                f"{lost} measurement{'s were' if lost > 1 else ' was'} too short to measure and "
                 f"{'are' if lost > 1 else 'is'} left out"
             )
         return found

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 __all__ = ["Step", "matched", "steps"]
 
 # A climb rises by this much per octave of size or faster. Page tables, a fuller queue or
@@ -47,11 +49,7 @@ def steps(sizes, times):
     >>> [(step.low, step.high, round(step.at)) for step in found]
     [(32, 64, 45), (256, 512, 362)]
     """
-    least, floor = [], math.inf
-    for time in reversed(times):
-        floor = min(floor, time)
-        least.append(floor)
-    least.reverse()
+    least = np.minimum.accumulate(np.asarray(times)[::-1])[::-1].tolist()
     runs = []
     for i in range(len(sizes) - 1):
         octaves = math.log2(sizes[i + 1] / sizes[i])
@@ -70,9 +68,7 @@ def steps(sizes, times):
 
 def _middle(sizes, times):
     half = math.sqrt(times[0] * times[-1])
-    i = next(i for i in range(1, len(times)) if times[i] >= half)
-    part = math.log(half / times[i - 1]) / math.log(times[i] / times[i - 1])
-    return sizes[i - 1] * (sizes[i] / sizes[i - 1]) ** part
+    return math.exp(np.interp(math.log(half), np.log(times), np.log(sizes)))
 
 
 def matched(claims, found):

@@ -2,20 +2,16 @@
 
 import time
 
-from tilewise.kernels import _probe
-from tilewise.plan import machine as this_machine
-
-from . import mountain
-from ._run import Case
+from ._rates import measured_rates, peak_of
+from .caches import CacheConfig
 from .expected import expected_seconds
 from .figures import Axis, Figure, Series, shown
-from .simulate import CacheConfig, simulate
+from .simulate import simulate
 from .traffic import traffic
 
 __all__ = [
-    "add_cachegrind", "add_simulated", "bytes_columns", "bytes_figures", "expected",
-    "peak_of", "predicted", "register_bytes", "roof_cases", "roofs_of",
-    "rows_bandwidth",
+    "add_cachegrind", "add_simulated", "bytes_columns", "bytes_figures", "expected", "predicted",
+    "register_bytes",
 ]  # fmt: skip
 
 # Rows that are walked through, at least two shards: bytes per row hardly change after the first.
@@ -23,7 +19,6 @@ _SIMULATED_ROWS = 6144
 # valgrind is some fifty times slower than the machine: few rows, scaled up, and few sizes.
 _CACHEGRIND_ROWS = 1536
 _CACHEGRIND_SIZES = 4
-_MEMORY_BYTES = 256 << 20
 
 
 def predicted(plan, machine, series, case):
@@ -36,80 +31,13 @@ def register_bytes(plan, machine):
     return traffic(plan, machine).registers.bytes
 
 
-def _values(flows, series, case, by, scale=1.0):
-    return [
-        {"series": series, "case": case | {"flow": f"{f.inner}-{f.outer}", "by": by},
-         "unit": "bytes", "value": float(f.bytes * scale)}
-        for f in flows
-    ]  # fmt: skip
+def _values(flows, series, case, by):
+    return [_value(series, case, f"{f.inner}-{f.outer}", by, f.bytes) for f in flows]
 
 
-def roof_cases(threads, quick):
-    """What measures the multiply-add peak and the bandwidth of each level."""
-    here = this_machine()
-    isa, l2 = here.isa.value, here.l2_bytes.value
-    repeats = 300_000 if quick else 3_000_000
-    # Scores are float32 whatever the rows are, so that is the peak that counts, or that of
-    # products of bfloat16 where they are made of such.
-    cases = [
-        Case("peak", {"what": "multiply-adds", "dtype": "float32", "threads": threads},
-             lambda: _probe.fma_gflops("float32", threads, isa, repeats), "GFLOP/s"),
-    ]  # fmt: skip
-    if _probe.product_gflops(1, isa, 1) is not None:
-        few = max(1, repeats // 10)
-        cases.append(
-            Case("peak", {"what": "products", "dtype": "bfloat16", "threads": threads},
-                 lambda: _probe.product_gflops(threads, isa, few), "GFLOP/s")
-        )  # fmt: skip
-    largest = (16 << 20) if quick else max(_MEMORY_BYTES, 8 * l2)
-    levels = {"L1": here.l1d_bytes.value // 2, "L2": l2 // 2}
-    if len(CacheConfig.from_machine(here).levels) > 2:
-        levels["L3"] = min(2 * l2, largest // 2)
-    words = mountain.buffer(largest * threads)
-    for level, size in (levels | {"memory": largest}).items():
-        size = size // 64 * 64 * threads
-        case = mountain.read_case(words, size, 1, isa, threads, "bandwidth")
-        case.case["level"] = level
-        cases.append(case)
-    return cases
-
-
-def rows_bandwidth(size, threads):
-    """A case that reads so many bytes again and again, as passes read their rows.
-
-    Rows that fit into a shared cache come from there and not from memory, whatever the system
-    claims of the size of that cache: what they are read at is measured for each size.
-    """
-    size = max(1, size // 64) * 64
-    case = mountain.read_case(mountain.buffer(size), size, 1, this_machine().isa.value, threads)
-    case.series = "rows bandwidth"
-    return case
-
-
-def roofs_of(result):
-    """The multiply-add peak (GFLOP/s) and the bandwidth of each level (GB/s), as measured."""
-    peak, levels = None, {}
-    for e in result["measurements"]:
-        if e["series"] == "peak" and e["case"].get("what") != "products":
-            peak = max(e["samples"])
-        elif e["series"] == "bandwidth" and "level" in e["case"]:
-            levels[e["case"]["level"]] = max(e["samples"])
-    return peak, levels
-
-
-def peak_of(result, products):
-    """The peak (GFLOP/s) for scores of so many products of parts, 0 for plain scores.
-
-    An operation of a score is as many of bfloat16 numbers as there are products. None where
-    the rate was not measured.
-    """
-    if not products:
-        return roofs_of(result)[0]
-    rates = [
-        max(e["samples"]) for e in result["measurements"]
-        if e["series"] == "peak" and e["case"].get("what") == "products"
-    ]  # fmt: skip
-    return max(rates) / products if rates else None
+def _value(series, case, flow, by, size):
+    case = case | {"flow": flow, "by": by}
+    return {"series": series, "case": case, "unit": "bytes", "value": float(size)}
 
 
 def expected(result, values, engines):
@@ -118,7 +46,7 @@ def expected(result, values, engines):
     `values` are bytes of flows; `engines` has by series its "plan" and perhaps the
     "register_bytes" of a pass. By series and rows per chunk; empty where no roof was measured.
     """
-    peak, levels = roofs_of(result)
+    peak, _, levels = measured_rates(result)
     times = {}
     for value in values:
         outer = value["case"]["flow"].partition("-")[2]
@@ -196,10 +124,8 @@ def add_cachegrind(run, cases):
         if rows * p["features"] * data_item > 2 * sizes[1][0]:
             flows.append((f"{names[1]}-memory", told.ll_misses))
         for flow, misses in flows:
-            run.simulated.append(
-                {"series": "fused", "case": case.case | {"flow": flow, "by": "cachegrind"},
-                 "unit": "bytes", "value": float(misses * line * p["rows"] / rows)}
-            )  # fmt: skip
+            moved = misses * line * p["rows"] / rows
+            run.simulated.append(_value("fused", case.case, flow, "cachegrind", moved))
 
 
 def bytes_columns(result):
@@ -272,37 +198,37 @@ def _words(result, engine):
         apart.sort()
         middle, (most, rows, flow) = apart[len(apart) // 2][0], apart[-1]
         words.append(
-            f"{engine} engine: formulas and simulator are {100 * middle:.1f} % apart in the middle "
-            f"of {len(apart)} comparisons, and {100 * most:.0f} % at most ({flow} at "
+            f"{engine} engine: formulas and simulator differ by {100 * middle:.1f} % in the median "
+            f"of {len(apart)} comparisons, and by {100 * most:.0f} % at most ({flow} at "
             f"{shown(rows, 'rows')} rows)."
         )
     words.append(
-        f"Bytes of the {engine} engine, one colour per pair of neighbouring levels: dashed by "
-        "formulas, whole by a simulator that is fed every address of the same loops"
-        + (", dots by valgrind running the real kernels." if _has(result, "cachegrind") else ".")
+        f"Bytes of the {engine} engine, one colour per pair of neighbouring levels. Dashed lines "
+        "are formulas. Solid lines are a simulator that gets every address of the same loops."
+        + (" Dots are valgrind, which runs the real kernels." * _has(result, "cachegrind"))
     )
     words.append(
-        "Neither knows of hardware prefetchers, of page tables, or of others who use the caches; "
-        "bytes that arrive before they are asked for cost no time, though they are moved."
+        "Neither models hardware prefetchers, page tables, or other programs that use the caches. "
+        "Prefetched bytes are moved as well, but the kernels do not wait for them."
     )
     if _has(result, "cachegrind"):
         words.append(
-            "valgrind cannot run AVX-512 or AMX, so its kernels are those for AVX2, with tiles of "
-            f"other sizes, on {_CACHEGRIND_ROWS:,} rows at most, scaled up; it counts lines that "
-            "are brought in, not those that are written back, and so few rows tell of the first "
-            "level alone: all of them fit into the second."
+            "valgrind cannot run AVX-512 or AMX. It runs the kernels for AVX2, whose tiles have "
+            f"other sizes, on at most {_CACHEGRIND_ROWS:,} rows; the counts are scaled up. It "
+            "counts lines that are read in, not lines that are written back. So few rows fit into "
+            "the second level, so the dots show the first level only."
         )
     for cache in result["facts"].get("cachegrind_caches", ()):
         if cache["bytes"] != cache["rounded_from"]:
             words.append(
-                f"valgrind wants a power of two of sets: its {cache['name']} has "
-                f"{cache['bytes']:,} bytes, not {cache['rounded_from']:,}."
+                f"valgrind needs a power of two of sets, so its {cache['name']} has "
+                f"{cache['bytes']:,} bytes instead of {cache['rounded_from']:,}."
             )
     if result["facts"].get("cachegrind_problem"):
         words.append(f"valgrind failed: {result['facts']['cachegrind_problem']}.")
     if result["facts"].get("not_simulated"):
         words.append(
-            f"{result['facts']['not_simulated']} sizes were left out when the time was spent."
+            f"{result['facts']['not_simulated']} sizes were not simulated: the time was spent."
         )
     return words
 

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tilewise._typing import ChunkSize, Engine
-from tilewise.lab.simulate import CacheConfig, Simulation, simulate
+from tilewise.lab.caches import CacheConfig
+from tilewise.lab.simulate import Simulation, simulate
 from tilewise.plan import Fact, Plan, plan
 from tilewise.plan import machine as this_machine
 
@@ -37,7 +38,7 @@ ISAS = ("sse2", "avx2")
 
 
 class CachegrindError(RuntimeError):
-    """valgrind is missing, failed, or said something that was not understood."""
+    """valgrind is missing, failed, or wrote something that was not understood."""
 
 
 @dataclass(frozen=True)
@@ -192,13 +193,13 @@ def run(
         runs = [
             pool.submit(_valgrind, job | {"passes": passes}, d1, ll, timeout) for passes in (0, 1)
         ]
-        (idle, _), (counts, said) = (future.result() for future in runs)
-    if not said["right"]:
+        (idle, _), (counts, driver) = (future.result() for future in runs)
+    if not driver["right"]:
         raise CachegrindError("the pass under valgrind gave other labels than it should")
     found = {name: counts[name] - idle[name] for name in counts}
     return CachegrindResult(
         sizes, update, d1, ll, found["Dr"], found["Dw"], found["D1mr"], found["D1mw"],
-        found["DLmr"], found["DLmw"], said["undecided"], said["addresses"],
+        found["DLmr"], found["DLmw"], driver["undecided"], driver["addresses"],
     )  # fmt: skip
 
 

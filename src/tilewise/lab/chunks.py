@@ -14,8 +14,9 @@ from tilewise.plan import Plan, machine, plan
 
 from . import _traffic
 from ._data import blobs, repeated
+from ._rates import peak_of, roof_cases
 from ._run import Case, Run, above_zero
-from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown, spread
+from .figures import Axis, Conclusion, Figure, Mark, Series, Table, measured, shown, spread
 from .quiet import noise
 
 __all__ = ["bytes_per_row", "figures", "measure", "resized", "sizes", "table"]
@@ -29,8 +30,7 @@ _SHARD_MULTIPLE = 384
 def resized(base: Plan, chunk_rows: int) -> Plan:
     """The plan with another chunk; a shard that is shorter is stretched to hold it.
 
-    Labels do not depend on either. Shards are stretched here and nowhere else: in a fit they
-    are part of the order of additions.
+    Results do not depend on either. A plan itself never has a chunk that is longer than a shard.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def measure(run: Run) -> None:
     if p["cachegrind"]:
         _need_valgrind()
     if extra:
-        run.measure("roofs", _traffic.roof_cases(p["threads"], run.quick), 0.1)
+        run.measure("roofs", roof_cases(p["threads"], quick=run.quick), 0.1)
     run.measure("chunk sizes", cases, 0.5 if extra else 1.0)
     if p["simulate"]:
         _traffic.add_simulated(run, cases)
@@ -213,13 +213,9 @@ def figures(result: dict[str, Any]) -> list[Figure]:
 def _time_figure(result, by_engine):
     p, facts = result["parameters"], result["facts"].get("engines", {})
     series = [
-        Series(
-            f"{engine} engine", [e["case"]["chunk_rows"] for e in entries],
-            [e["median"] for e in entries], [e["low"] for e in entries],
-            [e["high"] for e in entries], color=number,
-        )
+        measured(f"{engine} engine", entries, "chunk_rows", color=number)
         for number, (engine, entries) in enumerate(by_engine.items())
-    ]  # fmt: skip
+    ]
     for by, values in (("formulas", result["predicted"]), ("simulated", result["simulated"])):
         series += _expected(result, by, values, list(by_engine))
     low = min(min(s.x) for s in series)
@@ -298,7 +294,7 @@ def _words(result, by_engine, main):
         "the right, the packed rows of a chunk no longer fit the caches. The marks “L1 full”, “L2 "
         f"full” and “L3 full” show where one chunk of the {main} engine is as large as that cache."
     )
-    if _traffic.roofs_of(result)[0] is not None:
+    if peak_of(result, 0) is not None:
         words.append(
             "“Expected” is computed, not fitted to the times. It adds up the arithmetic at its "
             "measured peak (multiply-adds, or bfloat16 products on AMX), the vector operations "

@@ -14,7 +14,7 @@ from tilewise.plan import machine, plan
 from . import _traffic
 from ._data import blobs, repeated
 from ._run import Case, Run, above_zero
-from .figures import Axis, Conclusion, Figure, Series, Table, shown, spread
+from .figures import Axis, Conclusion, Figure, Series, Table, measured, shown, spread
 
 __all__ = ["figures", "measure", "plain_labels", "table"]
 
@@ -124,7 +124,6 @@ def figures(result: dict[str, Any]) -> list[Figure]:
     made = []
     p, entries = result["parameters"], result["measurements"]
     if entries:
-        names = [e["case"]["dtype"] for e in entries]
         words = []
         if len(entries) == 2:
             times = {e["case"]["dtype"]: e["median"] for e in entries}
@@ -147,9 +146,7 @@ def figures(result: dict[str, Any]) -> list[Figure]:
             Figure(
                 "dtypes-time", "One pass by type of the rows", Axis("type of the rows"),
                 Axis("time of one pass", unit="s"),
-                [Series("tilewise", names, [e["median"] for e in entries],
-                        [e["low"] for e in entries], [e["high"] for e in entries])],
-                words=words, kind="bars",
+                [measured("tilewise", entries, "dtype")], words=words, kind="bars",
             )
         )  # fmt: skip
     labels = result["facts"].get("labels", [])

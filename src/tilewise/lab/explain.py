@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tilewise._sizes import sized
+from tilewise._text import counted
 from tilewise._typing import ChunkSize, Engine
 from tilewise.lab.expected import expected_seconds
+from tilewise.lab.figures import shown
 from tilewise.lab.roofs import Roofs
 from tilewise.lab.traffic import Buffer, Traffic, ledger, spread, traffic
 from tilewise.plan import Machine, Plan, plan
@@ -50,13 +52,9 @@ class Change:
 
     def to_dict(self) -> dict[str, Any]:
         """The change as JSON-safe values."""
-        return {
-            "what": self.what, "note": self.note, "flows": self.flows, "seconds": self.seconds,
-            "expected": self.expected, "bound": self.bound,
-            "chunk_rows": None if self.plan is None else self.plan.chunk_rows,
-            "n_threads": None if self.plan is None else self.plan.n_threads,
-            "dtype": None if self.plan is None else self.plan.dtype,
-        }  # fmt: skip
+        told = {name: value for name, value in vars(self).items() if name != "plan"}
+        names = ("chunk_rows", "n_threads", "dtype")
+        return told | {name: getattr(self.plan, name, None) for name in names}
 
 
 @dataclass(frozen=True)
@@ -118,15 +116,15 @@ class Explanation:
 
     def sentences(self) -> list[str]:
         """Everything in words, one sentence or two per point."""
-        said = self.plan.sentences()
-        said += [_buffer_sentence(buffer) for buffer in self.ledger]
+        told = self.plan.sentences()
+        told += [_buffer_sentence(buffer) for buffer in self.ledger]
         for flow, (least, most) in zip(self.traffic.flows, self.spread, strict=True):
             sure = (
                 "" if most <= 1.1 * least
                 else " One buffer is almost exactly cache-sized, so real traffic can be anywhere "
                 f"from {sized(least)} to {sized(most)}."
             )  # fmt: skip
-            said.append(
+            told.append(
                 f"A pass reads {sized(flow.bytes_in)} from {flow.outer} into {flow.inner} and "
                 f"writes {sized(flow.bytes_out)} back, mostly {_largest(flow)}. That is "
                 f"{self.traffic.intensity(flow):.3g} operations per byte.{sure}"
@@ -136,23 +134,24 @@ class Explanation:
         times = max(1, p.products)
         padding = self.traffic.executed / times / max(1, self.traffic.multiply_adds)
         made = f", each as {p.products} products of bfloat16 numbers on AMX" if p.products else ""
-        said.append(
+        told.append(
             f"A pass does {gflop:.3g} billion operations{made}"
             + (
                 f" ({100 * (padding - 1):.0f} % more, because tiles are padded)"
                 if padding > 1.005
                 else ""
             )
-            + f". At {self.roofs.arithmetic(p.products):.3g} GFLOP/s on {p.n_threads} "
-            f"thread{'s' if p.n_threads > 1 else ''} that takes {_time(self.times['arithmetic'])}."
+            + f". At {self.roofs.arithmetic(p.products):.3g} GFLOP/s on "
+            f"{counted(p.n_threads, 'thread')} that takes {shown(self.times['arithmetic'], 's')}."
         )
-        said.append(
-            f"{_roof(self.bound)} is the limit: a pass takes at least {_time(self.seconds)}. "
-            f"Expect about {_time(self.expected)}, because comparing and packing also take time "
-            f"and not everything overlaps. Roofs (the machine's speed limits): {self.roofs.source}."
+        told.append(
+            f"{_roof(self.bound)} is the limit: a pass takes at least {shown(self.seconds, 's')}. "
+            f"Expect about {shown(self.expected, 's')}, because comparing and packing also take "
+            "time and not everything overlaps. "
+            f"Roofs (the machine's speed limits): {self.roofs.source}."
         )
-        said += [_change_sentence(change, self.expected) for change in self.changes]
-        return said
+        told += [_change_sentence(change, self.expected) for change in self.changes]
+        return told
 
 
 def explain(
@@ -206,24 +205,23 @@ def explain(
     own = plan(n_samples, n_features, n_clusters, dtype, **choices)
     if roofs is None:
         roofs = Roofs.defaults(here, own.n_threads, own.score_dtype)
-    moved = traffic(own, here, update=update)
-    fitting = roofs.scaled(own.n_threads)
-    times = _times(own, moved, fitting)
-    bound = max(times, key=times.__getitem__)
+    moved, fitting, times, bound, expected = _outlook(own, here, roofs, update)
     shape = (n_samples, n_features, n_clusters)
     return Explanation(
         here, own, ledger(own, here, update=update), moved,
-        tuple(spread(own, here, update=update)), fitting, times, bound, times[bound],
-        expected_seconds(times, own.to_dict(), fitting.compute_gflops, update=update),
+        tuple(spread(own, here, update=update)), fitting, times, bound, times[bound], expected,
         tuple(_changes(shape, dtype, own, here, choices, moved, roofs, update)),
     )  # fmt: skip
 
 
-def _times(of: Plan, moved: Traffic, roofs: Roofs) -> dict[str, float]:
-    times = {"arithmetic": 2 * moved.executed / roofs.arithmetic(of.products) / 1e9}
+def _outlook(of: Plan, here: Machine, roofs: Roofs, update: bool):
+    """Traffic of a pass, roofs for its threads, times of each, the slowest, and what to expect."""
+    moved, fitting = traffic(of, here, update=update), roofs.scaled(of.n_threads)
+    times = {"arithmetic": 2 * moved.executed / fitting.arithmetic(of.products) / 1e9}
     for flow in (moved.registers, *moved.flows):
-        times[flow.outer] = flow.bytes / roofs.bandwidth(flow.outer) / 1e9
-    return times
+        times[flow.outer] = flow.bytes / fitting.bandwidth(flow.outer) / 1e9
+    expected = expected_seconds(times, of.to_dict(), fitting.compute_gflops, update=update)
+    return moved, fitting, times, max(times, key=times.__getitem__), expected
 
 
 def _changes(shape, dtype, own, here, choices, moved, roofs, update):
@@ -246,18 +244,13 @@ def _changes(shape, dtype, own, here, choices, moved, roofs, update):
             reason = new.reasons["n_threads" if "n_threads" in changed else "chunk_rows"]
             yield Change(what, None, f"no change, {reason.rstrip('.')}")
             continue
-        then = traffic(new, here, update=update)
-        fitting = roofs.scaled(new.n_threads)
-        times = _times(new, then, fitting)
-        bound = max(times, key=times.__getitem__)
-        rate = fitting.compute_gflops
-        should = expected_seconds(times, new.to_dict(), rate, update=update)
+        then, _, times, bound, expected = _outlook(new, here, roofs, update)
         flows = {
             f"{before.inner}-{before.outer}": after.bytes / before.bytes
             for before, after in zip(moved.flows, then.flows, strict=True)
             if before.bytes
         }
-        yield Change(what, new, "", flows, times[bound], should, bound)
+        yield Change(what, new, "", flows, times[bound], expected, bound)
 
 
 def _buffer_sentence(buffer: Buffer) -> str:
@@ -273,9 +266,10 @@ def _change_sentence(change: Change, expected: float) -> str:
     if change.plan is None:
         return f"With {change.what}: {change.note}."
     moved = ", ".join(f"{name} × {factor:.2f}" for name, factor in change.flows.items())
+    ratio = change.expected / expected
     return (
-        f"With {change.what}: about {_time(change.expected)} (× {change.expected / expected:.2f}), "
-        f"limited by {_roof(change.bound, within=True)}. Bytes moved: {moved}."
+        f"With {change.what}: about {shown(change.expected, 's')} (× {ratio:.2f}), limited by "
+        f"{_roof(change.bound, within=True)}. Bytes moved: {moved}."
     )
 
 
@@ -287,10 +281,3 @@ def _roof(bound: str, within: bool = False) -> str:
 def _largest(flow) -> str:
     names = sorted(flow.by_buffer, key=lambda name: -sum(flow.by_buffer[name]))
     return " and ".join(names[:2])
-
-
-def _time(seconds: float) -> str:
-    for factor, unit in ((1, "s"), (1e3, "ms")):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"

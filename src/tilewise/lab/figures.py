@@ -9,7 +9,7 @@ from tilewise._sizes import sized
 
 __all__ = [
     "COLORS", "GROUNDS", "NOTHING", "Axis", "Conclusion", "Figure", "Mark", "Series", "Table",
-    "shown", "spread",
+    "measured", "shown", "spread",
 ]  # fmt: skip
 
 #: The first three are Okabe and Ito's ("Color universal design", 2008), the others were sought so
@@ -160,6 +160,35 @@ class Table:
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
     concluded: tuple[int, ...] = ()
+
+
+def measured(name: str, entries: Sequence[dict[str, Any]], key: str, **how: Any) -> Series:
+    """Return a series of medians with their quartiles.
+
+    Parameters
+    ----------
+    name : str
+    entries : sequence of dict
+        Measurements of a result.
+    key : str
+        Which value of a measurement's ``case`` is the x of its point.
+    **how
+        For `Series`.
+
+    Returns
+    -------
+    Series
+
+    Examples
+    --------
+    >>> from tilewise.lab.figures import measured
+    >>> entry = {"case": {"threads": 2}, "median": 0.2, "low": 0.1, "high": 0.4}
+    >>> measured("tilewise", [entry], "threads").high
+    [0.4]
+    """
+    xs = [entry["case"][key] for entry in entries]
+    median, low, high = ([e[part] for e in entries] for part in ("median", "low", "high"))
+    return Series(name, xs, median, low, high, **how)
 
 
 def shown(value: float | None, unit: str = "", digits: int = 3) -> str:

@@ -14,16 +14,16 @@ from tilewise.plan import plan
 
 from ._data import room
 from ._materialise import FEWEST_RUNS, NO_ROOM
-from ._run import Case, Run, above_zero
-from .figures import Axis, Conclusion, Figure, Series, Table, shown, spread
+from ._run import Case, Run, above_zero, measurement
+from .figures import Axis, Conclusion, Figure, Table, measured, shown, spread
 
 __all__ = ["METHODS", "figures", "measure", "table"]
 
 #: What is compared.
 METHODS = {
-    "whole": "the rows × centres matrix, then the least of each row (numpy)",
-    "chunked": "the same a chunk of rows at a time (numpy)",
-    "fused": "scores compared in registers and forgotten (tilewise)",
+    "whole": "compute the rows × centres matrix, then take the minimum of each row (numpy)",
+    "chunked": "the same, one chunk of rows at a time (numpy)",
+    "fused": "compare scores in registers and store none of them (tilewise)",
 }
 _TIMEOUT = 600
 # How often numpy holds the matrix at once: the products, and what becomes of them.
@@ -40,8 +40,8 @@ def _check_matrix(p):
     if needed > limit:
         raise ValueError(
             f"the whole matrix of {p['rows']} rows x {p['clusters']} clusters takes "
-            f"{sized(needed)} with its products and the data, and there are "
-            f"{sized(limit)} of memory {whose}: choose fewer rows or clusters"
+            f"{sized(needed)} with its products and the data, but the memory {whose} is "
+            f"{sized(limit)}: choose fewer rows or clusters"
         )
 
 
@@ -61,7 +61,8 @@ def measure(run: Run) -> None:
     run.measure("one process after another", cases)
     for case in cases:
         if case.peaks:
-            run.measurements.append(_peak(case))
+            what = case.case | {"what": "peak"}
+            run.measurements.append(measurement(case.series, what, "bytes", case.peaks))
 
 
 def _chunk(p):
@@ -101,13 +102,6 @@ class _child(Case):
         return told["seconds"]
 
 
-def _peak(case):
-    from ._run import summary
-
-    return {"series": case.series, "case": case.case | {"what": "peak"}, "unit": "bytes",
-            "repeats": 1, "samples": case.peaks} | summary(case.peaks)  # fmt: skip
-
-
 def _rows(result, unit):
     return [e for e in result["measurements"] if e["unit"] == unit]
 
@@ -126,11 +120,11 @@ def table(result: dict[str, Any]) -> Table:
     notes = []
     if count and result["facts"].get("runs_per_process"):
         notes.append(
-            f"Each time is the median of at least {count} process{'es' if count > 1 else ''}; each "
-            f"gives the median of at least {result['facts']['runs_per_process']} runs, after one "
-            "for its peak."
+            f"Each time is the median of at least {count} process{'es' if count > 1 else ''}. A "
+            f"process reports the median of at least {result['facts']['runs_per_process']} runs, "
+            "after one run that measures its peak memory."
         )
-    return Table(["method", "rows", "time", "quartiles", "peak beside the data"], rows, notes)
+    return Table(["method", "rows", "time", "quartiles", "peak beyond the data"], rows, notes)
 
 
 @above_zero
@@ -138,7 +132,7 @@ def figures(result: dict[str, Any]) -> list[Figure]:
     """Time and peak memory over the number of rows."""
     made = []
     for unit, key, title, label in (
-        ("bytes", "materialise-memory", "Peak memory beside the data", "peak memory"),
+        ("bytes", "materialise-memory", "Peak memory beyond the data", "peak memory"),
         ("s", "materialise-time", "Time to label all rows", "time"),
     ):
         entries = _rows(result, unit)
@@ -148,10 +142,7 @@ def figures(result: dict[str, Any]) -> list[Figure]:
                 (e for e in entries if e["series"] == method), key=lambda e: e["case"]["rows"]
             )
             if own:
-                series.append(
-                    Series(method, [e["case"]["rows"] for e in own], [e["median"] for e in own],
-                           [e["low"] for e in own], [e["high"] for e in own], color=number)
-                )  # fmt: skip
+                series.append(measured(method, own, "rows", color=number))
         if series:
             words = _words(result, {s.name: (s.x[-1], s.y[-1]) for s in series}, unit)
             made.append(
@@ -170,15 +161,15 @@ def _words(result, last, unit):
     words = [Conclusion(f"With {rows:,} rows and {p['clusters']} centres: {told}.")]
     if unit == "bytes":
         words.append(
-            f"The matrix alone has {shown(whole, 'bytes')}, and grows with the rows; numpy makes "
-            "it twice, the products and what becomes of them. The fused "
-            "way keeps a label per row and a workspace per thread. Peaks are what the process "
-            "held more than before the call."
+            f"The matrix alone takes {shown(whole, 'bytes')} and grows with the rows. numpy holds "
+            "it twice: the products, and the distances that it makes of them. The fused method "
+            "keeps one label per row and one workspace per thread. A peak is what the process held "
+            "beyond what it held before the call."
         )
     else:
         words.append(
-            "The whole matrix is written to memory and read back, whatever the arithmetic costs; "
-            f"a chunk of {result['facts'].get('chunk_rows')} rows of it stays in a cache; fused "
-            "scores never leave the registers."
+            "The whole matrix is written to memory and read back. A chunk of "
+            f"{result['facts'].get('chunk_rows')} rows stays in a cache. Fused scores never leave "
+            "the registers."
         )
     return words

@@ -7,21 +7,22 @@ second view: reads that wait for one another, whose steps show where each cache 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tilewise._sizes import KIB, kernel_bytes
 from tilewise._typing import Vector
 from tilewise.kernels import _mountain
 from tilewise.plan import machine
 
 from ._run import Case, Run, above_zero
 from ._steps import Step, matched, steps
-from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown
+from .figures import Axis, Conclusion, Figure, Mark, Table, measured, shown
 
 __all__ = ["buffer", "compared", "figures", "measure", "table"]
 
-_KIB = 1024
 _LINE = 64
 _STRIDES = (1, 2, 4, 8, 16, 32)  # words of 8 bytes; from 8 on every read is a line of its own
 # One sample of bandwidth reads about so many bytes' worth of time, a walk takes so many steps.
@@ -79,21 +80,12 @@ def read_case(
 
 def _walked(largest, here, quick):
     """Working sets of the walk: evenly spaced, and denser around what the system claims."""
-    found = set(working_sets(4 * _KIB, largest, 1 if quick else 2))
+    found = set(working_sets(4 * KIB, largest, 1 if quick else 2))
     if not quick:
         for name in _FACTS.values():
             size = getattr(here, name).value or 0
             found |= {int(size * part) // _LINE * _LINE for part in _AROUND}
-    return sorted(size for size in found if 4 * _KIB <= size <= largest)
-
-
-def _large_pages():
-    """Bytes of this process that lie in large pages; None where the system does not say."""
-    try:
-        with open("/proc/self/smaps_rollup", encoding="ascii") as lines:
-            return next(int(x.split()[1]) * _KIB for x in lines if x.startswith("AnonHugePages"))
-    except (OSError, StopIteration):
-        return None
+    return sorted(size for size in found if 4 * KIB <= size <= largest)
 
 
 def _walk_case(words, size, steps):
@@ -119,7 +111,8 @@ def measure(run: Run) -> None:
     """Latency first, since the cache sizes come from it; then bandwidth by stride."""
     largest = run.parameters["largest_mib"] << 20
     words = buffer(largest)
-    run.facts |= {"buffer_bytes": words.nbytes, "large_page_bytes": _large_pages()}
+    pages = kernel_bytes("/proc/self/smaps_rollup", "AnonHugePages")
+    run.facts |= {"buffer_bytes": words.nbytes, "large_page_bytes": pages}
     here = machine()
     isa = here.isa.value
     count = _STEPS // 8 if run.quick else _STEPS
@@ -127,7 +120,7 @@ def measure(run: Run) -> None:
     run.measure("reads that wait for one another", walks, 0.5)
     strides = _STRIDES[::3] if run.quick else _STRIDES
     words[...] = 1.0
-    sets = working_sets(4 * _KIB, largest, 1 if run.quick else 2)
+    sets = working_sets(4 * KIB, largest, 1 if run.quick else 2)
     reads = [
         read_case(words, size, stride, isa)
         for stride in strides for size in sets if stride * 64 < size
@@ -223,14 +216,14 @@ def figures(result: dict[str, Any]) -> list[Figure]:
             (e for e in result["measurements"] if e["series"] == "latency"),
             key=lambda e: e["case"]["bytes"],
         )
+        curve = measured("one read after another, in random order", entries, "bytes", color=0)
+        least = [y for _, y in walks]
         made.append(
             Figure(
                 "mountain-latency", "Time of a read that waits for the one before",
                 Axis("working set", "log2", "bytes"), Axis("time of a read", "log10", "s"),
-                [Series("one read after another, in random order", [x for x, _ in walks],
-                        [y for _, y in walks], [e["min"] for e in entries],
-                        [e["high"] for e in entries], color=0)],
-                marks, _latency_words(result, walks, claims, left),
+                [replace(curve, y=least, low=least)], marks,
+                _latency_words(result, walks, claims, left),
             )
         )  # fmt: skip
     reads = [e for e in result["measurements"] if e["series"] == "bandwidth"]
@@ -246,10 +239,8 @@ def _bandwidth_figure(result, reads, marks):
     series = []
     for number, (stride, own) in enumerate(sorted(by_stride.items())):
         own.sort(key=lambda e: e["case"]["bytes"])
-        series.append(
-            Series("every word" if stride == 1 else f"one word of {stride}",
-                   [e["case"]["bytes"] for e in own], [e["median"] for e in own], color=number)
-        )  # fmt: skip
+        name = _words_read(stride)
+        series.append(replace(measured(name, own, "bytes", color=number), low=None, high=None))
     best, least = max(reads, key=lambda e: e["median"]), min(reads, key=lambda e: e["median"])
     return Figure(
         "mountain-bandwidth", "Bandwidth over working set and stride",
@@ -258,45 +249,53 @@ def _bandwidth_figure(result, reads, marks):
         series, [m for m in marks if "claimed" in m.label],
         [
             Conclusion(
-                f"The summit is {shown(best['median'])} GB/s with "
-                f"{shown(best['case']['bytes'], 'bytes')} read word after word; the lowest "
-                f"valley {shown(least['median'])} GB/s, with "
-                f"{shown(least['case']['bytes'], 'bytes')} and one word of "
-                f"{least['case']['stride']}."
+                f"The highest bandwidth is {_reading(best)}. The lowest is {_reading(least)}."
             ),
-            "A line of the cache has 64 bytes. Whoever asks for one word of it still pays for all "
-            "eight: from a stride of 8 words on every read fetches a line of its own, and longer "
-            "strides lose what is fetched ahead, and address translations. Reading every word uses "
-            "whole vectors; the other lines use single loads, hence the gap even inside L1.",
+            "A cache line has 64 bytes, which are eight words. A read of one word fetches the "
+            "whole line. From a stride of 8 words on, every read fetches another line. With longer "
+            "strides, hardware prefetching and the cache of address translations (TLB) help less. "
+            "The first series reads whole vectors and the others read single words, so they differ "
+            "even inside L1.",
         ],
     )  # fmt: skip
+
+
+def _words_read(stride):
+    return "every word" if stride == 1 else f"one word of {stride}"
+
+
+def _reading(entry):
+    """A bandwidth, and what was read at it."""
+    size, words = shown(entry["case"]["bytes"], "bytes"), _words_read(entry["case"]["stride"])
+    return f"{shown(entry['median'])} GB/s, for {words} in {size}"
 
 
 def _latency_words(result, walks, claims, left):
     first, last = walks[0], walks[-1]
     words = [
         Conclusion(
-            f"A read out of {shown(first[0], 'bytes')} took {shown(first[1], 's')}; out of "
-            f"{shown(last[0], 'bytes')}, {shown(last[1], 's')}: {last[1] / first[1]:.0f} times as "
-            "long. No two reads overlap here, and the order is random, so nothing is fetched ahead."
+            f"A read from {shown(first[0], 'bytes')} took {shown(first[1], 's')}. A read from "
+            f"{shown(last[0], 'bytes')} took {shown(last[1], 's')}, {last[1] / first[1]:.0f} times "
+            "as long. Each read waits for the one before, and the order is random, so the "
+            "processor cannot fetch ahead."
         )
     ]
     told = _claim_notes(claims, left, last[0])
     words.append(
         Conclusion(
-            "The curve climbs where a cache ends; “seen” is where it is half-way up, and the cache "
-            "ends somewhere on the climb. " + ". ".join(told) + ". What a virtual machine "
-            "says of L3 is often the whole host's, and its neighbours use it too; a step may also "
-            "come early where other data share a cache."
+            "The curve climbs where a cache ends. “Seen” is the middle of a climb; the cache ends "
+            "somewhere on that climb. " + ". ".join(told) + ". A virtual machine often reports the "
+            "L3 of the whole host, which other guests use too. A step can also come early because "
+            "other data share the cache."
         )
     )
     large, whole = (result["facts"].get(k) for k in ("large_page_bytes", "buffer_bytes"))
     if large is not None and whole:
         share = min(100, 100 * large / whole)
         words.append(
-            f"{share:.0f} % of what was walked lay in large pages"
-            + ("." if share > 90 else ": with small ones every read of a large set also waits "
-               "for the page tables, which lifts and blurs the right side of the curve.")
+            f"{share:.0f} % of the memory that was read lay in large pages."
+            + ("" if share > 90 else " With small pages, a read from a large working set also "
+               "waits for the page tables. That raises and blurs the right side of the curve.")
         )  # fmt: skip
     return words
 
@@ -310,16 +309,16 @@ def _claim_notes(claims, left, largest):
         if claim["seen"]:
             words += f"seen {_step(claim['seen'])}"
         elif claim["claimed"] > largest:
-            words += "larger than what was walked"
+            words += "larger than all working sets"
         else:
-            words += "no step within a factor of two of it"
+            words += "no step within a factor of two"
         if claim["bandwidth"]:
             words += f"; bandwidth of a word per line: {_step(claim['bandwidth'])}"
         told.append(words)
     for step in left:
         told.append(
-            f"A climb of no claimed cache: {_step(step)}; it may be the part of a shared cache "
-            "that this machine gets, or the reach of what keeps translated addresses"
+            f"A climb at {_step(step)} matches no claimed cache. It may be the part of a shared "
+            "cache that this machine gets, or the reach of the cache of address translations (TLB)"
         )
     return told
 

@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ._run import Run, summary
+from tilewise._text import counted
+
+from ._run import Run, measurement
 from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown
 from .quiet import noise
 
@@ -28,7 +30,7 @@ def measure(run: Run) -> None:
     """Run the suites in a process of their own and take over what they wrote."""
     p = run.parameters
     if p.get("program") is None:
-        raise ValueError("peers: no program to compare libraries with; give one as program")
+        raise ValueError("peers: pass the program that compares libraries as `program`")
     script = Path(p["program"])
     p["program"] = None  # a path of this machine means nothing elsewhere
     with tempfile.TemporaryDirectory(prefix="tilewise-") as folder:
@@ -82,10 +84,8 @@ def _take_over(run, told):
         for name, figures_of in record["peers"].items():
             samples = [s for s in figures_of.get("samples", []) if s is not None]
             if samples:
-                run.measurements.append(
-                    {"series": name, "case": case, "unit": record.get("unit", "s"),
-                     "repeats": 1, "samples": samples} | summary(samples)
-                )  # fmt: skip
+                unit = record.get("unit", "s")
+                run.measurements.append(measurement(name, case, unit, samples))
 
 
 def _measurable(entry):
@@ -103,7 +103,7 @@ def _cases(result):
 
 
 def table(result: dict[str, Any]) -> Table:
-    """Seconds of everybody in every case."""
+    """Seconds of every library in every case."""
     rows, notes = [], []
     for (suite, kind, shape, dtype), peers in _cases(result).items():
         own = peers.get("tilewise")
@@ -114,7 +114,7 @@ def table(result: dict[str, Any]) -> Table:
                 ratio = f"{e['median'] / own['median']:.2f}×"
             rows.append([f"{suite}, {kind}", f"{shape} {dtype}", name, time, ratio])
     if any("too short" in row[3] for row in rows):
-        notes.append(Conclusion("What was too short to measure counts as 1 in a mean."))
+        notes.append(Conclusion("A case that was too short to measure counts as 1 in a mean."))
     columns = ["suite", "case", "library", "time", "to tilewise"]
     return Table(columns, rows, notes, concluded=(4,))
 
@@ -142,14 +142,14 @@ def figures(result: dict[str, Any]) -> list[Figure]:
         return []
     if lost:
         words.append(
-            f"{len(lost)} time{'s were' if len(lost) > 1 else ' was'} too short to measure: there "
-            "is no bar, and the case counts as 1 in the mean; larger shapes or more rounds would "
-            "tell."
+            f"{len(lost)} time{'s were' if len(lost) > 1 else ' was'} too short to measure. Such "
+            "a case has no bar and counts as 1 in the mean. Measure larger shapes or more rounds "
+            "to get a number."
         )
     return [
         Figure(
-            "peers", "Time of others over tilewise's", Axis("case"),
-            Axis("time / tilewise's (above 1: slower)"), series,
+            "peers", "Times relative to tilewise", Axis("case"),
+            Axis("time relative to tilewise (above 1: slower)"), series,
             [Mark("y", 1.0, "tilewise", True)], words + _missing(result), "bars",
         )
     ]  # fmt: skip
@@ -159,7 +159,7 @@ def _mean(name, ratios, short):
     """The mean over all cases: what could not be measured is neither won nor lost."""
     mean = statistics.geometric_mean([*ratios, *[1.0] * short])
     count = len(ratios) + short
-    of = f"{count} case{'s' if count > 1 else ''}"
+    of = counted(count, "case")
     if short:
         of += f", {short} of them too short to measure"
     return (
@@ -179,8 +179,8 @@ def _times_figure(result, cases, names):
     if not series:
         return []
     return [
-        Figure("peers-times", "Times of everybody", Axis("case"), Axis("time", unit="s"), series,
-               words=_missing(result), kind="bars")
+        Figure("peers-times", "Times of all libraries", Axis("case"), Axis("time", unit="s"),
+               series, words=_missing(result), kind="bars")
     ]  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def _drawn(figure):
         _line(axes, f"Measured on {figure.source}", 13, color="#666666")
     if figure.warning:
         # The reasons are too long for a picture; that there are some must not be lost with a page.
-        _line(axes, "The machine was not quiet: too noisy to tell", 13 * lines, color=_WARNING,
+        _line(axes, "The machine was busy: too noisy to tell", 13 * lines, color=_WARNING,
               fontweight="bold")  # fmt: skip
     if layout["showlegend"]:
         # Below the axes, so that it never covers a point.

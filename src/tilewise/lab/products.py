@@ -7,11 +7,18 @@ the workspace. Other instruction sets emulate the same products for tests; numbe
 AMX.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from tilewise.lab.stages import READ, WRITE, Access, Chunk
+from tilewise.lab.accesses import READ, WRITE, Access
 from tilewise.plan.nest import PANELS_PER_BATCH
 from tilewise.plan.split import SPLIT_STEP
+
+if TYPE_CHECKING:
+    from tilewise.lab.stages import Chunk
 
 __all__ = ["PART_ORDER", "group_accesses", "panel_loads"]
 

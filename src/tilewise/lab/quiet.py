@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from tilewise._text import counted
+
 from .figures import Conclusion, Figure, Table
 
 __all__ = ["LIMITS", "TOO_NOISY", "careful", "headline", "judged", "noise"]
@@ -57,7 +59,7 @@ def judged(load: dict[str, Any]) -> tuple[bool | None, list[str]]:
     """
     known, reasons = False, []
     cpus = load.get("cpus") or 1
-    on = f"{cpus} CPU{'s' * (cpus != 1)}"
+    on = counted(cpus, "CPU")
     for name, told in (
         ("others", f"other processes used {{}} of {on}"),
         ("stolen", "the hypervisor took {} of the CPU time that was wanted"),
@@ -96,7 +98,7 @@ def _shares(load, name):
 def _of_average(average, cpus):
     if average <= LIMITS["load"] * cpus:
         return []
-    return [f"the load average was {average:.1f} on {cpus} CPU{'s' * (cpus != 1)} when it began"]
+    return [f"the load average was {average:.1f} on {counted(cpus, 'CPU')} when it began"]
 
 
 def _percent(share):

@@ -1,30 +1,30 @@
 """One page from any number of results: interactive, self-contained, for every width."""
 
 import json
-import math
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from tilewise._text import printable, printable_all
+from tilewise._sizes import fact_text
+from tilewise._text import counted, printable, printable_all
 from tilewise._version import __version__
 
 from ._machine import machine_key, machine_name
 from .charts import chart
 from .experiments import EXPERIMENTS, Experiment
-from .figures import Figure, shown
+from .figures import Figure
 from .quiet import TOO_NOISY, headline, noise
 
 __all__ = ["asked", "compare", "html"]
 
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[nmµ]?s|[KMG]iB|G?B/s|GFLOP/s)(?!\w))")
 _FACTS = (
-    ("cpu_model", "Processor", ""), ("n_cpus", "CPUs that may be used", ""),
-    ("isa", "Instruction set", ""), ("l1d_bytes", "L1 data cache", "bytes"),
-    ("l2_bytes", "L2 cache of a core", "bytes"), ("l3_bytes", "L3 cache", "bytes"),
-    ("memory_bytes", "Memory", "bytes"), ("hypervisor", "Virtual machine", ""),
+    ("cpu_model", "Processor"), ("n_cpus", "CPUs that may be used"), ("isa", "Instruction set"),
+    ("l1d_bytes", "L1 data cache"), ("l2_bytes", "L2 cache of a core"), ("l3_bytes", "L3 cache"),
+    ("memory_bytes", "Memory"), ("hypervisor", "Virtual machine"),
 )  # fmt: skip
 
 # What a run was asked for, in words; {} is the value.
@@ -56,7 +56,7 @@ def asked(parameters: dict[str, Any]) -> str:
         if value is None or value is False:
             continue
         if name == "threads":
-            told.append(f"{value} thread{'s' if value != 1 else ''}")
+            told.append(counted(value, "thread"))
         elif name == "engines":
             told.append("both engines" if value == "both" else f"{value} engine")
         elif name == "simulate":
@@ -64,8 +64,7 @@ def asked(parameters: dict[str, Any]) -> str:
         elif name == "cachegrind":
             told.append("counted by valgrind")
         elif name == "shapes":
-            count = str(value).count(",") + 1
-            told.append(f"{count} shape{'s' if count > 1 else ''}")
+            told.append(counted(str(value).count(",") + 1, "shape"))
         elif name in _ASKED:
             told.append(_ASKED[name].format(value))
         else:
@@ -153,14 +152,11 @@ def _date(result):
 def _machine(results, key, letter):
     own = [r for r in results if machine_key(r) == key]
     facts = own[0]["machine"]["facts"]
-    rows = []
-    for name, label, unit in _FACTS:
-        if name in facts:
-            value = facts[name]["value"]
-            text = {True: "yes", False: "no"}.get(value) if isinstance(value, bool) else None
-            if text is None:
-                text = shown(value, unit) if unit else str(value)
-            rows.append((label, text, facts[name]["source"]))
+    rows = [
+        (label, fact_text(name, facts[name]["value"]), facts[name]["source"])
+        for name, label in _FACTS
+        if name in facts
+    ]
     return {
         "letter": letter, "name": machine_name(own[0]), "facts": rows,
         "versions": ", ".join(f"{k} {v}" for k, v in own[0]["versions"].items() if v),
@@ -176,8 +172,8 @@ def _section(experiment, results, letters, charts):
             told, figures = experiment.table(result), experiment.figures(result)
         except (LookupError, TypeError, ArithmeticError, AttributeError) as error:
             raise ValueError(
-                f"the result of {experiment.name} of {result['started']} lacks what its figures "
-                f"are made of ({type(error).__name__}: {error})"
+                f"the result of {experiment.name} from {result['started']} lacks data that its "
+                f"figures need ({type(error).__name__}: {error})"
             ) from error
         runs.append(
             {
@@ -258,7 +254,8 @@ def _compared(key, figures, results):
     parameters = [result["parameters"] for result in results.values()]
     if any(p != parameters[0] for p in parameters):
         words.append(
-            "The runs were not asked for the same: compare shapes of the curves, not heights."
+            "The runs have different parameters. Compare the shapes of the curves, not their "
+            "heights."
         )
     loud = [letter for letter, result in results.items() if first.timed and noise(result)]
     warning = ""
@@ -282,9 +279,9 @@ def _ratios(first_letter, first, letter, other):
         ratios = [found[x] / y for x, y in zip(mine.x, mine.y, strict=True)
                   if x in found and y > 0 and found[x] > 0]  # fmt: skip
         if ratios:
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+            mean = statistics.geometric_mean(ratios)
             told.append(
-                f"{mine.name}, {letter} to {first_letter}: {mean:.2f} times {_of(first.y)}"
+                f"{mine.name}: {letter} has {mean:.2f} times {_of(first.y)} of {first_letter}"
                 + (f" ({min(ratios):.2f} to {max(ratios):.2f} over {len(ratios)} shared points)."
                    if len(ratios) > 1 else ".")
             )  # fmt: skip

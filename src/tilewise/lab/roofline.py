@@ -16,6 +16,7 @@ from tilewise.plan import machine, plan
 
 from . import _traffic
 from ._data import blobs, repeated
+from ._rates import measured_rates, peak_of, roof_cases, rows_bandwidth
 from ._run import Case, Run, above_zero
 from .chunks import resized
 from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown
@@ -55,9 +56,9 @@ def measure(run: Run) -> None:
     here = machine()
     threads, dtype = p["threads"], p["dtype"]
     shapes = parse_shapes(p["shapes"])
-    cases = _traffic.roof_cases(threads, run.quick)
+    cases = roof_cases(threads, quick=run.quick)
     for n, d, _ in dict.fromkeys((n, d, 0) for n, d, _ in shapes):
-        cases.append(_traffic.rows_bandwidth(n * d * np.dtype(dtype).itemsize, threads))
+        cases.append(rows_bandwidth(n * d * np.dtype(dtype).itemsize, threads))
     run.measure("peaks", cases, 0.3)
     cases, facts = [], {}
     for n, d, k in shapes:
@@ -99,7 +100,7 @@ def _rate(result, case, levels):
 
 def _binding(result, case, intensity, levels):
     """The roof above a dot in GFLOP/s, and what it is made of."""
-    peak = _peak(result, case)
+    peak = peak_of(result, case.get("products", 0))
     rate, source = _rate(result, case, levels)
     if peak is None or rate is None:
         return None, None
@@ -116,11 +117,11 @@ def _sizes(result):
 
 def _roofs(result, levels):
     """Every rate that was measured, in words."""
-    peak = _traffic.roofs_of(result)[0]
+    peak = peak_of(result, 0)
     if peak is not None:
         yield f"multiply-adds {shown(peak)} GFLOP/s"
     for products in _products(result):
-        split = _traffic.peak_of(result, products)
+        split = peak_of(result, products)
         if split is not None:
             yield f"scores of {products} products on AMX {shown(split)} GFLOP/s"
     sizes = _sizes(result)
@@ -141,7 +142,7 @@ def _short(which, case):
 @above_zero
 def table(result: dict[str, Any]) -> Table:
     """Each dot with the share of its roof, its time and the one that was to be expected."""
-    levels = _traffic.roofs_of(result)[1]
+    levels = measured_rates(result)[2]
     shapes = result["facts"].get("shapes", {})
     expected = _traffic.expected(result, result["predicted"], shapes)
     rows = []
@@ -169,13 +170,13 @@ def table(result: dict[str, Any]) -> Table:
 @above_zero
 def figures(result: dict[str, Any]) -> list[Figure]:
     """The roofs as lines, a dot per chunk size, a colour per shape."""
-    peak, levels = _traffic.roofs_of(result)
+    peak, _, levels = measured_rates(result)
     dots = list(_dots(result))
     if peak is None or not levels:
         return []
     marks = [Mark("y", peak, f"multiply-add peak {shown(peak)} GFLOP/s", True)]
     for products in _products(result):
-        split = _traffic.peak_of(result, products)
+        split = peak_of(result, products)
         if split is not None:
             marks.append(
                 Mark("y", split, f"{products} products each on AMX {shown(split)} GFLOP/s", True)
@@ -210,10 +211,6 @@ def _products(result):
     return sorted({c.get("products", 0) for _, c, _, _ in _dots(result)} - {0})
 
 
-def _peak(result, case):
-    return _traffic.peak_of(result, case.get("products", 0))
-
-
 def _text(c):
     return f"{c['chunk_rows']:,} rows per chunk" + (" (the plan's own)" if c["auto"] else "")
 
@@ -226,11 +223,11 @@ def _roof(low, high, rate, peak):
 
 def _of(result):
     products = _products(result)
-    if not products or _traffic.peak_of(result, products[0]) is None:
+    if not products or peak_of(result, products[0]) is None:
         return "in multiply-adds of registers"
     return (
         f"in scores of {products[0]} products of bfloat16 parts each on AMX, and "
-        f"{shown(_traffic.roofs_of(result)[0])} GFLOP/s in multiply-adds of vectors"
+        f"{shown(peak_of(result, 0))} GFLOP/s in multiply-adds of vectors"
     )
 
 

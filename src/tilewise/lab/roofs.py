@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tilewise.plan import Machine
-from tilewise.plan import machine as this_machine
 from tilewise.plan.layout import TILES
 
 from ._load import Meter
+from ._rates import measured_rates, roof_cases
+from ._run import Run
 from .quiet import headline, noise
 
 __all__ = ["Roofs"]
@@ -33,6 +34,8 @@ _AMX_ASSUMED = f" (on AMX {_PRODUCTS_PER_CYCLE} of bfloat16 numbers)"
 _L2_BYTES_PER_CYCLE = 32
 _L3_BYTES_PER_CYCLE = 8
 _MEMORY_GBS = 10.0
+# Bytes per thread that are read to measure memory.
+_MEMORY_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -101,25 +104,15 @@ class Roofs:
         RuntimeWarning
             If others used the machine meanwhile; `source` then says so.
         """
-        from tilewise.kernels import _probe
-
-        here, meter = this_machine(), Meter()
-        meter.before(quick=True)
-        found = {}
-        with meter.during():
-            for level, size in (
-                ("L1", here.l1d_bytes.value // 2),
-                ("L2", here.l2_bytes.value // 2),
-                ("memory", max(64 * 2**20, 8 * here.l2_bytes.value)),
-            ):
-                found[level] = _read_gbs(size // here.cpus_per_core.value, threads, here.isa.value)
-            compute = _probe.fma_gflops(score_dtype, threads, here.isa.value, 2_000_000)
-            products = _probe.product_gflops(threads, here.isa.value)
+        run = Run({}, 2.0, meter=Meter())
+        run.meter.before(quick=True)
+        run.measure("roofs", roof_cases(threads, score_dtype, _MEMORY_BYTES))
+        peak, products, levels = measured_rates(vars(run))
         source = "measured now, best of several"
-        if reasons := meter.verdict()["noise"]:
+        if reasons := run.meter.verdict()["noise"]:
             warnings.warn(headline(reasons), RuntimeWarning, stacklevel=2)
             source += f", but {'; '.join(reasons)}"
-        return cls(compute, found, threads, source, products)
+        return cls(peak, levels, threads, source, products)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Roofs":
@@ -138,18 +131,11 @@ class Roofs:
                             str(record["source"]),
                             None if products is None else float(products))  # fmt: skip
             else:
-                peak, products, bandwidth = 0.0, None, {}
-                for entry in record["measurements"]:
-                    if entry["series"] == "peak" and entry["case"].get("what") == "products":
-                        products = float(max(entry["samples"]))
-                    elif entry["series"] == "peak":
-                        peak = max(entry["samples"])
-                    elif entry["series"] == "bandwidth":
-                        bandwidth[entry["case"]["level"]] = max(entry["samples"])
+                peak, products, bandwidth = measured_rates(record)
                 source = "recorded by tilewise bench roofline"
                 if reasons := noise(record):
                     source += f", but {'; '.join(map(str, reasons))}"
-                found = cls(peak, bandwidth, int(record["parameters"]["threads"]), source,
+                found = cls(float(peak), bandwidth, int(record["parameters"]["threads"]), source,
                             products)  # fmt: skip
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a record of roofs ({type(error).__name__}: {error})") from error
@@ -205,15 +191,3 @@ class Roofs:
     def to_dict(self) -> dict[str, Any]:
         """The roofs as JSON-safe values."""
         return asdict(self)
-
-
-def _read_gbs(size: int, threads: int, isa: str) -> float:
-    """Billions of bytes per second of reading `size` bytes per thread again and again."""
-    import numpy as np
-
-    from tilewise.kernels import _mountain
-
-    words = np.ones(max(1, size // 64) * 8 * threads)
-    passes = max(1, (64 << 20) // words.nbytes)
-    times = [_mountain.read_seconds(words, 1, passes, isa, threads) for _ in range(5)]
-    return words.nbytes * passes / min(times) / 1e9

@@ -1,8 +1,7 @@
 """What a pass touches: one list of stages, from which both the trace and the formulas come.
 
-A chunk is a sequence of loops. A `Loop` repeats a list of accesses, and every `Access` says which
-buffer it meets, where, how many bytes, and how far on it lies in the next turn. `trace` writes the
-turns out one after the other; `visits` reads off how far apart two touches of the same bytes are.
+A chunk is a sequence of loops (`accesses`). `trace` writes their turns out one after the other;
+`visits` reads off how far apart two touches of the same bytes are.
 
 The order is that of `_run_chunk` in `kernels/_assign.pyx`, `c/tw_pack.h` and `c/tw_tile.h`;
 `products` has the scoring of rows that are split into parts, and `sums` the sums of clusters.
@@ -10,44 +9,17 @@ The order is that of `_run_chunk` in `kernels/_assign.pyx`, `c/tw_pack.h` and `c
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from tilewise.lab.accesses import PREFETCH, READ, WRITE, Access, Loop
+from tilewise.lab.products import group_accesses
 from tilewise.lab.sums import sums_accesses, sums_visit
 from tilewise.plan.nest import LoopNest
 
-__all__ = ["PREFETCH", "READ", "WRITE", "Access", "Chunk", "Loop"]
+__all__ = ["Chunk"]
 
-READ, WRITE, PREFETCH = 0, 1, 2
 _BESTS = ("best", "second", "ordinal")
-
-
-class Access(NamedTuple):
-    """One access of a loop."""
-
-    key: str  # the buffer, as `LoopNest.buffers` names it
-    kind: int  # READ, WRITE or PREFETCH: into the second level
-    at: int  # first byte in the first turn
-    size: int
-    step: Any = 0  # how far on the next turn begins; an array has how far on each turn begins
-    total: int = 0  # bytes of all turns, where the last one has fewer
-    count: int = 1  # how many such ranges, ...
-    stride: int = 0  # ... and how far apart they begin
-    since: int = 0  # the first turn that has the access
-    until: int = 0  # how many turns behind the loop's last one have it
-
-
-@dataclass(frozen=True)
-class Loop:
-    """Accesses that are repeated."""
-
-    accesses: list[Access]
-    turns: int = 1
-    weight: int = 1  # how many loops of this kind it stands for, one behind the other
-    between: float = 0.0  # bytes of the others of them, and their address
-    between_at: int | None = None
-    visits: tuple[Any, ...] = ()  # for the formulas: what is met at random
 
 
 @dataclass(frozen=True)
@@ -77,15 +49,15 @@ class Chunk:
         if z.products:
             yield from listed
             yield self._pack_rows()
-            squares = [(name, READ, norms, 64) for name in ("norms", "seconds", "rests")]
-            yield self._walk(*squares, ("drops", WRITE, norms, 64))
+            squares = [(name, READ, norms, 64) for name in ("norms", "second_norms", "rest_norms")]
+            yield self._walk(*squares, ("split_errors", WRITE, norms, 64))
         else:
             yield self._pack_groups() if z.packs_groups else self._pack_rows()
             yield from listed
         yield from self._score()
         yield self._walk(("norms", READ, norms, 64), ("band", WRITE, norms, 64))
         if z.products:
-            yield self._walk(("drops", READ, norms, 64), ("band", WRITE, norms, 64))
+            yield self._walk(("split_errors", READ, norms, 64), ("band", WRITE, norms, 64))
         yield self._certify()
         yield self._walk(("label", READ, 4 * count, 4 * count))
         yield self._note()
@@ -123,7 +95,7 @@ class Chunk:
         to = row * size
         if z.layout != "blas":
             to = row // z.tile_rows * (z.tile_rows * z.packed_row_bytes) + row % z.tile_rows * size
-        squares = ("norms", "seconds", "rests") if z.products else ("norms",)
+        squares = ("norms", "second_norms", "rest_norms") if z.products else ("norms",)
         return Loop([
             Access("pointers", READ, at["pointers"], 8, 8),
             Access("X", READ, self._of_rows("X"), z.row_bytes, z.row_bytes),
@@ -184,8 +156,6 @@ class Chunk:
 
     def _blocks(self):
         """Tiles of rows against one block of panels after the other."""
-        from tilewise.lab.products import group_accesses
-
         z = self.z
         n_blocks = -(-z.n_panels // z.panels_per_block)
         tiles, block_bytes = z.padded(self.count) // z.tile_rows, z.panels_per_block * z.panel_bytes
@@ -198,10 +168,10 @@ class Chunk:
             start = block * z.panels_per_block
             weight = n_blocks - 3 if block == 2 and len(blocks) < n_blocks else 1
             panels = min(z.panels_per_block, z.n_panels - start)
-            following = self.at["split panels" if z.products else "packed"]
-            following += (start + panels) * z.panel_bytes
+            behind = self.at["split panels" if z.products else "packed"]
+            behind += (start + panels) * z.panel_bytes
             yield Loop(made(self, start, panels, tiles), tiles, weight,
-                       (weight - 1) * block_bytes, following)  # fmt: skip
+                       (weight - 1) * block_bytes, behind)  # fmt: skip
 
     def early(self, place: int, rows: int, begin: int, end: int) -> Iterator[Access]:
         """Fetches of bytes `begin` to `end` of some of the next chunk's rows, for every tile.
@@ -220,7 +190,7 @@ class Chunk:
         norms, state = self.count * z.item, self.count * z.state_row_bytes
         # Rows whose accesses are written together: those of one line of labels, or one.
         rows = 16 if z.layout == "rows-in-lanes" else 1
-        more = () if z.layout == "rows-in-lanes" else ("lowest", "following")
+        more = () if z.layout == "rows-in-lanes" else ("lowest", "second_lowest")
         return self._walk(
             *((name, READ, state, rows * z.state_row_bytes) for name in _BESTS),
             ("band", READ, norms, rows * z.item),

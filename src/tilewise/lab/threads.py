@@ -12,6 +12,7 @@ import numpy as np
 import threadpoolctl
 from joblib import Parallel, delayed
 
+from tilewise._text import counted
 from tilewise.engine import assign
 from tilewise.kernels._rows import Rows
 from tilewise.plan import machine, plan
@@ -19,7 +20,7 @@ from tilewise.plan import machine, plan
 from ._data import blobs, repeated
 from ._run import Case, Run, above_zero
 from .dtypes import plain_labels
-from .figures import Axis, Conclusion, Figure, Mark, Series, Table, shown, spread
+from .figures import Axis, Conclusion, Figure, Mark, Series, Table, measured, shown, spread
 from .quiet import noise
 
 __all__ = ["SETUPS", "WORKS", "figures", "measure", "table"]
@@ -70,7 +71,7 @@ def measure(run: Run) -> None:
         )
         for t in counts
     ]
-    run.measure("threads", cases, 0.25, _PAUSE, settle=True)
+    run.measure("threads", cases, 0.25, _PAUSE, warm_each=True)
     share = max(k, n // count)
     shape = (share, d, k, dtype)
     jobs, repeats = [], {}
@@ -177,8 +178,7 @@ def table(result: dict[str, Any]) -> Table:
     sweep, jobs = _split(result)
     one = next((e["median"] for e in sweep if e["case"]["threads"] == 1), None)
     rows = [
-        [f"{e['case']['threads']} thread{'s' if e['case']['threads'] > 1 else ''}",
-         shown(e["median"], "s"), spread(e),
+        [counted(e["case"]["threads"], "thread"), shown(e["median"], "s"), spread(e),
          f"{one / e['median']:.2f}×" if one else ""]
         for e in sweep
     ]  # fmt: skip
@@ -226,9 +226,9 @@ def _sweep_figure(result, sweep):
 
 
 _SWEEP_WORDS = (
-    "Each sample follows an untimed pass, as passes of a fit follow one another: threads that have "
-    "slept are often woken two on one CPU, and spread out later.",
-    "The labels, centres and inertia are the same bits for every number of threads.",
+    "Each sample follows an untimed pass, as passes of a fit follow one another. Threads that have "
+    "slept often wake up two on one CPU and spread out later.",
+    "Labels, centres and inertia are the same, bit for bit, for every number of threads.",
 )
 
 
@@ -236,33 +236,28 @@ def _times_figure(result, sweep):
     """The same as times: a speed-up is a ratio, which a busy machine does not give."""
     return Figure(
         "threads-times", "Time over threads", Axis("threads"), Axis("time of one pass", unit="s"),
-        [Series("tilewise", [e["case"]["threads"] for e in sweep], [e["median"] for e in sweep],
-                [e["low"] for e in sweep], [e["high"] for e in sweep], color=0)],
+        [measured("tilewise", sweep, "threads", color=0)],
         [Mark("x", result["facts"]["cpus"], f"{result['facts']['cpus']} CPUs")],
         list(_SWEEP_WORDS),
     )  # fmt: skip
 
 
-def _threads(count):
-    return f"{count} thread{'s' if count > 1 else ''}"
-
-
 def _sweep_words(sweep, best, cpus):
     one, count = sweep[0]["median"], best["case"]["threads"]
     if count == 1:
-        return f"One thread took {shown(one, 's')}, and no number of threads took less."
+        return f"One thread took {shown(one, 's')}. More threads were not faster."
     words = (
-        f"One thread took {shown(one, 's')}; the best, {_threads(count)}, "
-        f"{shown(best['median'], 's')}: {one / best['median']:.2f} times as fast on "
-        f"{cpus} CPU{'s' if cpus > 1 else ''}. "
+        f"One thread took {shown(one, 's')}. The best number, {counted(count, 'thread')}, took "
+        f"{shown(best['median'], 's')} on {counted(cpus, 'CPU')}, {one / best['median']:.2f} times "
+        "as fast. "
     )
     every = next((e for e in sweep if e["case"]["threads"] == cpus), None)
     if every is None or every is best:
         return words + (
-            "More CPUs gain little where two of them are threads of one core, or where they share "
-            "a memory bandwidth that is already used up."
+            "More CPUs gain little if two of them are hardware threads of one core, or if the "
+            "memory bandwidth is used up."
         )
-    told = f"With a thread per CPU it was {shown(every['median'], 's')}, "
+    told = f"One thread per CPU took {shown(every['median'], 's')}, "
     if not _apart(best, every):
         return words + told + "too noisy to tell from the best."
     if count > cpus:
@@ -319,11 +314,8 @@ def _jobs_figure(result, jobs):
     for number, work in enumerate(dict.fromkeys(e["series"] for e in jobs)):
         own = {e["case"]["setup"]: e for e in jobs if e["series"] == work}
         found[work] = own
-        have = [name for name in names if name in own]
-        series.append(
-            Series(f"{work} jobs", have, [own[s]["median"] for s in have],
-                   [own[s]["low"] for s in have], [own[s]["high"] for s in have], color=number)
-        )  # fmt: skip
+        entries = [own[name] for name in names if name in own]
+        series.append(measured(f"{work} jobs", entries, "setup", color=number))
     lessons = [_lesson(work, own) for work, own in found.items()]
     facts = result["facts"]
     words = [
@@ -336,7 +328,7 @@ def _jobs_figure(result, jobs):
         + "; ".join(f"{work}, {WORKS[work]}" for work in found if work in WORKS)
         + ". "
         + "; ".join(f"“{name}” is {about}" for name, about in SETUPS.items() if name in names)
-        + f". A share is {_threads(facts.get('tamed_threads', 1))}.",
+        + f". The share of a job is {counted(facts.get('tamed_threads', 1), 'thread')}.",
         "Jobs that are left alone start jobs × CPUs threads. These take turns on the CPUs and wait "
         "for one another at the end of each loop. The cost depends on the number of CPUs, on the "
         "length of the loops, and on whether waiting threads spin or sleep. The bars show the cost "

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tilewise.lab.stages import PREFETCH, Chunk, Loop
+from tilewise.lab.accesses import PREFETCH, Loop
+from tilewise.lab.stages import Chunk
 from tilewise.plan import Plan
 from tilewise.plan.nest import BUFFERS, LoopNest
 

@@ -23,13 +23,13 @@ docs/cache-simulation.md compares the formulas with a simulation.
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tilewise.lab.caches import CacheConfig
 from tilewise.lab.flows import Flow
 from tilewise.lab.products import panel_loads
 from tilewise.lab.reuse import Cache, Stage, evaluate
-from tilewise.lab.simulate import CacheConfig
 from tilewise.lab.stages import Chunk
 from tilewise.lab.sums import sums_traffic
 from tilewise.lab.visits import stage_of
@@ -71,10 +71,7 @@ class Buffer:
 
     def to_dict(self) -> dict[str, Any]:
         """The buffer as JSON-safe values."""
-        return {
-            "name": self.name, "bytes": self.bytes, "home": self.home,
-            "home_bytes": self.home_bytes, "share": self.share, "what": self.what,
-        }  # fmt: skip
+        return asdict(self) | {"share": self.share}
 
 
 @dataclass(frozen=True)
@@ -157,7 +154,9 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
 
 def _buffers(z, kept, update):
     """Name, bytes, home (None for the nearest that holds it) and what it is."""
-    allocated = {name: size for part in z.buffers(update=update) for name, size in part.items()}
+    parts = z.buffers(update=update)
+    allocated = {name: size for part in parts for name, size in part.items()}
+    workspace = next(part for part in parts if "ids" in part)
     blas, long, padded = z.layout == "blas", z.layout == "centres-in-lanes", z.padded(z.chunk_rows)
     if not blas:
         depth = min(z.depth_block, z.depth)
@@ -171,7 +170,7 @@ def _buffers(z, kept, update):
         if z.products:
             panels = min(PANELS_PER_BATCH, z.panels_per_block)
             yield (
-                "scores", z.finished_bytes, "L1",
+                "scores", allocated["finished"], "L1",
                 f"tile x {panels} panels, twice: the ones are folded while the others are made",
             )  # fmt: skip
         if z.scratch_bytes and not (z.products and whole):
@@ -186,17 +185,18 @@ def _buffers(z, kept, update):
     if long:
         what = f"{z.panels_per_block} of {z.n_panels} panels, for all tiles of a chunk"
         yield "block of panels", z.panels_per_block * z.panel_bytes, "L2", what
-    # Norms, bands, labels and bounds of a chunk, and where its rows stand.
-    row = (7 if z.products else 4) * z.item + 12 + 24
-    yield "row data of a chunk", padded * row, "L2", "numbers, norms, bands, labels, bounds"
-    centres = z.k * (z.d + 1) * z.item if blas else z.n_panels * z.panel_bytes
+    others = ("rows", "again", "best", "second", "ordinal", "scratch")
+    row_data = sum(size for name, size in workspace.items() if name not in others)
+    yield "row data of a chunk", row_data, "L2", "numbers, norms, bands, labels, bounds"
+    centres = allocated["split panels" if z.products else "packed"]
+    centres += allocated["half norms"] if blas else 0
     what = f"{z.k} centres in panels{', split' if z.products else ''}, shared by all threads"
     yield "all centres", centres, None, what
     if z.products:
         yield "plain centres", allocated["packed"], None, "for rows that are scored a second time"
     if update:
         what = "whole numbers of 64 bits, in any order"
-        yield "sums", z.k * z.sums_row_bytes, None, what
+        yield "sums", allocated["sums"], None, what
     yield "chunk of X", z.chunk_rows * z.row_bytes, "L2", "read once when it is packed"
     yield "X", allocated["X"], "memory", "read in place, never copied"
     yield "labels and bounds", z.n * kept, "memory", f"{kept} bytes per row while fitting"
@@ -242,7 +242,7 @@ def traffic(
     """
     z = LoopNest.of(plan)
     config = CacheConfig.from_machine(machine) if config is None else config
-    flows = _flows(z, plan, config, 1.0, update, prefetch)
+    flows = _flows(z, _sharers(plan), config, 1.0, update, prefetch)
     padded = sum(times * z.padded(rows) for rows, times in _chunks(z))
     executed = padded * z.depth * z.n_panels * z.width * max(1, z.products)
     if z.layout == "blas":
@@ -292,14 +292,20 @@ def spread(
     z = LoopNest.of(plan)
     config = CacheConfig.from_machine(machine) if config is None else config
     tried = [
-        _flows(z, plan, config, factor, update, prefetch)
+        _flows(z, _sharers(plan), config, factor, update, prefetch)
         for factor in (1 - _UNSURE, 1.0, 1 + _UNSURE)
     ]
     moved = [[flow.bytes for flow in flows] for flows in zip(*tried, strict=True)]
     return [(min(bytes_), max(bytes_)) for bytes_ in moved]
 
 
-def _flows(z, plan, config, factor, update, prefetch):
+def _sharers(plan):
+    """Threads that have rows, each with caches of its own."""
+    return min(plan.n_threads, plan.n_shards)
+
+
+@functools.lru_cache(maxsize=4)  # `traffic` and `spread` of one plan share one
+def _flows(z, threads, config, factor, update, prefetch):
     sizes = [factor * config.bytes(i) for i in range(len(config.levels))]
     caches = [
         Cache(size, level.ways, config.line_bytes)
@@ -307,7 +313,6 @@ def _flows(z, plan, config, factor, update, prefetch):
     ]
     names = [level.name for level in config.levels] + ["memory"]
     totals: list[dict[str, list[float]]] = [{} for _ in sizes]
-    threads = min(plan.n_threads, plan.n_shards)
     for at, (rows, times, cycles) in enumerate(_cycles(z, update, prefetch)):
         levels = evaluate(cycles, caches)
         for moved in levels:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewise._files import replacing
+from tilewise._files import check_folder, replacing
 from tilewise.engine import Pass
 from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan, machine, plan, tuning
@@ -399,11 +399,7 @@ def check_place(path: Path) -> None:
     if path.exists() and not path.is_file():
         kind = IsADirectoryError if path.is_dir() else OSError
         raise kind(errno.EISDIR, "not a file that could hold a record", str(path))
-    folder = next(place for place in path.absolute().parents if place.exists())
-    if not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "no permission to write here", str(folder))
+    check_folder(path)
 
 
 @contextlib.contextmanager

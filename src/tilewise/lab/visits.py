@@ -8,8 +8,8 @@ everything in between touched.
 
 import numpy as np
 
+from tilewise.lab.accesses import PREFETCH, WRITE, Loop
 from tilewise.lab.reuse import SAMPLES, Again, Stage, Stretch, Visit
-from tilewise.lab.stages import PREFETCH, WRITE, Loop
 from tilewise.plan.nest import LoopNest
 
 __all__ = ["stage_of"]

@@ -8,7 +8,8 @@ from sklearn import get_config
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 
-from tilewise._numbers import UNCHANGED, as_real, canonical, readable, table_rows
+from tilewise._numbers import UNCHANGED, as_real, canonical, readable
+from tilewise._tables import table_rows
 from tilewise.plan import n_threads as threads_for
 
 __all__ = [

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tilewise._text import first_line
 from tilewise._typing import PathLike
 from tilewise.sources._buffers import bytes_of
-from tilewise.sources._errors import SourceError, first_line, reason
+from tilewise.sources._errors import SourceError, fault, reason
 from tilewise.sources._headers import Header, read_header
 
 if TYPE_CHECKING:
@@ -72,17 +73,17 @@ class Archive:
         try:
             self._size = os.fstat(self._file.fileno()).st_size
             if self._size == 0 or not zipfile.is_zipfile(self._file):
-                raise SourceError(f"{self.name}: not a .npz file", source=self.name)
+                raise fault(self.name, "not a .npz file")
             with self._errors_of(self.name):
                 self._zip = zipfile.ZipFile(self._file)
                 members = self._zip.infolist()
             self._members = {}
             for member in members:
                 if member.filename in self._members:
-                    raise SourceError(
-                        f"{self.name}: the archive is damaged: it has two members "
-                        f"{member.filename!r}; write it again",
-                        source=self.name,
+                    raise fault(
+                        self.name,
+                        f"the archive is damaged: it has two members {member.filename!r}; write "
+                        "it again",
                     )
                 self._members[member.filename] = member
         except BaseException:
@@ -143,7 +144,7 @@ class Archive:
         info = self._members.get(name + _ENDING)
         place = self._place(name)
         if info is None:
-            raise SourceError(f"{self.name}: holds no array {name!r}", source=self.name)
+            raise fault(self.name, f"holds no array {name!r}")
         with self._errors_of(place), self._zip.open(info) as member:
             yield member, info
 
@@ -160,10 +161,9 @@ class Archive:
         try:
             return np.empty(shape, header.dtype)
         except (MemoryError, ValueError, OverflowError) as error:
-            raise SourceError(
-                f"{place}: its header promises {header.promised_bytes} bytes, more than memory "
-                "can hold",
-                source=place,
+            raise fault(
+                place,
+                f"its header promises {header.promised_bytes} bytes, more than memory can hold",
             ) from error
 
     def _fill(self, array, member, place):
@@ -189,10 +189,10 @@ class Archive:
         except OSError as error:
             if error.errno is None:  # how bzip2 says that its data are damaged
                 raise self._damaged(place, first_line(error)) from error
-            raise SourceError(f"{place}: cannot be read: {reason(error)}", source=place) from error
+            raise fault(place, f"cannot be read: {reason(error)}") from error
         except Exception as error:
             raise self._damaged(place, first_line(error)) from error
 
     @staticmethod
     def _damaged(place, what):
-        return SourceError(f"{place}: the archive is damaged: {what}; write it again", source=place)
+        return fault(place, f"the archive is damaged: {what}; write it again")

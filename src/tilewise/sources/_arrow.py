@@ -6,7 +6,7 @@ equal length, whose numbers are used where Arrow has them.
 
 import numpy as np
 
-from tilewise.sources._errors import SourceError, need
+from tilewise.sources._errors import SourceError, fault, need
 from tilewise.sources._names import index_columns, is_a, some
 from tilewise.sources._protocol import Options, convert, delivered
 from tilewise.sources._sequential import SequentialSource
@@ -32,15 +32,10 @@ class Features:
         for column in names:
             if schema.names.count(column) != 1:
                 what = "there is no column" if column not in schema.names else "more than one is"
-                raise SourceError(
-                    f"{name}: {what} named {column!r}; it has {some(schema.names)}", source=name
-                )
+                raise fault(name, f"{what} named {column!r}; it has {some(schema.names)}")
         if not names:
             beside = f" beside the index {some(sorted(index))}" if index else ""
-            raise SourceError(
-                f"{name}: there are no columns{beside}; choose at least one, columns=[...]",
-                source=name,
-            )
+            raise fault(name, f"there are no columns{beside}; choose at least one, columns=[...]")
         self.columns = names
         types = [self._plain(schema.field(column).type) for column in names]
         self.listed = any(map(self._is_list, types))
@@ -70,11 +65,10 @@ class Features:
         if len(types) > 1:
             listed = [name for name, kind in zip(self.columns, types, strict=True)
                       if self._is_list(kind)]  # fmt: skip
-            raise SourceError(
-                f"{self.source}: column {listed[0]!r} holds lists and there are "
-                f"{len(types) - 1} columns beside it; choose the column of lists or columns of "
-                "numbers, columns=[...]",
-                source=self.source,
+            raise fault(
+                self.source,
+                f"column {listed[0]!r} holds lists and there are {len(types) - 1} columns beside "
+                "it; choose the column of lists or columns of numbers, columns=[...]",
             )
 
     def _numeric(self, name, kind):
@@ -84,10 +78,9 @@ class Features:
         if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
             return np.dtype(kind.to_pandas_dtype())
         what = "holds lists of" if self.listed else "is of type"
-        raise SourceError(
-            f"{self.source}: column {name!r} {what} {kind}, not numbers; choose columns of "
-            "numbers, columns=[...]",
-            source=self.source,
+        raise fault(
+            self.source,
+            f"column {name!r} {what} {kind}, not numbers; choose columns of numbers, columns=[...]",
         )
 
     def block(self, batch, first):
@@ -177,13 +170,13 @@ class ArrowSource(SequentialSource):
             self.n_features = options.n_features
             self._features.width = options.n_features
         if self.n_features == 0:
-            raise SourceError(
-                f"{name}: the lists of column {self._features.columns[0]!r} are empty; "
-                "rows must have at least one number",
-                source=name,
+            raise fault(
+                name,
+                f"the lists of column {self._features.columns[0]!r} are empty; rows must have at "
+                "least one number",
             )
 
-    def _settle(self):
+    def _set_width(self):
         """Set what depends on the width; ask the first batch for it where the type does not."""
         if self.n_features is None:
             self._restart(0)
@@ -230,7 +223,7 @@ class TableSource(ArrowSource):
             table = need("pyarrow", self.name).Table.from_batches([table])
         self._table = table
         self.n_rows = table.num_rows
-        self._settle()
+        self._set_width()
 
     def _seek(self, first):
         return min(first, self.n_rows)
@@ -251,19 +244,14 @@ class BatchReaderSource(ArrowSource):
     def __init__(self, reader, options):
         super().__init__(reader.schema, "pyarrow RecordBatchReader", options)
         self._reader = reader
-        self._settle()
+        self._set_width()
 
     def _batches(self, start):
         return iter(self._reader)
 
     def fingerprint(self):
         """Return what is known: nothing that would show other rows."""
-        return {
-            "kind": "record batches",
-            "columns": self._features.columns,
-            "n_features": self.n_features,
-            "dtype": self.dtype.str,
-        }
+        return self._uncounted("record batches", columns=self._features.columns)
 
 
 def rows_of_table(table, name=None):

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tilewise._numbers import readable
+from tilewise._text import first_line
 from tilewise._typing import SupportsArray
 from tilewise.sources._arrow import rows_of_table
-from tilewise.sources._errors import SourceError, first_line
+from tilewise.sources._errors import SourceError
 from tilewise.sources._names import frame_names, is_a, order_of
 from tilewise.sources._protocol import check_shape, convert, delivered, wanted_dtype
 from tilewise.sources._sequential import SequentialSource
@@ -33,13 +34,6 @@ class BatchSource(SequentialSource):
     name : str, optional
         What errors and progress call it.
     """
-
-    name: str
-    feature_names: tuple[str, ...] | None
-    one_shot: bool
-    n_features: int
-    row_bytes: int
-    held_bytes: int
 
     def __init__(
         self,
@@ -66,13 +60,7 @@ class BatchSource(SequentialSource):
     def fingerprint(self) -> dict[str, Any]:
         """Return what is known: nothing that would show other rows."""
         columns = {} if self.feature_names is None else {"columns": list(self.feature_names)}
-        return {
-            "kind": "batches",
-            "name": self.name,
-            "n_features": self.n_features,
-            "dtype": self.dtype.str,
-            **columns,
-        }
+        return self._uncounted("batches", name=self.name, **columns)
 
     def _look(self):
         """Take the first batch, to learn the width and the type, and keep it."""

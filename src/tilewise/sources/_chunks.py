@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from tilewise._text import first_line
 from tilewise.sources._buffers import aligned_empty
-from tilewise.sources._errors import SourceError, check_unchanged, first_line, stat_of
+from tilewise.sources._errors import SourceError, check_unchanged, fault, stat_of
 from tilewise.sources._labels import hdf5_names, zarr_names
 from tilewise.sources._protocol import Source, check_shape, convert, delivered
 
@@ -121,17 +122,25 @@ class ChunkedSource(Source):
 
 def _edges(length, step, name):
     if length // step > _MOST_BANDS:
-        raise SourceError(
-            f"{name}: claims {length} rows or columns in chunks of {step}, which are too many "
-            "chunks; check the file, or make larger chunks",
-            source=name,
+        raise fault(
+            name,
+            f"claims {length} rows or columns in chunks of {step}, which are too many chunks; "
+            "check the file, or make larger chunks",
         )
     return [*range(0, length, step), length]
 
 
-def _grouped(chunk_rows, n_rows, row_bytes):
-    """Return the rows of a band: of as many chunks as it takes to be worth a call."""
-    return chunk_rows * max(1, min(n_rows, _LEAST_BYTES // row_bytes) // chunk_rows)
+def _even_edges(shape, chunks, stored, dtype, name):
+    """Return where bands, and chunks of columns, begin and end, for chunks of equal shape or none.
+
+    A band has as many chunks as it takes to be worth a call.
+    """
+    n_rows, n_columns = check_shape(shape, name)
+    delivered(stored, dtype, name)
+    chunk_rows, chunk_columns = (max(1, extent) for extent in chunks or (1, n_columns))
+    worth = min(n_rows, _LEAST_BYTES // (n_columns * stored.itemsize))
+    band = chunk_rows * max(1, worth // chunk_rows)
+    return _edges(n_rows, band, name), _edges(n_columns, min(chunk_columns, n_columns), name)
 
 
 class ZarrSource(ChunkedSource):
@@ -141,19 +150,9 @@ class ZarrSource(ChunkedSource):
         self._array = array
         self._place = _zarr_place(array)
         name = name or self._place or f"zarr array {getattr(array, 'name', '') or ''}".rstrip()
-        n_rows, n_columns = check_shape(array.shape, name)
         stored = np.dtype(array.dtype)
-        delivered(stored, options.dtype, name)
-        chunk_rows, chunk_columns = (max(1, extent) for extent in array.chunks)
-        band = _grouped(chunk_rows, n_rows, n_columns * stored.itemsize)
-        super().__init__(
-            name,
-            (n_rows, n_columns),
-            stored,
-            _edges(n_rows, band, name),
-            _edges(n_columns, min(chunk_columns, n_columns), name),
-            options.dtype,
-        )
+        edges = _even_edges(array.shape, array.chunks, stored, options.dtype, name)
+        super().__init__(name, array.shape, stored, *edges, options.dtype)
         self._identity = _tree_identity(self._place)
         self.feature_names = zarr_names(array)
 
@@ -207,23 +206,12 @@ class Hdf5Source(ChunkedSource):
         self._opened = opened
         self._path = dataset.file.filename
         name = f"{self._path}::{dataset.name}"
-        n_rows, n_columns = check_shape(dataset.shape, name)
-        stored = dataset.dtype
-        delivered(stored, options.dtype, name)
+        edges = _even_edges(dataset.shape, dataset.chunks, dataset.dtype, options.dtype, name)
         if dataset.file.mode != "r":
             dataset.file.flush()
-        row_bytes = n_columns * stored.itemsize
-        chunk_rows, chunk_columns = dataset.chunks or (1, n_columns)
-        super().__init__(
-            name,
-            (n_rows, n_columns),
-            stored,
-            _edges(n_rows, _grouped(chunk_rows, n_rows, row_bytes), name),
-            _edges(n_columns, min(chunk_columns, n_columns), name),
-            options.dtype,
-            # Nothing is decoded of what lies in one piece.
-            keep=False if dataset.chunks is None else None,
-        )
+        # Nothing is decoded of what lies in one piece.
+        keep = False if dataset.chunks is None else None
+        super().__init__(name, dataset.shape, dataset.dtype, *edges, options.dtype, keep)
         self._identity = stat_of(self._path) if os.path.exists(self._path) else None
         self.feature_names = hdf5_names(dataset)
 

@@ -70,6 +70,11 @@ class SourceError(ValueError):
         return self
 
 
+def fault(source, what, row=None):
+    """Return the error that names a source and says what is wrong with it, perhaps at a row."""
+    return SourceError(f"{source}: {what}", source=source, row=row)
+
+
 class MissingLibrary(SourceError, ImportError):
     """A package that reads this kind of source is not installed."""
 
@@ -94,20 +99,13 @@ def reason(error):
     return (error.strerror or str(error)).lower()
 
 
-def first_line(error):
-    """Return the first line of what an exception says, or its type."""
-    lines = str(error).splitlines()
-    return lines[0] if lines and lines[0] else type(error).__name__
-
-
 def stat_of(path):
     """Return what tells a changed file: (bytes, time of change in ns), or raise SourceError."""
     try:
         found = os.stat(path)
     except OSError as error:
-        raise SourceError(
-            f"{path}: cannot be read: {reason(error)}; check the path and its permissions",
-            source=str(path),
+        raise fault(
+            str(path), f"cannot be read: {reason(error)}; check the path and its permissions"
         ) from error
     return found.st_size, found.st_mtime_ns
 
@@ -120,9 +118,8 @@ def check_unchanged(path, before, row=None):
     what = (
         f"it had {before[0]} bytes and has {now[0]}" if now[0] != before[0] else "it was written to"
     )
-    raise SourceError(
-        f"{path}: changed while it was being read: {what}; start again with a file that does not "
-        "change",
-        source=str(path),
+    raise fault(
+        str(path),
+        f"changed while it was being read: {what}; start again with a file that does not change",
         row=row,
     )

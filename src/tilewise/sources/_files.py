@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from tilewise._typing import PathLike
-from tilewise.sources._errors import SourceError, check_unchanged, reason, stat_of
+from tilewise.sources._errors import check_unchanged, fault, reason, stat_of
 
 # The most bytes that one system call is asked for. Linux delivers at most 0x7ffff000 anyway.
 _CALL_BYTES = 1 << 30
@@ -55,10 +55,10 @@ class PositionalFile:
             try:
                 got = _read_some(file, part, offset + done)
             except OSError as error:
-                raise SourceError(
-                    f"{self.path}: cannot be read at byte {offset + done}: {reason(error)}; "
-                    "check the file and the device that it is on",
-                    source=self.path,
+                raise fault(
+                    self.path,
+                    f"cannot be read at byte {offset + done}: {reason(error)}; check the file and "
+                    "the device that it is on",
                 ) from error
             if not got:
                 break
@@ -77,10 +77,9 @@ class PositionalFile:
             try:
                 self._file = open(self.path, "rb", buffering=0)
             except OSError as error:
-                raise SourceError(
-                    f"{self.path}: cannot be read: {reason(error)}; "
-                    "check the path and its permissions",
-                    source=self.path,
+                raise fault(
+                    self.path,
+                    f"cannot be read: {reason(error)}; check the path and its permissions",
                 ) from error
             if hasattr(os, "posix_fadvise"):
                 try:

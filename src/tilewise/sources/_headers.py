@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tilewise._typing import PathLike
-from tilewise.sources._errors import SourceError
+from tilewise.sources._errors import fault
 from tilewise.sources._files import PositionalFile
 
 _MAGIC = b"\x93NUMPY"
@@ -62,10 +62,10 @@ class Header:
     def check_plain(self, name: str) -> None:
         """Raise SourceError where the numbers are Python objects, which only pickle can read."""
         if self.dtype.hasobject:
-            raise SourceError(
-                f"{name}: holds Python objects, which are not read because they could run code; "
-                "save plain numbers",
-                source=name,
+            raise fault(
+                name,
+                "holds Python objects, which are not read because they could run code; save plain "
+                "numbers",
             )
 
     def check_size(self, size: int, name: str) -> None:
@@ -74,19 +74,19 @@ class Header:
         if promised == size:
             return
         if promised > _MOST_BYTES:
-            raise SourceError(
-                f"{name}: is cut off: its header promises shape {shape_text(self.shape)} of "
-                f"{self.dtype}, more bytes than any file has; write it again",
-                source=name,
+            raise fault(
+                name,
+                f"is cut off: its header promises shape {shape_text(self.shape)} of {self.dtype}, "
+                "more bytes than any file has; write it again",
             )
         how = "is cut off" if size < promised else "has data after its numbers"
         row = None
         if len(self.shape) == 2 and self.shape[1]:
             row = max(0, size - self.offset) // (self.shape[1] * max(1, self.dtype.itemsize))
-        raise SourceError(
-            f"{name}: {how}: its header promises shape {shape_text(self.shape)} of {self.dtype}, "
+        raise fault(
+            name,
+            f"{how}: its header promises shape {shape_text(self.shape)} of {self.dtype}, "
             f"{promised} bytes in all, and the file has {size}; write it again",
-            source=name,
             row=row,
         )
 
@@ -120,16 +120,12 @@ def read_header(read, name):
     start = read(8)
     if start[:6] != _MAGIC:
         what = "is empty" if not start else "does not begin as a .npy file does"
-        raise SourceError(
-            f"{name}: {what}; write it with numpy.save, or give it the ending of its format",
-            source=name,
-        )
+        raise fault(name, f"{what}; write it with numpy.save, or give it the ending of its format")
     version = start[6] if len(start) > 6 else 0
     if version not in _VERSIONS or start[7:] != b"\0":
         minor = f".{start[7]}" if len(start) > 7 and start[7] else ""
-        raise SourceError(
-            f"{name}: .npy format version {version}{minor} is not known; write it with numpy.save",
-            source=name,
+        raise fault(
+            name, f".npy format version {version}{minor} is not known; write it with numpy.save"
         )
     size, encoding = _VERSIONS[version]
     stated = read(size)
@@ -163,9 +159,7 @@ def read_header(read, name):
 
 def bad_header(name, what):
     """Return the error for a header that says `what` is wrong."""
-    return SourceError(
-        f"{name}: the header of this .npy file is damaged: {what}; write it again", source=name
-    )
+    return fault(name, f"the header of this .npy file is damaged: {what}; write it again")
 
 
 def header_of(file):
@@ -216,6 +210,4 @@ def map_npy(path: PathLike) -> npt.NDArray[Any]:
             path, header.dtype, mode="r", offset=header.offset, shape=header.shape, order=order
         )
     except (OSError, ValueError, OverflowError) as error:
-        raise SourceError(
-            f"{path}: cannot be mapped into memory: {error}; check the file", source=path
-        ) from error
+        raise fault(path, f"cannot be mapped into memory: {error}; check the file") from error

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tilewise.sources._buffers import STAGE_BYTES, aligned_empty
-from tilewise.sources._errors import SourceError
+from tilewise.sources._errors import SourceError, fault
 from tilewise.sources._protocol import RowSource, Source
 
 # What pandas and pyarrow call the levels of an index that have no name of their own.
@@ -50,10 +50,10 @@ def names_of(source: RowSource) -> tuple[str, ...] | None:
         return None
     names = tuple(map(str, names))
     if len(names) != source.n_features:
-        raise SourceError(
-            f"{source.name}: feature_names has {len(names)} names for {source.n_features} "
-            "columns; name them all or none",
-            source=source.name,
+        raise fault(
+            source.name,
+            f"feature_names has {len(names)} names for {source.n_features} columns; name them all "
+            "or none",
         )
     return names
 
@@ -261,14 +261,9 @@ def with_columns(source: RowSource, names: Sequence[str]) -> RowSource:
     if known == tuple(names):
         return source
     if known is None:
-        raise SourceError(
-            f"{source.name}: its columns have no names, so they cannot be chosen by name",
-            source=source.name,
-        )
+        raise fault(source.name, "its columns have no names, so they cannot be chosen by name")
     for name in names:
         if known.count(name) != 1:
             what = "more than one column is" if name in known else "there is no column"
-            raise SourceError(
-                f"{source.name}: {what} named {name!r}; it has {some(known)}", source=source.name
-            )
+            raise fault(source.name, f"{what} named {name!r}; it has {some(known)}")
     return Chosen(source, [known.index(name) for name in names])

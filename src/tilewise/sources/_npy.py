@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tilewise._typing import FloatDtype
 from tilewise.sources._buffers import STAGE_BYTES, aligned_empty, bytes_of
-from tilewise.sources._errors import SourceError
+from tilewise.sources._errors import SourceError, fault
 from tilewise.sources._files import PositionalFile
 from tilewise.sources._headers import header_of
 from tilewise.sources._protocol import Source, check_shape, convert, delivered, wanted_dtype
@@ -43,12 +42,7 @@ class NpySource(Source):
         What to deliver.
     """
 
-    name: str
     n_rows: int
-    n_features: int
-    dtype: FloatDtype
-    row_bytes: int
-    held_bytes: int
 
     def __init__(
         self,
@@ -210,12 +204,9 @@ def open_memmap(array, dtype=None):
     name = str(getattr(array, "filename", None) or "a memory map")
     mapped = getattr(array, "_mmap", None)
     if mapped is None or array.filename is None:
-        raise SourceError(f"{name}: its file is not known; pass the path instead", source=name)
+        raise fault(name, "its file is not known; pass the path instead")
     if array.mode == "c":
-        raise SourceError(
-            f"{name}: a copy-on-write map may differ from its file; map it with mode='r'",
-            source=name,
-        )
+        raise fault(name, "a copy-on-write map may differ from its file; map it with mode='r'")
     n_rows, n_columns = check_shape(array.shape, name)
     delivered(array.dtype, wanted_dtype(dtype), name)
     if array.flags.writeable:
@@ -227,10 +218,10 @@ def open_memmap(array, dtype=None):
     by_rows = (one_column or by_column == itemsize) and (one_row or by_row == n_columns * itemsize)
     by_columns = (one_row or by_row == itemsize) and by_column >= n_rows * itemsize
     if not by_rows and not by_columns:
-        raise SourceError(
-            f"{name}: this view of the memory map leaves gaps between its numbers; pass the "
-            "whole map, or a slice of its rows",
-            source=name,
+        raise fault(
+            name,
+            "this view of the memory map leaves gaps between its numbers; pass the whole map, or "
+            "a slice of its rows",
         )
     base = np.frombuffer(mapped, np.uint8).ctypes.data
     mapped_from = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY

@@ -6,15 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from tilewise._text import first_line
 from tilewise.sources._arrow import ArrowSource, Features
-from tilewise.sources._errors import (
-    SourceError,
-    check_unchanged,
-    first_line,
-    need,
-    reason,
-    stat_of,
-)
+from tilewise.sources._errors import SourceError, check_unchanged, fault, need, reason, stat_of
 from tilewise.sources._names import some
 from tilewise.sources._shards import Shards
 
@@ -48,7 +42,7 @@ class ParquetSource(ArrowSource):
             largest = max((group.total_byte_size for group in groups), default=0)
         counts = [group.num_rows for group in groups]
         self._groups = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).tolist()
-        self._settle()
+        self._set_width()
         self.held_bytes += min(decoding, 2 * largest)
         if self.n_rows:
             self.row_bytes = max(1, round(self._identity[0] / self.n_rows))
@@ -61,9 +55,8 @@ class ParquetSource(ArrowSource):
             )
         except (arrow.ArrowException, OSError) as error:
             what = reason(error) if isinstance(error, OSError) else first_line(error)
-            raise SourceError(
-                f"{self._path}: cannot be read as a Parquet file: {what}; write it again",
-                source=self._path,
+            raise fault(
+                self._path, f"cannot be read as a Parquet file: {what}; write it again"
             ) from error
 
     def _seek(self, first):
@@ -114,7 +107,7 @@ class DatasetSource(ArrowSource):
         if self._filter is None and (self._parquet or in_memory):
             self.n_rows = dataset.count_rows()
         self.plain_parquet = self._parquet and self._filter is None and len(self.files) > 0
-        self._settle()
+        self._set_width()
         if self._parquet:
             self.held_bytes += self._decoded_ahead()
         if self.n_rows and len(self._identities) == len(self.files) > 0:

@@ -4,7 +4,7 @@ import numpy as np
 
 from tilewise.sources._batches import BatchSource
 from tilewise.sources._dask import DaskSource, computing
-from tilewise.sources._errors import SourceError
+from tilewise.sources._errors import SourceError, fault
 from tilewise.sources._labels import xarray_names
 from tilewise.sources._names import frame_names, is_a
 from tilewise.sources._protocol import check_shape, delivered
@@ -41,10 +41,10 @@ class UnsizedDaskSource(PartitionSource):
         name = f"dask array {array.name}"
         check_shape(array.shape, name)
         if array.numblocks[1] != 1 or np.isnan(array.shape[1]):
-            raise SourceError(
-                f"{name}: its chunk sizes are not known and several chunks are side by side; call "
-                "its compute_chunk_sizes() first",
-                source=name,
+            raise fault(
+                name,
+                "its chunk sizes are not known and several chunks are side by side; call its "
+                "compute_chunk_sizes() first",
             )
         self._array, self._computed = array, computing(array)
         self.row_bytes = array.shape[1] * array.dtype.itemsize
@@ -55,12 +55,7 @@ class UnsizedDaskSource(PartitionSource):
 
     def fingerprint(self):
         """Return the name of the array, which dask derives from its inputs."""
-        return {
-            "kind": "dask",
-            "name": self._array.name,
-            "n_features": self.n_features,
-            "dtype": self.dtype.str,
-        }
+        return self._uncounted("dask", name=self._array.name)
 
 
 class DaskFrameSource(PartitionSource):
@@ -78,7 +73,7 @@ class DaskFrameSource(PartitionSource):
             self._stored(*pair, name) for pair in zip(frame.columns, frame.dtypes, strict=True)
         ]
         if not stored:
-            raise SourceError(f"{name}: there are no columns; choose at least one", source=name)
+            raise fault(name, "there are no columns; choose at least one")
         narrow = all(kind == np.float32 for kind in stored)
         dtype = delivered(np.float32 if narrow else np.float64, options.dtype, name)
         self.row_bytes = sum(kind.itemsize for kind in stored)
@@ -93,16 +88,16 @@ class DaskFrameSource(PartitionSource):
     def _selected(frame, columns, name):
         missing = [column for column in columns if column not in frame.columns]
         if missing:
-            raise SourceError(f"{name}: there is no column named {missing[0]!r}", source=name)
+            raise fault(name, f"there is no column named {missing[0]!r}")
         return frame[columns]
 
     @staticmethod
     def _stored(column, kind, name):
         if getattr(kind, "kind", "O") not in "fiub":
-            raise SourceError(
-                f"{name}: column {column!r} is of type {kind}, not numbers; leave it out, "
+            raise fault(
+                name,
+                f"column {column!r} is of type {kind}, not numbers; leave it out, "
                 f"frame.drop(columns=[{column!r}])",
-                source=name,
             )
         return np.dtype(getattr(kind, "numpy_dtype", kind))
 

@@ -2,8 +2,9 @@
 
 import os
 
+from tilewise._text import first_line
 from tilewise.sources._chunks import Hdf5Source, ZarrSource
-from tilewise.sources._errors import SourceError, first_line, need, reason, stat_of
+from tilewise.sources._errors import SourceError, fault, need, reason, stat_of
 from tilewise.sources._npy import open_npy
 from tilewise.sources._parquet import ParquetSource
 from tilewise.sources._shards import Shards
@@ -38,9 +39,8 @@ def _hdf5(path, inside, options):
         if isinstance(error, SourceError) or not isinstance(error, Exception):
             raise
         # On a damaged file the library raises whatever its layers do.
-        raise SourceError(
-            f"{path}: cannot be read as an HDF5 file: {first_line(error)}; check the file",
-            source=path,
+        raise fault(
+            path, f"cannot be read as an HDF5 file: {first_line(error)}; check the file"
         ) from error
 
 
@@ -49,14 +49,8 @@ def _zarr(path, inside, options):
     stat_of(path)
     try:
         found = zarr.open(path, mode="r")
-    except Exception as error:
-        raise SourceError(
-            f"{path}: cannot be read as Zarr: {first_line(error)}; check the directory",
-            source=path,
-        ) from error
-    if hasattr(found, "shape") and inside:
-        raise SourceError(f"{path}: is an array and holds none named {inside!r}", source=path)
-    try:
+        if hasattr(found, "shape") and inside:
+            raise fault(path, f"is an array and holds none named {inside!r}")
         if not hasattr(found, "shape"):
             arrays = [name for name, _ in found.arrays()]
             found = found[_chosen(path, inside, arrays, found.get)]
@@ -64,9 +58,8 @@ def _zarr(path, inside, options):
     except SourceError:
         raise
     except Exception as error:
-        raise SourceError(
-            f"{path}: cannot be read as Zarr: {first_line(error)}; check the directory",
-            source=path,
+        raise fault(
+            path, f"cannot be read as Zarr: {first_line(error)}; check the directory"
         ) from error
 
 
@@ -76,13 +69,13 @@ def _chosen(path, inside, arrays, get):
     if not inside:
         if len(arrays) == 1:
             return arrays[0]
-        raise SourceError(
-            f"{path}: holds {len(arrays)} arrays{': ' if arrays else ''}{some}; name one as "
+        raise fault(
+            path,
+            f"holds {len(arrays)} arrays{': ' if arrays else ''}{some}; name one as "
             f"{path}{_INSIDE}NAME",
-            source=path,
         )
     if not hasattr(get(inside), "shape"):
-        raise SourceError(f"{path}: holds no array {inside!r}, only {some or 'none'}", source=path)
+        raise fault(path, f"holds no array {inside!r}, only {some or 'none'}")
     return inside
 
 
@@ -118,10 +111,10 @@ def open_path(path, options):
         if any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zarray")):
             return _zarr(path, "", options)
         return _directory(path, options)
-    raise SourceError(
-        f"{path}: unknown format; the name must end in one of {', '.join(ENDINGS)}, or be a "
-        "directory of .npy or .parquet files",
-        source=path,
+    raise fault(
+        path,
+        f"unknown format; the name must end in one of {', '.join(ENDINGS)}, or be a directory of "
+        ".npy or .parquet files",
     )
 
 
@@ -134,19 +127,14 @@ def _directory(path, options):
     try:
         names = sorted(name for name in os.listdir(path) if not name.startswith((".", "_")))
     except OSError as error:
-        raise SourceError(
-            f"{path}: cannot be listed: {reason(error)}; check its permissions", source=path
-        ) from error
+        raise fault(path, f"cannot be listed: {reason(error)}; check its permissions") from error
     found = {}
     for name in names:
         if ending_of(name) in _SHARD_ENDINGS:
             found.setdefault(ending_of(name), []).append(os.path.join(path, name))
     if len(found) != 1:
         what = "both .npy and .parquet" if found else "neither .npy nor .parquet"
-        raise SourceError(
-            f"{path}: the directory holds {what} files; pass a list of the files to read",
-            source=path,
-        )
+        raise fault(path, f"the directory holds {what} files; pass a list of the files to read")
     ((ending, files),) = found.items()
     shards = [ENDINGS[ending](file, "", options) for file in files]
     return Shards(shards, f"{len(files)} shards in {os.path.join(path, '')}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from tilewise._typing import FloatDtype, FloatMatrix
-from tilewise.sources._errors import SourceError
+from tilewise.sources._errors import SourceError, fault
 
 if TYPE_CHECKING:
     from typing import Self
@@ -165,12 +165,16 @@ class Source:
         return f"{self.name}, row {row}"
 
     def _error(self, what, row=None):
-        return SourceError(f"{self.name}: {what}", source=self.name, row=row)
+        return fault(self.name, f"{what}", row=row)
 
     def _identified(self, kind, **more):
         """Return the fingerprint of rows of a known number."""
         shape = [self.n_rows, self.n_features]
         return {"kind": kind, "shape": shape, "dtype": self.dtype.str, **more}
+
+    def _uncounted(self, kind, **more):
+        """Return the fingerprint of rows whose number need not be known."""
+        return {"kind": kind, "n_features": self.n_features, "dtype": self.dtype.str, **more}
 
     def close(self) -> None:
         """Let go of files; the next read opens them again where that is possible."""
@@ -219,7 +223,7 @@ def delivered(stored, wanted, name, hint="convert it to float32 or float64"):
     stored = np.dtype(stored)
     if stored.kind not in "fiub":
         kind = "Python objects" if stored.hasobject else f"dtype {stored}"
-        raise SourceError(f"{name}: expected real numbers, got {kind}; {hint}", source=name)
+        raise fault(name, f"expected real numbers, got {kind}; {hint}")
     if wanted is not None:
         return wanted_dtype(wanted)
     return np.dtype(np.float32 if stored.kind == "f" and stored.itemsize == 4 else np.float64)
@@ -239,15 +243,13 @@ def check_shape(shape, name):
     """Return (rows, columns), or say why this is no table."""
     if len(shape) != 2:
         hint = "reshape it to (rows, columns)" if len(shape) != 1 else "reshape it with (-1, 1)"
-        raise SourceError(
-            f"{name}: expected rows and columns, got an array of shape {tuple(shape)}; {hint}",
-            source=name,
+        raise fault(
+            name, f"expected rows and columns, got an array of shape {tuple(shape)}; {hint}"
         )
     if shape[1] == 0:
-        raise SourceError(
-            f"{name}: the rows have no columns, its shape is {tuple(shape)}; "
-            "it must have at least one",
-            source=name,
+        raise fault(
+            name,
+            f"the rows have no columns, its shape is {tuple(shape)}; it must have at least one",
         )
     return shape
 

@@ -14,7 +14,7 @@ from tilewise._typing import FloatMatrix
 from tilewise.sources._arrow import BatchReaderSource, TableSource, open_tables
 from tilewise.sources._batches import BatchSource
 from tilewise.sources._chunks import Hdf5Source, ZarrSource
-from tilewise.sources._errors import SourceError
+from tilewise.sources._errors import SourceError, fault
 from tilewise.sources._labels import xarray_names
 from tilewise.sources._names import is_a, names_of, with_columns
 from tilewise.sources._npy import open_memmap
@@ -265,13 +265,7 @@ def as_source(
     if columns is not None and not getattr(source, "selects", False):
         source = with_columns(source, columns)
     if n_features is not None and source.n_features != n_features:
-        raise SourceError(
-            f"{source.name}: {source.n_features} columns, but {n_features} are expected",
-            source=source.name,
-        )
+        raise fault(source.name, f"{source.n_features} columns, but {n_features} are expected")
     if dtype is not None and source.dtype != options.dtype:
-        raise SourceError(
-            f"{source.name}: delivers {source.dtype}, but {options.dtype} is expected",
-            source=source.name,
-        )
+        raise fault(source.name, f"delivers {source.dtype}, but {options.dtype} is expected")
     return source

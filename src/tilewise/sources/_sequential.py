@@ -5,8 +5,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 
+from tilewise._text import first_line
 from tilewise._typing import FloatMatrix
-from tilewise.sources._errors import SourceError, first_line
+from tilewise.sources._errors import SourceError
 from tilewise.sources._protocol import Source
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tilewise._typing import FloatDtype
 from tilewise.sources._errors import SourceError
 from tilewise.sources._names import Chosen, names_of, order_of
 from tilewise.sources._protocol import RowSource, Source
@@ -50,13 +49,7 @@ class Shards(Source):
     """
 
     members: list[RowSource]
-    name: str
-    feature_names: tuple[str, ...] | None
     n_rows: int
-    n_features: int
-    dtype: FloatDtype
-    row_bytes: int
-    random_access: bool
 
     def __init__(self, members: Sequence[RowSource], name: str | None = None) -> None:
         if not members:

@@ -84,6 +84,6 @@ static int nonzeros(const double *restrict x, int depth) {
 #include "tw_within.h"
 #include "tw_inertia.h"
 #include "tw_thin.h"
-#include "tw_few.h"
+#include "tw_brute_force.h"
 
 const tw_exact_kernels TW_JOIN(tw_exact, TW_ISA) = {TW_EXACT_KERNELS(TW_ENTRY)};

@@ -42,7 +42,7 @@ typedef struct tw_near {
     double nu;
     double largest_norm;
     double share;      /* without norms: what a score errs by, as a share of itself */
-    const float *drops; /* (rows) see tw_split.h, or NULL */
+    const float *split_errors; /* (rows) see tw_split.h, or NULL */
 } tw_near;
 
 /* The kernels of each table, once: K(result, name, (arguments)) declares a pointer in the table, and
@@ -57,17 +57,17 @@ typedef struct tw_near {
       const T *panels, int n_panels, int panel_vectors, int first_ordinal, T *best, T *second, \
       I *ordinal, T *scratch, const void *const *ahead, int ahead_item)) \
     K(void, certify_##SUFFIX, (int n_rows, const T *best, const T *second, const I *ordinal, \
-      const T *band, int32_t *label, T *lowest, T *next)) \
+      const T *band, int32_t *label, T *lowest, T *second_lowest)) \
     K(void, assign_lanes_##SUFFIX, (const T *row_panels, int n_row_panels, int depth, \
       const T *groups, int n_groups, int first, T *best, T *second, I *index)) \
     K(void, certify_lanes_##SUFFIX, (int n_rows, const T *best, const T *second, const I *index, \
       const T *band, int32_t *label)) \
     K(void, collect_##SUFFIX, (int n_rows, const T *const *rows, const T *limits, int depth, \
-      int depth_block, const T *panels, int n_panels, int panel_vectors, int32_t *found, int *counts, \
+      int depth_block, const T *panels, int n_panels, int panel_vectors, int32_t *candidates, int *counts, \
       int room)) \
     K(void, bands_##SUFFIX, (int n_rows, const T *norms, T fixed, T per_norm, T per_square, \
       T *band)) \
-    K(void, renew_##SUFFIX, (int n_rows, const T *lowest, const T *next, const T *norms, \
+    K(void, renew_##SUFFIX, (int n_rows, const T *lowest, const T *second_lowest, const T *norms, \
       const T *band, T norm_error, double unscale, float *upper, float *lower)) \
     K(void, scan_##SUFFIX, (int n_rows, int k, const T *scores, ptrdiff_t ld, const T *half_norms, \
       T *best, T *second, I *index)) \
@@ -105,8 +105,8 @@ typedef struct tw_near {
 /* Rows up to this long also have distances with eight rows in the lanes. */
 #define TW_LANES_DEPTH 24
 
-/* Rows of Y, and forms of the distances, of closest_few: see tw_few.h. */
-enum { TW_FEW = 128, TW_FEW_ROOT = 1, TW_FEW_FLOAT = 2 };
+/* Rows of Y, and forms of the distances, of brute_force: see tw_brute_force.h. */
+enum { TW_BRUTE_FORCE_ROWS = 128, TW_AS_ROOT = 1, TW_AS_FLOAT = 2 };
 
 /* Distances of sparse rows, see tw_sparse.h. */
 enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANHATTAN };
@@ -162,7 +162,7 @@ enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANH
     K(double, squared_norm, (const double *c, int depth)) \
     K(double, own_entries, (int n, const int32_t *columns, const double *x, double norm, \
       const double *c, double center_norm)) \
-    K(int, closest_few, (const double *gaps, int m, int k, int n_rows, int form, void *distances, \
+    K(int, brute_force, (const double *gaps, int m, int k, int n_rows, int form, void *distances, \
       int64_t *indices)) \
     K(double, spread_distance, (int n, const int32_t *columns, const double *x, const double *c, \
       int depth)) \

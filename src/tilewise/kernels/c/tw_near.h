@@ -92,8 +92,8 @@ static T F(threshold)(const T *scores, int count, int k, int most) {
     return high;
 }
 
-TW_INLINE double F(near_error)(const tw_near *near, double x, double c, double drop) {
-    return near->alpha * (x * c + 0.5 * c * c) + drop * c + near->beta * (x + c) * (x + c) + near->eta * (1 + x);
+TW_INLINE double F(near_error)(const tw_near *near, double x, double c, double split_error) {
+    return near->alpha * (x * c + 0.5 * c * c) + split_error * c + near->beta * (x + c) * (x + c) + near->eta * (1 + x);
 }
 
 /* Columns with a higher score than this are farther than k others whose scores do not exceed t. */
@@ -103,19 +103,19 @@ static T F(limit_above)(const tw_near *near, int row, T t) {
     /* The last term covers norms that underflowed. */
     const double x =
         __builtin_sqrt((double)((const T *)near->norms)[row]) * slack + (sizeof(T) == 4 ? 0x1p-56 : 0x1p-500);
-    const double drop = near->drops ? (double)near->drops[row] : 0;
+    const double split_error = near->split_errors ? (double)near->split_errors[row] : 0;
     /* How long a column with such a score can be. */
     double c = largest;
     if (near->alpha < 1e-3) {
-        const double wide = (x + drop) * 1.0025;
+        const double wide = (x + split_error) * 1.0025;
         const double square = wide * wide + 2 * (t > 0 ? 1.0025 * (double)t : (double)t) + 3 * near->eta * (1 + x);
         c = wide + (square > 0 ? __builtin_sqrt(square) * 1.001 : 0);
         c = c < largest ? c : largest;
     }
-    const double own = F(near_error)(near, x, c, drop), reach = x * x + 2 * ((double)t + own);
+    const double own = F(near_error)(near, x, c, split_error), reach = x * x + 2 * ((double)t + own);
     double other = x + (reach > 0 ? __builtin_sqrt(reach) * (1 + 1e-6) : 0);
     other = other < largest ? other : largest;
-    const double limit = (double)t + own + F(near_error)(near, x, other, drop);
+    const double limit = (double)t + own + F(near_error)(near, x, other, split_error);
     /* Rounding to the type of the scores must not lower it. */
     const double above = limit + (sizeof(T) == 4 ? 0x1p-22 : 0x1p-51) * __builtin_fabs(limit);
     const double most = sizeof(T) == 4 ? 3e38 : 1e308;

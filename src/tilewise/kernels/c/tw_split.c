@@ -117,8 +117,8 @@ TW_INLINE float added_up(const float *lanes) {
 
 /* Two rows of a panel at a time: their numbers stand side by side. */
 #if defined(__AVX512BF16__)
-static void pack_panel(const float *panel, int depth, int parts, uint16_t *out, float *norms, float *seconds,
-                       float *rests) {
+static void pack_panel(const float *panel, int depth, int parts, uint16_t *out, float *norms, float *second_norms,
+                       float *rest_norms) {
     memcpy(out, panel, WIDTH * sizeof(float));
     panel += WIDTH;
     const int steps = (depth + STEP - 1) / STEP;
@@ -141,17 +141,17 @@ static void pack_panel(const float *panel, int depth, int parts, uint16_t *out, 
             rest = _mm512_fmadd_ps(b, b, _mm512_fmadd_ps(a, a, rest));
         }
         _mm512_storeu_ps(norms + v, norm);
-        _mm512_storeu_ps(seconds + v, second);
-        _mm512_storeu_ps(rests + v, rest);
+        _mm512_storeu_ps(second_norms + v, second);
+        _mm512_storeu_ps(rest_norms + v, rest);
     }
 }
 #else
-static void pack_panel(const float *panel, int depth, int parts, uint16_t *out, float *norms, float *seconds,
-                       float *rests) {
+static void pack_panel(const float *panel, int depth, int parts, uint16_t *out, float *norms, float *second_norms,
+                       float *rest_norms) {
     memcpy(out, panel, WIDTH * sizeof(float));
     out += 2 * WIDTH;
     panel += WIDTH;
-    for (int j = 0; j < WIDTH; j++) norms[j] = seconds[j] = rests[j] = 0;
+    for (int j = 0; j < WIDTH; j++) norms[j] = second_norms[j] = rest_norms[j] = 0;
     for (int start = 0; start < depth; start += STEP, out += parts * PANEL_TILE)
         for (int l = 0; l < STEP; l++) {
             float left[WIDTH] = {0};
@@ -163,20 +163,20 @@ static void pack_panel(const float *panel, int depth, int parts, uint16_t *out, 
                     const uint16_t rounded = to_bf16(left[j]);
                     const float wide = from_bf16(rounded);
                     to[2 * j] = rounded;
-                    if (i == 1) seconds[j] += wide * wide;
+                    if (i == 1) second_norms[j] += wide * wide;
                     left[j] -= wide;
                 }
             }
-            for (int j = 0; j < WIDTH; j++) rests[j] += left[j] * left[j];
+            for (int j = 0; j < WIDTH; j++) rest_norms[j] += left[j] * left[j];
         }
 }
 #endif
 
-static void drops(int n_rows, const float *restrict norms, const float *restrict seconds, const float *restrict rests,
-                  float second, float rest, float *restrict out) {
+static void split_errors(int n_rows, const float *restrict norms, const float *restrict second_norms,
+                         const float *restrict rest_norms, float second, float rest, float *restrict out) {
     for (int r = 0; r < n_rows; r++)
-        out[r] = 1.02f * (__builtin_sqrtf(seconds[r]) * second + __builtin_sqrtf(norms[r]) * rest +
-                          __builtin_sqrtf(rests[r]));
+        out[r] = 1.02f * (__builtin_sqrtf(second_norms[r]) * second + __builtin_sqrtf(norms[r]) * rest +
+                          __builtin_sqrtf(rest_norms[r]));
 }
 
 #include "tw_split_batch.h"
@@ -446,7 +446,7 @@ static void multiply_tiles(long repeats) {
 #endif
 
 const tw_split_kernels TW_JOIN(tw_split, TW_ISA) = {
-    .pack_f4 = pack_f4, .pack_f8 = pack_f8, .pack_panel = pack_panel, .drops = drops,
+    .pack_f4 = pack_f4, .pack_f8 = pack_f8, .pack_panel = pack_panel, .split_errors = split_errors,
     .assign = assign, .select = select_near,
 #if defined(TW_AMX)
     .multiply_tiles = multiply_tiles,

@@ -20,22 +20,22 @@
 /* Parts that a number is split into, for so many products. */
 static inline int tw_split_parts(int products) { return products == 6 ? 3 : 2; }
 
-/* seconds and rests are (n_rows): squared norms of the second parts and of what is left. */
+/* second_norms and rest_norms are (n_rows): squared norms of the second parts and of what is left. */
 #define TW_DECLARE_SPLIT(S, SUFFIX)                                                                 \
     void (*pack_##SUFFIX)(int n_rows, int depth, int parts, const S *const *rows, const S *origin,  \
-                          S scale, uint16_t *out, float *norms, float *seconds, float *rests);
+                          S scale, uint16_t *out, float *norms, float *second_norms, float *rest_norms);
 
 typedef struct tw_split_kernels {
     TW_DECLARE_SPLIT(float, f4)
     TW_DECLARE_SPLIT(double, f8)
-    /* One panel of tw_kernels.h, (depth + 1, width), split; norms, seconds and rests are (width). */
+    /* One panel of tw_kernels.h, (depth + 1, width), split; norms, second_norms and rest_norms are (width). */
     void (*pack_panel)(const float *panel, int depth, int parts, uint16_t *out, float *norms,
-                       float *seconds, float *rests);
-    /* drops is (n_rows): what the score of a centre of norm one errs by, for what was left out;
+                       float *second_norms, float *rest_norms);
+    /* split_errors is (n_rows): what the score of a centre of norm one errs by, for what was left out;
      * second and rest are the shares of the centres' norms that their second parts, and what is
      * left of them, have. */
-    void (*drops)(int n_rows, const float *norms, const float *seconds, const float *rests,
-                  float second, float rest, float *drops);
+    void (*split_errors)(int n_rows, const float *norms, const float *second_norms, const float *rest_norms,
+                  float second, float rest, float *split_errors);
     /* As in tw_kernels.h, but where first_ordinal is 0, best, second and ordinal are not read first.
      * scratch is (n_panels, 32, width), used where there are several blocks of the depth. */
     void (*assign)(const uint16_t *tiles, int n_groups, int steps, int step_block, int products,

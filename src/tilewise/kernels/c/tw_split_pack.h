@@ -18,7 +18,7 @@ TW_INLINE __m512 P(sixteen)(const S *x, const S *origin, S scale, __mmask16 mask
 #endif
 
 TW_INLINE void P(pack_parts)(int n_rows, int depth, const int parts, const S *const *rows, const S *origin, S scale,
-                             uint16_t *out, float *norms, float *seconds, float *rests) {
+                             uint16_t *out, float *norms, float *second_norms, float *rest_norms) {
     const int steps = (depth + STEP - 1) / STEP;
     const ptrdiff_t step = (ptrdiff_t)parts * 2 * TILE;
     for (int r = 0; r < n_rows; r++) {
@@ -36,7 +36,7 @@ TW_INLINE void P(pack_parts)(int n_rows, int depth, const int parts, const S *co
                        P(sixteen)(x + start + 16, origin + start + 16, scale, (__mmask16)(mask >> 16)), parts, to,
                        2 * TILE, &sums);
         }
-        add_up(&sums, norms + r, seconds + r, rests + r);
+        add_up(&sums, norms + r, second_norms + r, rest_norms + r);
 #else
         square_sums sums = {{0}, {0}, {0}};
         for (int start = 0; start < depth; start += STEP, to += step) {
@@ -46,16 +46,16 @@ TW_INLINE void P(pack_parts)(int n_rows, int depth, const int parts, const S *co
             split_step(part, parts, to, 2 * TILE, &sums);
         }
         norms[r] = added_up(sums.norm);
-        seconds[r] = added_up(sums.second);
-        rests[r] = added_up(sums.rest);
+        second_norms[r] = added_up(sums.second);
+        rest_norms[r] = added_up(sums.rest);
 #endif
     }
 }
 
 static void P(pack)(int n_rows, int depth, int parts, const S *const *rows, const S *origin, S scale, uint16_t *out,
-                    float *norms, float *seconds, float *rests) {
+                    float *norms, float *second_norms, float *rest_norms) {
     if (parts == 2)
-        P(pack_parts)(n_rows, depth, 2, rows, origin, scale, out, norms, seconds, rests);
+        P(pack_parts)(n_rows, depth, 2, rows, origin, scale, out, norms, second_norms, rest_norms);
     else
-        P(pack_parts)(n_rows, depth, 3, rows, origin, scale, out, norms, seconds, rests);
+        P(pack_parts)(n_rows, depth, 3, rows, origin, scale, out, norms, second_norms, rest_norms);
 }

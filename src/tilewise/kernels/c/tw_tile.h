@@ -159,10 +159,10 @@ static void F(assign)(const T *tiles, int n_tiles, int depth, int depth_block,
  *
  * Scores some packed rows against every panel again and lists, for each, the centres at or
  * below its limit: for rows where a lane holds more than its best within the band. The same
- * blocks of the depth keep the same error bound. found is (n_rows, room); counts is (n_rows),
+ * blocks of the depth keep the same error bound. candidates is (n_rows, room); counts is (n_rows),
  * -1 for a row with more than room. Several rows share each fetch of the panels. */
 static void F(collect)(int n_rows, const T *const *rows, const T *limits, int depth, int depth_block,
-                       const T *panels, int n_panels, int panel_vectors, int32_t *found, int *counts, int room) {
+                       const T *panels, int n_panels, int panel_vectors, int32_t *candidates, int *counts, int room) {
     const ptrdiff_t width = panel_vectors * LANES, panel_step = (ptrdiff_t)(depth + 1) * width;
     const int n_vectors = n_panels * panel_vectors;
     for (int r = 0; r < n_rows; r++) counts[r] = 0;
@@ -194,17 +194,17 @@ static void F(collect)(int n_rows, const T *const *rows, const T *limits, int de
                     if (counts[r] < 0 || counts[r] == room)
                         counts[r] = -1;
                     else
-                        found[r * room + counts[r]++] = (start + v) * LANES + __builtin_ctz(bits);
+                        candidates[r * room + counts[r]++] = (start + v) * LANES + __builtin_ctz(bits);
                 }
         }
     }
 }
 
 /* label is (rows): the centre whose score is the only one within band of the lowest,
- * or -1. lowest is the lowest score of the row and, where there is a label, next the second
+ * or -1. lowest is the lowest score of the row and, where there is a label, second_lowest the second
  * lowest. */
 static void F(certify)(int n_rows, const T *best, const T *second, const I *ordinal,
-                       const T *band, int32_t *label, T *lowest, T *next) {
+                       const T *band, int32_t *label, T *lowest, T *second_lowest) {
     for (int r = 0; r < n_rows; r++) {
         const V b = *(const V *)(best + r * LANES), s = *(const V *)(second + r * LANES);
         const V low = F(lowest)(b);
@@ -217,7 +217,7 @@ static void F(certify)(int n_rows, const T *best, const T *second, const I *ordi
         V others = b;
         others[lane] = __builtin_inf();
         lowest[r] = low[0];
-        next[r] = F(lowest)(F(min)(others, s))[0];
+        second_lowest[r] = F(lowest)(F(min)(others, s))[0];
     }
 }
 
@@ -297,12 +297,12 @@ static void F(bands)(int n_rows, const T *restrict norms, T fixed, T per_norm, T
 /* upper, lower are (rows): bounds of the distance to the closest centre and to every other
  * one. The squared distance is |x|^2 + 2 s, each with its error; the factors and the 1e-37
  * cover this function's own rounding and underflow. */
-static void F(renew)(int n_rows, const T *restrict lowest, const T *restrict next, const T *restrict norms,
+static void F(renew)(int n_rows, const T *restrict lowest, const T *restrict second_lowest, const T *restrict norms,
                      const T *restrict band, T norm_error, double unscale, float *restrict upper,
                      float *restrict lower) {
     for (int r = 0; r < n_rows; r++) {
         const T error = band[r] + norm_error * norms[r];
-        T above = norms[r] + 2 * lowest[r] + error, below = norms[r] + 2 * next[r] - error;
+        T above = norms[r] + 2 * lowest[r] + error, below = norms[r] + 2 * second_lowest[r] - error;
         above = above > 0 ? above : 0;
         below = below > 0 ? below : 0;
         const double up = (double)ROOT(above) * unscale, low = (double)ROOT(below) * unscale;

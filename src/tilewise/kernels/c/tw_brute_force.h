@@ -1,11 +1,11 @@
 /* The k closest of a few rows, for eight rows at a time, from all their canonical distances.
  *
- * gaps is (m, 8), m up to TW_FEW: rows in the lanes. distances and indices are (n_rows, k), sorted by
+ * gaps is (m, 8), m up to TW_BRUTE_FORCE_ROWS: rows in the lanes. distances and indices are (n_rows, k), sorted by
  * (distance, index): the place of a distance is how many come before it. As `form` asks, distances
  * are roots, and floats. Returns whether all distances are finite. */
 #define TW_LANES ((int)(TW_VECTOR_BYTES / 8))
 
-typedef float tw_few_half __attribute__((vector_size(TW_VECTOR_BYTES / 2), may_alias));
+typedef float tw_half_vector __attribute__((vector_size(TW_VECTOR_BYTES / 2), may_alias));
 
 /* n + 1 where a < b. */
 #if defined(__AVX512F__)
@@ -54,7 +54,7 @@ TW_INLINE void rank_some(const int count, int j, const double *restrict gaps, in
 }
 
 /* rank (m, 8) is how many distances of a row come before each: smaller ones, and equal ones of lower index. */
-TW_INLINE void rank_few(const double *restrict gaps, int m, int64_t *restrict rank) {
+TW_INLINE void rank_all(const double *restrict gaps, int m, int64_t *restrict rank) {
     for (int p = 0; p < 8; p += TW_LANES) {
         int j = 0;
         for (; j + 4 <= m; j += 4) rank_some(4, j, gaps + p, rank + p);
@@ -68,13 +68,13 @@ TW_INLINE void rank_few(const double *restrict gaps, int m, int64_t *restrict ra
 }
 
 /* values (count) of `form`; whole vectors are read. */
-TW_INLINE void finish_few(const int form, const double *restrict squares, int count, void *restrict values) {
+TW_INLINE void finish_values(const int form, const double *restrict squares, int count, void *restrict values) {
     for (int i = 0; i < count; i += TW_LANES) {
         tw_f8 value = *(const tw_f8 *)(squares + i);
-        if (form & TW_FEW_ROOT) value = root_f8(value, i / TW_LANES);
+        if (form & TW_AS_ROOT) value = root_f8(value, i / TW_LANES);
         const size_t some = (size_t)(count - i < TW_LANES ? count - i : TW_LANES);
-        if (form & TW_FEW_FLOAT) {
-            const tw_few_half narrow = __builtin_convertvector(value, tw_few_half);
+        if (form & TW_AS_FLOAT) {
+            const tw_half_vector narrow = __builtin_convertvector(value, tw_half_vector);
             __builtin_memcpy((float *)values + i, &narrow, some * sizeof(float));
         } else {
             __builtin_memcpy((double *)values + i, &value, some * sizeof(double));
@@ -84,17 +84,17 @@ TW_INLINE void finish_few(const int form, const double *restrict squares, int co
 
 static void finish_form(int form, const double *restrict squares, int count, void *restrict values) {
     switch (form) {
-        case TW_FEW_ROOT | TW_FEW_FLOAT: finish_few(TW_FEW_ROOT | TW_FEW_FLOAT, squares, count, values); break;
-        case TW_FEW_FLOAT: finish_few(TW_FEW_FLOAT, squares, count, values); break;
-        case TW_FEW_ROOT: finish_few(TW_FEW_ROOT, squares, count, values); break;
-        default: finish_few(0, squares, count, values);
+        case TW_AS_ROOT | TW_AS_FLOAT: finish_values(TW_AS_ROOT | TW_AS_FLOAT, squares, count, values); break;
+        case TW_AS_FLOAT: finish_values(TW_AS_FLOAT, squares, count, values); break;
+        case TW_AS_ROOT: finish_values(TW_AS_ROOT, squares, count, values); break;
+        default: finish_values(0, squares, count, values);
     }
 }
 
 /* Every value and its index to its place, rows k apart. Unless they are all (`whole`), places from k
  * on are cut to k, the first of the next row, which is filled later: there must be room for one
  * number more. */
-#define PLACE_FEW(NAME, T)                                                                                \
+#define PLACE_VALUES(NAME, T)                                                                                \
     TW_INLINE void NAME(const int whole, int n_rows, int m, int k, const T *restrict values,              \
                         const int64_t *restrict rank, T *restrict distances, int64_t *restrict indices) { \
         for (int r = 0; r < n_rows; r++, distances += k, indices += k)                                    \
@@ -104,13 +104,13 @@ static void finish_form(int form, const double *restrict squares, int count, voi
                 indices[at] = j;                                                                          \
             }                                                                                             \
     }
-PLACE_FEW(place_f4, float)
-PLACE_FEW(place_f8, double)
-#undef PLACE_FEW
+PLACE_VALUES(place_f4, float)
+PLACE_VALUES(place_f8, double)
+#undef PLACE_VALUES
 
-static int closest_few(const double *restrict gaps, int m, int k, int n_rows, int form, void *restrict distances,
+static int brute_force(const double *restrict gaps, int m, int k, int n_rows, int form, void *restrict distances,
                        int64_t *restrict indices) {
-    int64_t rank[8 * TW_FEW] __attribute__((aligned(64)));
+    int64_t rank[8 * TW_BRUTE_FORCE_ROWS] __attribute__((aligned(64)));
     const tw_f8 largest = __DBL_MAX__ - (tw_f8){0};
     tw_f8 sum = {0};
     int finite = 1;
@@ -119,8 +119,8 @@ static int closest_few(const double *restrict gaps, int m, int k, int n_rows, in
         /* No term is below zero: a sum may have overflowed where none of them has. */
         for (int j = 0; j < 8 * m; j++) finite &= gaps[j] < __builtin_inf();
     }
-    double sorted[8 * TW_FEW + 8] __attribute__((aligned(64)));
-    int64_t order[8 * TW_FEW + 8] __attribute__((aligned(64)));
+    double sorted[8 * TW_BRUTE_FORCE_ROWS + 8] __attribute__((aligned(64)));
+    int64_t order[8 * TW_BRUTE_FORCE_ROWS + 8] __attribute__((aligned(64)));
     if (k == 1) {
         for (int p = 0; p < 8; p += TW_LANES) {
             tw_f8 best = *(const tw_f8 *)(gaps + p);
@@ -134,11 +134,11 @@ static int closest_few(const double *restrict gaps, int m, int k, int n_rows, in
             *(tw_i8 *)(order + p) = at;
         }
     } else {
-        rank_few(gaps, m, rank);
+        rank_all(gaps, m, rank);
         if (k == m) {
-            double values[8 * TW_FEW] __attribute__((aligned(64)));
+            double values[8 * TW_BRUTE_FORCE_ROWS] __attribute__((aligned(64)));
             finish_form(form, gaps, 8 * m, values);
-            if (form & TW_FEW_FLOAT)
+            if (form & TW_AS_FLOAT)
                 place_f4(1, n_rows, m, m, (const float *)values, rank, distances, indices);
             else
                 place_f8(1, n_rows, m, m, values, rank, distances, indices);

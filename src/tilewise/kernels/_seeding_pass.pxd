@@ -1,9 +1,11 @@
+"""What the passes of seeding read, and the gains of candidates."""
+
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 
 from tilewise.kernels._dispatch cimport tw_bins, tw_exact_kernels, tw_tile_kernels
-from tilewise.kernels._rows cimport Rows, tw_rows
-from tilewise.kernels._sums cimport tw_bits_of
+from tilewise.kernels._rows cimport tw_rows
+from tilewise.kernels._sums cimport TW_LIMB, tw_bits_of
 
 cdef enum:
     # Rows that are fetched at a time.
@@ -81,5 +83,14 @@ cdef inline void add_gain(const seeding_pass* p, double v, int64_t* at) noexcept
     at[8] += tw_bits_of(t) - tw_bits_of(p.bigs[1])
 
 
-# Leaves room in the gains of a thread for FOLDED more rows.
-cdef void fold_gains(const seeding_pass* p, int thread) noexcept nogil
+cdef inline void fold_gains(const seeding_pass* p, int thread) noexcept nogil:
+    """Leaves 50 bits in every lane, so that each has room for FOLDED more rows."""
+    cdef int64_t* gain = p.gains + thread * MOST_TRIALS * 16
+    cdef int64_t* high = p.highs + thread * MOST_TRIALS * 2
+    cdef int64_t carry
+    cdef int limb, lane
+    for limb in range(2 * p.n_trials):
+        for lane in range(8 * limb, 8 * limb + 8):
+            carry = gain[lane] >> TW_LIMB
+            high[limb] += carry
+            gain[lane] -= carry * (<int64_t>1 << TW_LIMB)
