@@ -27,6 +27,7 @@ from numpy.typing import DTypeLike
 
 from tilewise._typing import ChunkSize, Engine
 from tilewise.lab.simulate import CacheConfig, Simulation, simulate
+from tilewise.lab.stages import dense_nest
 from tilewise.plan import Fact, Plan, plan
 from tilewise.plan import machine as this_machine
 
@@ -176,16 +177,13 @@ def run(
         n_samples, n_features, n_clusters, dtype, n_threads=1, chunk_size=chunk_size,
         engine=engine, machine=replace(this_machine(), **capped),
     )  # fmt: skip
+    nest = dense_nest(replace(sizes, shards_per_call=sizes.n_shards))
     job = {
         "folder": str(Path(__file__).parents[1]),
         "n": sizes.n_samples, "d": sizes.n_features, "k": sizes.n_clusters,
         "dtype": sizes.dtype, "update": update,
-        "sizes": {
-            "isa": sizes.isa, "layout": sizes.layout, "score_dtype": sizes.score_dtype,
-            "chunk_rows": sizes.chunk_rows, "shard_rows": sizes.shard_rows,
-            "panels_per_block": sizes.panels_per_block, "depth_block": sizes.depth_block,
-            "n_threads": 1, "most_shards": sizes.n_shards, "panel_columns": sizes.panel_columns,
-        },
+        "nest": asdict(nest) | {"gathered": nest.gathered},
+        "known": ["packed", "half norms", "origin", "workspace"],
     }  # fmt: skip
     # Both at once: they share nothing.
     with ThreadPoolExecutor(2) as pool:

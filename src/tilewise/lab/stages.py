@@ -15,12 +15,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tilewise.lab.sums import sums_accesses, sums_visit
+from tilewise.plan import Plan
 from tilewise.plan.nest import LoopNest
 
-__all__ = ["PREFETCH", "READ", "WRITE", "Access", "Chunk", "Loop"]
+__all__ = ["PREFETCH", "READ", "WRITE", "Access", "Chunk", "Loop", "dense_nest"]
 
 READ, WRITE, PREFETCH = 0, 1, 2
 _BESTS = ("best", "second", "ordinal")
+
+
+def dense_nest(plan: Plan) -> LoopNest:
+    """The loop nest of a plan of dense rows; ValueError for CSR rows."""
+    if plan.layout == "csr":
+        raise ValueError(
+            "the accesses of CSR rows follow their stored entries, which a plan does not know: "
+            "give a plan of dense rows"
+        )
+    return LoopNest.of(plan)
 
 
 class Access(NamedTuple):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tilewise.lab.stages import PREFETCH, Chunk, Loop
+from tilewise.lab.stages import PREFETCH, Chunk, Loop, dense_nest
 from tilewise.plan import Plan
 from tilewise.plan.nest import BUFFERS, LoopNest
 
@@ -69,7 +69,7 @@ class Trace:
     at: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        z = LoopNest.of(self.plan)
+        z = dense_nest(self.plan)
         object.__setattr__(self, "shape", z)
         object.__setattr__(self, "at", z.addresses(update=self.update, known=self.known))
 

@@ -12,7 +12,8 @@ from tilewise.plan.machine import Machine
 from tilewise.plan.thresholds import SERIAL_WORK
 
 __all__ = [
-    "Recent", "check_size", "counted", "data_type", "l2_per_core", "score_type", "shared_threads",
+    "Recent", "check_size", "counted", "data_type", "item_of", "l2_per_core", "score_type",
+    "shared_threads",
 ]  # fmt: skip
 
 # Plans that are kept: more shapes than one program alternates between.
@@ -22,6 +23,11 @@ _MOST_RECENT = 256
 def data_type(dtype: DTypeLike) -> str:
     """The type in which kernels read the data: float32, or float64 for everything else."""
     return "float32" if np.dtype(dtype).newbyteorder("=") == np.float32 else "float64"
+
+
+def item_of(dtype: str) -> int:
+    """Bytes of a number of a type that `data_type` or `score_type` returns."""
+    return 8 if dtype == "float64" else 4
 
 
 def score_type(dtype: DTypeLike | None) -> str:
