@@ -25,7 +25,7 @@ from tilewise.plan.nest import LoopNest
 
 #: (rows, features, clusters): every layout, on whichever instruction set.
 SHAPES = [(900, 2, 100), (900, 3, 5), (700, 40, 30), (600, 70, 50), (500, 130, 40), (400, 300, 33)]
-#: Under the address sanitizer a gap that nobody may touch follows each buffer.
+#: Under the address sanitizer gaps that nobody may touch follow the buffers.
 GUARDED = 23 * _workspace.GUARD
 
 
@@ -57,11 +57,17 @@ def assignments(monkeypatch):
 
 def allocated(kernel, nest):
     """Whether a kernel holds the buffers of a loop nest, and nothing else."""
-    held = kernel.buffers
-    workspace = held.pop("workspace")
-    assert held == nest.shared
-    assert kernel.workspace_bytes - GUARDED <= nest.workspace_bytes <= kernel.workspace_bytes
-    assert workspace == nest.n_threads * kernel.workspace_bytes
+    workspaces, shared = kernel.allocated
+    at = kernel.addresses
+    assert {*nest.shared, "workspace"} == set(at)
+    # Each begins where the one before ends, at a cache line.
+    ends = {at[name] + -(-size // 64) * 64 for name, size in nest.shared.items()}
+    begins = {at[name] for name in nest.shared}
+    assert GUARDED or ends - begins == {at["packed"] + shared}
+    planned = sum(-(-size // 64) * 64 for size in nest.shared.values())
+    assert planned <= shared <= planned + GUARDED
+    planned = nest.n_threads * nest.workspace_bytes
+    assert planned <= workspaces <= planned + nest.n_threads * GUARDED
 
 
 def compare(plan, told):

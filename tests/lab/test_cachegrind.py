@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 import tilewise
 from tilewise.lab import cachegrind
-from tilewise.lab.cachegrind import CachegrindError, parse, rounded
+from tilewise.lab.cachegrind import CachegrindError, kernel_sizes, parse, rounded
 from tilewise.lab.simulate import CacheConfig, simulate
 from tilewise.lab.stages import dense_nest
 
@@ -54,7 +53,7 @@ def test_the_driver_runs_the_pass_it_is_asked_for(n, d, k, update):
     job = {
         "folder": str(Path(tilewise.__file__).parent), "n": n, "d": d, "k": k,
         "dtype": "float32", "update": update, "passes": 2,
-        "nest": asdict(z) | {"gathered": z.gathered},
+        "nest": kernel_sizes(z),
         "known": ["packed", "half norms", "origin", "workspace"],
     }  # fmt: skip
     driver = Path(cachegrind.__file__).with_name("_driver.py")

@@ -7,13 +7,9 @@ import numpy as np
 from tilewise.engine import Rows, SeedingPass, refuse_out_of_range
 from tilewise.kernels import _exact, _seeding
 from tilewise.plan import Plan
+from tilewise.plan.thresholds import worth_threads
 
 __all__ = ["kmeans_plusplus"]
-
-
-# Below so many numbers a pass for one seed is over before another thread has woken up (measured
-# at 3072 x 16, two threads: no gain, and eighty times the time where the CPUs are busy).
-_SHARED_NUMBERS = 2**17
 
 
 def kmeans_plusplus(
@@ -47,7 +43,7 @@ def kmeans_plusplus(
     """
     n, d = rows.n_rows, rows.n_features
     n_trials = 2 + int(np.log(n_clusters)) if n_local_trials is None else int(n_local_trials)
-    n_threads = plan.n_threads if n * d >= _SHARED_NUMBERS else 1
+    n_threads = worth_threads(plan.n_threads, n * d, "one seed")
     indices = np.full(n_clusters, -1, dtype=np.int64)
     indices[0] = _first(n, weights, rows.dtype, random_state)
     state = SeedingPass(rows, weights, plan, n_threads)
@@ -73,8 +69,9 @@ def kmeans_plusplus(
             if not state.by_entries:
                 points = _exact.padded(rows.take(group))
                 nearest = _seeding.nearest_to_seeds(
-                    seeds, c, points, d, isa=plan.isa, n_threads=n_threads
-                )
+                    seeds, c, points, d, isa=plan.isa,
+                    n_threads=worth_threads(n_threads, c * len(points) * d, "seeds"),
+                )  # fmt: skip
             gains = state.gains(points, nearest)
             at = int(np.argmax(gains))
             if best is None or gains[at] > best_gain:

@@ -13,7 +13,7 @@ from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Bins, Grid, Sums
 from tilewise.plan import Plan
 from tilewise.plan.nest import LoopNest
-from tilewise.plan.thresholds import OWN_SUMS_BYTES, worth_threads
+from tilewise.plan.thresholds import OWN_SUMS_BYTES, few_stored, worth_threads
 
 from .matrix import fill_matrix, plan_matrix
 from .ranges import overflow
@@ -202,7 +202,7 @@ class Pass:
         """Upper bounds of how far each centre moved since the last pass, or None."""
         if self._centers is None or self._bounds[0] is None:
             return None
-        threads = self.plan.n_threads
+        threads = worth_threads(self.plan.n_threads, centers.size, "centers")
         averaged, squares = self._averaged
         in_place = averaged is not None and averaged is self._centers
         if not in_place and averaged is not centers:
@@ -296,7 +296,8 @@ class Pass:
     def _measure(self, padded, first, last, **wanted):
         _exact.own_distances(
             self.rows.window, first, last, padded, self.labels, isa=self.plan.isa,
-            n_threads=self.plan.n_threads, **wanted,
+            n_threads=self.plan.n_threads, by_entries=few_stored(self.rows, "rows one by one"),
+            **wanted,
         )  # fmt: skip
 
 
@@ -398,7 +399,7 @@ def own_distances(rows: Rows, centers, labels, weights, plan: Plan, *, out=None)
     total = Bins(plan.isa)
     _exact.own_distances(
         rows, 0, rows.n_rows, _as_centers(centers), labels, weights=weights, out=out, total=total,
-        isa=plan.isa, n_threads=plan.n_threads,
+        isa=plan.isa, n_threads=plan.n_threads, by_entries=few_stored(rows, "rows one by one"),
     )  # fmt: skip
     return total.value
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from tilewise.kernels import _seeding
 from tilewise.plan import Plan, exact_shard_rows
+from tilewise.plan.thresholds import few_stored
 
 __all__ = ["SeedingPass"]
 
@@ -35,6 +36,7 @@ class SeedingPass:
         self._state = _seeding.Seeding(
             rows.window, weights, isa=plan.isa, n_threads=n_threads,
             shard_rows=exact_shard_rows(rows.n_rows, rows.n_features),
+            by_entries=few_stored(rows, "rows one by one"),
         )  # fmt: skip
         self.by_entries = self._state.by_entries
         self.locate = self._state.locate

@@ -32,7 +32,6 @@ from tilewise.kernels._pass cimport (
 )
 from tilewise.kernels._rows cimport (
     Rows,
-    address,
     check_window,
     tw_fetch_rows,
     tw_row_start,
@@ -40,8 +39,6 @@ from tilewise.kernels._rows cimport (
 from tilewise.kernels._score cimport score_rows
 from tilewise.kernels._sums cimport Sums, add_to_cluster, cluster_sums
 from tilewise.kernels._workspace cimport Workspace
-
-from tilewise.kernels._workspace import aligned_empty
 
 cdef enum:
     # Rows whose bounds are tried at a time.
@@ -190,12 +187,15 @@ cdef class Assignment:
 
     cdef assign_pass p
     cdef offsets_t o
-    cdef Workspace parts
+    cdef Workspace parts, shared
+    cdef char* workspace
+    cdef char* base
+    cdef dict starts            # of shared buffers, from base on
+    cdef shard_report* reports
     cdef Rows rows
     cdef double* origin
     cdef int threads, center_threads
     cdef int64_t shard_rows, most_shards
-    cdef dict _keep
     cdef const double[:, ::1] given
 
     def __init__(self, Rows rows, nest):
@@ -223,11 +223,11 @@ cdef class Assignment:
             p.split_step = nest.panel_bytes // 2
         p.entries, p.longest, p.listed_entries = nest.entries, nest.longest, nest.listed_entries
         p.ld_scores = nest.n_panels * nest.width if p.layout == CSR else nest.k
-        self.parts = Workspace()
+        self.parts, self.shared = Workspace(), Workspace()
         self.o = {name: self.parts.add(size) for name, size in nest.workspace.items()}
-        self.parts.make(self.threads)
-        self._keep = {name: aligned_empty(size) for name, size in nest.shared.items()}
-        self._keep["workspace"] = self.parts.buffer
+        self.starts = {name: self.shared.add(size) for name, size in nest.shared.items()}
+        self.workspace, self.base = self.parts.make(self.threads), self.shared.make(1)
+        self.reports = <shard_report*>self._at("reports")
         p.packed = p.row_major = self._at("packed")
         p.split_panels = self._at("split panels")
         p.shares = <double*>self._at("shares")
@@ -242,8 +242,8 @@ cdef class Assignment:
         p.center_norms = <double*>self._at("squared norms")
         p.largest = <double*>self._at("largest")
 
-    cdef void* _at(self, str name) except? NULL:
-        return address(self._keep[name])
+    cdef void* _at(self, str name) except NULL:
+        return self.base + <ptrdiff_t>self.starts[name]
 
     @property
     def workspace_bytes(self):
@@ -251,21 +251,23 @@ cdef class Assignment:
         return self.parts.total
 
     @property
-    def buffers(self):
-        """Bytes of each buffer that was allocated; "workspace" is that of all threads."""
-        return {name: buffer.nbytes for name, buffer in self._keep.items()}
+    def allocated(self):
+        """Bytes of all workspaces, and bytes of what threads share."""
+        return self.parts.buffer.nbytes, self.shared.buffer.nbytes
 
     @property
     def addresses(self):
         """Where each buffer begins, for who models its cache lines; "workspace" is thread 0's."""
-        return {name: <size_t>address(buffer) for name, buffer in self._keep.items()}
+        shared = {name: <size_t>(self.base + <ptrdiff_t>start) for name, start in self.starts.items()}
+        return shared | {"workspace": <size_t>self.workspace}
 
     @property
     def center_norms(self):
         """Squared norms of the centres, (k,) float64; None unless the layout is "csr"."""
         if self.p.layout != CSR:
             return None
-        return self._keep["squared norms"].view(np.float64)[: self.p.n_clusters]
+        start = self.starts["squared norms"]
+        return self.shared.buffer[start:start + 8 * self.p.n_clusters].view(np.float64)
 
     def set_centers(self, const double[:, ::1] centers, const uint8_t[::1] stale=None):
         """Pack the centres, choose origin and scale, and fix the error bound.
@@ -318,8 +320,8 @@ cdef class Assignment:
         cdef offsets_t o = self.o
         cdef cluster_sums* unused = NULL
         cdef bint summing = sums is not None
-        cdef char* workspace = <char*>address(self._keep["workspace"])
-        cdef shard_report* reports = <shard_report*>address(self._keep["reports"])
+        cdef char* workspace = self.workspace
+        cdef shard_report* reports = self.reports
         if labels.shape[0] != n:
             raise ValueError(f"{labels.shape[0]} labels given for {n} rows")
         if not 0 <= first <= stop <= n:

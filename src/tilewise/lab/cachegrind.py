@@ -30,6 +30,7 @@ from tilewise.lab.simulate import CacheConfig, Simulation, simulate
 from tilewise.lab.stages import dense_nest
 from tilewise.plan import Fact, Plan, plan
 from tilewise.plan import machine as this_machine
+from tilewise.plan.nest import LoopNest
 
 __all__ = ["CachegrindError", "CachegrindResult", "available", "parse", "rounded", "run"]
 
@@ -182,7 +183,7 @@ def run(
         "folder": str(Path(__file__).parents[1]),
         "n": sizes.n_samples, "d": sizes.n_features, "k": sizes.n_clusters,
         "dtype": sizes.dtype, "update": update,
-        "nest": asdict(nest) | {"gathered": nest.gathered},
+        "nest": kernel_sizes(nest),
         "known": ["packed", "half norms", "origin", "workspace"],
     }  # fmt: skip
     # Both at once: they share nothing.
@@ -198,6 +199,12 @@ def run(
         sizes, update, d1, ll, found["Dr"], found["Dw"], found["D1mr"], found["D1mw"],
         found["DLmr"], found["DLmw"], said["undecided"], said["addresses"],
     )  # fmt: skip
+
+
+def kernel_sizes(nest: LoopNest) -> dict[str, Any]:
+    """What kernels read of a loop nest, as JSON-safe values."""
+    buffers = {"workspace": nest.workspace, "shared": nest.shared}
+    return asdict(nest) | buffers | {"gathered": nest.gathered}
 
 
 def rounded(size: int, ways: int, line: int = 64) -> tuple[int, int, int]:

@@ -5,7 +5,8 @@ them up, and the lab models the accesses to them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tilewise.plan._common import item_of
@@ -107,11 +108,7 @@ class LoopNest:
     entries: int  # CSR: stored values of a chunk
     longest: int  # CSR: stored values of the longest row
     listed_entries: int  # CSR: most numbers of a centre that is listed
-    #: Bytes of each buffer: those of every thread, those of a pass, and those that a pass adds
-    #: which sums the rows of each cluster.
-    workspace: Mapping[str, int] = field(default_factory=dict, hash=False)
-    shared: Mapping[str, int] = field(default_factory=dict, hash=False)
-    summing: Mapping[str, int] = field(default_factory=dict, hash=False)
+    direct: bool  # whether rows are read where they stand
 
     @classmethod
     def of(
@@ -144,7 +141,7 @@ class LoopNest:
             depth = -(-d // step) * step
             packed_row = depth * number
         n_panels = -(-k // width)
-        nest = cls(
+        return cls(
             isa=plan.isa, layout=plan.layout, n=plan.n_samples, d=d, k=k,
             data_item=data_item, item=item, vector_bytes=vector_bytes, lanes=lanes,
             tile_rows=tile_rows, width=width, n_panels=n_panels,
@@ -160,10 +157,7 @@ class LoopNest:
             products=products, number_bytes=number, depth=depth, look_rows=look_rows,
             entries=max(1, rows.longest, min(ENTRIES, rows.stored)) if csr else 0,
             longest=rows.longest if csr else 0, listed_entries=d // _LISTED_SHARE if csr else 0,
-        )  # fmt: skip
-        return replace(
-            nest, workspace=nest._workspace(rows.is_direct), shared=nest._shared(),
-            summing=nest._summing(),
+            direct=rows.is_direct,
         )  # fmt: skip
 
     @property
@@ -230,8 +224,9 @@ class LoopNest:
             return "scores" if self.products or self.layout == "blas" else "partial scores"
         return _ATTRIBUTED[key]
 
-    def _workspace(self, direct):
-        """Buffers of one thread: a chunk on its way through pack, score and decide."""
+    @cached_property
+    def workspace(self) -> dict[str, int]:
+        """Bytes of each buffer of one thread: a chunk on its way through pack, score and decide."""
         rows, item = self.padded(self.chunk_rows), self.item
         csr, number, state = self.layout == "csr", rows * item, rows * self.state_row_bytes
         filled = -(-self.d // self.lanes) * self.lanes * item
@@ -241,7 +236,7 @@ class LoopNest:
             "ids": 8 * rows,
             "pointers": 0 if csr else 8 * rows,
             "ahead": 8 * rows if self.layout == "centres-in-lanes" else 0,
-            "staging": 0 if csr or direct else rows * -(-self.d // 8) * 8 * self.data_item,
+            "staging": 0 if csr or self.direct else rows * -(-self.d // 8) * 8 * self.data_item,
             "rows": self.entries * item if csr
             else rows * (self.packed_row_bytes if self.products else filled),
             "columns": 4 * self.entries,
@@ -265,8 +260,9 @@ class LoopNest:
             else self.panels_per_block * self.scratch_bytes,
         }  # fmt: skip
 
-    def _shared(self):
-        """Buffers that all threads of a pass share: centres in every form."""
+    @cached_property
+    def shared(self) -> dict[str, int]:
+        """Bytes of each buffer that all threads of a pass share: centres in every form."""
         k, d, csr, blas = self.k, self.d, self.layout == "csr", self.layout == "blas"
         packed = k * d * self.item if blas else self.n_panels * self.plain_panel_bytes
         listed = k * self.listed_entries
@@ -295,17 +291,28 @@ class LoopNest:
             "pending": 4 * k * -(-blocks // _SEGMENT), "members": 8 * k, "spilt": k, "changed": k,
         }  # fmt: skip
 
-    def _summing(self):
-        """Tables of sums, with another one for each thread if they are small, and centres."""
-        table, several = self._table(), self.n_threads > 1
-        own = several and table["sums"] + table["spill"] <= OWN_SUMS_BYTES
-        tables = 1 + self.n_threads if own else 1
+    @cached_property
+    def summing(self) -> dict[str, int]:
+        """Bytes of what a pass has besides that sums the rows of each cluster."""
+        table = self._table()
+        tables = 1 + self.n_threads if self.own_sums else 1
+        locked = self.n_threads > 1 and not self.own_sums
         return {
             **{name: tables * size for name, size in table.items()},
             "grid": self.grid_bytes,
-            "locks": table["pending"] // 4 if several and not own else 0,
+            "locks": table["pending"] // 4 if locked else 0,
             "old and new centres": 16 * self.k * self.d,
         }
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the sums of all clusters, and of their carries."""
+        return self._table()["sums"] + self._table()["spill"]
+
+    @property
+    def own_sums(self) -> bool:
+        """Whether each thread has a table of sums of its own."""
+        return self.n_threads > 1 and self.table_bytes <= OWN_SUMS_BYTES
 
     @property
     def gathered(self) -> bool:

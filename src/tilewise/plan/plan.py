@@ -27,6 +27,7 @@ from tilewise.plan.nest import LoopNest, RowShape
 from tilewise.plan.shards import shard_rows as shard_rows_for
 from tilewise.plan.split import split_for
 from tilewise.plan.threads import n_threads as threads_for
+from tilewise.plan.thresholds import OWN_SUMS_BYTES, STORED_SHARE
 
 __all__ = ["ENGINES", "Plan", "plan"]
 
@@ -75,6 +76,8 @@ _TITLES = {
     "chunk_rows": "Chunk",
     "n_threads": "Threads",
     "shards": "Shards",
+    "stored": "Stored entries",
+    "sums": "Sums",
     "memory": "Memory",
 }
 
@@ -381,9 +384,13 @@ def _plan(
         shared_bytes=0, row_bytes=12, reasons=why,
     )  # fmt: skip
 
+    if density is not None:
+        why["stored"] = _stored(density)
     # Memory: of stored entries, as many as the density lets expect; the longest row may have more.
     nest = LoopNest.of(made, RowShape(direct, width, n * width))
     own, shared = nest.workspace_bytes, nest.shared_bytes
+    if threads > 1:
+        why["sums"] = _sums(nest)
     why["memory"] = (
         f"{sized(own)} per thread, {sized(shared)} for centres and sums, and 12 bytes per "
         f"row: {sized(own * threads + shared + 12 * n)} on top of the data."
@@ -420,6 +427,29 @@ def _chunk(
     rows = min(int(chunk_size), shard_rows)
     note = " (a chunk ends where its shard ends)" if rows < chunk_size else ""
     return rows, f"{rows} rows, from chunk_size={chunk_size}{note}."
+
+
+def _stored(density: float) -> str:
+    """What start, mini-batches and inertia make of CSR rows."""
+    most = STORED_SHARE["rows one by one"]
+    few = density <= most
+    return (
+        f"the start, mini-batches and inertia {'use them alone' if few else 'make rows dense'}: "
+        f"{100 * density:.3g} % are stored ({'at most' if few else 'above'} {100 * most:g} %)."
+    )
+
+
+def _sums(nest: LoopNest) -> str:
+    """How threads share the sums of clusters."""
+    if nest.own_sums:
+        return (
+            f"each thread has a table of {sized(nest.table_bytes)} of its own (at most "
+            f"{sized(OWN_SUMS_BYTES)}); they are added up after a pass."
+        )
+    return (
+        f"threads share one table of {sized(nest.table_bytes)} (above {sized(OWN_SUMS_BYTES)}) "
+        "and lock a cluster while they add a row to it."
+    )
 
 
 def _threads(fact: Fact, asked: bool, n: int, d: int, k: int, n_shards: int) -> tuple[int, str]:
