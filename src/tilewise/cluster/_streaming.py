@@ -124,7 +124,9 @@ def measure(rows, chunk_plan, size, weights, random_state):
 
     def gather(first, last):
         low, high = np.searchsorted(ids, [first, last])
-        X[low:high] = rows.window.source[ids[low:high] - first]
+        if low < high:
+            # Straight into its place: what `take` makes a copy of is no part of the plan.
+            np.take(rows.window.source, ids[low:high] - first, axis=0, out=X[low:high], mode="clip")
 
     stats = engine.column_stats(rows, chunk_plan, gather=gather)
     chosen = None if weights is None else weights[ids]
