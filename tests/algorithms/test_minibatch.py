@@ -283,7 +283,7 @@ def test_the_unit_of_weights_does_not_count(heavy, sparse):
     labels = rng.randint(3, size=60).astype(np.int32)
     moved = []
     for weight in (1.0, heavy):
-        update = Update(rows, 3, isa=hostile.ISAS[-1], n_threads=1)
+        update = Update(rows, 3, isa=hostile.ISAS[-1], n_threads=1, by_entries=sparse)
         centers, counts = np.ones((3, 40)), np.array([0.0, 7.0, 7.0]) * weight
         update.run(labels, centers.copy(), centers, counts, np.full(60, weight))
         moved.append(centers)

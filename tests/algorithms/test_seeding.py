@@ -296,9 +296,12 @@ def test_runs_of_rows_leave_what_all_rows_would(way):
     rows = Rows(sp.csr_array(X) if "csr" in way else X)
     weights = rng.uniform(0, 2, n)
     whole, parts = (
-        Seeding(rows, weights, isa=hostile.ISAS[-1], shard_rows=384, n_threads=t) for t in (1, 2)
-    )
-    assert whole.by_entries == parts.by_entries == (way == "csr")
+        Seeding(
+            rows, weights, isa=hostile.ISAS[-1], shard_rows=384, n_threads=t,
+            by_entries=way == "csr",
+        )
+        for t in (1, 2)
+    )  # fmt: skip
     points = _exact.padded(X)
     runs = [(0, 64), (64, 320), (320, 448), (448, 960), (960, n)]
 

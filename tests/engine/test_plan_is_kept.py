@@ -18,29 +18,36 @@ from tilewise.kernels import (
     _near_csr,
     _seeding,
     _sparse,
+    _workspace,
 )
 from tilewise.plan import plan_neighbors
+from tilewise.plan.nest import LoopNest
 
 #: (rows, features, clusters): every layout, on whichever instruction set.
 SHAPES = [(900, 2, 100), (900, 3, 5), (700, 40, 30), (600, 70, 50), (500, 130, 40), (400, 300, 33)]
-#: Of a plan, what the kernel is told by the same name.
-NAMES = (
-    "isa", "layout", "score_dtype", "products", "chunk_rows", "panels_per_block", "depth_block",
-    "n_threads", "panel_columns",
-)  # fmt: skip
+#: Under the address sanitizer gaps that nobody may touch follow the buffers.
+GUARDED = 23 * _workspace.GUARD
 
 
 class Told:
-    """Stands in for a kernel and notes with which sizes it was made."""
+    """Stands in for a kernel and notes with which sizes it was made, and what it is then."""
 
     def __init__(self, kind, monkeypatch, module, name):
-        self.sizes = []
+        self.sizes, self.args, self.kernels = [], [], []
 
         def made(*args, **sizes):
+            kernel = kind(*args, **sizes)
             self.sizes.append(sizes)
-            return kind(*args, **sizes)
+            self.args.append(args)
+            self.kernels.append(kernel)
+            return kernel
 
         monkeypatch.setattr(module, name, made)
+
+    def clear(self):
+        """Forget what was made so far."""
+        for kept in (self.sizes, self.args, self.kernels):
+            kept.clear()
 
 
 @pytest.fixture
@@ -48,11 +55,44 @@ def assignments(monkeypatch):
     return Told(_assign.Assignment, monkeypatch, _assign, "Assignment")
 
 
-def compare(plan, sizes):
-    assert sizes, "no kernel was made"
+def allocated(kernel, nest):
+    """Whether a kernel holds the buffers of a loop nest, and nothing else."""
+    workspaces, shared = kernel.allocated
+    at = kernel.addresses
+    assert {*nest.shared, "workspace"} == set(at)
+    # Each begins where the one before ends, at a cache line.
+    ends = {at[name] + -(-size // 64) * 64 for name, size in nest.shared.items()}
+    begins = {at[name] for name in nest.shared}
+    assert GUARDED or ends - begins == {at["packed"] + shared}
+    planned = sum(-(-size // 64) * 64 for size in nest.shared.values())
+    assert planned <= shared <= planned + GUARDED
+    planned = nest.n_threads * nest.workspace_bytes
+    assert planned <= workspaces <= planned + nest.n_threads * GUARDED
+
+
+def compare(plan, told):
+    """Whether the first pass had the sizes of the plan, and every pass the bytes that it states."""
+    assert told.args, "no kernel was made"
     # Products, and scores of float32, are given up where they leave too many rows open.
-    for name in NAMES:
-        assert sizes[0][name] == getattr(plan, name), name
+    (rows, nest), kernel = told.args[0], told.kernels[0]
+    assert nest == LoopNest.of(plan, rows)
+    same = {
+        "isa": nest.isa, "layout": nest.layout, "products": nest.products,
+        "score_dtype": "float64" if nest.item == 8 else "float32",
+        "chunk_rows": nest.chunk_rows, "tile_rows": nest.tile_rows, "panel_columns": nest.width,
+        "panels_per_block": nest.panels_per_block, "shard_rows": nest.shard_rows,
+        "n_threads": nest.n_threads, "shards_per_call": nest.shards_per_call,
+    }  # fmt: skip
+    assert {name: getattr(plan, name) for name in same} == same
+    if plan.layout == "centres-in-lanes":
+        assert min(nest.depth_block, plan.n_features) == plan.depth_block
+    if plan.layout != "csr":
+        # Of stored entries a plan knows the density, not the longest row.
+        staged = 0 if rows.is_direct else nest.workspace["staging"]
+        assert nest.workspace_bytes - staged <= plan.workspace_bytes_per_thread
+        assert plan.workspace_bytes_per_thread <= nest.workspace_bytes
+    for (_, planned), kernel in zip(told.args, told.kernels, strict=True):
+        allocated(kernel, planned)
 
 
 @pytest.mark.parametrize("isa", hostile.ISAS)
@@ -64,20 +104,20 @@ def test_fits(isa, n, d, k, dtype, assignments, monkeypatch):
     start = X[:k].copy()
     for rows in (X, ArraySource(X)):
         for how in ({}, {"engine": "blas"}, {"chunk_size": 64, "n_threads": 2}):
-            assignments.sizes.clear()
+            assignments.clear()
             model = KMeans(k, init=start, n_init=1, max_iter=2, **how).fit(rows)
             assert model.chunk_plan_.isa == isa
-            compare(model.chunk_plan_, assignments.sizes)
-            assignments.sizes.clear()
+            compare(model.chunk_plan_, assignments)
+            assignments.clear()
             small = MiniBatchKMeans(k, init=start, n_init=1, max_iter=1, batch_size=200, **how)
-            compare(small.fit(rows).chunk_plan_, assignments.sizes)
+            compare(small.fit(rows).chunk_plan_, assignments)
 
 
 def test_fits_of_sparse_rows(assignments):
     X = sp.random(500, 400, density=0.01, format="csr", random_state=0)
     model = KMeans(7, random_state=0, n_init=1).fit(X)
     assert model.chunk_plan_.layout == "csr"
-    compare(model.chunk_plan_, assignments.sizes)
+    compare(model.chunk_plan_, assignments)
 
 
 @pytest.mark.parametrize(("isa", "products"), hostile.SPLITS)
@@ -87,9 +127,9 @@ def test_parts_have_the_products_of_the_plan(isa, products, assignments):
     plan = hostile.plan_for(engine.Rows(X), 50, isa, products=products)
     assert plan.products == products
     for rows in (engine.Rows(X), streamed(X)):
-        assignments.sizes.clear()
+        assignments.clear()
         engine.Pass(rows, 50, plan).assign(X[:50].astype(np.float64))
-        compare(plan, assignments.sizes)
+        compare(plan, assignments)
 
 
 @pytest.mark.parametrize("isa", hostile.ISAS)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tilewise.engine import Pass, Rows, column_stats
 from tilewise.kernels._exact import Moments
 from tilewise.kernels._sums import Bins, Grid, Sums
+from tilewise.plan.thresholds import OWN_SUMS_BYTES
 
 LAST = hostile.ISAS[-1]
 
@@ -37,7 +38,8 @@ def make_grid(X, weights=None):
 
 def open_sums(X, k, weights=None, isa=LAST, n_threads=1, is_sparse=False):
     return Sums(
-        make_grid(X, weights), k, isa=isa, n_threads=n_threads, is_sparse=is_sparse,
+        make_grid(X, weights), k, isa=isa, n_threads=n_threads, center_threads=n_threads,
+        own_bytes=OWN_SUMS_BYTES, is_sparse=is_sparse,
         weights=None if weights is None else extremes(weights),
     )  # fmt: skip
 

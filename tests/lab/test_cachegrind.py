@@ -10,9 +10,9 @@ import pytest
 
 import tilewise
 from tilewise.lab import cachegrind
-from tilewise.lab.cachegrind import CachegrindError, parse, rounded
+from tilewise.lab.cachegrind import CachegrindError, kernel_sizes, parse, rounded
 from tilewise.lab.simulate import CacheConfig, simulate
-from tilewise.plan.nest import LoopNest
+from tilewise.lab.stages import dense_nest
 
 PROBLEM = cachegrind.available()
 needs_valgrind = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
@@ -49,12 +49,12 @@ def test_simulated_is_what_cachegrind_counts(n, d, k, choices, share):
 def test_the_driver_runs_the_pass_it_is_asked_for(n, d, k, update):
     """The process that valgrind watches, without valgrind: right labels, nothing undecided."""
     plan = tilewise.plan(n, d, k, n_threads=1)
-    names = ("isa", "layout", "score_dtype", "chunk_rows", "shard_rows", "panels_per_block",
-             "depth_block", "n_threads", "panel_columns")  # fmt: skip
+    z = dense_nest(plan)
     job = {
         "folder": str(Path(tilewise.__file__).parent), "n": n, "d": d, "k": k,
         "dtype": "float32", "update": update, "passes": 2,
-        "sizes": {name: getattr(plan, name) for name in names} | {"most_shards": 2},
+        "nest": kernel_sizes(z),
+        "known": ["packed", "half norms", "origin", "workspace"],
     }  # fmt: skip
     driver = Path(cachegrind.__file__).with_name("_driver.py")
     libraries = Path(np.__file__).parents[1]
@@ -70,7 +70,6 @@ def test_the_driver_runs_the_pass_it_is_asked_for(n, d, k, update):
     assert ("sums" in at) is update
     assert at["workspace"] % 64 == 0
     # Where a real pass had its buffers is where the trace has them, each workspace as a whole.
-    z = LoopNest.of(plan)
     ours, real = z.addresses(update=update), z.addresses(update=update, known=at)
     assert real["X"] == at["X"]
     assert real["ids"] == at["workspace"]

@@ -1,10 +1,10 @@
 """The loop nest of a plan: its buffers are those whose bytes the plan states."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tilewise
+from tilewise._sizes import sized
 from tilewise.plan.nest import LoopNest
 
 ISAS = ("generic", "avx2", "avx512", "amx")
@@ -28,7 +28,14 @@ def test_buffers_are_the_bytes_that_the_plan_states(n, d, k, dtype, isa, engine,
     )
     nest = LoopNest.of(plan)
     (workspace,) = (part for part in nest.buffers(update=update) if "ids" in part)
-    assert sum(workspace.values()) == plan.workspace_bytes_per_thread
+    assert workspace == nest.workspace
+    lines = [-(-size // 64) * 64 for size in nest.workspace.values()]
+    assert sum(lines) == nest.workspace_bytes == plan.workspace_bytes_per_thread
+    shared = sum(nest.shared.values()) + sum(nest.summing.values())
+    assert shared == nest.shared_bytes == plan.shared_bytes
+    of_rows = 12 * n
+    total = plan.workspace_bytes_per_thread + plan.shared_bytes + of_rows
+    assert f": {sized(total)} on top of the data." in plan.reasons["memory"]
     at = nest.addresses(update=update)
     buffers = {name: size for part in nest.buffers(update=update) for name, size in part.items()}
     assert list(at) == [*buffers, "end"]
@@ -45,8 +52,3 @@ def test_known_addresses_win_and_the_workspace_moves_as_a_whole():
     assert known["ids"] == 1 << 21
     assert known["norms"] - known["ids"] == plain["norms"] - plain["ids"]
     assert known["labels"] == plain["labels"]
-
-
-def test_rows_of_stored_entries_have_no_nest():
-    with pytest.raises(ValueError, match="give a plan of dense rows"):
-        LoopNest.of(tilewise.plan(1000, 1000, 8, density=0.01))

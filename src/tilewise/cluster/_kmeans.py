@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 CENTRED_ROWS = 4096
 
 
+# Labels that are looked at together, since NumPy makes wider copies of them.
+_COUNTED_ROWS = 2**17
+
+
 @dataclass
 class Start:
     """Where the runs of one fit start from."""
@@ -379,7 +383,10 @@ class KMeans(BaseKMeans):
             if tasks.end_run(lambda best=best: attributes(best.centers, best.n_iter)):
                 break
 
-        n_found = np.count_nonzero(np.bincount(best.labels, minlength=self.n_clusters))
+        met = np.zeros(self.n_clusters, dtype=bool)
+        for first in range(0, len(best.labels), _COUNTED_ROWS):
+            met[best.labels[first : first + _COUNTED_ROWS]] = True
+        n_found = np.count_nonzero(met)
         if n_found < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({n_found}) found smaller than n_clusters "

@@ -8,6 +8,7 @@ from tilewise.engine.passes import Pass
 from tilewise.kernels import _minibatch
 from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan
+from tilewise.plan.thresholds import few_stored, worth_threads
 
 __all__ = ["BatchPass", "DrawnBatches", "Draws", "squared_moves"]
 
@@ -37,9 +38,12 @@ class BatchPass:
     def __init__(self, rows: Rows, n_clusters: int, plan: Plan, *, ids=None, weights=None):
         self.rows = rows if ids is None else rows.picked(ids)
         self._pass = Pass(self.rows, n_clusters, plan)
+        numbers = (self.rows.n_rows + n_clusters) * self.rows.n_features
         self._update = _minibatch.Update(
-            self.rows, n_clusters, isa=plan.isa, n_threads=plan.n_threads
-        )
+            self.rows, n_clusters, isa=plan.isa,
+            n_threads=worth_threads(plan.n_threads, numbers, "centers"),
+            by_entries=few_stored(self.rows, "rows one by one"),
+        )  # fmt: skip
         self._weights = weights
 
     @property

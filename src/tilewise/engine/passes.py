@@ -12,6 +12,8 @@ from tilewise.kernels import _assign, _centers, _exact
 from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Bins, Grid, Sums
 from tilewise.plan import Plan
+from tilewise.plan.nest import LoopNest
+from tilewise.plan.thresholds import OWN_SUMS_BYTES, few_stored, worth_threads
 
 from .matrix import fill_matrix, plan_matrix
 from .ranges import overflow
@@ -89,13 +91,11 @@ class Pass:
         self.changed = self.scored = self.undecided = self.rescanned = 0
 
     def _make_kernel(self):
-        p = self.plan
-        return _assign.Assignment(
-            self.rows.window, self._k, isa=p.isa, layout=p.layout, score_dtype=self._score_dtype,
-            chunk_rows=p.chunk_rows, panels_per_block=p.panels_per_block,
-            depth_block=p.depth_block, n_threads=p.n_threads, panel_columns=p.panel_columns,
-            products=self._products, shard_rows=p.shard_rows, most_shards=p.shards_per_call,
-        )  # fmt: skip
+        rows = self.rows.window
+        nest = LoopNest.of(
+            self.plan, rows, score_dtype=self._score_dtype, products=self._products
+        )
+        return _assign.Assignment(rows, nest)
 
     @property
     def center_norms(self):
@@ -202,7 +202,7 @@ class Pass:
         """Upper bounds of how far each centre moved since the last pass, or None."""
         if self._centers is None or self._bounds[0] is None:
             return None
-        threads = self.plan.n_threads
+        threads = worth_threads(self.plan.n_threads, centers.size, "centers")
         averaged, squares = self._averaged
         in_place = averaged is not None and averaged is self._centers
         if not in_place and averaged is not centers:
@@ -305,7 +305,8 @@ class Pass:
     def _measure(self, padded, first, last, **wanted):
         _exact.own_distances(
             self.rows.window, first, last, padded, self.labels, isa=self.plan.isa,
-            n_threads=self.plan.n_threads, **wanted,
+            n_threads=self.plan.n_threads, by_entries=few_stored(self.rows, "rows one by one"),
+            **wanted,
         )  # fmt: skip
 
 
@@ -319,7 +320,8 @@ def _open_sums(rows, n_clusters, plan, weights, stats):
     grid = Grid(stats.largest, stats.least, rows.compute_dtype, weights=sizes)
     return Sums(
         grid, n_clusters, isa=plan.isa, n_threads=plan.n_threads, is_sparse=rows.is_sparse,
-        weights=None if weights is None else sizes, n_rows=rows.n_rows,
+        center_threads=worth_threads(plan.n_threads, n_clusters * rows.n_features, "centers"),
+        own_bytes=OWN_SUMS_BYTES, weights=None if weights is None else sizes, n_rows=rows.n_rows,
     )  # fmt: skip
 
 
@@ -406,7 +408,7 @@ def own_distances(rows: Rows, centers, labels, weights, plan: Plan, *, out=None)
     total = Bins(plan.isa)
     _exact.own_distances(
         rows, 0, rows.n_rows, _as_centers(centers), labels, weights=weights, out=out, total=total,
-        isa=plan.isa, n_threads=plan.n_threads,
+        isa=plan.isa, n_threads=plan.n_threads, by_entries=few_stored(rows, "rows one by one"),
     )  # fmt: skip
     return total.value
 

@@ -4,14 +4,12 @@ import numpy as np
 
 from tilewise.kernels import _exact, _seeding
 from tilewise.plan import Plan, exact_shard_rows
+from tilewise.plan.thresholds import few_stored, worth_threads
 
 __all__ = ["SeedingPass"]
 
 # Gains have room for numbers from 2**-1024 to 2**975, which weights of another size may leave.
 _WEIGHTS = 2.0**-64, 1.0
-# Below so many numbers a pass for one seed is over before another thread has woken up (measured
-# at 3072 x 16, two threads: no gain, and eighty times the time where the CPUs are busy).
-_SHARED_NUMBERS = 2**17
 
 
 class SeedingPass:
@@ -32,10 +30,10 @@ class SeedingPass:
             # Draws and gains are compared with one another: a power of two changes none of them.
             weights = np.ldexp(weights, -int(np.frexp(most)[1]))
         n, d = rows.n_rows, rows.n_features
-        self._n_threads = plan.n_threads if n * d >= _SHARED_NUMBERS else 1
+        self._n_threads = worth_threads(plan.n_threads, n * d, "one seed")
         self._state = _seeding.Seeding(
             rows.window, weights, isa=plan.isa, n_threads=self._n_threads,
-            shard_rows=exact_shard_rows(n, d),
+            shard_rows=exact_shard_rows(n, d), by_entries=few_stored(rows, "rows one by one"),
         )  # fmt: skip
         self.locate = self._state.locate
         # Padded. Sparse rows need no distances between seeds.
@@ -87,9 +85,11 @@ class SeedingPass:
         if not self._state.by_entries:
             points = _exact.padded(self._rows.take(group))
             if self._n_seeds:
+                d = self._rows.n_features
+                work = self._n_seeds * len(points) * d
                 nearest = _seeding.nearest_to_seeds(
-                    self._seeds, self._n_seeds, points, self._rows.n_features, isa=self._isa,
-                    n_threads=self._n_threads,
+                    self._seeds, self._n_seeds, points, d, isa=self._isa,
+                    n_threads=worth_threads(self._n_threads, work, "seeds"),
                 )  # fmt: skip
         self._shown = points, nearest
         return self._shown

@@ -96,7 +96,10 @@ class CpuStreams(Cpu):
 
         def gather(first, last):  # called while these rows are shown
             low, high = np.searchsorted(ids, [first, last])
-            X[low:high] = rows.window.source[ids[low:high] - first]
+            if low < high:
+                # Straight into its place: what `take` makes a copy of is no part of the plan.
+                shown = rows.window.source
+                np.take(shown, ids[low:high] - first, axis=0, out=X[low:high], mode="clip")
 
         stats = column_stats(rows, plan, gather=gather)
         return Sample(Rows(X), _weights_of(ids, weights), stats)

@@ -1,32 +1,18 @@
 import numpy as np
-from numpy.typing import DTypeLike
 
 from tilewise._typing import Matrix, Vector
 from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Sums
+from tilewise.plan.nest import LoopNest
 
 LAYOUTS: dict[str, int]
 
 class Assignment:
-    def __init__(
-        self,
-        rows: Rows,
-        n_clusters: int,
-        *,
-        isa: str,
-        layout: str,
-        score_dtype: DTypeLike,
-        chunk_rows: int,
-        shard_rows: int,
-        panels_per_block: int,
-        depth_block: int,
-        n_threads: int,
-        most_shards: int,
-        panel_columns: int = 0,
-        products: int = 0,
-    ) -> None: ...
+    def __init__(self, rows: Rows, nest: LoopNest) -> None: ...
     @property
     def workspace_bytes(self) -> int: ...
+    @property
+    def allocated(self) -> tuple[int, int]: ...
     @property
     def addresses(self) -> dict[str, int]: ...
     @property

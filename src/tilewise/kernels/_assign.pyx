@@ -16,7 +16,6 @@ from tilewise.kernels._dispatch cimport (
     run_blocks,
     split_kernels,
     tile_kernels,
-    tw_split_parts,
     tw_tile_kernels,
     usable_threads,
 )
@@ -27,12 +26,10 @@ from tilewise.kernels._pass cimport (
     ROWS_IN_LANES,
     assign_pass,
     offsets_t,
-    padded_rows,
     shard_report,
 )
 from tilewise.kernels._rows cimport (
     Rows,
-    address,
     check_window,
     tw_fetch_rows,
     tw_row_start,
@@ -41,18 +38,7 @@ from tilewise.kernels._score cimport score_rows
 from tilewise.kernels._sums cimport Sums, add_to_cluster, cluster_sums
 from tilewise.kernels._workspace cimport Workspace
 
-from tilewise.kernels._workspace import aligned_empty
-
 cdef enum:
-    ALIGNMENT = 64
-    # Stored values that a chunk of CSR rows may have, unless one row has more: with their
-    # columns half a MiB or so, a quarter of a common L2.
-    ENTRIES = 65536
-    # Features per running score in the second look at rows that were split: as many as keep its
-    # own error small.
-    LOOK_BLOCK = 64
-    # A centre is listed while at most one in so many of its numbers is not zero.
-    LISTED_SHARE = 32
     # Rows whose bounds are tried at a time.
     TRIED = 4096
     # Beyond, squared norms of the parts would err too much.
@@ -66,56 +52,28 @@ LAYOUTS = {
 }
 
 
-cdef offsets_t _offsets(const assign_pass* p, Workspace parts):
-    cdef offsets_t o
-    cdef ptrdiff_t item = 8 if p.score_double else 4
-    cdef ptrdiff_t rows = padded_rows(p, p.chunk_rows)
-    cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes * p.lanes
-    cdef ptrdiff_t state = item if p.layout == ROWS_IN_LANES else p.tile.vector_bytes
-    cdef ptrdiff_t data_item = 8 if p.rows.is_double else 4
-    cdef ptrdiff_t ldc = (p.depth + 7) // 8 * 8
-    o.ids = parts.add(rows * 8)
-    o.pointers = parts.add(0 if p.layout == CSR else rows * sizeof(void*))
-    o.ahead = parts.add(rows * sizeof(void*) if p.layout == CENTRES_IN_LANES else 0)
-    if p.layout == CSR:
-        o.staging = parts.total
-        o.packed = parts.add(p.entries * item)
-        o.columns = parts.add(p.entries * <ptrdiff_t>sizeof(int32_t))
-        o.starts = parts.add((rows + 1) * sizeof(int32_t))
-        o.wide = parts.add(p.longest * 8)
-    else:
-        o.staging = parts.add(0 if p.rows.direct else rows * ldc * data_item)
-        o.packed = parts.add(0 if p.products else rows * segments * item)
-        o.columns = o.starts = o.wide = parts.total
-    o.second_norms = o.rest_norms = o.split_errors = o.again = parts.total
-    if p.products:
-        o.packed = parts.add(rows * p.steps * TW_SPLIT_STEP * tw_split_parts(p.products) * 2)
-        o.second_norms = parts.add(rows * item)
-        o.rest_norms = parts.add(rows * item)
-        o.split_errors = parts.add(rows * item)
-        o.again = parts.add((AGAIN + p.tile.tile_rows) * segments * item)
-    o.norms = parts.add(rows * item)
-    o.band = parts.add(rows * item)
-    o.best = parts.add(rows * state)
-    o.second = parts.add(rows * state)
-    o.ordinal = parts.add(rows * state)
-    o.label = parts.add(rows * 4)
-    o.lowest = parts.add(rows * item)
-    o.second_lowest = parts.add(rows * item)
-    o.upper = parts.add(rows * 4)
-    o.lower = parts.add(rows * 4)
-    if p.layout == BLAS or p.layout == CSR:
-        o.scratch = parts.add(rows * p.ld_scores * item)
-    elif p.products:
-        o.scratch = parts.add(<ptrdiff_t>TW_SPLIT_ROWS * p.panels_per_block * p.panel_vectors
-                              * p.tile.vector_bytes)
-    elif p.layout == CENTRES_IN_LANES and p.depth > p.depth_block:
-        o.scratch = parts.add(<ptrdiff_t>p.panels_per_block * p.tile.tile_rows
-                              * p.panel_vectors * p.tile.vector_bytes)
-    else:
-        o.scratch = parts.add(0)
-    o.total = parts.total
-    return o
+def _check_nest(nest, Rows rows):
+    """ValueError unless sizes were planned for these rows and for the kernels as they are compiled."""
+    cdef const tw_tile_kernels* tile = tile_kernels(nest.isa)
+    cdef int lanes = tile.vector_bytes // nest.item
+    cdef list widths = [lanes, tile.panel_vectors * lanes]
+    csr, split, held = nest.layout == "csr", nest.products != 0, nest.workspace
+    if (nest.d, nest.data_item) != (rows.n_features, 8 if rows.c.is_double else 4) or csr > rows.is_sparse or (
+            rows.longest > nest.longest if csr else not rows.c.direct and not held["staging"]):
+        raise ValueError(f"rows of {rows.n_features} columns do not fit the sizes of {nest}")
+    tile_rows = tile.tile_rows
+    if split:
+        tile_rows, widths = TW_SPLIT_ROWS, widths[1:]
+    elif csr:
+        # One centre at a time only as scores of float64.
+        widths = [lanes, 2 * lanes, 4 * lanes, 1 if nest.item == 8 else lanes]
+    elif nest.layout == "rows-in-lanes":
+        tile_rows, widths = tile.row_panel_vectors * lanes, [tile.group]
+    if (nest.lanes, nest.tile_rows) != (lanes, tile_rows) or nest.width not in widths or nest.products not in (0, 3, 6) or (
+            split and not (nest.layout == "centres-in-lanes" and nest.item == 4 and nest.d <= MOST_SPLIT
+                           and held["again"] >= 4 * nest.d * (AGAIN + tile.tile_rows))
+            or nest.shared["reports"] < nest.shards_per_call * <ptrdiff_t>sizeof(shard_report)):
+        raise ValueError(f"the kernels of {nest.isa} do not have the sizes of {nest}")
 
 
 # ---------------------------------------------------------------- one chunk
@@ -237,125 +195,93 @@ cdef class Assignment:
     Parameters
     ----------
     rows : Rows
-    n_clusters : int
-    isa : str
-    layout : {"centres-in-lanes", "rows-in-lanes", "blas", "csr"}
-    score_dtype : dtype
-        float32 or float64; labels do not depend on it.
-    chunk_rows, shard_rows, panels_per_block, depth_block, n_threads : int
-    most_shards : int
-        Shards of one call of `run`: the interpreter looks for Ctrl-C between two.
-    panel_columns : int
-        "csr": centres side by side, rounded to one, two or four vectors; 1 packs none: scores of
-        float64 come from the centres where they stand.
-    products : {0, 3, 6}
-        "centres-in-lanes": products of parts of bfloat16 that make a score, 0 for plain scores.
-        Scores of float64 are plain. depth_block then counts features of these products.
+    nest : LoopNest
+        Every size, and every buffer by name and bytes, as `tilewise.plan.nest` has them.
     """
 
     cdef assign_pass p
     cdef offsets_t o
-    cdef Workspace parts
+    cdef Workspace parts, shared
+    cdef char* workspace
+    cdef char* base
+    cdef dict starts            # of shared buffers, from base on
+    cdef shard_report* reports
     cdef Rows rows
     cdef double* origin
-    cdef int threads
+    cdef int threads, center_threads
     cdef int64_t shard_rows, most_shards
-    cdef dict _keep
     cdef const double[:, ::1] given
 
-    def __init__(self, Rows rows, int n_clusters, *, str isa, str layout, score_dtype,
-                 int chunk_rows, int64_t shard_rows, int panels_per_block, int depth_block,
-                 int n_threads, int64_t most_shards, int panel_columns=0, int products=0):
+    def __init__(self, Rows rows, nest):
         cdef assign_pass* p = &self.p
-        cdef int width
+        _check_nest(nest, rows)
         self.rows = rows
-        self.threads = n_threads
-        self._keep = {}
+        self.threads, self.center_threads = nest.n_threads, nest.center_threads
+        self.shard_rows, self.most_shards = nest.shard_rows, nest.shards_per_call
         p.rows = &rows.c
-        p.tile = tile_kernels(isa)
-        p.exact = exact_kernels(isa)
-        p.depth = rows.c.depth
-        p.n_clusters = n_clusters
-        p.split = split_kernels(isa)
-        p.layout = LAYOUTS[layout]
-        if products not in (0, 3, 6) or (products and (p.layout != CENTRES_IN_LANES or p.depth > MOST_SPLIT)):
-            raise ValueError(f"products={products} with layout {layout!r} and {p.depth} features")
-        if p.layout == CSR:
-            if not rows.is_sparse:
-                raise ValueError("layout 'csr' is for CSR rows")
-            p.gathered = panel_columns == 1
-        p.score_double = np.dtype(score_dtype) == np.float64
-        if p.gathered and not p.score_double:
-            raise ValueError("centres that are not packed have scores of float64")
-        p.lanes = p.tile.vector_bytes // (8 if p.score_double else 4)
-        p.chunk_rows = chunk_rows
+        p.tile = tile_kernels(nest.isa)
+        p.exact = exact_kernels(nest.isa)
+        p.split = split_kernels(nest.isa)
+        p.depth, p.n_clusters = nest.d, nest.k
+        p.layout = LAYOUTS[nest.layout]
+        p.gathered = nest.gathered
+        p.score_double = nest.item == 8
+        p.lanes, p.chunk_rows = nest.lanes, nest.chunk_rows
+        p.panel_vectors = max(1, nest.width // nest.lanes)
+        p.n_panels, p.panels_per_block = nest.n_panels, nest.panels_per_block
+        p.depth_block = nest.look_block if nest.products else nest.depth_block
         p.ldc = (p.depth + 7) // 8 * 8
-        p.products = 0 if p.score_double or p.depth == 0 else products
-        p.panel_vectors = 1 if n_clusters <= p.lanes and not p.products else p.tile.panel_vectors
-        if p.layout == CSR:
-            p.panel_vectors = 4 if panel_columns > 2 * p.lanes else 2 if panel_columns > p.lanes else 1
-            p.entries = max(1, rows.longest, min(ENTRIES, rows.stored))
-        width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
-        p.n_panels = (n_clusters + width - 1) // width
-        p.panels_per_block = min(panels_per_block, p.n_panels)
-        p.depth_block = max(p.lanes, (depth_block + p.lanes - 1) // p.lanes * p.lanes)
+        p.products = nest.products
         if p.products:
-            p.steps = (p.depth + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP
-            p.step_block = max(1, (depth_block + TW_SPLIT_STEP - 1) // TW_SPLIT_STEP)
-            p.depth_block = LOOK_BLOCK
-            p.split_step = (2 + <ptrdiff_t>p.steps * TW_SPLIT_STEP * tw_split_parts(p.products)) * width
-        p.ld_scores = p.n_panels * width if p.layout == CSR and not p.gathered else n_clusters
-        p.longest = rows.longest
-        self.parts = Workspace()
-        self.o = _offsets(p, self.parts)
-        self.shard_rows = shard_rows
-        self.most_shards = max(1, most_shards)
-        self.parts.make(n_threads)
-        self._keep["workspace"] = self.parts.buffer
-        item = 8 if p.score_double else 4
-        if p.layout == BLAS:
-            p.row_major = self._make("row_major", item * n_clusters * p.depth)
-        elif not p.gathered:
-            p.packed = self._make("packed", item * p.n_panels * (p.depth + (p.layout != CSR)) * width)
-        if p.products:
-            p.split_panels = self._make("split panels", 2 * p.n_panels * p.split_step)
-            p.shares = <double*>self._make("shares", 16 * p.n_panels)
-        if p.layout == CSR:
-            # Initial centres are rows: as sparse as they. Longer lists would cost what all numbers do.
-            p.listed_entries = p.depth // LISTED_SHARE
-            p.listed = <int32_t*>self._make("listed", 4 * n_clusters)
-            p.listed_columns = <int32_t*>self._make("listed columns", 4 * n_clusters * <ptrdiff_t>p.listed_entries)
-            p.listed_values = <double*>self._make("listed values", 8 * n_clusters * <ptrdiff_t>p.listed_entries)
-            p.center_norms = <double*>self._make("centre norms", 8 * n_clusters)
-            p.largest = <double*>self._make("largest", 8 * n_clusters)
-        else:
-            p.centers = <double*>self._make("centers", 8 * n_clusters * p.ldc)
-            p.origin = self._make("origin", 8 * p.depth)
-            self.origin = <double*>self._make("origin, wide", 8 * p.depth)
-        p.half_norms = self._make("half_norms", item * n_clusters)
-        p.norms = <double*>self._make("norms", 8 * n_clusters)
-        self._make("reports", self.most_shards * sizeof(shard_report))
+            p.steps, p.step_block = nest.depth // TW_SPLIT_STEP, nest.depth_block // TW_SPLIT_STEP
+            p.split_step = nest.panel_bytes // 2
+        p.entries, p.longest, p.listed_entries = nest.entries, nest.longest, nest.listed_entries
+        p.ld_scores = nest.n_panels * nest.width if p.layout == CSR else nest.k
+        self.parts, self.shared = Workspace(), Workspace()
+        self.o = {name: self.parts.add(size) for name, size in nest.workspace.items()}
+        self.starts = {name: self.shared.add(size) for name, size in nest.shared.items()}
+        self.workspace, self.base = self.parts.make(self.threads), self.shared.make(1)
+        self.reports = <shard_report*>self._at("reports")
+        p.packed = p.row_major = self._at("packed")
+        p.split_panels = self._at("split panels")
+        p.shares = <double*>self._at("shares")
+        p.half_norms = self._at("half norms")
+        p.norms = <double*>self._at("norms of centres")
+        p.centers = <double*>self._at("canonical centres")
+        p.origin = self._at("origin")
+        self.origin = <double*>self._at("wide origin")
+        p.listed = <int32_t*>self._at("lengths of lists")
+        p.listed_columns = <int32_t*>self._at("listed columns")
+        p.listed_values = <double*>self._at("listed values")
+        p.center_norms = <double*>self._at("squared norms")
+        p.largest = <double*>self._at("largest")
 
-    cdef void* _make(self, str name, Py_ssize_t size) except NULL:
-        self._keep[name] = aligned_empty(max(size, ALIGNMENT))
-        return address(self._keep[name])
+    cdef void* _at(self, str name) except NULL:
+        return self.base + <ptrdiff_t>self.starts[name]
 
     @property
     def workspace_bytes(self):
         """Bytes of workspace per thread."""
-        return self.o.total
+        return self.parts.total
+
+    @property
+    def allocated(self):
+        """Bytes of all workspaces, and bytes of what threads share."""
+        return self.parts.buffer.nbytes, self.shared.buffer.nbytes
 
     @property
     def addresses(self):
         """Where each buffer begins, for who models its cache lines; "workspace" is thread 0's."""
-        return {name: <size_t>address(buffer) for name, buffer in self._keep.items()}
+        shared = {name: <size_t>(self.base + <ptrdiff_t>start) for name, start in self.starts.items()}
+        return shared | {"workspace": <size_t>self.workspace}
 
     @property
     def center_norms(self):
         """Squared norms of the centres, (k,) float64; None unless the layout is "csr"."""
         if self.p.layout != CSR:
             return None
-        return self._keep["centre norms"].view(np.float64)[: self.p.n_clusters]
+        start = self.starts["squared norms"]
+        return self.shared.buffer[start:start + 8 * self.p.n_clusters].view(np.float64)
 
     def set_centers(self, const double[:, ::1] centers, const uint8_t[::1] stale=None):
         """Pack the centres, choose origin and scale, and fix the error bound.
@@ -369,12 +295,11 @@ cdef class Assignment:
                 f"centres of shape ({centers.shape[0]}, {centers.shape[1]}) given, "
                 f"({p.n_clusters}, {p.depth}) expected"
             )
-        work = p.n_clusters * <int64_t>p.depth
         if stale is not None and stale.shape[0] != p.n_clusters:
             raise ValueError("one mark per centre expected")
         p.stale = &stale[0] if stale is not None and p.layout == CSR and self.given is not None else NULL
         self.given = centers
-        place_centers(p, centers, self.origin, usable_threads(self.threads if work > 65536 else 1))
+        place_centers(p, centers, self.origin, usable_threads(self.center_threads))
 
     def run(self, int64_t first, int64_t stop, int32_t[::1] labels, *, float[::1] upper=None,
             float[::1] lower=None, const float[::1] moves=None, bint tighten=False,
@@ -406,7 +331,7 @@ cdef class Assignment:
         cdef int64_t changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
         cdef int threads = self.threads
         cdef shards_pass run
-        cdef shard_report* reports = <shard_report*>address(self._keep["reports"])
+        cdef shard_report* reports = self.reports
         if labels.shape[0] != n:
             raise ValueError(f"{labels.shape[0]} labels given for {n} rows")
         if not 0 <= first <= stop <= n:
@@ -441,7 +366,7 @@ cdef class Assignment:
                 if weights.shape[0] != n:
                     raise ValueError("one weight per row expected")
                 p.weights = &weights[0]
-        run.p, run.o, run.workspace, run.reports = &p, &self.o, <char*>address(self._keep["workspace"]), reports
+        run.p, run.o, run.workspace, run.reports = &p, &self.o, self.workspace, reports
         run.first, run.stop, run.shard_rows = first, stop, size
         run.sums = sums.of_thread(0) if sums is not None else NULL
         run.own_sums = sums is not None and sums.parts != NULL

@@ -14,8 +14,6 @@ cdef enum:
     ENTRIES_BLOCK = 64  # as in c/tw_csr.h
     # Columns of a panel that are packed at a time: 16 KiB of a panel of 64 in float32.
     COLUMNS = 64
-    # Below this many numbers starting threads costs more than it saves.
-    SERIAL = 1 << 17
 
 
 cdef double _copy_center(const double* center, const double* origin, int depth, double* to) noexcept nogil:
@@ -331,7 +329,7 @@ def center_moves(const double[:, ::1] old, const double[:, ::1] new, int n_threa
     shifts (k) are the squares, if `Sums.average` has found them.
     """
     cdef Py_ssize_t j, k = old.shape[0], d = old.shape[1]
-    cdef int threads = usable_threads(n_threads if k * d > SERIAL else 1)
+    cdef int threads = usable_threads(n_threads)
     moves = np.zeros(k, dtype=np.float32)
     cdef float[::1] out = moves
     if d:

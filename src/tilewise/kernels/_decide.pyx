@@ -182,7 +182,7 @@ cdef void _look_again(const assign_pass* p, int n, const int* which, char* ws, c
     """Label the rows in which some lane hides candidates behind its best."""
     cdef const void* x
     cdef int32_t* label = <int32_t*>(ws + o.label)
-    cdef const score_t* packed = <const score_t*>(ws + o.packed)
+    cdef const score_t* packed = <const score_t*>(ws + o.rows)
     cdef ptrdiff_t segments = (p.depth + p.lanes - 1) // p.lanes
     cdef ptrdiff_t tile = p.tile.tile_rows
     cdef const score_t* rows[AGAIN]

@@ -4,8 +4,6 @@ from tilewise._typing import Matrix, Vector
 from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Bins
 
-SPARSE_DENSITY: float
-
 def padded(values: np.ndarray) -> Matrix[np.float64]: ...
 def own_distances(
     rows: Rows,
@@ -17,6 +15,7 @@ def own_distances(
     weights: Vector[np.float64] | None = None,
     out: Vector[np.float64] | None = None,
     total: Bins | None = None,
+    by_entries: bool = False,
     isa: str,
     n_threads: int,
 ) -> None: ...

@@ -48,10 +48,6 @@ cdef enum:
     # Stored entries that are unpacked at a time, unless one row has more.
     ENTRIES = 16384
 
-# CSR rows with up to this share of stored entries are measured by them alone: each costs about
-# as much as thirty numbers of a row that is spread out.
-SPARSE_DENSITY = 0.03
-
 
 cdef struct exact_pass:
     const tw_rows* rows
@@ -198,10 +194,9 @@ cdef void _own_rows_entries(void* work, int64_t first, int count, int thread) no
 
 
 def own_distances(Rows rows, int64_t first, int64_t stop, centers, const int32_t[::1] labels, *,
-                  const double[::1] weights=None, double[::1] out=None, Bins total=None, str isa, int n_threads):
+                  const double[::1] weights=None, double[::1] out=None, Bins total=None, bint by_entries=False,
+                  str isa, int n_threads):
     """Canonical squared distances of the rows first to stop to their own centres.
-
-    Those of rows with few stored entries come from them, right to 60 units in the last place.
 
     Parameters
     ----------
@@ -212,8 +207,9 @@ def own_distances(Rows rows, int64_t first, int64_t stop, centers, const int32_t
     out : float64 (stop - first,), OUT, optional
     total : Bins, INOUT, optional
         The weighted distances are added to it.
+    by_entries : bool, default=False
+        Whether those of CSR rows come from their stored entries, right to 60 units in the last place.
     """
-    cdef bint by_entries = rows.is_sparse and rows.density <= SPARSE_DENSITY
     # Entries meet the centres where they stand.
     cdef const double[:, ::1] held = centers if by_entries else padded(centers)
     cdef exact_pass p
@@ -224,6 +220,8 @@ def own_distances(Rows rows, int64_t first, int64_t stop, centers, const int32_t
         raise ValueError("labels, weights and out must have one entry per row")
     if first == stop:
         return
+    if by_entries > rows.is_sparse:
+        raise ValueError("dense rows have no stored entries")
     if centers.shape[1] < rows.c.depth:
         raise ValueError(f"centres of {centers.shape[1]} features given, {rows.c.depth} expected")
     if rows.is_window:

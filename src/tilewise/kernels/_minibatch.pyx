@@ -29,9 +29,6 @@ from tilewise.kernels._thin cimport (
 # A thin_entry, as NumPy has it.
 ENTRY = np.dtype([("column", np.int32), ("row", np.int32), ("value", np.float64)])
 
-# CSR rows with up to this share of stored entries move centres by these alone.
-SPARSE_DENSITY = 0.03
-
 cdef enum:
     # Rows fetched at a time, and how many numbers they may stage; neither changes a result.
     BLOCK = 64
@@ -44,8 +41,6 @@ cdef enum:
     FETCHED = 1 << 19
     # Weights of up to two to this power, or its reciprocal, are taken as they are.
     MODERATE = 64
-    # Below this many numbers starting threads costs more than it saves.
-    SERIAL = 1 << 17
 
 # Buckets of the guide: a power of two, so that a draw's bucket is found without rounding; few
 # enough for the guide to stay in L2.
@@ -367,6 +362,8 @@ cdef class Update:
     n_clusters : int
     isa : str
     n_threads : int
+    by_entries : bool, default=False
+        Whether CSR rows move centres by their stored entries alone.
     """
 
     cdef update_pass p
@@ -378,8 +375,10 @@ cdef class Update:
     cdef int64_t[::1] starts
     cdef int64_t[::1] next
 
-    def __init__(self, Rows rows, int n_clusters, *, str isa, int n_threads):
+    def __init__(self, Rows rows, int n_clusters, *, str isa, int n_threads, bint by_entries=False):
         cdef update_pass* p = &self.p
+        if by_entries > rows.is_sparse:
+            raise ValueError("dense rows have no stored entries")
         self.rows = rows
         p.rows = &rows.c
         p.exact = exact_kernels(isa)
@@ -388,8 +387,8 @@ cdef class Update:
         p.ldc = max(8, (p.depth + 7) // 8 * 8)
         p.row_bytes = min(2048, p.depth * (8 if rows.c.is_double else 4))
         p.block = max(1, min(BLOCK, STAGED // p.ldc))
-        p.by_entries = rows.is_sparse and rows.density <= SPARSE_DENSITY
-        self.threads = n_threads if (rows.c.n_rows + n_clusters) * <int64_t>p.depth > SERIAL else 1
+        p.by_entries = by_entries
+        self.threads = n_threads
         gaps = np.zeros(max(1, rows.c.n_rows))
         workspace = None
         if p.by_entries:

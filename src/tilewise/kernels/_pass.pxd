@@ -88,13 +88,13 @@ cdef enum:
     CSR = 3
 
 
-# Where the parts of one thread's workspace start, in bytes.
+# Where the parts of one thread's workspace start, in bytes; names as `LoopNest.workspace` has them.
 cdef struct offsets_t:
     ptrdiff_t ids
     ptrdiff_t pointers
     ptrdiff_t ahead
     ptrdiff_t staging
-    ptrdiff_t packed        # packed rows; CSR: the values of the entries
+    ptrdiff_t rows          # packed; CSR: the values of the entries
     ptrdiff_t starts        # CSR: where the entries of each row start
     ptrdiff_t columns       # CSR: column of each entry
     ptrdiff_t wide          # CSR: values of one row in double
@@ -113,7 +113,6 @@ cdef struct offsets_t:
     ptrdiff_t upper
     ptrdiff_t lower
     ptrdiff_t scratch
-    ptrdiff_t total
 
 
 # The type of the scores.

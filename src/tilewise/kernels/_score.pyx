@@ -132,7 +132,7 @@ cdef void _score_split(const assign_pass* p, int n, char* ws, const offsets_t* o
     """Rows split into parts of bfloat16, and scored by their products."""
     cdef const tw_split_kernels* k = p.split
     cdef const void** pointers = <const void**>(ws + o.pointers)
-    cdef uint16_t* packed = <uint16_t*>(ws + o.packed)
+    cdef uint16_t* packed = <uint16_t*>(ws + o.rows)
     cdef float* second_norms = <float*>(ws + o.second_norms)
     cdef float* rest_norms = <float*>(ws + o.rest_norms)
     cdef int parts = tw_split_parts(p.products), panel = 0, panels
@@ -240,7 +240,7 @@ cdef const void* const* _next_rows(const assign_pass* p, int64_t first, bint all
 
 cdef void _score_rows(const assign_pass* p, int n, char* ws, const offsets_t* o, int64_t next_row,
                       bint whole, score_t kind) noexcept nogil:
-    cdef score_t* packed = <score_t*>(ws + o.packed)
+    cdef score_t* packed = <score_t*>(ws + o.rows)
     cdef score_t* best = <score_t*>(ws + o.best)
     cdef score_t* second = <score_t*>(ws + o.second)
     if p.layout == CSR:

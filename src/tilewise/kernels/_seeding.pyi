@@ -3,7 +3,6 @@ import numpy as np
 from tilewise._typing import Matrix, Vector
 from tilewise.kernels._rows import Rows
 
-SPARSE_DENSITY: float
 most_trials: int
 
 class Seeding:
@@ -15,6 +14,7 @@ class Seeding:
         isa: str,
         shard_rows: int,
         n_threads: int,
+        by_entries: bool = False,
     ) -> None: ...
     @property
     def by_entries(self) -> bool: ...

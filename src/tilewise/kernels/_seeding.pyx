@@ -61,10 +61,6 @@ cdef double WIDEST = 1e18
 
 most_trials = MOST_TRIALS
 
-# CSR rows with up to this share of stored entries are measured by them alone (measured at 100
-# and 2,000 columns: even between 0.02 and 0.05).
-SPARSE_DENSITY = 0.03
-
 
 cdef bint _may_gain(const seeding_pass* p, const void* x, int32_t owner, double m, int thread, int* picks,
                     int* left) noexcept nogil:
@@ -278,6 +274,8 @@ cdef class Seeding:
     weights : float64 (n,) or None
     isa : str
     shard_rows, n_threads : int
+    by_entries : bool, default=False
+        Whether CSR rows are measured by their stored entries alone; they need no distances to seeds.
     """
 
     cdef seeding_pass p
@@ -285,19 +283,22 @@ cdef class Seeding:
     cdef int threads
     cdef int64_t n_shards
     cdef object _keep
-    cdef readonly bint by_entries  # CSR rows that are sparse enough; they need no distances to seeds
+    cdef readonly bint by_entries
     cdef Candidates _candidates
     cdef tw_bins whole             # of all shards
     cdef object first
     cdef list reach
 
-    def __init__(self, Rows rows, const double[::1] weights, *, str isa, int64_t shard_rows, int n_threads):
+    def __init__(self, Rows rows, const double[::1] weights, *, str isa, int64_t shard_rows, int n_threads,
+                 bint by_entries=False):
         all_rows(rows)
         cdef seeding_pass* p = &self.p
         p.end = rows.c.n_rows
         cdef int64_t n = rows.c.n_rows
         if n == 0 or (weights is not None and weights.shape[0] != n):
             raise ValueError("seeding needs at least one row, and one weight per row")
+        if by_entries > rows.is_sparse:
+            raise ValueError("dense rows have no stored entries")
         self.rows = rows
         self.threads = n_threads
         self.n_shards = (n + shard_rows - 1) // shard_rows
@@ -312,7 +313,7 @@ cdef class Seeding:
         gained = np.ones(n, dtype=np.uint16)
         p.block = BLOCK if rows.c.direct or rows.c.depth <= TW_LANES_DEPTH else max(1, min(BLOCK, STAGED // p.step))
         p.staging_bytes = 0 if rows.c.direct else p.block * p.step * 8
-        self.by_entries = p.by_entries = rows.is_sparse and rows.density <= SPARSE_DENSITY
+        self.by_entries = p.by_entries = by_entries
         if self.by_entries:
             lay_out(p, rows)
             self._candidates = Candidates(rows)
@@ -578,7 +579,7 @@ def nearest_to_seeds(const double[:, ::1] seeds, Py_ssize_t count, const double[
     """The least squared distance of a candidate to each of count seeds; both are padded."""
     cdef const tw_exact_kernels* exact = exact_kernels(isa)
     cdef Py_ssize_t j, n_trials = trials.shape[0]
-    cdef int threads = usable_threads(n_threads) if count * n_trials * depth > 100000 else 1
+    cdef int threads = usable_threads(n_threads)
     nearest = np.empty(count)
     cdef double[::1] least = nearest
     if n_trials > MOST_TRIALS:

@@ -72,7 +72,7 @@ cdef class Sums:
     cdef const tw_exact_kernels* exact
     cdef readonly Grid grid
     cdef object _keep
-    cdef int threads
+    cdef int threads, center_threads
 
     # Where a thread adds.
     cdef cluster_sums* of_thread(self, int thread) noexcept nogil

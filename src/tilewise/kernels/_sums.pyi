@@ -25,6 +25,8 @@ class Sums:
         *,
         isa: str,
         n_threads: int,
+        center_threads: int,
+        own_bytes: int,
         weights: tuple[float, float] | None = None,
         is_sparse: bool = False,
         n_rows: int | None = None,
@@ -37,6 +39,8 @@ class Sums:
     def weights(self) -> Vector[np.float64]: ...
     @property
     def values(self) -> Matrix[np.float64]: ...
+    @property
+    def buffers(self) -> dict[str, int]: ...
     @property
     def addresses(self) -> dict[str, int]: ...
     def move(self, rows: Rows, row: int, old: int, new: int, weight: float = 1.0) -> None: ...

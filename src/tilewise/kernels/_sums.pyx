@@ -12,8 +12,6 @@ from tilewise.kernels._dispatch cimport exact_kernels, usable_threads
 from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows
 
 cdef enum:
-    # Tables of sums of up to so many bytes are kept once per thread: they fit a small L2.
-    OWN_BYTES = 524288
     # Blocks of eight columns of a row of sums that are locked together.
     SEGMENT = 512
     # A float column whose magnitudes differ by up to so many powers of two has one limb: its least
@@ -23,8 +21,6 @@ cdef enum:
     MOST_LIMBS = 41
     # Of so few rows the sums never need a carry.
     FEW = 1024
-    # Numbers of all centres below which they are averaged by one thread.
-    SERIAL = 65536
 
 
 # ---------------------------------------------------------------- the grid
@@ -164,7 +160,10 @@ cdef class Sums:
     grid : Grid
     n_clusters : int
     isa : str
-    n_threads : int
+    n_threads, center_threads : int
+        Threads that add rows, and threads of loops over the clusters.
+    own_bytes : int
+        Tables of up to so many bytes are kept once per thread that adds rows.
     weights : tuple of float, optional
         As `Grid` has them; all rows weigh one by default.
     is_sparse : bool, default=False
@@ -178,13 +177,13 @@ cdef class Sums:
     locked while a row of data is added.
     """
 
-    def __init__(self, Grid grid, int n_clusters, *, str isa, int n_threads, weights=None, is_sparse=False,
-                 n_rows=None):
+    def __init__(self, Grid grid, int n_clusters, *, str isa, int n_threads, int center_threads,
+                 int64_t own_bytes, weights=None, is_sparse=False, n_rows=None):
         cdef int t
         cdef int64_t size
         self.grid = grid
         self.exact = exact_kernels(isa)
-        self.threads = n_threads
+        self.threads, self.center_threads = n_threads, center_threads
         self.c.grid = &grid.c
         self.c.n_clusters = n_clusters
         self.c.carries = n_rows is None or n_rows > FEW
@@ -200,7 +199,7 @@ cdef class Sums:
         self._keep = [self._make(&self.c)]
         size = 8 * n_clusters * (grid.c.length + 8 * grid.c.n_blocks)
         if n_threads > 1:
-            if size <= OWN_BYTES:
+            if size <= own_bytes:
                 self.parts = <cluster_sums*>calloc(n_threads, sizeof(cluster_sums))
                 if self.parts == NULL:
                     raise MemoryError
@@ -243,7 +242,7 @@ cdef class Sums:
         cdef int threads
         if self.parts == NULL:
             return 0
-        threads = usable_threads(self.threads if k * self.c.grid.length > SERIAL else 1)
+        threads = usable_threads(self.center_threads)
         for j in prange(k, nogil=True, schedule="static", num_threads=threads):
             self._gather_one(j)
         return 0
@@ -326,6 +325,14 @@ cdef class Sums:
         return out
 
     @property
+    def buffers(self):
+        """Bytes of each buffer, of all threads together."""
+        names = ("sums", "spill", "members", "pending", "flags", "weights")
+        tables = [arrays for arrays in self._keep if type(arrays) is tuple]
+        sizes = {name: sum(table[i].nbytes for table in tables) for i, name in enumerate(names)}
+        return sizes | {"locks": sum(array.nbytes for array in self._keep if type(array) is not tuple)}
+
+    @property
     def addresses(self):
         """Where each buffer begins, for who models its cache lines."""
         return {"grid": <size_t>self.c.grid.bigs, "sums": <size_t>self.c.table, "pending": <size_t>self.c.pending,
@@ -368,7 +375,7 @@ cdef class Sums:
         mean of the heaviest cluster, the first of equally heavy ones, or zeros if there is none.
         """
         cdef int64_t j, k = self.c.n_clusters, d = self.grid.c.depth, heaviest = 0
-        cdef int threads = usable_threads(self.threads if k * d > SERIAL else 1)
+        cdef int threads = usable_threads(self.center_threads)
         cdef double[::1] weights = self.weights
         cdef bint whole = True
         if old.shape[0] != k or out.shape[0] != k or old.shape[1] != d or out.shape[1] != d:

@@ -2,6 +2,8 @@ import numpy as np
 
 from tilewise._typing import Vector
 
+GUARD: int
+
 def aligned_empty(size: int) -> Vector[np.uint8]: ...
 
 class Workspace:

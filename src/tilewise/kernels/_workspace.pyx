@@ -15,6 +15,9 @@ cdef extern from "c/tw_guard.h" nogil:
 cdef enum:
     ALIGNMENT = 64
 
+#: Bytes of the gap behind each part, which only builds for the address sanitizer have.
+GUARD = TW_GUARD
+
 
 def aligned_empty(Py_ssize_t size):
     """Bytes on a cache-line boundary."""

@@ -49,8 +49,8 @@ def main(job):
     Parameters
     ----------
     job : dict
-        folder (of the package), n, d, k, dtype, passes, update, and the arguments of
-        `Assignment` under sizes.
+        folder (of the package), n, d, k, dtype, passes, update, and the fields of `LoopNest`
+        under nest.
     """
     import numpy as np
 
@@ -63,15 +63,16 @@ def main(job):
     for column in range(d):
         centers[:, column] = (codes * (2 * column + 1) * 37 % 101) / 25.0
         centers[:, column] += 8.0 * (codes >> column % 16 & 1)
+    nest = types.SimpleNamespace(**job["nest"])
     sums = importlib.import_module("tilewise.kernels._sums") if job["update"] else None
 
     def made(X):
-        run = kernels.Assignment(rows.Rows(X), k, **job["sizes"])
+        run = kernels.Assignment(rows.Rows(X), nest)
         run.set_centers(centers)
         if sums is None:
             return run, None
         grid = sums.Grid(np.full(d, 16.0), np.full(d, 2.0**-5), job["dtype"])
-        return run, sums.Sums(grid, k, isa=job["sizes"]["isa"], n_threads=1)
+        return run, sums.Sums(grid, k, isa=nest.isa, n_threads=1, center_threads=1, own_bytes=0)
 
     def whole_pass(run, table, labels):
         first = left = 0
@@ -95,11 +96,7 @@ def main(job):
     at = {name: array.__array_interface__["data"][0] for name, array in arrays.items()}
     if table is not None:
         at |= table.addresses
-    names = {
-        "packed": "packed", "row_major": "packed", "half_norms": "half norms", "origin": "origin",
-        "workspace": "workspace",
-    }  # fmt: skip
-    at |= {names[name]: where for name, where in run.addresses.items() if name in names}
+    at |= {name: where for name, where in run.addresses.items() if name in job["known"]}
     right = bool((labels == np.arange(n) % k).all())
     print(json.dumps({"undecided": left, "right": right, "addresses": at}))
 

@@ -28,8 +28,10 @@ from numpy.typing import DTypeLike
 from tilewise._typing import ChunkSize, Engine
 from tilewise.lab.caches import CacheConfig
 from tilewise.lab.simulate import Simulation, simulate
+from tilewise.lab.stages import dense_nest
 from tilewise.plan import Fact, Plan, plan
 from tilewise.plan import machine as this_machine
+from tilewise.plan.nest import LoopNest
 
 __all__ = ["CachegrindError", "CachegrindResult", "available", "parse", "rounded", "run"]
 
@@ -177,16 +179,13 @@ def run(
         n_samples, n_features, n_clusters, dtype, n_threads=1, chunk_size=chunk_size,
         engine=engine, machine=replace(this_machine(), **capped),
     )  # fmt: skip
+    nest = dense_nest(replace(sizes, shards_per_call=sizes.n_shards))
     job = {
         "folder": str(Path(__file__).parents[1]),
         "n": sizes.n_samples, "d": sizes.n_features, "k": sizes.n_clusters,
         "dtype": sizes.dtype, "update": update,
-        "sizes": {
-            "isa": sizes.isa, "layout": sizes.layout, "score_dtype": sizes.score_dtype,
-            "chunk_rows": sizes.chunk_rows, "shard_rows": sizes.shard_rows,
-            "panels_per_block": sizes.panels_per_block, "depth_block": sizes.depth_block,
-            "n_threads": 1, "most_shards": sizes.n_shards, "panel_columns": sizes.panel_columns,
-        },
+        "nest": kernel_sizes(nest),
+        "known": ["packed", "half norms", "origin", "workspace"],
     }  # fmt: skip
     # Both at once: they share nothing.
     with ThreadPoolExecutor(2) as pool:
@@ -201,6 +200,12 @@ def run(
         sizes, update, d1, ll, found["Dr"], found["Dw"], found["D1mr"], found["D1mw"],
         found["DLmr"], found["DLmw"], driver["undecided"], driver["addresses"],
     )  # fmt: skip
+
+
+def kernel_sizes(nest: LoopNest) -> dict[str, Any]:
+    """What kernels read of a loop nest, as JSON-safe values."""
+    buffers = {"workspace": nest.workspace, "shared": nest.shared}
+    return asdict(nest) | buffers | {"gathered": nest.gathered}
 
 
 def rounded(size: int, ways: int, line: int = 64) -> tuple[int, int, int]:

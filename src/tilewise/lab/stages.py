@@ -15,11 +15,22 @@ import numpy as np
 from tilewise.lab.accesses import PREFETCH, READ, WRITE, Access, Loop
 from tilewise.lab.products import group_accesses
 from tilewise.lab.sums import sums_accesses, sums_visit
+from tilewise.plan import Plan
 from tilewise.plan.nest import LoopNest
 
-__all__ = ["Chunk"]
+__all__ = ["Chunk", "dense_nest"]
 
 _BESTS = ("best", "second", "ordinal")
+
+
+def dense_nest(plan: Plan) -> LoopNest:
+    """The loop nest of a plan of dense rows; ValueError for CSR rows."""
+    if plan.layout == "csr":
+        raise ValueError(
+            "the accesses of CSR rows follow their stored entries, which a plan does not know: "
+            "give a plan of dense rows"
+        )
+    return LoopNest.of(plan)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tilewise.lab.accesses import PREFETCH, Loop
-from tilewise.lab.stages import Chunk
+from tilewise.lab.stages import Chunk, dense_nest
 from tilewise.plan import Plan
 from tilewise.plan.nest import BUFFERS, LoopNest
 
@@ -70,7 +70,7 @@ class Trace:
     at: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        z = LoopNest.of(self.plan)
+        z = dense_nest(self.plan)
         object.__setattr__(self, "shape", z)
         object.__setattr__(self, "at", z.addresses(update=self.update, known=self.known))
 

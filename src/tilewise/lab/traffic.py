@@ -30,7 +30,7 @@ from tilewise.lab.caches import CacheConfig
 from tilewise.lab.flows import Flow
 from tilewise.lab.products import panel_loads
 from tilewise.lab.reuse import Cache, Stage, evaluate
-from tilewise.lab.stages import Chunk
+from tilewise.lab.stages import Chunk, dense_nest
 from tilewise.lab.sums import sums_traffic
 from tilewise.lab.visits import stage_of
 from tilewise.plan import Machine, Plan
@@ -140,7 +140,7 @@ def ledger(plan: Plan, machine: Machine, *, update: bool = False) -> tuple[Buffe
     >>> [b.name for b in ledger(tilewise.plan(1000, 64, 16, n_threads=1), here)][:2]
     ['tile of rows', 'panel of centres']
     """
-    z = LoopNest.of(plan)
+    z = dense_nest(plan)
     config = CacheConfig.from_machine(machine)
     sizes = {level.name: config.bytes(i) for i, level in enumerate(config.levels)}
     sizes["memory"] = machine.memory_bytes.value
@@ -240,7 +240,7 @@ def traffic(
     >>> moved.flows[-1].by_buffer["X"][0] >= 100_000 * 64 * 4  # the data come from memory
     True
     """
-    z = LoopNest.of(plan)
+    z = dense_nest(plan)
     config = CacheConfig.from_machine(machine) if config is None else config
     flows = _flows(z, _sharers(plan), config, 1.0, update, prefetch)
     padded = sum(times * z.padded(rows) for rows, times in _chunks(z))
@@ -289,7 +289,7 @@ def spread(
     >>> least <= traffic(plan).flows[-1].bytes <= most
     True
     """
-    z = LoopNest.of(plan)
+    z = dense_nest(plan)
     config = CacheConfig.from_machine(machine) if config is None else config
     tried = [
         _flows(z, _sharers(plan), config, factor, update, prefetch)

@@ -12,7 +12,8 @@ from tilewise.plan.machine import Machine
 from tilewise.plan.thresholds import SERIAL_WORK
 
 __all__ = [
-    "Recent", "check_size", "compute_type", "counted", "data_type", "l2_per_core", "score_type",
+    "Recent", "check_size", "compute_type", "counted", "data_type", "item_of", "l2_per_core",
+    "score_type",
     "shared_threads",
 ]  # fmt: skip
 
@@ -28,6 +29,11 @@ def compute_type(dtype: DTypeLike) -> Literal["float32", "float64"]:
 def data_type(dtype: DTypeLike) -> Literal["float32", "float64"]:
     """The type in which distances are computed: float32, or float64 for everything else."""
     return "float32" if np.dtype(dtype).newbyteorder("=") == np.float32 else "float64"
+
+
+def item_of(dtype: str) -> int:
+    """Bytes of a number of a type that `data_type` or `score_type` returns."""
+    return 8 if dtype == "float64" else 4
 
 
 def score_type(dtype: DTypeLike | None) -> str:

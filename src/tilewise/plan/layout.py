@@ -1,8 +1,9 @@
 """What lies side by side in a vector: rows, centres or stored entries, and the register tile."""
 
+from tilewise.plan.split import SPLIT_ROWS
 from tilewise.plan.thresholds import STORED_SHARE
 
-__all__ = ["TILES", "csr_vectors", "layout_for"]
+__all__ = ["TILES", "csr_vectors", "layout_for", "tile_shape"]
 
 # Shapes of the register tile, as the kernels are compiled: bytes of a vector, rows, vectors
 # of centres, vectors of rows and centres per group where rows lie in the lanes.
@@ -62,6 +63,41 @@ def layout_for(engine: str, d: int, density: float | None = None) -> tuple[str, 
     return "centres-in-lanes", (
         "fused, centres in the lanes: each score is used in a register and never stored."
     )
+
+
+def tile_shape(
+    isa: str, layout: str, k: int, item: int, *, products: int = 0, asked: int = 0
+) -> tuple[int, int]:
+    """Rows and columns of one register tile.
+
+    Parameters
+    ----------
+    isa, layout : str
+    k : int
+        Centres, or other rows that every row meets.
+    item : int
+        Bytes of a score.
+    products : {0, 3, 6}
+        Products of parts of bfloat16 that make a score.
+    asked : int
+        Columns that a plan asks for, which count where rows are CSR: 1 packs no centres.
+
+    Examples
+    --------
+    >>> from tilewise.plan.layout import tile_shape
+    >>> tile_shape("avx2", "centres-in-lanes", 100, 4), tile_shape("avx2", "blas", 5, 4)
+    ((6, 16), (6, 8))
+    """
+    vector_bytes, rows, vectors, row_vectors, group = TILES[isa]
+    lanes = vector_bytes // item
+    if layout == "rows-in-lanes":
+        return row_vectors * lanes, group
+    if layout == "csr":
+        wide = 4 if asked > 2 * lanes else 2 if asked > lanes else 1
+        return rows, 1 if asked == 1 else wide * lanes
+    if products:
+        return SPLIT_ROWS, vectors * lanes
+    return rows, lanes if k <= lanes else vectors * lanes
 
 
 def csr_vectors(k: int, d: int, lanes: int, item: int, l2: int) -> int:

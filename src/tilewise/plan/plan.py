@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,17 +15,20 @@ from tilewise.plan._common import (
     Recent,
     check_size,
     compute_type,
+    item_of,
     l2_per_core,
     score_type,
     shared_threads,
 )
 from tilewise.plan._reasons import Reasoned, sourced
-from tilewise.plan.layout import TILES, csr_vectors, layout_for
+from tilewise.plan.layout import TILES, csr_vectors, layout_for, tile_shape
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
+from tilewise.plan.nest import LoopNest, RowShape
 from tilewise.plan.shards import shard_rows as shard_rows_for
-from tilewise.plan.split import SPLIT_ROWS, split_for
+from tilewise.plan.split import split_for
 from tilewise.plan.threads import n_threads as threads_for
+from tilewise.plan.thresholds import OWN_SUMS_BYTES, STORED_SHARE
 
 __all__ = ["ENGINES", "Plan", "plan"]
 
@@ -51,17 +54,13 @@ _PANELS_PER_BLOCK = 2
 # Measured on patches: 64 costs 1 % of speed against 256 and leaves a third of the doubts.
 _DEPTH_BLOCK = 64
 _LONG_ROW = 96
-# As the kernels have it: entries per running score, entries per chunk, rows of a second look.
+# As the kernels have it: entries per running score.
 _ENTRIES_BLOCK = 64
-_ENTRIES = 65536
-_AGAIN = 32
 # CSR rows with at most so many stored entries per column meet the centres where they stand:
 # packing all numbers of the centres would take longer (measured at 2^20 columns, 8 and 32 centres).
 _GATHERED_ENTRIES = 2
 # Numbers of centres that are worth a thread of their own, however few rows meet them.
 _CENTER_NUMBERS = 2**18
-# Tables of sums of up to so many bytes are kept once per thread, as the kernels have it.
-_OWN_SUMS_BYTES = 2**19
 # What a tuning record can speak of.
 TUNED_LAYOUTS = ("centres-in-lanes", "rows-in-lanes")
 # Multiply-adds between two looks for Ctrl-C, per thread: about a quarter of a second.
@@ -78,6 +77,8 @@ _TITLES = {
     "chunk_rows": "Chunk",
     "n_threads": "Threads",
     "shards": "Shards",
+    "stored": "Stored entries",
+    "sums": "Sums",
     "memory": "Memory",
 }
 
@@ -266,8 +267,8 @@ def _plan(
     gathered = layout == "csr" and score_dtype is None and n * width <= _GATHERED_ENTRIES * d
     if gathered:
         scores = "float64"
-    item, data_item = (8 if scores == "float64" else 4), (4 if dtype == "float32" else 8)
-    vector_bytes, rows_of_tile, vectors, row_vectors, group = TILES[here.isa.value]
+    item, data_item = item_of(scores), item_of(dtype)
+    vector_bytes = TILES[here.isa.value][0]
     lanes = vector_bytes // item
     why["scores"] = (
         f"{scores}, {lanes} per vector. A row that rounding could decide is computed again in "
@@ -276,31 +277,30 @@ def _plan(
     why["isa"] = f"{here.isa.value} ({here.isa.source})."
 
     # Registers
-    if layout == "rows-in-lanes":
-        tile_rows, panel_columns = row_vectors * lanes, group
-    else:
-        tile_rows = rows_of_tile
-        panel_columns = lanes if k <= lanes else vectors * lanes
-    why["tile"] = (
-        f"{tile_rows} rows x {panel_columns} centres per step: their scores fill the registers."
-    )
     split = split_for(here.isa.value, d, k, products if scores == "float32" else 0)
     if layout != "centres-in-lanes":
         split = split_for("", d, k)
+    asked = 0
+    if layout == "csr":
+        vectors = csr_vectors(k, d, lanes, item, here.l2_bytes.value)
+        asked = 1 if gathered else lanes * vectors
+    tile_rows, panel_columns = tile_shape(
+        here.isa.value, layout, k, item, products=split.products, asked=asked
+    )
+    why["tile"] = (
+        f"{tile_rows} rows x {panel_columns} centres per step: their scores fill the registers."
+    )
     if split.reason:
         why["products"] = split.reason
     if split.products:
         why["engine"] = "fused, centres in the lanes: scores stay in L1 until they are compared."
-        tile_rows, panel_columns = SPLIT_ROWS, vectors * lanes
         why["tile"] = f"{tile_rows} rows x {panel_columns} centres per step: four tiles of scores."
     if gathered:
-        panel_columns = 1
         why["tile"] = (
             f"one row x one centre per step, stored entries only. Centres are not packed: packing "
             f"{k} x {d} numbers would cost more than {n * width} entries save."
         )
     elif layout == "csr":
-        panel_columns = lanes * csr_vectors(k, d, lanes, item, here.l2_bytes.value)
         why["tile"] = f"one row x {panel_columns} centres per step, stored entries only."
 
     # L1
@@ -378,49 +378,28 @@ def _plan(
         f"for Ctrl-C after every {at_once}. Sums have no order: results do not depend on this."
     )
 
-    # Memory
-    padded = -(-chunk_rows // tile_rows) * tile_rows
-    long_row = -(-width // lanes) * lanes
-    pointers = 24 if layout == "centres-in-lanes" else 16
-    workspace = padded * (pointers + long_row * item + state + 4 * item + 12)
-    if layout == "csr":
-        # At least a chunk of entries; the longest row may need more.
-        workspace = padded * (pointers + state + 4 * item + 12 + n_panels * panel_columns * item)
-        workspace += max(width, min(_ENTRIES, n * width)) * (item + 4) + 8 * width
-    elif not direct:
-        workspace += padded * -(-d // 8) * 8 * data_item
-    if split.products:
-        workspace += padded * (split.row_bytes(d) - long_row * item + 12)
-        workspace += SPLIT_ROWS * panels_per_block * panel_columns * item
-        # Rows of a second look, plain.
-        workspace += (_AGAIN + rows_of_tile) * long_row * item
-    elif layout == "blas":
-        workspace += padded * k * item
-    elif depth_block < d:
-        workspace += panels_per_block * tile_rows * panel_columns * item
-    # Whole numbers of 64 bits per column, of which float64 rows need two, and room for carries.
-    sums = k * (-(-d // 8) * 8 * 8 * (2 if dtype == "float32" else 3) + 16)
-    tables = 1 + (threads if threads > 1 and sums <= _OWN_SUMS_BYTES else 0)
-    shared = n_panels * panel_bytes + tables * sums + 3 * k * -(-d // 8) * 64
-    if split.products:
-        # Plain panels, for the second look.
-        shared += n_panels * (d + 1) * panel_columns * item
-    if layout == "csr":
-        # The numbers of sparse centres with their columns, up to one in 32 of each.
-        shared += k * (d // 32) * 12
-    why["memory"] = (
-        f"{sized(workspace)} per thread, {sized(shared)} for centres and sums, and 12 bytes per "
-        f"row: {sized(workspace * threads + shared + 12 * n)} on top of the data."
-    )
-    return Plan(
+    made = Plan(
         n_samples=n, n_features=d, n_clusters=k, dtype=dtype, score_dtype=scores,
         engine=chosen, layout=layout, isa=here.isa.value, n_threads=threads,
         chunk_rows=chunk_rows, tile_rows=tile_rows, panel_columns=panel_columns,
         panels_per_block=panels_per_block, depth_block=depth_block, products=split.products,
         shard_rows=shard_rows,
-        n_shards=n_shards, shards_per_call=at_once, workspace_bytes_per_thread=workspace,
-        shared_bytes=shared, row_bytes=12, reasons=why,
+        n_shards=n_shards, shards_per_call=at_once, workspace_bytes_per_thread=0,
+        shared_bytes=0, row_bytes=12, reasons=why,
     )  # fmt: skip
+
+    if density is not None:
+        why["stored"] = _stored(density)
+    # Memory: of stored entries, as many as the density lets expect; the longest row may have more.
+    nest = LoopNest.of(made, RowShape(direct, width, n * width))
+    own, shared = nest.workspace_bytes, nest.shared_bytes
+    if threads > 1:
+        why["sums"] = _sums(nest)
+    why["memory"] = (
+        f"{sized(own)} per thread, {sized(shared)} for centres and sums, and 12 bytes per "
+        f"row: {sized(own * threads + shared + 12 * n)} on top of the data."
+    )
+    return replace(made, workspace_bytes_per_thread=own, shared_bytes=shared)
 
 
 def _chunk(
@@ -452,6 +431,29 @@ def _chunk(
     rows = min(int(chunk_size), shard_rows)
     note = " (a chunk ends where its shard ends)" if rows < chunk_size else ""
     return rows, f"{rows} rows, from chunk_size={chunk_size}{note}."
+
+
+def _stored(density: float) -> str:
+    """What start, mini-batches and inertia make of CSR rows."""
+    most = STORED_SHARE["rows one by one"]
+    few = density <= most
+    return (
+        f"the start, mini-batches and inertia {'use them alone' if few else 'make rows dense'}: "
+        f"{100 * density:.3g} % are stored ({'at most' if few else 'above'} {100 * most:g} %)."
+    )
+
+
+def _sums(nest: LoopNest) -> str:
+    """How threads share the sums of clusters."""
+    if nest.own_sums:
+        return (
+            f"each thread has a table of {sized(nest.table_bytes)} of its own (at most "
+            f"{sized(OWN_SUMS_BYTES)}); they are added up after a pass."
+        )
+    return (
+        f"threads share one table of {sized(nest.table_bytes)} (above {sized(OWN_SUMS_BYTES)}) "
+        "and lock a cluster while they add a row to it."
+    )
 
 
 def _threads(fact: Fact, asked: bool, n: int, d: int, k: int, n_shards: int) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["SPLIT_ROWS", "SPLIT_STEP", "Split", "split_for"]
+__all__ = ["SPLIT_ROWS", "SPLIT_STEP", "Split", "split_bytes", "split_for"]
 
 # As the kernels have them: rows of a group, features of one instruction.
 SPLIT_ROWS = 32
@@ -42,7 +42,12 @@ class Split:
 
     def row_bytes(self, d: int) -> int:
         """Bytes of one packed row, or centre, of d features."""
-        return -(-d // SPLIT_STEP) * SPLIT_STEP * 2 * (3 if self.products == 6 else 2)
+        return -(-d // SPLIT_STEP) * SPLIT_STEP * split_bytes(self.products)
+
+
+def split_bytes(products: int) -> int:
+    """Bytes of one packed number: three parts where six products are made, else two."""
+    return 6 if products == 6 else 4
 
 
 def split_for(isa: str, d: int, columns: int, asked: int | None = None) -> Split:

@@ -11,7 +11,6 @@ from numpy.typing import DTypeLike
 from tilewise._sizes import MOST_BYTES, parse_size, sized
 from tilewise.plan._reasons import Reasoned
 from tilewise.plan.plan import Plan
-from tilewise.plan.shards import exact_shard_rows
 
 __all__ = ["LimitTooSmall", "StreamPlan", "parse_bytes", "plan_stream", "sample_rows"]
 
@@ -22,7 +21,7 @@ _BUFFER_BYTES = 64 * 2**20
 _USEFUL_BUFFER_BYTES = 8 * 2**20
 # Rows that are read or skipped together: a read that a disk does not notice.
 _PIECE_BYTES = 2**20
-# Whole register tiles of every instruction set, and whole blocks of the moments.
+# Whole register tiles of every instruction set.
 _MULTIPLE = 384
 # Pieces of a part per thread: enough to share evenly.
 _PIECES_PER_THREAD = 4
@@ -31,8 +30,19 @@ _PIECES_PER_THREAD = 4
 _SAMPLE_BYTES = 32 * 2**20
 _SAMPLE_ROWS = 2**17
 _SAMPLE_ROWS_PER_CLUSTER = 16
-# Arrays of clusters x features that a run holds at once, in float64.
-_CENTER_ARRAYS = 14
+# Bytes for eight columns of each thread: sums and sums of squares in bins of 512 bytes, and largest
+# and least magnitudes.
+_MOMENTS_BYTES = 2 * 512 + 2 * 64
+# Bytes that k-means++ keeps of each row: its squared distance to the closest seed, which seed that
+# is, and which candidates are closer. With weights, drawing the first seed takes more: the weight
+# of each sampled row, its share twice, and the sum of the shares up to it.
+_SEED_BYTES = 8 + 4 + 2
+_WEIGHTED_SEED_BYTES = 4 * 8
+# Bytes of each row of a part while rows that lie far from their centres are looked for, where
+# clusters are empty: two distances, a number, and a mark.
+_PART_ROW_BYTES = 8 + 8 + 8 + 1
+# What a fit holds besides, whatever its size.
+_OBJECTS = 2**18
 
 
 class LimitTooSmall(ValueError):
@@ -200,32 +210,40 @@ def plan_stream(
     why: dict[str, str] = {}
 
     kept = row_bytes + (4 if n_runs > 1 else 0) + (8 if weighted else 0)
-    centers = _CENTER_ARRAYS * k * (-(-d // 8) * 8 * 8 + 16)
-    centers += plan.workspace_bytes_per_thread * plan.n_threads
-    moments = 3 * 8 * d * (-(-n // max(1, exact_shard_rows(n, d))) + 17 * plan.n_threads)
-    # The sample, kept for further runs, and what k-means++ keeps of each of its rows; or of all.
+    # Beside what a pass in memory has: centres to start from, and the best so far.
+    centers = plan.shared_bytes + plan.workspace_bytes_per_thread * plan.n_threads + 16 * k * d
+    moments = -(-d // 8) * plan.n_threads * _MOMENTS_BYTES + 6 * 8 * d
+    # The sample is kept for further runs.
     sampled = 0 if seeded_from_all else sample * stored
     if seeded_from_all:
         sample = n
-    seeding = sample * (14 + (32 if weighted else 0))
-    fixed = kept * n + centers + moments + extra_bytes
-
-    def total(buffers: int, bounded: bool) -> int:
-        """Bytes with so many in buffers, with or without bounds."""
-        # Beside each buffered row: its label before the pass, and its distance.
-        held = buffers + -(-buffers // _BUFFERS // stored) * 12
-        return fixed + held + sampled + max(seeding, 8 * n if bounded else 0)
-
-    least_buffers = _BUFFERS * _MULTIPLE * stored
-    wanted = max(least_buffers, _BUFFER_BYTES if buffer_bytes is None else buffer_bytes)
-    wanted = min(wanted, _BUFFERS * (-(-max(n, 1) // _MULTIPLE) * _MULTIPLE) * stored)
-    least = total(least_buffers, False)
-    parts = {
-        f"{kept} bytes per row": kept * n, "centres, sums and workspace": centers + moments,
-        "the least buffers": least_buffers, "the start": sampled + seeding,
-        "batches and the source itself": extra_bytes,
+    seeding = sample * (_WEIGHTED_SEED_BYTES if weighted else _SEED_BYTES)
+    held = {
+        f"{kept} bytes per row": kept * n, "rows to start from": sampled,
+        "batches and the source itself": extra_bytes, "objects": _OBJECTS,
     }  # fmt: skip
+
+    def largest(rows: int, bounded: bool) -> dict[str, int]:
+        """What is held at once, with so many rows in a buffer, at the worst of three times."""
+        buffers = {"buffers": _BUFFERS * rows * stored}
+        times = (
+            {"the columns' moments": moments + 16 * sample, **buffers},
+            {"k-means++": seeding, **(buffers if seeded_from_all else {}), "centres": 16 * k * d},
+            {
+                "centres, sums and workspace": centers, **buffers,
+                "distances of a part": rows * _PART_ROW_BYTES, "bounds": 8 * n * bounded,
+            },
+        )  # fmt: skip
+        return held | max(times, key=lambda sizes: sum(sizes.values()))
+
+    def total(rows: int, bounded: bool) -> int:
+        return sum(largest(rows, bounded).values())
+
+    wanted = max(1, (_BUFFER_BYTES if buffer_bytes is None else buffer_bytes) // stored)
+    wanted = max(_MULTIPLE, min(wanted // _BUFFERS, -(-max(n, 1) // _MULTIPLE) * _MULTIPLE))
+    least = total(_MULTIPLE, False)
     if memory_limit is not None and memory_limit < least:
+        parts = largest(_MULTIPLE, False)
         made = ", ".join(f"{sized(size)} for {what}" for what, size in parts.items() if size)
         raise LimitTooSmall(
             f"memory_limit={sized(memory_limit)} is too small: {n} rows x {d} columns in {k} "
@@ -233,12 +251,12 @@ def plan_stream(
         )
     limit = math.inf if memory_limit is None else memory_limit
     # Bounds go before buffers get so small that reading suffers.
-    bounded = bounds and total(min(wanted, _USEFUL_BUFFER_BYTES), True) <= limit
-    rows = wanted // (_BUFFERS * stored)
+    useful = max(_MULTIPLE, _USEFUL_BUFFER_BYTES // (_BUFFERS * stored))
+    bounded = bounds and total(min(wanted, useful), True) <= limit
+    rows = wanted
     if memory_limit is not None:
-        # Of each buffered row the first buffer's is accompanied by twelve bytes.
-        room = memory_limit - (total(0, bounded) + 1)
-        rows = min(rows, room // (_BUFFERS * stored + 12))
+        room = memory_limit - total(0, bounded)
+        rows = min(rows, room // (_BUFFERS * stored + _PART_ROW_BYTES))
     rows = max(_MULTIPLE, rows // _MULTIPLE * _MULTIPLE)
     piece = min(_PIECE_BYTES // stored, rows // (_PIECES_PER_THREAD * plan.n_threads))
     piece = max(_MULTIPLE, piece // _MULTIPLE * _MULTIPLE)
@@ -275,7 +293,7 @@ def plan_stream(
         why["start"] = (
             f"from a sample of {sample} rows ({sized(sampled + seeding)}), drawn in the first pass."
         )
-    most = total(buffers, bounded)
+    most = total(rows, bounded)
     why["memory"] = f"at most {sized(most)}, on top of what the process holds already."
     why["passes"] = passes or (
         f"one to measure the columns, {'k-means++, ' if seeded_from_all else ''}one per iteration "

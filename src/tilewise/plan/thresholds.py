@@ -4,12 +4,12 @@ Planners and engines read them here and nowhere else. A plan whose sentence depe
 states the number.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 __all__ = [
     "BRUTE_FORCE_MOST_ROWS", "CANCELLING_SHARE", "CSR_INDEXED_ROWS", "MIRRORED_FEATURES",
-    "MIRRORED_ROWS", "MIRRORED_THREADS", "PRODUCTS_FEATURES", "SCAN_ROWS", "SERIAL_WORK",
-    "STORED_SHARE", "Limit", "brute_force_pays", "worth_threads",
+    "MIRRORED_ROWS", "MIRRORED_THREADS", "OWN_SUMS_BYTES", "PRODUCTS_FEATURES", "SCAN_ROWS", "SERIAL_WORK",
+    "STORED_SHARE", "Limit", "brute_force_pays", "few_stored", "worth_threads",
 ]  # fmt: skip
 
 
@@ -36,9 +36,13 @@ SERIAL_WORK = {
     "pairs": Limit(2**10, "pairs"),
     # Coordinates whose largest magnitude is looked for.
     "extent": Limit(2**18, "coordinates"),
-    # Coordinates of centres that are packed, averaged or moved. Stated again in `_centers.pyx`
-    # and `_minibatch.pyx` (SERIAL).
+    # Coordinates of centres that are packed, averaged or moved.
     "centers": Limit(2**17, "coordinates"),
+    # One pass of k-means++ over the rows (measured at 3072 x 16, two threads: no gain, and eighty
+    # times the time where the CPUs are busy, since it is over before another thread has woken up).
+    "one seed": Limit(2**17, "coordinates"),
+    # Distances of the candidates of k-means++ to the seeds before them.
+    "seeds": Limit(100_000, "multiply-adds"),
 }
 
 
@@ -59,10 +63,22 @@ STORED_SHARE = {
     # both shares where both sides are CSR.
     "neighbors, one side": 0.05,
     "neighbors, both sides": 0.003,
-    # Inertia, seeding and mini-batches. Stated again in `_exact.pyx`, `_seeding.pyx` and
-    # `_minibatch.pyx` (SPARSE_DENSITY).
+    # Inertia, seeding and mini-batches, which meet each row once: a stored entry costs about as
+    # much as thirty numbers of a row that is spread out (measured for seeding at 100 and 2,000
+    # columns: both take equally long between 0.02 and 0.05).
     "rows one by one": 0.03,
 }
+
+
+class _Stored(Protocol):
+    is_sparse: bool
+    density: float
+
+
+def few_stored(rows: _Stored, kind: str) -> bool:
+    """Whether rows are CSR and store at most ``STORED_SHARE[kind]`` of their entries."""
+    return rows.is_sparse and rows.density <= STORED_SHARE[kind]
+
 
 # A matrix of two CSR sides: with fewer rows of X than this, and more of Y, X is indexed and the
 # rows of Y are read one by one.
@@ -113,3 +129,7 @@ CANCELLING_SHARE = {"float32": 0.06, "float64": 0.2}
 MIRRORED_ROWS = 384
 MIRRORED_FEATURES = 256
 MIRRORED_THREADS = 4
+
+# Tables of the sums of clusters of up to so many bytes are kept once for each thread, since they fit
+# a small L2; of larger ones there is one, whose rows are locked while a row of data is added.
+OWN_SUMS_BYTES = 2**19
