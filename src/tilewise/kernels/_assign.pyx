@@ -162,6 +162,7 @@ cdef struct shards_pass:
     const assign_pass* p
     const offsets_t* o
     char* workspace
+    ptrdiff_t step          # from one thread's workspace to the next
     cluster_sums* sums      # the one of all threads, or one per thread; or NULL
     int own_sums
     shard_report* reports   # one per shard
@@ -183,7 +184,7 @@ cdef void _run_shard(void* work, int64_t shard, int _count, int thread) noexcept
         count = p.chunk_rows if stop - first > p.chunk_rows else <int>(stop - first)
         if p.layout == CSR:
             count = _rows_that_fit(p, first, count)
-        _run_chunk(p, first, count, s.workspace + thread * s.o.total, s.o, sums, report)
+        _run_chunk(p, first, count, s.workspace + thread * s.step, s.o, sums, report)
         first += count
 
 # ---------------------------------------------------------------- the border to Python
@@ -368,6 +369,7 @@ cdef class Assignment:
                 p.weights = &weights[0]
         run.p, run.o, run.workspace, run.reports = &p, &self.o, self.workspace, reports
         run.first, run.stop, run.shard_rows = first, stop, size
+        run.step = self.parts.total
         run.sums = sums.of_thread(0) if sums is not None else NULL
         run.own_sums = sums is not None and sums.parts != NULL
         run_blocks(_run_shard, &run, 0, count, 1, 1, threads)
