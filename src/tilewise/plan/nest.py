@@ -112,7 +112,7 @@ class LoopNest:
 
     @classmethod
     def of(
-        cls, plan: "Plan", rows: _Shaped = RowShape(), *, score_dtype: str | None = None,
+        cls, plan: "Plan", rows: _Shaped | None = None, *, score_dtype: str | None = None,
         products: int | None = None,
     ) -> "LoopNest":  # fmt: skip
         """Sizes of the loop nest that runs `plan`.
@@ -125,6 +125,7 @@ class LoopNest:
         score_dtype, products
             Scores of another kind than those of the plan.
         """
+        rows = RowShape() if rows is None else rows
         products = plan.products if products is None else products
         item, data_item = item_of(score_dtype or plan.score_dtype), item_of(plan.dtype)
         products = 0 if item == 8 or not plan.n_features else products
@@ -253,7 +254,7 @@ class LoopNest:
             "ordinal": state,
             "label": 4 * rows,
             "lowest": number,
-            "following": number,
+            "second_lowest": number,
             "upper": 4 * rows,
             "lower": 4 * rows,
             "scratch": rows * scores * item if scores
