@@ -226,7 +226,7 @@ def test_machines_are_not_compared_where_one_was_busy(html, result_of):
     page = html([result_of("chunks") | QUIET, other])
     assert "B measured on a busy machine" in page
     assert "times the time" not in page
-    assert "B to A: 1.00 times the time" in html([result_of("chunks") | QUIET, other | QUIET])
+    assert "B has 1.00 times the time of A" in html([result_of("chunks") | QUIET, other | QUIET])
 
 
 # --- tuning ---------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_two_machines_are_compared(page_of_two, result_of):
     told = without_scripts(page_of_two)
     assert ": machines A and B" in told
     assert "Another CPU" in told
-    assert "B to A: 2.00 times the time" in told
+    assert "B has 2.00 times the time of A" in told
     results = [result_of("chunks"), other_machine(result_of("chunks"))]
     from tilewise.lab._machine import machine_key
 
