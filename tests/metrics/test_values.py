@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist
 
 import tilewise
+from tilewise.engine import KERNELS
 from tilewise.metrics import METRICS
 
 NAMES = sorted(METRICS)
@@ -289,3 +290,8 @@ def test_aliases():
         for alias in (*row.aliases, *row.neighbor_aliases):
             wanted, _ = tilewise.argkmin(X, X, 3, metric=row.name)
             assert np.array_equal(tilewise.argkmin(X, X, 3, metric=alias)[0], wanted)
+
+
+def test_each_row_names_kernels():
+    for row in METRICS.values():
+        assert {row.kernel, row.surrogate} <= set(KERNELS), row.name

@@ -110,7 +110,8 @@ cdef void run_blocks(block_body body, void* work, int64_t first, int64_t stop, i
     cdef int threads = enter_loop(<int>min(<int64_t>n_threads, end - begin))
     with nogil:
         if threads <= 1:
-            _run_shard(body, work, first, stop, block, 0)
+            for s in range(begin, end):
+                _run_shard(body, work, max(first, s * shard), min(stop, (s + 1) * shard), block, 0)
         else:
             for s in prange(begin, end, schedule="dynamic", chunksize=1, num_threads=threads):
                 _run_shard(body, work, max(first, s * shard), min(stop, (s + 1) * shard), block, threadid())
