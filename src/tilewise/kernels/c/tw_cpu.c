@@ -23,7 +23,7 @@ static int has_amx(void) {
                 syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
     return known;
 }
-#else
+#elif defined(__x86_64__) || defined(__i386__)
 static int has_amx(void) { return 0; }
 #endif
 
