@@ -185,13 +185,14 @@ define counted
 endef
 
 # CPython and numpy keep memory until exit, so leaks are not looked for here; libstdc++ comes
-# first because the sanitizer must see the exceptions that scipy throws.
+# first because the sanitizer must see the exceptions that scipy throws. A report that ends the
+# process is written to its standard error, which pytest must not hold back.
 define sanitized
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
 	$$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONMALLOC=malloc \
-	.venv-sanitize/bin/pytest --timeout=$(TEST_TIMEOUT) -p no:cacheprovider $(1) $(ARGS)
+	.venv-sanitize/bin/pytest --timeout=$(TEST_TIMEOUT) -p no:cacheprovider --capture=sys $(1) $(ARGS)
 endef
 
 sanitize: sanitize-native .venv-sanitize/installed ## the same under address and undefined-behaviour checks
