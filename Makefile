@@ -15,8 +15,10 @@ TEST_TIMEOUT ?= 900
 
 SOURCES := $(shell find src tools meson.build meson.options pyproject.toml README.md LICENSE \
 	-type f -not -name '*.pyc' 2>/dev/null)
-ROOM_TESTS := $(wildcard tests/kernels tests/engine tests/algorithms tests/metrics)
-KERNEL_TESTS ?= $(if $(ROOM_TESTS),$(ROOM_TESTS),tests)
+# What runs on the checked builds: all that calls a compiled module. Checks change what valgrind counts.
+CHECKED_TESTS ?= $(addprefix tests/,kernels engine algorithms metrics cluster plan lab sources cli) \
+	tests/test_joblib.py \
+	--deselect tests/lab/test_cachegrind.py::test_simulated_is_what_cachegrind_counts
 
 .PHONY: help venv demo test types test-docs test-native test-aarch64 bench lint format docs debug-test
 .PHONY: sanitize sanitize-crowded sanitize-native record wheel clean
@@ -26,12 +28,13 @@ help: ## show this list
 		| sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 # --- environments -----------------------------------------------------------------------------
-# .venv-NAME/created    the environment with what a build needs
+# .venv-NAME/created    the environment with what a build needs; made again, with its build/NAME, when
+#                       the options change, because a configured build takes no new option
 # .venv-NAME/installed  the environment with tilewise in it, not editable; made again when a
 #                       source is newer. Builds run without isolation in build/NAME, so that
 #                       they compile only what changed.
 
-.venv-%/created: | check-python
+.venv-%/created: meson.options | check-python
 	@echo "making $(@D)"
 	rm -rf $(@D) build/$*
 	$(PYTHON) -m venv $(@D)
@@ -77,6 +80,7 @@ endef
 # Cython's checks and C's assertions on: an index out of bounds is an exception.
 .venv-debug/installed: .venv-debug/created $(SOURCES)
 	$(call install,debug,test,--config-settings=setup-args=-Dbounds_checks=true \
+		--config-settings=setup-args=-Dcount_calls=true \
 		--config-settings=setup-args=-Demulate_amx=true \
 		--config-settings=setup-args=-Dbuildtype=debugoptimized \
 		--config-settings=setup-args=-Db_ndebug=false)
@@ -90,6 +94,7 @@ endef
 		--config-settings=setup-args=-Db_lundef=false \
 		--config-settings=setup-args=-Db_sanitize=address$(comma)undefined \
 		--config-settings=setup-args=-Demulate_amx=true \
+		--config-settings=setup-args=-Dcount_calls=true \
 		--config-settings=setup-args=-Dc_args=-fno-sanitize-recover=all)
 
 .venv-lint/installed: tools/lint-requirements.txt | check-python
@@ -167,22 +172,31 @@ docs: .venv-docs/installed ## the documentation, in docs/_build/html
 test-docs: docs ## every page, lesson and gallery program, and the site in a browser
 	.venv-docs/bin/pytest --timeout=$(TEST_TIMEOUT) tests/docs $(ARGS)
 
-debug-test: .venv-debug/installed ## the kernel tests on a build that checks every index
-	.venv-debug/bin/pytest --timeout=$(TEST_TIMEOUT) \
-		-W error::pytest.PytestUnraisableExceptionWarning $(KERNEL_TESTS) $(ARGS)
+debug-test: .venv-debug/installed ## what calls compiled modules, on a build that checks every index
+	$(call counted,debug,.venv-debug/bin/pytest --timeout=$(TEST_TIMEOUT) \
+		-W error::pytest.PytestUnraisableExceptionWarning $(CHECKED_TESTS) $(ARGS))
+
+# $(call counted,NAME,command): the command runs tests on build/NAME. If none are left out, every
+# compiled module must have run.
+define counted
+	$(PYTHON) tools/kernel_calls.py build/$(1) --clear
+	$(2)
+	$(if $(ARGS),,$(PYTHON) tools/kernel_calls.py build/$(1))
+endef
 
 # CPython and numpy keep memory until exit, so leaks are not looked for here; libstdc++ comes
-# first because the sanitizer must see the exceptions that scipy throws.
+# first because the sanitizer must see the exceptions that scipy throws. A report that ends the
+# process is written to its standard error, which pytest must not hold back.
 define sanitized
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
 	$$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONMALLOC=malloc \
-	.venv-sanitize/bin/pytest --timeout=$(TEST_TIMEOUT) -p no:cacheprovider $(1) $(ARGS)
+	.venv-sanitize/bin/pytest --timeout=$(TEST_TIMEOUT) -p no:cacheprovider --capture=sys $(1) $(ARGS)
 endef
 
-sanitize: sanitize-native .venv-sanitize/installed ## the kernel tests under address and undefined-behaviour checks
-	$(call sanitized,$(KERNEL_TESTS))
+sanitize: sanitize-native .venv-sanitize/installed ## the same under address and undefined-behaviour checks
+	$(call counted,sanitize,$(call sanitized,$(CHECKED_TESTS)))
 
 # Rows that repeat fill every list of candidates: where a buffer could be too small.
 sanitize-crowded: .venv-sanitize/installed ## rows that repeat, under the same checks: a few minutes

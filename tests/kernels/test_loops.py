@@ -94,3 +94,12 @@ def test_every_loop_that_is_entered_is_left():
             assert after[1].startswith(f"{indent}    leave_loop()\n"), f"{path.name}, line {line}"
         assert text.count("= enter_loop(") == text.count("finally:\n"), path.name
     assert found > 5
+
+
+@pytest.mark.skipif(not SOURCES.is_dir(), reason="needs the sources")
+def test_no_source_turns_checks_off():
+    """What Cython checks is an option of the build; a directive in a source would defeat it."""
+    pattern = re.compile(r"boundscheck|wraparound|initializedcheck|nonecheck|^# *cython:", re.M)
+    sources = [*SOURCES.glob("*.pyx"), *SOURCES.glob("*.pxd")]
+    assert len(sources) > 30
+    assert [path.name for path in sources if pattern.search(path.read_text())] == []

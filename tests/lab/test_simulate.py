@@ -170,6 +170,9 @@ def test_impossible_caches(arguments, message):
         ((0, 8, 1, 0, 3), "names no buffer or no kind"),
         ((-64, 8, 1, 0, 0), "below address 0"),
         ((64, 8, 3, -64, 0), "below address 0"),
+        ((2**52 - 7, 8, 1, 0, 0), "beyond address"),
+        ((2**52 - 64, 8, 2, 64, 0), "beyond address"),
+        ((2**62, 8, 2**40, 2**40, 0), "beyond address"),
         ((0, 0, 1, 0, 0), "has no bytes"),
     ],
 )
@@ -178,6 +181,12 @@ def test_impossible_accesses(row, message):
     with pytest.raises(ValueError, match=message):
         caches.run(np.array([row]))
     assert totals(caches) == [[0, 0, 0]]
+
+
+def test_the_last_addresses_are_counted_as_others_are():
+    caches = Caches([4], [2], 1)
+    caches.run(ops((2**52 - 1, 1), (2**52 - 1, 1), (0, 1)))
+    assert totals(caches) == [[3, 2, 0]]
 
 
 def test_a_size_that_is_no_whole_number_of_sets():

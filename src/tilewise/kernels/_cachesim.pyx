@@ -22,7 +22,8 @@ cdef enum:
     COUNTERS = 4
     PREFETCH = 2
 
-# An entry is line << 8 | buffer << 1 | dirty; no line number reaches 56 bits.
+# An entry is line << 8 | buffer << 1 | dirty: line numbers have less than 56 bits, because addresses end here.
+cdef double MOST_BYTES = 2.0**52
 cdef uint64_t EMPTY = <uint64_t>-1
 
 cdef struct level_t:
@@ -191,6 +192,7 @@ cdef class Caches:
         Ctrl-C is looked for by the caller, between calls.
         """
         cdef Py_ssize_t i
+        cdef double last
         if ops.shape[1] != 5:
             raise ValueError("ops must have the columns address, bytes, count, stride and code")
         if ops.shape[0] == 0:
@@ -198,9 +200,11 @@ cdef class Caches:
         for i in range(ops.shape[0]):
             if not 0 <= ops[i, 4] >> 2 < self.n_buffers or ops[i, 4] & 3 == 3:
                 raise ValueError(f"operation {i} has the code {ops[i, 4]}, which names no buffer or no kind")
-            if ops[i, 0] < 0 or ops[i, 1] < 1 or ops[i, 2] < 0 or (
-                    ops[i, 2] and ops[i, 0] + (ops[i, 2] - 1) * ops[i, 3] < 0):
+            last = ops[i, 0] + (ops[i, 2] - 1.0) * ops[i, 3] if ops[i, 2] else 0.0
+            if ops[i, 0] < 0 or ops[i, 1] < 1 or ops[i, 2] < 0 or last < 0.0:
                 raise ValueError(f"operation {i} reaches below address 0 or has no bytes")
+            if max(<double>ops[i, 0], last) + ops[i, 1] > MOST_BYTES:
+                raise ValueError(f"operation {i} reaches beyond address 2**52")
         with nogil:
             _run(&self.c, &ops[0, 0], ops.shape[0], self.shift)
 

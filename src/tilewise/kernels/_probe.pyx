@@ -34,7 +34,7 @@ cdef extern from *:
     void tw_probe_plain(double* to, Py_ssize_t n, double value) noexcept nogil
     void tw_probe_streamed(double* to, Py_ssize_t n, double value) noexcept nogil
 
-from tilewise.kernels._dispatch cimport split_kernels, tile_kernels, tw_split_kernels, tw_tile_kernels
+from tilewise.kernels._dispatch cimport split_kernels, tile_kernels, tw_split_kernels, tw_tile_kernels, usable_threads
 
 
 def fma_gflops(dtype="float32", int threads=1, str isa=None, long repeats=20_000_000):
@@ -52,7 +52,7 @@ def fma_gflops(dtype="float32", int threads=1, str isa=None, long repeats=20_000
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        for _t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        for _t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=usable_threads(threads)):
             if double_precision:
                 sink += table.multiply_adds_f8(repeats)
             else:
@@ -75,7 +75,7 @@ def product_gflops(int threads=1, str isa=None, long repeats=2_000_000):
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        for _t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        for _t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=usable_threads(threads)):
             table.multiply_tiles(repeats)
         best = min(best, time.perf_counter() - start)
     return 4 * 2 * 16 * 32 * 16 * repeats * threads / best / 1e9
@@ -89,7 +89,7 @@ def stream_gbs(int threads=1, Py_ssize_t size=256 * 2**20):
     best = float("inf")
     for _ in range(5):
         start = time.perf_counter()
-        for t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        for t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=usable_threads(threads)):
             total += _sum(&values[t * part], part)
         best = min(best, time.perf_counter() - start)
     return items * 8 / best / 1e9
@@ -111,7 +111,7 @@ def store_gbs(int threads=1, bint streaming=False, Py_ssize_t size=256 * 2**20):
     best = float("inf")
     for _ in range(5):
         start = time.perf_counter()
-        for t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=threads):
+        for t in prange(threads, nogil=True, schedule="static", chunksize=1, num_threads=usable_threads(threads)):
             if streaming:
                 tw_probe_streamed(&values[t * part], part, 1.5)
             else:

@@ -42,7 +42,8 @@ cdef class Grid:
     def __init__(self, const double[::1] largest, const double[::1] least, dtype, weights=None):
         cdef int64_t d = largest.shape[0], l, b, n_blocks = max(1, (d + 7) // 8)
         cdef double most = 1.0, fewest = 1.0, top
-        cdef int digits = 24 if np.dtype(dtype) == np.float32 and weights in (None, (1.0, 1.0)) else 53
+        cdef bint plain = weights is None or weights == (1.0, 1.0)
+        cdef int digits = 24 if np.dtype(dtype) == np.float32 and plain else 53
         cdef int most_of_one = digits + NARROW if digits == 24 else TW_LIMB
         cdef int exponent, needed, i
         if weights is not None:

@@ -72,10 +72,11 @@ TW_INLINE void place_bins(tw_bins8 *sums, tw_eight largest, tw_eight probe, tw_e
     const tw_eight_i tops = tops_for(largest);
     const tw_eight_i higher = tops > *(const tw_eight_w *)sums->tops;
     const tw_eight_i bad = (probe != probe) | (tops > TW_HIGHEST);
-    if (any_of(higher | bad))
+    if (any_of(higher | bad)) {
         for (int l = 0; l < 8; l++)
             if (bad[l]) sums->special[l] = __builtin_nan("");
             else if (higher[l]) tw_bins8_raise(sums, l, tops[l]);
+    }
     for (int i = 0; i < TW_BINS; i++) bigs[i] = bins_big(sums->tops, i);
 }
 
