@@ -3,14 +3,12 @@
 import json
 import math
 
-import hostile
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tilewise
-from tilewise.engine import Pass, Rows
 from tilewise.kernels import _dispatch
 from tilewise.plan import exact_shard_rows
 from tilewise.plan.plan import ENGINES, TILES

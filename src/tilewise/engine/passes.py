@@ -92,9 +92,7 @@ class Pass:
 
     def _make_kernel(self):
         rows = self.rows.window
-        nest = LoopNest.of(
-            self.plan, rows, score_dtype=self._score_dtype, products=self._products
-        )
+        nest = LoopNest.of(self.plan, rows, score_dtype=self._score_dtype, products=self._products)
         return _assign.Assignment(rows, nest)
 
     @property

@@ -4,7 +4,6 @@ from tilewise._typing import Matrix, Vector
 from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Bins
 
-
 def padded(values: np.ndarray) -> Matrix[np.float64]: ...
 def own_distances(
     rows: Rows,

@@ -58,6 +58,10 @@ class RowShape(NamedTuple):
     stored: int = 0  # CSR: stored values of all rows
 
 
+#: Dense rows that are read where they stand.
+IN_PLACE = RowShape()
+
+
 @dataclass(frozen=True)
 class LoopNest:
     """Sizes of the loop nest, in items and bytes, that kernels run and allocate.
@@ -112,7 +116,7 @@ class LoopNest:
 
     @classmethod
     def of(
-        cls, plan: "Plan", rows: _Shaped = RowShape(), *, score_dtype: str | None = None,
+        cls, plan: "Plan", rows: _Shaped = IN_PLACE, *, score_dtype: str | None = None,
         products: int | None = None,
     ) -> "LoopNest":  # fmt: skip
         """Sizes of the loop nest that runs `plan`.

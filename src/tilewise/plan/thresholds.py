@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 
 __all__ = [
     "BRUTE_FORCE_MOST_ROWS", "CANCELLING_SHARE", "CSR_INDEXED_ROWS", "MIRRORED_FEATURES",
-    "MIRRORED_ROWS", "MIRRORED_THREADS", "OWN_SUMS_BYTES", "PRODUCTS_FEATURES", "SCAN_ROWS", "SERIAL_WORK",
-    "STORED_SHARE", "Limit", "brute_force_pays", "few_stored", "worth_threads",
+    "MIRRORED_ROWS", "MIRRORED_THREADS", "OWN_SUMS_BYTES", "PRODUCTS_FEATURES", "SCAN_ROWS",
+    "SERIAL_WORK", "STORED_SHARE", "Limit", "brute_force_pays", "few_stored", "worth_threads",
 ]  # fmt: skip
 
 
@@ -130,6 +130,6 @@ MIRRORED_ROWS = 384
 MIRRORED_FEATURES = 256
 MIRRORED_THREADS = 4
 
-# Tables of the sums of clusters of up to so many bytes are kept once for each thread, since they fit
-# a small L2; of larger ones there is one, whose rows are locked while a row of data is added.
+# Tables of the sums of clusters of up to so many bytes are kept once for each thread, since they
+# fit a small L2; of larger ones there is one, whose rows are locked while a row of data is added.
 OWN_SUMS_BYTES = 2**19
