@@ -39,7 +39,14 @@ def test_functions_that_ran_and_that_did_not(tmp_path):
     folder.mkdir(parents=True)
     source, binary = folder / "_cachesim.pyx.c", folder / "program"
     source.write_text(PROGRAM)
-    command = ["gcc", "--coverage", "-c", source, "-o", folder / "meson-generated__cachesim.pyx.c.o"]
+    command = [
+        "gcc",
+        "--coverage",
+        "-c",
+        source,
+        "-o",
+        folder / "meson-generated__cachesim.pyx.c.o",
+    ]
     subprocess.run(command, check=True, timeout=60)
     linking = ["gcc", "--coverage", folder / "meson-generated__cachesim.pyx.c.o", "-o", binary]
     subprocess.run(linking, check=True, timeout=60)

@@ -6,9 +6,10 @@ import hostile
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from stream_data import ArraySource, streamed
+from stream_data import ArraySource, clouds, streamed
 
 from tilewise import KMeans, MiniBatchKMeans, engine
+from tilewise.cluster import _streaming
 from tilewise.engine import neighbors
 from tilewise.kernels import (
     _assign,
@@ -130,6 +131,26 @@ def test_parts_have_the_products_of_the_plan(isa, products, assignments):
         assignments.clear()
         engine.Pass(rows, 50, plan).assign(X[:50].astype(np.float64))
         compare(plan, assignments)
+
+
+def test_streamed_plans_are_those_that_read(monkeypatch):
+    planned = []
+    plan_rows = _streaming.plan_rows
+
+    def noted(rows, *args, **needs):
+        planned.append(rows)
+        return plan_rows(rows, *args, **needs)
+
+    monkeypatch.setattr(_streaming, "plan_rows", noted)
+    model = KMeans(3, n_init=1, random_state=0, memory_limit="3MB")
+    model.fit(ArraySource(clouds(9000, 20)))
+    rows, plan = planned[-1], model.stream_plan_
+    assert (rows.buffer_rows, rows.piece_rows) == (plan.buffer_rows, plan.piece_rows)
+    assert plan.buffer_bytes == 2 * rows.buffer_rows * 20 * 4
+    assert plan.n_parts == -(-9000 // rows.buffer_rows)
+    # Moments, an assignment for each iteration, and labels.
+    assert model.stream_report_.rows >= 9000 * 2
+    assert model.labels_.nbytes + 8 * 9000 * plan.bounds == plan.row_bytes * 9000
 
 
 @pytest.mark.parametrize("isa", hostile.ISAS)

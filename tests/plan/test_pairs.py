@@ -36,7 +36,8 @@ def test_sizes_are_usable(name, shape, dtype, recorded):
     l2 = machine.l2_bytes.value
     row = shape[2] * (4 if dtype == "float32" else 8)
     assert p.column_block == 32 or p.column_block * row <= l2 / 2
-    assert p.workspace_bytes_per_thread >= p.column_block * row
+    in_lanes = min(p.column_block, p.n_x if p.turned else p.n_y)
+    assert p.workspace_bytes_per_thread >= in_lanes * row
     assert json.loads(json.dumps(p.to_dict()))["column_block"] == p.column_block
     assert len(p.sentences()) == len(p.reasons)
     assert all(reason in repr(p) for reason in p.reasons.values())

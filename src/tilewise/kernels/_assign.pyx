@@ -69,12 +69,11 @@ def _check_nest(nest, Rows rows):
         widths = [lanes, 2 * lanes, 4 * lanes, 1 if nest.item == 8 else lanes]
     elif nest.layout == "rows-in-lanes":
         tile_rows, widths = tile.row_panel_vectors * lanes, [tile.group]
-    fits = (nest.lanes, nest.tile_rows) == (lanes, tile_rows) and nest.width in widths
+    fits = (nest.lanes, nest.tile_rows) == (lanes, tile_rows) and nest.width in widths and nest.products in (0, 3, 6)
     if split:
         fits = fits and nest.layout == "centres-in-lanes" and nest.item == 4 and nest.d <= MOST_SPLIT
         fits = fits and held["again"] >= 4 * nest.d * (AGAIN + tile.tile_rows)
-    fits = fits and nest.shared["reports"] >= nest.shards_per_call * <ptrdiff_t>sizeof(shard_report)
-    if not fits or nest.products not in (0, 3, 6):
+    if not fits or nest.shared["reports"] < nest.shards_per_call * <ptrdiff_t>sizeof(shard_report):
         raise ValueError(f"the kernels of {nest.isa} do not have the sizes of {nest}")
 
 

@@ -12,10 +12,19 @@ from tilewise.plan.machine import Machine
 from tilewise.plan.thresholds import SERIAL_WORK
 
 __all__ = [
-    "Recent", "check_size", "compute_type", "counted", "data_type", "item_of", "l2_per_core",
-    "score_type",
-    "shared_threads",
+    "L2_CHUNK_SHARE", "MOST_CHUNK_ROWS", "PANELS_PER_BLOCK", "Recent", "check_size",
+    "compute_type", "counted", "data_type", "item_of", "l2_per_core", "score_type", "shared_threads",
 ]  # fmt: skip
+
+#: Share of L2 that the packed rows of a chunk, and what is kept of each, may take; panels, data
+#: and whatever else streams through needs the rest.
+L2_CHUNK_SHARE = 0.6
+#: Rows of a chunk beyond which a longer one gains nothing, where the others lie in the lanes.
+MOST_CHUNK_ROWS = 384
+#: Panels that all tiles of a chunk meet before the next ones: few, so that they stay close, but
+#: more than one, so that a tile of rows is fetched once for several (measured: 1, 2 and 4 are
+#: within 5 %).
+PANELS_PER_BLOCK = 2
 
 # Plans that are kept: more shapes than one program alternates between.
 _MOST_RECENT = 256

@@ -8,20 +8,24 @@ from numpy.typing import DTypeLike
 
 from tilewise._sizes import sized
 from tilewise.plan._common import (
+    L2_CHUNK_SHARE,
+    MOST_CHUNK_ROWS,
+    PANELS_PER_BLOCK,
     Recent,
     check_size,
     counted,
     data_type,
+    item_of,
     l2_per_core,
     score_type,
     shared_threads,
 )
 from tilewise.plan._facts import Fact
 from tilewise.plan._reasons import Reasoned, sourced
-from tilewise.plan.layout import TILES
+from tilewise.plan.layout import TILES, tile_shape
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
-from tilewise.plan.split import SPLIT_ROWS, split_for
+from tilewise.plan.split import split_for
 from tilewise.plan.threads import n_threads as threads_for
 from tilewise.plan.thresholds import (
     BRUTE_FORCE_MOST_ROWS,
@@ -34,12 +38,8 @@ __all__ = ["METHODS", "NeighborPlan", "block_shape", "plan_neighbors"]
 
 METHODS = ("scores", "scan", "brute force", "csr")
 
-# Share of L2 for the packed rows of a chunk, as for K-Means; panels stream through the rest.
-_L2_SHARE = 0.6
-_MOST_CHUNK_ROWS = 384
 _SCAN_CHUNK_ROWS = 16
-# Panels that every tile of a chunk meets before the next ones.
-_PANELS_PER_BLOCK = 2
+# Panels of split rows that every tile of a chunk meets before the next ones.
 _SPLIT_PANELS_PER_BLOCK = 4
 # Features per running score where rows are longer: keeps the error bound small (measured at 768
 # features: 128 are 5 % faster than 64).
@@ -366,9 +366,8 @@ class _Sizes:
         self.task, self.here, self.why = task, here, why
         self.scan = method == "scan"
         n, m, d = task[:3]
-        self.scores, self.item = scores, 8 if scores == "float64" else 4
-        vector_bytes, self.tile_rows, vectors, _, _ = TILES[here.isa.value]
-        self.lanes = vector_bytes // self.item
+        self.scores, self.item = scores, item_of(scores)
+        self.lanes = TILES[here.isa.value][0] // self.item
         if not self.scan:
             why["method"] += (
                 f" The fast pass is in {scores}, {self.lanes} numbers per vector "
@@ -379,12 +378,13 @@ class _Sizes:
         self.split = split_for(here.isa.value, d, m, products)
         if self.split.reason:
             why["products"] = self.split.reason
-        self.panels_per_block, self.row_bytes = _PANELS_PER_BLOCK, d * self.item
-        self.width = self.lanes if m <= self.lanes else vectors * self.lanes
+        self.panels_per_block, self.row_bytes = PANELS_PER_BLOCK, d * self.item
+        self.tile_rows, self.width = tile_shape(
+            here.isa.value, "centres-in-lanes", m, self.item, products=self.split.products
+        )
         if self.split.products:
-            self.tile_rows, self.panels_per_block = SPLIT_ROWS, _SPLIT_PANELS_PER_BLOCK
+            self.panels_per_block = _SPLIT_PANELS_PER_BLOCK
             self.row_bytes = self.split.row_bytes(d)
-            self.width = vectors * self.lanes
         work = n * m * (d + _PAIR_WORK)
         self.threads, why["n_threads"] = shared_threads(
             task.available, task.asked, work, "neighbors"
@@ -414,8 +414,8 @@ class _Sizes:
     def _chunk(self, rows: int | None) -> int:
         n = self.task.n
         if rows is None:
-            budget = int(l2_per_core(self.here) * _L2_SHARE)
-            rows = max(1, min(_MOST_CHUNK_ROWS, budget // max(1, self.row_bytes)))
+            budget = int(l2_per_core(self.here) * L2_CHUNK_SHARE)
+            rows = max(1, min(MOST_CHUNK_ROWS, budget // max(1, self.row_bytes)))
             if self.scan:
                 rows = _SCAN_CHUNK_ROWS
             # As many chunks as threads share evenly, unless X is too short for it.
@@ -475,7 +475,7 @@ class _Sizes:
 
     def _memory(self, rows: int, block: int, candidates: int, room: int, kept: int) -> int:
         d, item, width = self.task.d, self.item, self.width
-        data_item = 4 if self.task.dtype == "float32" else 8
+        data_item = item_of(self.task.dtype)
         packed = -(-d // self.lanes) * self.lanes * item
         if self.split.products:
             packed = self.row_bytes + 8

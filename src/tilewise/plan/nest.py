@@ -58,6 +58,10 @@ class RowShape(NamedTuple):
     stored: int = 0  # CSR: stored values of all rows
 
 
+#: Dense rows that are read where they stand.
+IN_PLACE = RowShape()
+
+
 @dataclass(frozen=True)
 class LoopNest:
     """Sizes of the loop nest, in items and bytes, that kernels run and allocate.
@@ -112,7 +116,7 @@ class LoopNest:
 
     @classmethod
     def of(
-        cls, plan: "Plan", rows: _Shaped | None = None, *, score_dtype: str | None = None,
+        cls, plan: "Plan", rows: _Shaped = IN_PLACE, *, score_dtype: str | None = None,
         products: int | None = None,
     ) -> "LoopNest":  # fmt: skip
         """Sizes of the loop nest that runs `plan`.
@@ -125,7 +129,6 @@ class LoopNest:
         score_dtype, products
             Scores of another kind than those of the plan.
         """
-        rows = RowShape() if rows is None else rows
         products = plan.products if products is None else products
         item, data_item = item_of(score_dtype or plan.score_dtype), item_of(plan.dtype)
         products = 0 if item == 8 or not plan.n_features else products

@@ -12,6 +12,9 @@ from tilewise._sizes import sized
 from tilewise._typing import ChunkSize, Engine
 from tilewise.plan import tuning
 from tilewise.plan._common import (
+    L2_CHUNK_SHARE,
+    MOST_CHUNK_ROWS,
+    PANELS_PER_BLOCK,
     Recent,
     check_size,
     compute_type,
@@ -34,21 +37,17 @@ __all__ = ["ENGINES", "Plan", "plan"]
 
 ENGINES = ("auto", "fused", "blas")
 
-# Share of L2 that packed rows and their running bests may take; panels, data and whatever
-# else streams through needs the rest.
-_L2_CHUNK_SHARE = 0.6
-# The same, the data counted too, where all centres meet a chunk at once: nothing is gained by a
-# long chunk, and a short one leaves the data, wanted again for the sums, and the next rows,
-# fetched early, in the caches. Measured with 2 MiB: at 784 x 10 a sixteenth is 30 % faster than
-# half of it; with products of parts, and with rows in lanes, a quarter is within 3 % of the best.
+# Share of L2 for a chunk, the data counted too, where all centres meet a chunk at once: nothing
+# is gained by a long chunk, and a short one leaves the data, wanted again for the sums, and the
+# next rows, fetched early, in the caches. Measured with 2 MiB: at 784 x 10 a sixteenth is 30 %
+# faster than half of it; with products of parts, and with rows in lanes, a quarter is within 3 %
+# of the best.
 _L2_SHORT_CHUNK_SHARE = 0.0625
 _L2_MIDDLE_CHUNK_SHARE = 0.25
 # Beyond these, longer chunks gain nothing (measured on shapes from 2 x 100 to 768 x 4096).
-_MOST_CHUNK_ROWS = {"centres-in-lanes": 384, "rows-in-lanes": 2048, "blas": 1024, "csr": 4096}
-# Panels that all tiles of a chunk meet before the next ones: few, so that they stay close,
-# but more than one, so that a tile of rows is fetched once for several (measured: 1, 2 and 4
-# are within 5 %).
-_PANELS_PER_BLOCK = 2
+_MOST_CHUNK_ROWS = {
+    "centres-in-lanes": MOST_CHUNK_ROWS, "rows-in-lanes": 2048, "blas": 1024, "csr": 4096,
+}  # fmt: skip
 # Features per block where rows are longer: one running score holds the rounding of so many
 # additions, and the error bound, with it the share of rows to decide again, stays small.
 # Measured on patches: 64 costs 1 % of speed against 256 and leaves a third of the doubts.
@@ -321,9 +320,7 @@ def _plan(
     l2 = l2_per_core(here)
     panel_bytes = 0 if gathered else (d + 1) * panel_columns * item
     n_panels = -(-k // panel_columns)
-    panels_per_block = (
-        n_panels if layout != "centres-in-lanes" else min(n_panels, _PANELS_PER_BLOCK)
-    )
+    panels_per_block = n_panels if layout != "centres-in-lanes" else min(n_panels, PANELS_PER_BLOCK)
     if split.products:
         panels_per_block = min(n_panels, split.panels_per_block)
         panel_bytes = panel_columns * (4 + split.row_bytes(d))
@@ -339,7 +336,7 @@ def _plan(
         row_in_l2 = split.row_bytes(d) + state
     if layout == "csr":
         row_in_l2 = width * (item + 4) + state + n_panels * panel_columns * item
-    share, what = _L2_CHUNK_SHARE, "packed rows and their best scores"
+    share, what = L2_CHUNK_SHARE, "packed rows and their best scores"
     if layout in TUNED_LAYOUTS and blocks == 1:
         row_in_l2 += d * data_item
         plain = layout == "centres-in-lanes" and not split.products

@@ -237,6 +237,7 @@ def plan_stream(
         return held | max(times, key=lambda sizes: sum(sizes.values()))
 
     def total(rows: int, bounded: bool) -> int:
+        """Bytes of `largest`."""
         return sum(largest(rows, bounded).values())
 
     wanted = max(1, (_BUFFER_BYTES if buffer_bytes is None else buffer_bytes) // stored)
