@@ -94,7 +94,8 @@ class CpuStreams(Cpu):
             ids = np.sort(sample_without_replacement(rows.n_rows, size, random_state=random_state))
         X = np.empty((size, rows.n_features), dtype=rows.compute_dtype)
 
-        def gather(first, last):  # called while these rows are shown
+        def gather(first, last):
+            """Keep those of the rows drawn that are shown now."""
             low, high = np.searchsorted(ids, [first, last])
             if low < high:
                 # Straight into its place: what `take` makes a copy of is no part of the plan.

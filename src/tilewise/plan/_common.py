@@ -13,7 +13,8 @@ from tilewise.plan.thresholds import SERIAL_WORK
 
 __all__ = [
     "L2_CHUNK_SHARE", "MOST_CHUNK_ROWS", "PANELS_PER_BLOCK", "Recent", "check_size",
-    "compute_type", "counted", "data_type", "item_of", "l2_per_core", "score_type", "shared_threads",
+    "compute_type", "counted", "data_type", "item_of", "l2_per_core", "score_type",
+    "shared_threads",
 ]  # fmt: skip
 
 #: Share of L2 that the packed rows of a chunk, and what is kept of each, may take; panels, data
