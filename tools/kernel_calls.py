@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""List the functions of the compiled modules that did not run, and fail if a module has none that did.
+"""List the functions of the compiled modules that did not run; fail if a module has none that did.
 
 Usage: kernel_calls.py BUILD [--clear]
 
 BUILD is a build folder of ``-Dcount_calls=true``; a process that ends adds its counts to the files
-there. ``--clear`` deletes these files instead. The compiler's gcov reads them; set GCOV to choose it.
+there. ``--clear`` deletes these files instead. They are read by gcov, or by what GCOV names.
 """
 
 import os
