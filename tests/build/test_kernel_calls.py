@@ -40,22 +40,8 @@ def test_functions_that_ran_and_that_did_not(tmp_path):
     source, made = folder / "_cachesim.pyx.c", folder / "meson-generated__cachesim.pyx.c.o"
     binary = folder / "program"
     source.write_text(PROGRAM)
-<<<<<<< HEAD
-    command = [
-        "gcc",
-        "--coverage",
-        "-c",
-        source,
-        "-o",
-        folder / "meson-generated__cachesim.pyx.c.o",
-    ]
-    subprocess.run(command, check=True, timeout=60)
-    linking = ["gcc", "--coverage", folder / "meson-generated__cachesim.pyx.c.o", "-o", binary]
-    subprocess.run(linking, check=True, timeout=60)
-=======
     for command in (["-c", source, "-o", made], [made, "-o", binary]):
         subprocess.run(["gcc", "--coverage", *command], check=True, timeout=60)
->>>>>>> h-checked
     subprocess.run([binary], check=True, timeout=60)
     done = told(tmp_path)
     assert done.returncode == 1
