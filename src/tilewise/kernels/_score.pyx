@@ -1,4 +1,10 @@
-"""Rows packed, scored by the kernel of the layout, and labelled where that settles it."""
+"""Rows packed, scored by the kernel of the layout, and labelled where that settles it.
+
+What every scorer leaves for each row, whatever computed it: `label`, the index of the closest centre
+where the scores are certain and -1 where they are not; `lowest` and `second_lowest`, the two least
+scores; `band`, twice the bound of their error. `_decide` labels the rows at -1 by the canonical
+distance. What the lanes held (`best`, `second`, `ordinal`) spares it most of the centres.
+"""
 
 from libc.math cimport INFINITY
 from libc.stddef cimport ptrdiff_t
