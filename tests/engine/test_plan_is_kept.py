@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from stream_data import ArraySource, clouds, streamed
 
 from tilewise import KMeans, MiniBatchKMeans, engine
-from tilewise.cluster import _streaming
 from tilewise.engine import neighbors
+from tilewise.engine.streaming import CpuStreams
 from tilewise.kernels import (
     _assign,
     _brute_force,
@@ -135,13 +135,13 @@ def test_parts_have_the_products_of_the_plan(isa, products, assignments):
 
 def test_streamed_plans_are_those_that_read(monkeypatch):
     planned = []
-    plan_rows = _streaming.plan_rows
+    plan_memory = CpuStreams.plan_memory
 
-    def noted(rows, *args, **needs):
+    def noted(backend, rows, *args, **needs):
         planned.append(rows)
-        return plan_rows(rows, *args, **needs)
+        return plan_memory(backend, rows, *args, **needs)
 
-    monkeypatch.setattr(_streaming, "plan_rows", noted)
+    monkeypatch.setattr(CpuStreams, "plan_memory", noted)
     model = KMeans(3, n_init=1, random_state=0, memory_limit="3MB")
     model.fit(ArraySource(clouds(9000, 20)))
     rows, plan = planned[-1], model.stream_plan_

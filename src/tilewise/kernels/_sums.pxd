@@ -54,10 +54,25 @@ cdef struct cluster_sums:
     int64_t* weights        # (k, 1 + weight_limbs, 8), of which the first of eight: spill, then limbs
 
 
+cdef void add_with_care(cluster_sums* s, const tw_exact_kernels* exact, const tw_rows* rows, const void* x,
+                        int64_t row, double weight, int sign, int64_t j) noexcept nogil
+
+
 # Adds the row at x, or with x NULL the entries of CSR row `row`, times weight, to cluster j;
 # sign is 1, or -1 to take it out, with its weight negated.
-cdef void add_to_cluster(cluster_sums* s, const tw_exact_kernels* exact, const tw_rows* rows, const void* x,
-                         int64_t row, double weight, int sign, int64_t j) noexcept nogil
+cdef inline void add_to_cluster(cluster_sums* s, const tw_exact_kernels* exact, const tw_rows* rows, const void* x,
+                                int64_t row, double weight, int sign, int64_t j) noexcept nogil:
+    # Short rows take less time than the questions of the general case.
+    if s.n_segments > 1 or s.locks != NULL or x == NULL or s.weight_limbs or s.pending[j] >= TW_PENDING:
+        add_with_care(s, exact, rows, x, row, weight, sign, j)
+        return
+    s.pending[j] += 1
+    s.members[j] += sign
+    s.changed[j] = 1
+    if rows.is_double:
+        exact.add_row_f8(s.grid, <const double*>x, weight, 0, s.grid.n_blocks, s.table + j * s.grid.length)
+    else:
+        exact.add_row_f4(s.grid, <const float*>x, weight, 0, s.grid.n_blocks, s.table + j * s.grid.length)
 
 
 cdef class Grid:

@@ -116,8 +116,8 @@ cdef void _carry(cluster_sums* s, const tw_exact_kernels* exact, int64_t j, int 
         at[8 * (i - 1)] += up
 
 
-cdef void add_to_cluster(cluster_sums* s, const tw_exact_kernels* exact, const tw_rows* rows, const void* x,
-                         int64_t row, double weight, int sign, int64_t j) noexcept nogil:
+cdef void add_with_care(cluster_sums* s, const tw_exact_kernels* exact, const tw_rows* rows, const void* x,
+                        int64_t row, double weight, int sign, int64_t j) noexcept nogil:
     cdef int64_t* to = s.table + j * s.grid.length
     cdef int64_t at, stop, e
     cdef int segment, first, last

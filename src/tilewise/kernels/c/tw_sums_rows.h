@@ -101,7 +101,8 @@ static void E(moments)(const S *const *x, int n_rows, int depth, tw_bins8 *sums,
             const tw_eight v = E(eight_of)(x[r], l, depth), square = v * v;
             bin_eight(TW_BINS, v, bigs, more);
             bin_eight(TW_BINS, square, wide, most_squares);
-            if (sizeof(S) == 8) bin_eight(TW_BINS, square_rest(v, square), wide, most_squares);
+            /* A rest is less than an eighth of the unit of the first limb. */
+            if (sizeof(S) == 8) bin_eight(TW_BINS - 1, square_rest(v, square), wide + 1, most_squares + 1);
         }
         for (int i = 0; i < TW_BINS; i++) {
             *(tw_eight_w *)sums->low[i] += more[i];
