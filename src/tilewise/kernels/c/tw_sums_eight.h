@@ -1,6 +1,8 @@
 /* Eight sums at a time, whatever the type of the data: see tw_sums.h. Compiled with -ffp-contract=off. */
 
 typedef int64_t tw_eight_w __attribute__((vector_size(64), aligned(8), may_alias));
+/* Sums of columns that are not finite mean nothing: they wrap. */
+typedef uint64_t tw_eight_m __attribute__((vector_size(64), aligned(8), may_alias));
 
 TW_INLINE tw_eight choose(tw_eight_i mask, tw_eight a, tw_eight b) {
     return (tw_eight)(((tw_eight_i)a & mask) | ((tw_eight_i)b & ~mask));
@@ -32,7 +34,7 @@ TW_INLINE void bin_eight(const int limbs, tw_eight v, const tw_eight *bigs, tw_e
 #pragma GCC unroll 3
     for (int i = 0; i < limbs; i++) {
         const tw_eight t = v + bigs[i];
-        sums[i] += (tw_eight_i)t - (tw_eight_i)bigs[i];
+        sums[i] = (tw_eight_i)((tw_eight_m)sums[i] + ((tw_eight_m)t - (tw_eight_m)bigs[i]));
         v -= t - bigs[i];
     }
 }

@@ -47,7 +47,7 @@ TW_INLINE void E(bin_weighted)(const int limbs, const S *const *x, const double 
             if (weights) v *= weights[r];
             bin_eight(limbs, v, bigs, more);
         }
-        for (int i = 0; i < limbs; i++) *(tw_eight_w *)sums->low[i] += more[i];
+        for (int i = 0; i < limbs; i++) *(tw_eight_m *)sums->low[i] += (tw_eight_m)more[i];
         tw_bins8_fold(sums);
     }
 }
@@ -105,8 +105,8 @@ static void E(moments)(const S *const *x, int n_rows, int depth, tw_bins8 *sums,
             if (sizeof(S) == 8) bin_eight(TW_BINS - 1, square_rest(v, square), wide + 1, most_squares + 1);
         }
         for (int i = 0; i < TW_BINS; i++) {
-            *(tw_eight_w *)sums->low[i] += more[i];
-            *(tw_eight_w *)squares->low[i] += most_squares[i];
+            *(tw_eight_m *)sums->low[i] += (tw_eight_m)more[i];
+            *(tw_eight_m *)squares->low[i] += (tw_eight_m)most_squares[i];
         }
         tw_bins8_fold(sums);
         tw_bins8_fold(squares);
