@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tilewise.engine import Pass, Rows, column_stats
 from tilewise.kernels._exact import Moments
+from tilewise.kernels._minibatch import Update
 from tilewise.kernels._sums import Bins, Grid, Sums
 from tilewise.plan.thresholds import OWN_SUMS_BYTES
 
@@ -428,6 +429,37 @@ def test_bins_hold_the_exact_sum_in_any_order(values, data):
         for value in shuffled:
             one_by_one.add(np.array([value]))
         assert whole.value == parts[0].value == one_by_one.value == expected
+
+
+TIES = [
+    [-2.0338308022529212e16, -3.6028797018963976e16, -7.709110551834467e-22],
+    [2.0**60, 2.0**7, 2.0**-40],
+    [2.0**60, 2.0**7, -(2.0**-40)],
+    [-(2.0**60), -(2.0**7), 2.0**-30],
+    [2.0**60 + 2.0**8, 2.0**7, -(2.0**-40)],
+]
+
+
+@pytest.mark.parametrize("values", TIES)
+@pytest.mark.parametrize("up", [-300, 0, 300])
+def test_what_decides_a_tie_is_not_lost(values, up):
+    """The sum lies in the middle of two floats, but for a number that is far smaller."""
+    values = np.ldexp(values, up)
+    X = np.repeat(values[:, None], 9, axis=1)
+    centers, labels = np.zeros((1, 9)), np.zeros(len(values), np.int32)
+    expected = exact_sums.total(values)
+    for isa in hostile.ISAS:
+        total = Bins(isa)
+        total.add(values)
+        assert total.value == expected
+        sums = open_sums(X, 1, isa=isa)
+        add(sums, Rows(X), labels)
+        assert set(sums.values[0]) == {expected}
+        for some in (X, sp.csr_array(X)):
+            moved, counts = np.empty_like(centers), np.zeros(1)
+            update = Update(Rows(some), 1, isa=isa, n_threads=1, by_entries=some is not X)
+            update.run(labels, centers, moved, counts)
+            assert set(moved[0]) == {exact_sums.rounded(sum(exact_sums.products(values)), 3)}
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 4095, 4096, 4097, 30_000])

@@ -118,6 +118,16 @@ static inline void tw_two_sum(double a, double b, double *hi, double *lo) {
     *hi = s;
 }
 
+/* l + rest, rounded to odd: where it is not exact its last bit is set, so that a sum with a larger number
+ * is rounded as the exact one would be (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums:
+ * proved algorithms using rounding to odd", IEEE Transactions on Computers 57, 2008). */
+static inline double tw_to_odd(double l, double rest) {
+    tw_two_sum(l, rest, &l, &rest);
+    const int64_t bits = tw_bits_of(l);
+    if (rest == 0 || bits & 1) return l;
+    return tw_of_bits((bits ^ tw_bits_of(rest)) < 0 ? bits - 1 : bits + 1);
+}
+
 /* 1 / weight, or zero where that is too large: quotients are not corrected then. */
 static inline double tw_inverse(double weight) { return weight < 0x1p-1022 ? 0.0 : 1.0 / weight; }
 
@@ -139,13 +149,14 @@ static inline void tw_value_of(int64_t spill, const int64_t *at, int limbs, int 
     }
     const __int128 first = (__int128)spill * ((int64_t)1 << TW_LIMB) + at[0] + carry;
     const double unit = tw_power(exponent - TW_LIMB);
-    double h = (double)first, l = (double)(first - (__int128)h) * unit, more;
+    double h = (double)first, l = (double)(first - (__int128)h) * unit, rest = 0, more, left;
     h *= unit;
     for (int i = 1; i < limbs; i++) {
         tw_two_sum(h, (double)digits[i] * tw_power(exponent - TW_LIMB * (i + 1)), &h, &more);
-        l += more;
+        tw_two_sum(l, more, &l, &left);
+        rest += left;
     }
-    tw_two_sum(h, l, hi, lo);
+    tw_two_sum(h, tw_to_odd(l, rest), hi, lo);
 }
 
 /* ---------------------------------------------------------------- bins */
@@ -212,16 +223,17 @@ static inline void tw_bins_merge(tw_bins *to, const tw_bins *from) {
 static inline void tw_bins_value(const tw_bins *from, double *hi, double *lo) {
     /* A limb below zero has a high part beyond the range where the sum is not. */
     const int down = tw_bins_down(from->top), e = tw_bin_exponent((int)from->top) - down;
-    double h = ldexp((double)from->high[0], e + TW_LIMB), l = 0, more;
+    double h = ldexp((double)from->high[0], e + TW_LIMB), l = 0, rest = 0, more, left;
     *lo = 0;
     *hi = from->special;
     if (from->special != 0) return;
     for (int i = 0; i < TW_BINS; i++) {
         const int64_t whole = from->low[i] + (i + 1 < TW_BINS ? from->high[i + 1] : 0);
         tw_two_sum(h, ldexp((double)whole, e - TW_LIMB * i), &h, &more);
-        l += more;
+        tw_two_sum(l, more, &l, &left);
+        rest += left;
     }
-    tw_two_sum(h, l, hi, lo);
+    tw_two_sum(h, tw_to_odd(l, rest), hi, lo);
     *hi = ldexp(*hi, down);
     *lo = isinf(*hi) ? 0 : ldexp(*lo, down);
 }

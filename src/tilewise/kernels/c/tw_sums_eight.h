@@ -166,19 +166,28 @@ static double average_row(const tw_grid *grid, const int64_t *sums, const int64_
     return meet_eight(moved);
 }
 
+/* See tw_to_odd. */
+TW_INLINE tw_eight eight_to_odd(tw_eight l, tw_eight rest) {
+    add_exactly(l, rest, &l, &rest);
+    const tw_eight_i bits = (tw_eight_i)l, even = (bits & 1) - 1, opposed = (bits ^ (tw_eight_i)rest) >> 63;
+    return (tw_eight)(bits + ((opposed | 1) & even & (tw_eight_i)(rest != 0.0)));
+}
+
 /* Eight sums in bins, folded, as high + low: the numbers of tw_bins_value, but where a limb's unit may be
  * subnormal, or a sum is not a number. */
 TW_INLINE void eight_values(tw_eight_i tops, const tw_eight_i *highs, const tw_eight_i *lows, tw_eight *high, tw_eight *low) {
     const tw_eight_i exponents = tops * TW_LIMB + (TW_LOWEST + 1023);
-    tw_eight h = __builtin_convertvector(highs[0], tw_eight) * (tw_eight)((exponents + TW_LIMB) << 52), l = {0}, more;
+    tw_eight h = __builtin_convertvector(highs[0], tw_eight) * (tw_eight)((exponents + TW_LIMB) << 52);
+    tw_eight l = {0}, rest = {0}, more, left;
     for (int i = 0; i < TW_BINS; i++) {
         const tw_eight_i below = exponents - TW_LIMB * i;
         const tw_eight unit = (tw_eight)((below << 52) & (tw_eight_i)(below > 0));
         const tw_eight_i whole = i + 1 < TW_BINS ? lows[i] + highs[i + 1] : lows[i];
         add_exactly(h, __builtin_convertvector(whole, tw_eight) * unit, &h, &more);
-        l += more;
+        add_exactly(l, more, &l, &left);
+        rest += left;
     }
-    add_exactly(h, l, high, low);
+    add_exactly(h, eight_to_odd(l, rest), high, low);
 }
 
 TW_INLINE void bins_eight(const tw_bins8 *sums, tw_eight *high, tw_eight *low) {
