@@ -64,7 +64,7 @@ def test_what_does_not_fit(data, fails):
     usage = ExitCode.USAGE
     said = fails(usage, "fit", "X.npy", "-k", 3, "--memory-limit", "10kB")
     assert said.startswith("X.npy: --memory-limit 9.77 KiB is too small")
-    assert "least buffers" in said
+    assert "for buffers" in said
     assert "--columns" in fails(
         usage, "fit", "X.npy", "-k", 3, "--memory-limit", "1MB", "--columns", "0-2"
     )

@@ -275,7 +275,10 @@ class MiniBatchKMeans(BaseKMeans):
     @with_callbacks
     def _fit(self, X, y, sample_weight):
         rows = self._open(X, reset=True, again="", once=True)
-        fit = self._fit_once if rows.n_rows is None else self._fit_epochs
+        fit = self._fit_once
+        if rows.n_rows is not None:
+            self._check_sizes(rows)  # here, as deep as in `_partial_fit`: warnings count frames
+            fit = self._fit_epochs
         found, kept, tasks = fit(rows, sample_weight, partial(fit_tasks, self, X, y, sample_weight))
         engine.refuse_out_of_range(found["cluster_centers_"])
         vars(self).pop("labels_", None)
@@ -288,7 +291,6 @@ class MiniBatchKMeans(BaseKMeans):
     def _fit_epochs(self, rows, sample_weight, tasks):
         """Fit rows that can be had again and again."""
         backend = engine.backend_of(rows)
-        self._check_sizes(rows)
         random_state = check_random_state(self.random_state)
         weights = _validation.check_weights(sample_weight, rows.n_rows)
         init = self._checked_init(rows)
@@ -311,7 +313,7 @@ class MiniBatchKMeans(BaseKMeans):
             # Rounded where they stand: of many columns one more array of them is large.
             np.copyto(centers, found["cluster_centers_"])
             found |= self._labelled(rows, weights, centers)
-        return found, kept, tasks
+        return found | {"stream_report_": batches.report()}, kept, tasks
 
     def _plan_memory(self, rows, init, weights):
         """What streamed rows keep in memory; prints it."""
@@ -365,7 +367,7 @@ class MiniBatchKMeans(BaseKMeans):
             found, tasks = self._run(
                 rows, batches, centers, random_state, tasks, plan, max_no_improvement=None
             )
-        return found, None, tasks
+        return found | {"stream_report_": batches.report()}, None, tasks
 
     def _run(self, rows, batches, centers, random_state, tasks, plan, memory=None, **how):
         """Move the centres by the batches; returns what there is to keep but for labels."""
@@ -403,7 +405,6 @@ class MiniBatchKMeans(BaseKMeans):
             "_ewa_inertia": run.smoothed_inertia,
             "_ewa_inertia_min": run.least_inertia,
             "_no_improvement": run.no_improvement,
-            "stream_report_": batches.report(),
         }
         return found, tasks
 
