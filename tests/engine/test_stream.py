@@ -285,6 +285,6 @@ def test_the_report():
     report = rows.report
     assert (report.passes, report.rows, report.bytes_read) == (1, 3000, 48_000)
     assert report.to_dict()["bound_by"] in ("reading", "computing")
-    assert "1 passes read 3000 rows" in str(report)
+    assert "1 pass read 3,000 rows (46.9 KiB) at " in str(report)
     slow = dataclasses.replace(report, seconds_reading=5.0, seconds_computing=1.0)
     assert slow.bound_by == "reading"

@@ -252,7 +252,7 @@ def test_a_dot_per_shape_and_chunk(result_of):
 
 
 def test_without_a_program_the_comparison_says_so():
-    with pytest.raises(ValueError, match="no program to compare libraries with"):
+    with pytest.raises(ValueError, match="pass the program that compares libraries"):
         perform("peers")
 
 

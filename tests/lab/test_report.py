@@ -110,7 +110,7 @@ def test_what_strangers_write_stays_text(result_of):
 def test_a_result_that_lacks_something_is_named(result_of):
     result = copy.deepcopy(result_of("threads"))
     result["facts"] = {}
-    with pytest.raises(ValueError, match=r"threads of .* lacks .*cpus"):
+    with pytest.raises(ValueError, match=r"threads from .* lacks .*cpus"):
         html([result])
     result["experiment"] = "yours"
     with pytest.raises(ValueError, match="'yours' is not an experiment"):

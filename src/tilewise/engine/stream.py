@@ -80,8 +80,9 @@ class StreamReport:
     def sentences(self) -> list[str]:
         """The report in words."""
         rate = self.bytes_read / self.seconds_reading if self.seconds_reading > 0.0 else 0.0
+        passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
         lines = [
-            f"{self.passes} passes read {self.rows:,} rows ({sized(self.bytes_read)}) at "
+            f"{passes} read {self.rows:,} rows ({sized(self.bytes_read)}) at "
             f"{sized(rate)}/s. In all, {self.rows_per_second:,.0f} rows per second were handled.",
             f"The limit was {self.bound_by}: {self.seconds_reading:.2f} s reading, "
             f"{self.seconds_computing:.2f} s computing, {self.seconds_waiting:.2f} s waiting for "
