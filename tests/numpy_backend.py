@@ -354,9 +354,6 @@ class NumpyBatches:
     def whole_weight(self):
         return self.n_rows if self.weights is None else self.weights.sum()
 
-    def report(self):
-        return None
-
 
 # ---------------------------------------------------------------- the backend
 

@@ -8,7 +8,9 @@ import pytest
 
 import tilewise
 
-ROOT = Path(tilewise.__file__).parent
+# What is installed has no sources of compiled modules.
+IN_TREE = Path(__file__).parent.parent / "src" / "tilewise"
+ROOT = IN_TREE if IN_TREE.is_dir() else Path(tilewise.__file__).parent
 COMPILED = re.compile(
     r"^(?:from (tilewise[\w.]*) (?:c?import) \(?([\w, ]*)|c?import (tilewise[\w.]*))", re.MULTILINE
 )

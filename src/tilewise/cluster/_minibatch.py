@@ -282,7 +282,7 @@ class MiniBatchKMeans(BaseKMeans):
         found, kept, tasks = fit(rows, sample_weight, partial(fit_tasks, self, X, y, sample_weight))
         engine.refuse_out_of_range(found["cluster_centers_"])
         vars(self).pop("labels_", None)
-        self._keep_reports(found.pop("stream_plan_", None), found.pop("stream_report_", None))
+        self._keep_reports(found.pop("stream_plan_", None), rows.report)
         vars(self).update(found)
         if kept is not None:
             kept.remove()
@@ -309,11 +309,12 @@ class MiniBatchKMeans(BaseKMeans):
         found, tasks = self._run(
             rows, batches, centers, random_state, tasks, plan, memory, resume=resume, keep=keep
         )
+        del batches  # and what they hold
         if self.compute_labels:
             # Rounded where they stand: of many columns one more array of them is large.
             np.copyto(centers, found["cluster_centers_"])
             found |= self._labelled(rows, weights, centers)
-        return found | {"stream_report_": batches.report()}, kept, tasks
+        return found, kept, tasks
 
     def _plan_memory(self, rows, init, weights):
         """What streamed rows keep in memory; prints it."""
@@ -367,7 +368,7 @@ class MiniBatchKMeans(BaseKMeans):
             found, tasks = self._run(
                 rows, batches, centers, random_state, tasks, plan, max_no_improvement=None
             )
-        return found | {"stream_report_": batches.report()}, None, tasks
+        return found, None, tasks
 
     def _run(self, rows, batches, centers, random_state, tasks, plan, memory=None, **how):
         """Move the centres by the batches; returns what there is to keep but for labels."""

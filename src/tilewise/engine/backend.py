@@ -211,9 +211,6 @@ class Batches(AbstractContextManager, Protocol):
     def whole_weight(self) -> float:
         """What the mean inertia of a row is multiplied by for that of all rows."""
 
-    def report(self) -> Any:
-        """What reading the rows took, if they were read."""
-
 
 class Backend(Protocol):
     """A place to run.

@@ -130,7 +130,3 @@ class DrawnBatches:
     def whole_weight(self) -> float:
         """What the mean inertia of a row is multiplied by for an estimate of that of all."""
         return self.n_rows if self._weights is None else self._weights.sum()
-
-    def report(self):
-        """Nothing was read."""
-        return None

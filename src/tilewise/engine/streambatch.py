@@ -10,7 +10,7 @@ from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan
 
 from .minibatch import BatchPass
-from .stream import StreamReport, StreamRows, short_source
+from .stream import StreamRows, short_source
 
 __all__ = ["ReadBatches", "batch_bytes"]
 
@@ -91,6 +91,7 @@ class ReadBatches:
 
     def __exit__(self, *problem):
         self._close()
+        self._book()
 
     def first_rows(self, count: int) -> Rows:
         """Copies of the first rows, which remain to be batched; fewer if there are fewer."""
@@ -139,10 +140,10 @@ class ReadBatches:
         """What the mean inertia of a row is multiplied by for an estimate of that of all."""
         return self.n_rows
 
-    def report(self) -> StreamReport:
-        """What all passes over the rows took, these epochs included."""
+    def _book(self):
+        """Add what these epochs took to the report of the rows."""
         before = self._of.report
-        return replace(
+        self._of.report = replace(
             before,
             passes=before.passes + self.passes,
             rows=before.rows + self.rows_read,
@@ -151,6 +152,8 @@ class ReadBatches:
             seconds_waiting=before.seconds_waiting + self.seconds_waiting,
             seconds_computing=before.seconds_computing + self.seconds_open - self.seconds_waiting,
         )
+        self.rows_read = self.bytes_read = self.passes = 0
+        self.seconds_reading = self.seconds_waiting = self.seconds_open = 0.0
 
     def _batch(self, size):
         if size not in self._batches:

@@ -172,7 +172,7 @@ class Source:
         shape = [self.n_rows, self.n_features]
         return {"kind": kind, "shape": shape, "dtype": self.dtype.str, **more}
 
-    def _uncounted(self, kind, **more):
+    def _uncounted(self, kind: str, **more: object) -> dict[str, object]:
         """Return the fingerprint of rows whose number need not be known."""
         return {"kind": kind, "n_features": self.n_features, "dtype": self.dtype.str, **more}
 
