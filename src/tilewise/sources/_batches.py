@@ -35,6 +35,13 @@ class BatchSource(SequentialSource):
         What errors and progress call it.
     """
 
+    name: str
+    feature_names: tuple[str, ...] | None
+    one_shot: bool
+    n_features: int
+    row_bytes: int
+    held_bytes: int
+
     def __init__(
         self,
         batches: Callable[[], Iterable[SupportsArray]] | Iterator[SupportsArray],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tilewise._typing import FloatDtype
 from tilewise.sources._buffers import STAGE_BYTES, aligned_empty, bytes_of
 from tilewise.sources._errors import SourceError, fault
 from tilewise.sources._files import PositionalFile
@@ -42,7 +43,12 @@ class NpySource(Source):
         What to deliver.
     """
 
+    name: str
     n_rows: int
+    n_features: int
+    dtype: FloatDtype
+    row_bytes: int
+    held_bytes: int
 
     def __init__(
         self,

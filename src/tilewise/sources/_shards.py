@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tilewise._typing import FloatDtype
 from tilewise.sources._errors import SourceError
 from tilewise.sources._names import Chosen, names_of, order_of
 from tilewise.sources._protocol import RowSource, Source
@@ -48,6 +49,12 @@ class Shards(Source):
     6 3 [0. 1. 1.] part-2.npy, row 1
     """
 
+    name: str
+    feature_names: tuple[str, ...] | None
+    n_features: int
+    dtype: FloatDtype
+    row_bytes: int
+    random_access: bool
     members: list[RowSource]
     n_rows: int
 
