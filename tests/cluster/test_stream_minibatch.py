@@ -171,3 +171,14 @@ def test_a_nan_is_named():
         with pytest.raises(ValueError, match="shard 4, row 321, column 1"):
             model.fit(rows)
         assert not hasattr(model, "cluster_centers_")
+
+
+@pytest.mark.parametrize("random_access", [True, False])
+def test_given_centers_cost_no_reading(random_access):
+    X = clouds(4000, 5)
+    model = MiniBatchKMeans(
+        3, init=X[:3], n_init=1, batch_size=500, max_iter=2, max_no_improvement=None,
+        compute_labels=False, random_state=0,
+    )  # fmt: skip
+    report = model.fit(ArraySource(X, random_access)).stream_report_
+    assert (report.passes, report.rows) == (2, 8000)

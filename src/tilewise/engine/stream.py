@@ -152,6 +152,11 @@ class StreamRows:
         self.window = Rows.open_window(n_rows or _ENDLESS, self.n_features, self.compute_dtype)
         self.report = StreamReport()
 
+    @property
+    def name(self) -> str:
+        """What the source is called."""
+        return self.source.name
+
     def scaled(self, exponent: int) -> "StreamRows":
         """These rows times a power of two; see `Rows.scaled`."""
         rows = StreamRows(
@@ -275,6 +280,8 @@ class StreamRows:
         if indices.size and (indices.min() < 0 or indices.max() >= self.n_rows):
             raise IndexError(f"row indices must lie in [0, {self.n_rows})")
         out = np.empty((indices.size, self.n_features), dtype=self.compute_dtype)
+        if not indices.size:
+            return out
         order = np.argsort(indices, kind="stable")
         whole = self.n_rows * max(1, int(self.source.row_bytes))
         if self.can_skip and indices.size * _SEEK_BYTES < whole:
