@@ -29,13 +29,11 @@ class Output:
         self.rows = 0
         self._parts = []
         self._n_rows = n_rows
-        if out is None:
-            pass
-        elif isinstance(out, str | os.PathLike):
+        if isinstance(out, str | os.PathLike):
             self._path = Path(out)
             if self._path.suffix != ".npy":
                 raise ValueError(f"out={str(out)!r}: the name of a file to write must end in .npy")
-        else:
+        elif out is not None:
             check_out(out, n_rows, columns, self._dtype)
             self._array = out
 

@@ -341,7 +341,7 @@ class MiniBatchKMeans(BaseKMeans):
 
     def _fit_once(self, rows, sample_weight, tasks):
         """Fit rows that come once: the start is chosen from the first ones."""
-        name = rows.source.name
+        name = rows.name
         if self.checkpoint is not None:
             raise ValueError(
                 f"{name}: rows that come once cannot be taken up again: give no checkpoint, or "

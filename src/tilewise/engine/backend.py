@@ -66,7 +66,8 @@ class RowSet(Protocol):
     backend : str
         Name of the backend that they belong to.
     n_rows : int or None
-        None if rows come once and nobody knows how many.
+        None if rows come once and nobody knows how many. Such rows also have a `name`, for error
+        messages, and a backend that has them `Backend.check_batch_memory`.
     n_features : int
     is_sparse : bool
         Whether `array` returns a CSR matrix.
@@ -199,6 +200,9 @@ class Batches(AbstractContextManager, Protocol):
     n_rows: int
     at_rest: bool
 
+    def first_rows(self, count: int) -> RowSet:
+        """Copies of the first of rows that come once, which remain to be batched."""
+
     def next_batch(self) -> BatchPass | None:
         """The batch of the next step; None if there are no more."""
 
@@ -256,9 +260,12 @@ class Backend(Protocol):
         """All rows as one batch."""
 
     def open_batches(
-        self, rows, n_clusters: int, plan, weights, batch_size: int, random_state
+        self, rows, n_clusters: int, plan, weights, batch_size: int, random_state, *, ahead=0
     ) -> Batches:
-        """Batches of the rows of a fit."""
+        """Batches of the rows of a fit; `ahead` rows that come once can be looked at before."""
+
+    def check_batch_memory(self, rows, n_clusters: int, batch_size: int, ahead: int, memory_limit):
+        """Raise `LimitTooSmall` where batches of rows that come once do not fit."""
 
     def distances(self, rows, centers: np.ndarray, plan) -> np.ndarray:
         """Euclidean distances to all centres, (n, k), in `result_dtype`."""

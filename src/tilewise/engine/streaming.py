@@ -137,15 +137,11 @@ class CpuStreams(Cpu):
 
     def mapped(self, rows, function, *, n_clusters, result_bytes, held, memory_limit, **wishes):
         """Read the rows once; results that stay in memory are kept within the limit too."""
-        limit, kept = parse_bytes(memory_limit), result_bytes if held else 0
-        _check_result(memory_limit, limit, kept * (rows.n_rows or 0))
-        size = _buffer_rows(rows, n_clusters, result_bytes, kept, limit, wishes)
-        return self._map(rows, function, size, kept, memory_limit)
-
-    def _map(self, rows, function, size, kept, memory_limit):
-        limit = parse_bytes(memory_limit)
+        kept = result_bytes if held else 0
+        _check_result(memory_limit, kept * (rows.n_rows or 0))
+        size = _buffer_rows(rows, n_clusters, result_bytes, kept, memory_limit, wishes)
         for first, values in rows.arrivals(size):
-            _check_result(memory_limit, limit, (first + len(values)) * kept)
+            _check_result(memory_limit, (first + len(values)) * kept)
             view = Rows(values)
             try:
                 yield function(view)
@@ -173,7 +169,7 @@ def _weights_of(ids, weights):
     return chosen
 
 
-def _buffer_rows(rows, n_clusters, result_bytes, kept, limit, wishes):
+def _buffer_rows(rows, n_clusters, result_bytes, kept, memory_limit, wishes):
     """Rows of a buffer within the memory limit, before anything is read."""
     source, n_rows = rows.source, rows.n_rows
     chunk_plan = plan(
@@ -181,7 +177,7 @@ def _buffer_rows(rows, n_clusters, result_bytes, kept, limit, wishes):
         **wishes,
     )  # fmt: skip
     found = plan_stream(
-        chunk_plan, memory_limit=limit, init_rows=0, bounds=False,
+        chunk_plan, memory_limit=parse_bytes(memory_limit), init_rows=0, bounds=False,
         row_bytes=0 if n_rows is None else kept,
         extra_bytes=int(getattr(source, "held_bytes", 0)),
     )  # fmt: skip
@@ -190,9 +186,10 @@ def _buffer_rows(rows, n_clusters, result_bytes, kept, limit, wishes):
     return max(384, found.buffer_bytes // row // 384 * 384)
 
 
-def _check_result(given, limit, n_bytes):
+def _check_result(memory_limit, n_bytes):
+    limit = parse_bytes(memory_limit)
     if limit is not None and n_bytes > limit:
         raise LimitTooSmall(
-            f"the result has {n_bytes} bytes, more than memory_limit={given!r}: give out=, an "
-            "array (a memory map will do) or the path of a .npy file"
+            f"the result has {n_bytes} bytes, more than memory_limit={memory_limit!r}: give out=, "
+            "an array (a memory map will do) or the path of a .npy file"
         )
