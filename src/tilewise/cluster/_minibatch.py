@@ -295,7 +295,7 @@ class MiniBatchKMeans(BaseKMeans):
         weights = _validation.check_weights(sample_weight, rows.n_rows)
         init = self._checked_init(rows)
         plan = self._plan(rows, self.n_clusters, self._batch_size)
-        memory = self._plan_memory(rows, init, weights)
+        memory = self._plan_memory(rows, plan, init, weights)
         kept = _checkpoint.open_checkpoint(self.checkpoint, self, rows, weights)
         self._tol = self._tolerance(rows)
         if kept is not None and kept.saved is not None:
@@ -316,7 +316,7 @@ class MiniBatchKMeans(BaseKMeans):
             found |= self._labelled(rows, weights, centers)
         return found, kept, tasks
 
-    def _plan_memory(self, rows, init, weights):
+    def _plan_memory(self, rows, batch_plan, init, weights):
         """What streamed rows keep in memory; prints it."""
         samples = 0 if is_array_init(init) else self._init_size
         epochs = f"up to {self.max_iter} epochs"
@@ -333,7 +333,7 @@ class MiniBatchKMeans(BaseKMeans):
             + ("one to measure the columns, " if self.tol else "")
             + epochs
             + (", one for labels and inertia." if self.compute_labels else "."),
-            batch_size=self._batch_size,
+            batch_plan=batch_plan,
         )
         if self.verbose and memory is not None:
             print("\n".join(memory.sentences()))

@@ -202,12 +202,8 @@ class Pass:
             return None
         threads = worth_threads(self.plan.n_threads, centers.size, "centers")
         averaged, squares = self._averaged
-        in_place = averaged is not None and averaged is self._centers
-        if not in_place and averaged is not centers:
+        if averaged is None or (averaged is not self._centers and averaged is not centers):
             return _centers.center_moves(self._centers, centers, n_threads=threads)
-        if in_place and not ((squares == 0.0) | ((squares > 1e-200) & (squares < 1e200))).all():
-            # The centres before are gone, and their squared shifts say too little.
-            return None
         moves = _centers.center_moves(self._centers, averaged, n_threads=threads, shifts=squares)
         if centers is averaged or moves is None:
             return moves

@@ -17,6 +17,10 @@ __all__ = ["ReadBatches", "batch_bytes"]
 # Rows that lie side by side in the source and are read together: a read that a disk does not
 # notice. Part of what decides which rows share a batch, so it is fixed.
 _BLOCK_BYTES = 2**20
+# Bytes for each row of the buffer: its number, its places in the order and in the next one. And for
+# each row of a batch: place, number, weight, label, norms and scores.
+_ID_BYTES = 8 + 8 + 8
+_PLACE_BYTES = 64
 # Blocks whose rows are mixed; fixed for the same reason.
 _GROUP_BLOCKS = 16
 # Blocks that are read ahead: a group, so that reading goes on while its batches are worked on.
@@ -65,12 +69,8 @@ class ReadBatches:
         self._random_state = None if n_rows is None else random_state
         self._total = n_rows
         self.block_rows = block_rows(source)
-        room = max(_GROUP_BLOCKS * self.block_rows, -(-batch_size // self.block_rows)
-                   * self.block_rows, ahead)  # fmt: skip
-        self._group_rows = room
-        room += batch_size + self.block_rows
-        if n_rows is not None:
-            room = min(room, n_rows)
+        self._group_rows = _group_rows(self.block_rows, batch_size, ahead)
+        room = _buffer_rows(self.block_rows, batch_size, ahead, n_rows)
         self._buffer = np.empty((room, source.n_features), dtype=source.dtype)
         self._rows = Rows(self._buffer)
         self._ids = np.empty(room, dtype=np.int64)
@@ -271,6 +271,17 @@ def _blocks_ahead(n_rows, block):
     return _AHEAD_BLOCKS if n_rows is None else max(2, min(_AHEAD_BLOCKS, -(-n_rows // block)))
 
 
+def _group_rows(block, batch_size, ahead):
+    """Rows that are mixed together."""
+    return max(_GROUP_BLOCKS * block, -(-batch_size // block) * block, ahead)
+
+
+def _buffer_rows(block, batch_size, ahead, n_rows):
+    """Rows of the buffer: a group, and what may be left of the one before."""
+    room = _group_rows(block, batch_size, ahead) + batch_size + block
+    return room if n_rows is None else min(room, n_rows)
+
+
 def block_rows(source) -> int:
     """Rows that are read together."""
     return max(1, _BLOCK_BYTES // (source.n_features * source.dtype.itemsize))
@@ -279,8 +290,12 @@ def block_rows(source) -> int:
 def batch_bytes(source, n_rows, batch_size: int, ahead: int = 0) -> int:
     """Bytes that `ReadBatches` holds, the reader's buffers included."""
     block = block_rows(source)
-    rows = max(_GROUP_BLOCKS * block, batch_size + block, ahead) + batch_size + block
-    if n_rows is not None:
-        rows = min(rows, n_rows)
-    rows += _blocks_ahead(n_rows, block) * block
-    return rows * (source.n_features * source.dtype.itemsize + 32)
+    group = _group_rows(block, batch_size, ahead)
+    room = _buffer_rows(block, batch_size, ahead, n_rows)
+    row = source.n_features * source.dtype.itemsize
+    # What is left of a group is copied to the front, and the order drawn beside the one before.
+    left = batch_size if room > group else 0
+    return (
+        room * (row + (_ID_BYTES if left else 16)) + batch_size * _PLACE_BYTES + left * row
+        + _blocks_ahead(n_rows, block) * block * row
+    )  # fmt: skip

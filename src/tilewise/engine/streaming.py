@@ -55,14 +55,14 @@ class CpuStreams(Cpu):
             )
         return _counted(source, request.name)
 
-    def plan_memory(self, rows, plan, memory_limit, *, batch_size=None, extra_bytes=0, **needs):
+    def plan_memory(self, rows, plan, memory_limit, *, batch_plan=None, **needs):
         """Plan the buffers within the limit and set them."""
         source = rows.source
-        if batch_size is not None:
-            extra_bytes += batch_bytes(source, rows.n_rows, batch_size)
+        if batch_plan is not None:
+            needs["batch_bytes"] = batch_bytes(source, rows.n_rows, batch_plan.n_samples)
         found = plan_stream(
-            plan, memory_limit=parse_bytes(memory_limit),
-            extra_bytes=extra_bytes + int(getattr(source, "held_bytes", 0)),
+            plan, memory_limit=parse_bytes(memory_limit), batch_plan=batch_plan,
+            extra_bytes=int(getattr(source, "held_bytes", 0)),
             sequential=not source.random_access, **needs,
         )  # fmt: skip
         rows.buffer_rows, rows.piece_rows = found.buffer_rows, found.piece_rows

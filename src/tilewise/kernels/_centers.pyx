@@ -326,12 +326,18 @@ cdef float _move(const double* old, const double* new, Py_ssize_t d, double tota
 def center_moves(const double[:, ::1] old, const double[:, ::1] new, int n_threads=1, const double[::1] shifts=None):
     """Upper bounds, in float32 (k,), of how far each centre moved; None if one is not finite.
 
-    shifts (k) are the squares, if `Sums.average` has found them.
+    shifts (k) are the squares, if `Sums.average` has found them. With them old and new may be one
+    array, which holds the new centres; None if a square then says too little.
     """
     cdef Py_ssize_t j, k = old.shape[0], d = old.shape[1]
+    cdef bint gone = k and d and &old[0, 0] == &new[0, 0]
     cdef int threads = usable_threads(n_threads)
     moves = np.zeros(k, dtype=np.float32)
     cdef float[::1] out = moves
+    if gone and shifts is not None:
+        for j in range(k):
+            if shifts[j] != 0.0 and not 1e-200 < shifts[j] < 1e200:
+                return None
     if d:
         for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
             out[j] = _move(&old[j, 0], &new[j, 0], d,

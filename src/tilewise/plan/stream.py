@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from tilewise._sizes import MOST_BYTES, parse_size, sized
 from tilewise.plan._reasons import Reasoned
+from tilewise.plan.nest import LoopNest
 from tilewise.plan.plan import Plan
 
 __all__ = ["LimitTooSmall", "StreamPlan", "parse_bytes", "plan_stream", "sample_rows"]
@@ -41,6 +42,8 @@ _WEIGHTED_SEED_BYTES = 4 * 8
 # Bytes of each row of a part while rows that lie far from their centres are looked for, where
 # clusters are empty: two distances, a number, and a mark.
 _PART_ROW_BYTES = 8 + 8 + 8 + 1
+# Bytes for each column with which a thread moves a centre: the centre, and its sums in bins.
+_UPDATE_BYTES = 8 + 64
 # What a fit holds besides, whatever its size.
 _OBJECTS = 2**18
 
@@ -105,6 +108,12 @@ def sample_rows(n_samples: int, n_features: int, n_clusters: int, dtype: DTypeLi
     return int(min(n_samples, max(wanted, _SAMPLE_ROWS_PER_CLUSTER * n_clusters)))
 
 
+def _summing(plan: Plan) -> int:
+    """Bytes of the sums of clusters, which only passes that average rows have."""
+    sizes = LoopNest.of(plan).summing
+    return sum(sizes.values()) - sizes["old and new centres"]
+
+
 @dataclass(frozen=True, repr=False)
 class StreamPlan(Reasoned):
     """What a run over streamed rows keeps in memory, stated before anything is read.
@@ -164,7 +173,8 @@ def plan_stream(
     plan: Plan, *, memory_limit: int | None = None, init_rows: int | None = None,
     seeded_from_all: bool = False, n_runs: int = 1, weighted: bool = False, max_iter: int = 1,
     row_bytes: int = 4, bounds: bool = True, extra_bytes: int = 0, sequential: bool = False,
-    buffer_bytes: int | None = None, passes: str | None = None,
+    buffer_bytes: int | None = None, batch_plan: Plan | None = None, batch_bytes: int = 0,
+    passes: str | None = None,
 ) -> StreamPlan:  # fmt: skip
     """Choose buffers within a limit.
 
@@ -192,6 +202,11 @@ def plan_stream(
         Whether single rows can only be had by reading all.
     buffer_bytes : int, optional
         Bytes of all buffers where memory allows.
+    batch_plan : Plan, optional
+        Of a pass over one batch, if centres move by batches.
+    batch_bytes : int
+        Bytes with which mini-batches are read and mixed. The rows to start from are gone by then,
+        and the labels are not yet there.
     passes : str, optional
         What is read, where that is not one pass per iteration.
 
@@ -212,6 +227,12 @@ def plan_stream(
     kept = row_bytes + (4 if n_runs > 1 else 0) + (8 if weighted else 0)
     # Beside what a pass in memory has: centres to start from, and the best so far.
     centers = plan.shared_bytes + plan.workspace_bytes_per_thread * plan.n_threads + 16 * k * d
+    if batch_plan is not None:
+        # Centres move without the sums of clusters; two more sets of centres, and a row of sums for
+        # each thread, are there while they do.
+        centers -= _summing(plan)
+        step = batch_plan.shared_bytes - _summing(batch_plan) + batch_bytes + 32 * k * d
+        step += (batch_plan.workspace_bytes_per_thread + _UPDATE_BYTES * d) * batch_plan.n_threads
     moments = -(-d // 8) * plan.n_threads * _MOMENTS_BYTES + 6 * 8 * d
     # The sample is kept for further runs.
     sampled = 0 if seeded_from_all else sample * stored
@@ -220,21 +241,28 @@ def plan_stream(
     seeding = sample * (_WEIGHTED_SEED_BYTES if weighted else _SEED_BYTES)
     held = {
         f"{kept} bytes per row": kept * n, "rows to start from": sampled,
-        "batches and the source itself": extra_bytes, "objects": _OBJECTS,
+        "the source itself": extra_bytes, "objects": _OBJECTS,
     }  # fmt: skip
 
     def largest(rows: int, bounded: bool) -> dict[str, int]:
-        """What is held at once, with so many rows in a buffer, at the worst of three times."""
-        buffers = {"buffers": _BUFFERS * rows * stored}
-        times = (
-            {"the columns' moments": moments + 16 * sample, **buffers},
+        """What is held at once, with so many rows in a buffer, at the worst of these times."""
+        buffers = {"buffers": _BUFFERS * min(rows, n) * stored}
+        times = [
+            {"the columns' moments": moments + (16 * sample * (batch_plan is None)), **buffers},
             {"k-means++": seeding, **(buffers if seeded_from_all else {}), "centres": 16 * k * d},
             {
-                "centres, sums and workspace": centers, **buffers,
-                "distances of a part": rows * _PART_ROW_BYTES, "bounds": 8 * n * bounded,
+                "centres, sums and workspace": centers, **buffers, "bounds": 8 * n * bounded,
+                "distances of a part": min(rows, n) * _PART_ROW_BYTES * (batch_plan is None),
             },
-        )  # fmt: skip
-        return held | max(times, key=lambda sizes: sum(sizes.values()))
+        ]  # fmt: skip
+        if batch_plan is not None:
+            gone = {"rows to start from": 0}
+            times = [times[0] | gone, times[1], times[2] | gone]
+            # While they are picked out of a part there are two of each.
+            times.append({"picking them": sampled + 16 * sample, **buffers})
+            unlabelled = {f"{kept} bytes per row": (kept - row_bytes) * n}
+            times.append({"batches": step} | gone | unlabelled)
+        return max((held | sizes for sizes in times), key=lambda sizes: sum(sizes.values()))
 
     def total(rows: int, bounded: bool) -> int:
         """Bytes of `largest`."""
@@ -262,7 +290,7 @@ def plan_stream(
     piece = min(_PIECE_BYTES // stored, rows // (_PIECES_PER_THREAD * plan.n_threads))
     piece = max(_MULTIPLE, piece // _MULTIPLE * _MULTIPLE)
     rows = max(piece, rows // piece * piece)
-    buffers = _BUFFERS * rows * stored
+    buffers = _BUFFERS * min(rows, n) * stored
     n_parts = max(1, -(-n // rows))
 
     given = "none given" if memory_limit is None else f"{sized(memory_limit)} may be allocated"
