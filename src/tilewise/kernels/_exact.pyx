@@ -328,24 +328,49 @@ cdef class Moments:
         _kept = _staging(&p, self.threads)
         run_blocks(_add_moments, &p, first, stop, BLOCK * BLOCKS, BLOCK, self.threads)
 
+    def state(self):
+        """Sums and magnitudes so far, as bytes and as float64 (2, columns); `merge` takes them."""
+        self._gather()
+        sums, sizes = self._keep
+        own = sums.view(np.uint8).reshape(2, self.threads, -1)[:, 0, : self.blocks * sizeof(tw_bins8)]
+        return own.tobytes(), np.stack([sizes[:, 0].max(axis=0), sizes[:, 1].min(axis=0)])
+
+    def merge(self, const unsigned char[::1] sums, sizes):
+        """Take in the `state` of other moments of as many columns."""
+        cdef int64_t b, half = self.blocks * <int64_t>sizeof(tw_bins8)
+        if sums.shape[0] != 2 * half:
+            raise ValueError("these are the moments of rows of another length")
+        for b in range(self.blocks):
+            tw_bins8_merge(self.sums + b, <const tw_bins8*>&sums[b * sizeof(tw_bins8)])
+            tw_bins8_merge(self.sums + self.threads * self.blocks + b,
+                           <const tw_bins8*>&sums[half + b * sizeof(tw_bins8)])
+        own = self._keep[1]
+        np.maximum(own[0, 0], sizes[0], out=own[0, 0])
+        np.minimum(own[0, 1], sizes[1], out=own[0, 1])
+
+    cdef void _gather(self):
+        """Move what every thread has to the first one's sums."""
+        cdef int64_t b, t, half = self.threads * self.blocks
+        for b in range(self.blocks):
+            for t in range(1, self.threads):
+                tw_bins8_merge(self.sums + b, self.sums + t * self.blocks + b)
+                tw_bins8_clear(self.sums + t * self.blocks + b)
+                tw_bins8_merge(self.sums + half + b, self.sums + half + t * self.blocks + b)
+                tw_bins8_clear(self.sums + half + t * self.blocks + b)
+
     def means(self, int64_t n_rows):
         """Mean and mean squared deviation from it of each column of n rows, each (d,) float64.
 
         NaN where a value is not finite, or too large to be squared.
         """
-        cdef int64_t b, t, l
+        cdef int64_t b, l
         cdef tw_bins one
         cdef double high[2]
         cdef double low[2]
+        self._gather()
         mean, variance = np.zeros(self.depth), np.zeros(self.depth)
         cdef double[::1] to = mean, spread = variance
         for b in range(self.blocks if n_rows else 0):
-            for t in range(1, self.threads):
-                tw_bins8_merge(self.sums + b, self.sums + t * self.blocks + b)
-                tw_bins8_clear(self.sums + t * self.blocks + b)
-                tw_bins8_merge(self.sums + self.threads * self.blocks + b,
-                               self.sums + (self.threads + t) * self.blocks + b)
-                tw_bins8_clear(self.sums + (self.threads + t) * self.blocks + b)
             for l in range(min(8, self.depth - 8 * b)):
                 one = tw_bins8_column(self.sums + b, l)
                 tw_bins_value(&one, high, low)

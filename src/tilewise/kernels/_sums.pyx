@@ -101,16 +101,18 @@ cdef class Grid:
 
 
 cdef void _carry(cluster_sums* s, const tw_exact_kernels* exact, int64_t j, int segment) noexcept nogil:
-    cdef int first = segment * s.segment_blocks, stop = first + s.segment_blocks, i
-    cdef int64_t* at
-    cdef int64_t up
+    cdef int first = segment * s.segment_blocks, stop = first + s.segment_blocks
     exact.carry_row(s.grid, first, min(stop, s.grid.n_blocks), s.table + j * s.grid.length,
                     s.spill + j * 8 * s.grid.n_blocks)
     s.spilt[j] = 1
-    if segment or not s.weight_limbs:
-        return
-    at = s.weights + j * 8 * (1 + s.weight_limbs)
-    for i in range(s.weight_limbs, 0, -1):
+    if segment == 0 and s.weight_limbs:
+        _carry_weight(s.weights + j * 8 * (1 + s.weight_limbs), s.weight_limbs)
+
+
+cdef void _carry_weight(int64_t* at, int limbs) noexcept nogil:
+    cdef int i
+    cdef int64_t up
+    for i in range(limbs, 0, -1):
         up = at[8 * i] >> TW_LIMB
         at[8 * i] -= up * (<int64_t>1 << TW_LIMB)
         at[8 * (i - 1)] += up
@@ -353,6 +355,56 @@ cdef class Sums:
         if new >= 0:
             add_to_cluster(&self.c, self.exact, &rows.c, x, row, weight, 1, new)
 
+    def state(self):
+        """What is in the sums: equal arrays for equal rows, whatever the order they came in.
+
+        Returns
+        -------
+        tuple of ndarray, int64
+            Limbs of the sums (k, length) from 0 to 2**50 - 1, what is above them (k, columns), rows (k,),
+            and limbs of the weights, empty where all rows weigh one. `add` takes them.
+        """
+        cdef cluster_sums* s = &self.c
+        cdef const tw_exact_kernels* exact = self.exact
+        cdef int64_t j, k = s.n_clusters, blocks = s.grid.n_blocks
+        cdef int64_t[:, ::1] tables, spills, weighed
+        table, spill, members, _pending, _flags, weights = self._keep[0]
+        tables = table = table.reshape(k, -1).copy()
+        spills = spill = spill.reshape(k, -1).copy() if s.carries else np.zeros((k, 8 * blocks), dtype=np.int64)
+        weighed = weights = weights.reshape(k, -1).copy() if s.weight_limbs else np.empty((0, 0), dtype=np.int64)
+        with nogil:
+            for j in range(k):
+                exact.carry_row(s.grid, 0, blocks, &tables[j, 0], &spills[j, 0])
+                if s.weight_limbs:
+                    _carry_weight(&weighed[j, 0], s.weight_limbs)
+        return table, spill, members.copy(), weights
+
+    def add(self, const int64_t[:, ::1] table, const int64_t[:, ::1] spill, const int64_t[::1] members,
+            const int64_t[:, ::1] weights):
+        """Take in the `state` of other sums on the same grid, with weights of the same sizes."""
+        cdef cluster_sums* s = &self.c
+        cdef int64_t j, l, k = s.n_clusters, length = s.grid.length, columns = 8 * s.grid.n_blocks
+        cdef int64_t limbs = 8 * (1 + s.weight_limbs) if s.weight_limbs else 0
+        cdef int64_t* at
+        if not s.carries:
+            raise ValueError("sums of few rows take in no others")
+        if table.shape[0] != k or table.shape[1] != length or spill.shape[0] != k or spill.shape[1] != columns or (
+                members.shape[0] != k or weights.shape[0] != (k if limbs else 0) or weights.shape[1] != limbs):
+            raise ValueError("these are sums on another grid")
+        for j in range(k):
+            for l in range(s.n_segments):
+                _carry(s, self.exact, j, <int>l)
+                s.pending[j * s.n_segments + l] = 2
+            for l in range(length):
+                s.table[j * length + l] += table[j, l]
+            for l in range(columns):
+                s.spill[j * columns + l] += spill[j, l]
+            at = s.weights + j * limbs
+            for l in range(limbs):
+                at[l] += weights[j, l]
+            s.members[j] += members[j]
+            s.spilt[j] = s.changed[j] = 1
+
     def clear(self):
         """Take everything out."""
         tables = [arrays for arrays in self._keep if type(arrays) is tuple]
@@ -438,6 +490,19 @@ cdef class Bins:
     def merge(self, Bins other):
         """Add another sum."""
         tw_bins_merge(&self.c, &other.c)
+
+    @property
+    def state(self):
+        """What is in the sum, as bytes that `merge_state` takes."""
+        return (<char*>&self.c)[:sizeof(tw_bins)]
+
+    def merge_state(self, const unsigned char[::1] state):
+        """Add the sum that a `state` came from."""
+        cdef tw_bins other
+        if state.shape[0] != sizeof(tw_bins):
+            raise ValueError("these bytes are no sum")
+        memcpy(&other, &state[0], sizeof(tw_bins))
+        tw_bins_merge(&self.c, &other)
 
     @property
     def value(self):
