@@ -11,8 +11,7 @@ from sklearn.cluster import KMeans as PeerKMeans
 from sklearn.cluster import kmeans_plusplus as peer_kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
-from tilewise import KMeans, algorithms, k_means, kmeans_plusplus
-from tilewise.cluster._kmeans import same_partition
+from tilewise import KMeans, algorithms, engine, k_means, kmeans_plusplus
 
 
 def assert_same_fit(ours, theirs):
@@ -174,11 +173,11 @@ def test_same_partition():
     rng = np.random.RandomState(0)
     for _ in range(50):
         a = rng.randint(0, 5, 40).astype(np.int32)
-        assert same_partition(a, rng.permutation(5).astype(np.int32)[a], 5)
+        assert engine.Cpu().same_partition(a, rng.permutation(5).astype(np.int32)[a], 5)
         b = a.copy()
         b[7] = (b[7] + 1) % 5
         pairs = set(zip(a, b, strict=True))
-        assert same_partition(a, b, 5) == (len(pairs) == len(set(a)) == len(set(b)))
+        assert engine.Cpu().same_partition(a, b, 5) == (len(pairs) == len(set(a)) == len(set(b)))
 
 
 # Starts ----------------------------------------------------------------------------------------

@@ -418,7 +418,9 @@ class BaseKMeans(
         rows, centers = self._new_rows(
             X, again="score adds up rows in an order that needs their number."
         )
-        weights = _validation.check_weights(sample_weight, rows.n_rows)
+        weights = engine.backend_of(rows).open_weights(
+            rows, sample_weight, _validation.check_weights
+        )
         plan_of = partial(self._plan, n_clusters=len(centers))
         engine.backend_of(rows).plan_memory(
             rows, plan_of(rows), self.memory_limit, init_rows=0, bounds=False,

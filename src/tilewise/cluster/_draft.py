@@ -40,6 +40,10 @@ def drafted(estimator):
         for generator, state in generators:
             generator.set_state(state)
         raise
+    finally:
+        # Rows that lie on other machines.
+        for rows in vars(draft).pop("_opened", ()):
+            rows.close()
     _take_over(estimator, before, vars(draft))
 
 

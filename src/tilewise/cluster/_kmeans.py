@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 CENTRED_ROWS = 4096
 
 
-# Labels that are looked at together, since NumPy makes wider copies of them.
-_COUNTED_ROWS = 2**17
-
-
 @dataclass
 class Start:
     """Where the runs of one fit start from."""
@@ -62,14 +58,6 @@ def centred(rows, mean, scale):
         if scale:
             out[part] = scale.undone(out[part])
     return out
-
-
-def same_partition(a, b, n_clusters):
-    """Whether two arrays of labels differ by the names of the clusters at most."""
-    renamed = np.full(n_clusters, -1, dtype=a.dtype)
-    renamed[a] = b
-    used = renamed[renamed >= 0]
-    return len(np.unique(used)) == len(used) and np.array_equal(renamed[a], b)
 
 
 class KMeans(BaseKMeans):
@@ -303,7 +291,7 @@ class KMeans(BaseKMeans):
         _validation.check_enough_rows(rows.n_rows, self.n_clusters)
         self._choose_runs()
         random_state = check_random_state(self.random_state)
-        weights = _validation.check_weights(sample_weight, rows.n_rows)
+        weights = backend.open_weights(rows, sample_weight, _validation.check_weights)
         init = self.init
         if is_array_init(init):
             init = _validation.check_centers(init, rows, self.n_clusters)
@@ -377,16 +365,13 @@ class KMeans(BaseKMeans):
             # A lower inertia of the same partition is rounding, and not worth other labels.
             if best is None or (
                 run.inertia < best.inertia
-                and not same_partition(run.labels, best.labels, self.n_clusters)
+                and not backend.same_partition(run.labels, best.labels, self.n_clusters)
             ):
                 best = run
             if tasks.end_run(lambda best=best: attributes(best.centers, best.n_iter)):
                 break
 
-        met = np.zeros(self.n_clusters, dtype=bool)
-        for first in range(0, len(best.labels), _COUNTED_ROWS):
-            met[best.labels[first : first + _COUNTED_ROWS]] = True
-        n_found = np.count_nonzero(met)
+        n_found = backend.count_clusters(best.labels, self.n_clusters)
         if n_found < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({n_found}) found smaller than n_clusters "
@@ -403,7 +388,7 @@ class KMeans(BaseKMeans):
             inertia = final.assign_and_measure(scale.values(self.cluster_centers_))
             labels = final.labels
         self._n_features_out = self.n_clusters
-        self.labels_ = labels
+        self.labels_ = backend.kept_labels(labels)
         self.inertia_ = float(scale.undone(inertia, 2))
         if not np.isfinite(self.inertia_):
             _scaled.warn_of_inertia(stacklevel=6)

@@ -292,7 +292,7 @@ class MiniBatchKMeans(BaseKMeans):
         """Fit rows that can be had again and again."""
         backend = engine.backend_of(rows)
         random_state = check_random_state(self.random_state)
-        weights = _validation.check_weights(sample_weight, rows.n_rows)
+        weights = backend.open_weights(rows, sample_weight, _validation.check_weights)
         init = self._checked_init(rows)
         plan = self._plan(rows, self.n_clusters, self._batch_size)
         memory = self._plan_memory(rows, plan, init, weights)
@@ -563,4 +563,4 @@ class MiniBatchKMeans(BaseKMeans):
         backend, plan = engine.backend_of(rows), self._plan(rows, self.n_clusters)
         run = backend.open_assignment(rows, self.n_clusters, plan, weights=weights)
         inertia = run.assign_and_measure(centers)
-        return {"labels_": run.labels, "inertia_": float(inertia)}
+        return {"labels_": backend.kept_labels(run.labels), "inertia_": float(inertia)}

@@ -33,7 +33,18 @@ from tilewise.engine.cpu import Cpu, Sample
 from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
 from tilewise.engine.minibatch import BatchPass, DrawnBatches, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, radius
-from tilewise.engine.passes import Pass, assign, assign_inertia, distances, inertia, own_distances
+from tilewise.engine.passes import (
+    Bins,
+    Pass,
+    assign,
+    assign_inertia,
+    distances,
+    farthest_first,
+    inertia,
+    open_sums,
+    own_distances,
+    weight_sizes,
+)
 from tilewise.engine.ranges import (
     OutOfRange,
     Scale,
@@ -41,17 +52,20 @@ from tilewise.engine.ranges import (
     refuse_out_of_range,
 )
 from tilewise.engine.seeding import SeedingPass
-from tilewise.engine.stats import Stats, column_stats, largest_finite
+from tilewise.engine.stats import Moments, Stats, column_stats, largest_finite, moments_of
 from tilewise.engine.stream import StreamReport, StreamRows, count_rows
 from tilewise.engine.streambatch import ReadBatches, batch_bytes
+from tilewise.engine.streaming import CpuStreams, sampled, weights_of
 from tilewise.kernels._rows import Rows
 
 __all__ = [
-    "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Cpu",
-    "DistanceBlocks", "DrawnBatches", "Draws", "OutOfRange", "Pass", "ReadBatches", "Request",
-    "RowSet", "Rows", "Sample", "Scale", "SeedingPass", "Stats", "StreamReport", "StreamRows",
-    "argkmin", "argkmin_blocks", "argmin_blocks", "as_rows", "assign", "assign_inertia",
-    "backend_of", "batch_bytes", "column_stats", "count_rows", "distances", "extent",
-    "fill_matrix", "inertia", "largest_finite", "open_rows", "own_distances", "plan_matrix",
-    "radius", "radius_blocks", "refuse_out_of_range", "register", "squared_moves",
+    "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Bins", "Cpu",
+    "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "OutOfRange", "Pass",
+    "ReadBatches", "Request", "RowSet", "Rows", "Sample", "Scale", "SeedingPass", "Stats",
+    "StreamReport", "StreamRows", "argkmin", "argkmin_blocks", "argmin_blocks", "as_rows",
+    "assign", "assign_inertia", "backend_of", "batch_bytes", "column_stats", "count_rows",
+    "distances", "extent", "farthest_first", "fill_matrix", "inertia", "largest_finite",
+    "moments_of", "open_rows", "open_sums", "own_distances", "plan_matrix", "radius",
+    "radius_blocks", "refuse_out_of_range", "register", "sampled", "squared_moves", "weight_sizes",
+    "weights_of",
 ]  # fmt: skip

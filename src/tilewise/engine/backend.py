@@ -232,6 +232,9 @@ class Backend(Protocol):
     def plan(self, rows, n_clusters: int, *, batch_size=None, **wishes):
         """The plan of passes over these rows, or over so many of them at a time."""
 
+    def open_weights(self, rows, weights, check: Callable[[Any, int], Any]):
+        """Weights as the passes over these rows want them; ``check(weights, n_rows)`` an array."""
+
     def plan_memory(self, rows, plan, memory_limit, **needs):
         """What a fit keeps in memory, if that has to be planned; see `plan_stream`."""
 
@@ -266,6 +269,15 @@ class Backend(Protocol):
 
     def check_batch_memory(self, rows, n_clusters: int, batch_size: int, ahead: int, memory_limit):
         """Raise `LimitTooSmall` where batches of rows that come once do not fit."""
+
+    def same_partition(self, labels, others, n_clusters: int) -> bool:
+        """Whether labels of two passes differ by the names of the clusters at most."""
+
+    def count_clusters(self, labels, n_clusters: int) -> int:
+        """How many clusters have rows."""
+
+    def kept_labels(self, labels):
+        """The labels of a pass as an estimator keeps them."""
 
     def distances(self, rows, centers: np.ndarray, plan) -> np.ndarray:
         """Euclidean distances to all centres, (n, k), in `result_dtype`."""

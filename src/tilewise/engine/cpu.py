@@ -16,6 +16,9 @@ from .stats import Stats, column_stats, largest_finite
 
 __all__ = ["Cpu", "Sample"]
 
+# Labels that are looked at together, since NumPy makes wider copies of them.
+_COUNTED_ROWS = 2**17
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -55,6 +58,10 @@ class Cpu:
             np.dtype(rows.compute_dtype).name, direct=rows.is_direct,
             density=rows.density if rows.is_sparse else None, **wishes,
         )  # fmt: skip
+
+    def open_weights(self, rows, weights, check):
+        """One number for each row, in an array."""
+        return check(weights, rows.n_rows)
 
     def plan_memory(self, rows, plan, memory_limit, **needs):
         """Nothing has to be planned: the rows are there, and what a pass adds to them is small."""
@@ -97,6 +104,24 @@ class Cpu:
     def open_batches(self, rows, n_clusters, plan, weights, batch_size, random_state):
         """Batches drawn with replacement."""
         return DrawnBatches(rows, n_clusters, plan, weights, batch_size, random_state)
+
+    def same_partition(self, labels, others, n_clusters):
+        """Whether two arrays of labels differ by the names of the clusters at most."""
+        renamed = np.full(n_clusters, -1, dtype=labels.dtype)
+        renamed[labels] = others
+        used = renamed[renamed >= 0]
+        return len(np.unique(used)) == len(used) and np.array_equal(renamed[labels], others)
+
+    def count_clusters(self, labels, n_clusters):
+        """How many of the clusters are in an array of labels."""
+        met = np.zeros(n_clusters, dtype=bool)
+        for first in range(0, len(labels), _COUNTED_ROWS):
+            met[labels[first : first + _COUNTED_ROWS]] = True
+        return int(np.count_nonzero(met))
+
+    def kept_labels(self, labels):
+        """The array."""
+        return labels
 
     def distances(self, rows, centers, plan):
         """Euclidean distances to all centres, (n, k)."""

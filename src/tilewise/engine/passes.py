@@ -19,7 +19,10 @@ from .matrix import fill_matrix, plan_matrix
 from .ranges import overflow
 from .stats import column_stats
 
-__all__ = ["Pass", "assign", "assign_inertia", "distances", "inertia", "own_distances"]
+__all__ = [
+    "Bins", "Pass", "assign", "assign_inertia", "distances", "farthest_first", "inertia",
+    "open_sums", "own_distances", "weight_sizes",
+]  # fmt: skip
 
 # Share of rows that have to be compared with every centre again above which the next pass is
 # scored in float64. A second look in the tile's own arithmetic costs about two rows; where rows
@@ -85,9 +88,14 @@ class Pass:
         self._averaged = None, None
         self._useless = self._opened = 0
         self._kernel = self._make_kernel()
-        self.sums = None
-        if sums:
-            self.sums = _open_sums(rows, n_clusters, plan, weights, stats)
+        self.sums = sums or None
+        if sums is True:
+            if stats is None:
+                stats = column_stats(rows, plan)
+            self.sums = open_sums(
+                n_clusters, plan, stats, rows.compute_dtype, sizes=weight_sizes(weights),
+                is_sparse=rows.is_sparse, n_rows=n,
+            )  # fmt: skip
         self.changed = self.scored = self.undecided = self.rescanned = 0
 
     def _make_kernel(self):
@@ -125,9 +133,13 @@ class Pass:
 
     def assign_and_measure(self, centers: np.ndarray) -> float:
         """Assign every row to its closest centre and return the inertia, in one reading."""
+        return self.assign_and_total(centers).value
+
+    def assign_and_total(self, centers: np.ndarray) -> Bins:
+        """The same before it is rounded: the inertia of parts adds up."""
         total = Bins(self.plan.isa)
         self._run(centers, None, None, total)
-        return total.value
+        return total
 
     def _run(self, centers, sums, stale, total=None):
         moves = self._moves(centers)
@@ -286,9 +298,9 @@ class Pass:
         for first, last in self.rows.parts():
             found = np.empty(last - first)
             self._measure(padded, first, last, out=found)
-            keep = _farthest_first(found, np.arange(first, last), count)
+            keep = farthest_first(found, np.arange(first, last), count)
             gaps, ids = np.append(gaps, found[keep]), np.append(ids, first + keep)
-            keep = _farthest_first(gaps, ids, count)
+            keep = farthest_first(gaps, ids, count)
             gaps, ids = gaps[keep], ids[keep]
         return ids if gaps.size and gaps[0] > 0.0 else ids[:0]
 
@@ -304,22 +316,43 @@ class Pass:
         )  # fmt: skip
 
 
-def _open_sums(rows, n_clusters, plan, weights, stats):
-    if stats is None:
-        stats = column_stats(rows, plan)
-    sizes = (1.0, 1.0)
-    if weights is not None:
-        used = np.abs(weights[weights != 0.0])
-        sizes = (float(used.max(initial=0.0)), float(used.min(initial=np.inf)))
-    grid = Grid(stats.largest, stats.least, rows.compute_dtype, weights=sizes)
+def weight_sizes(weights) -> tuple[float, float] | None:
+    """The largest and the least magnitude other than zero of weights; None if there are none."""
+    if weights is None:
+        return None
+    used = np.abs(weights[weights != 0.0])
+    return float(used.max(initial=0.0)), float(used.min(initial=np.inf))
+
+
+def open_sums(
+    n_clusters: int, plan: Plan, stats, dtype, *, sizes=None, is_sparse=False, n_rows=None
+) -> Sums:
+    """Empty sums of the rows of each cluster.
+
+    Parameters
+    ----------
+    n_clusters : int
+    plan : Plan
+        Its threads may add rows.
+    stats : Stats
+        Of all rows that are ever to be added.
+    dtype : dtype
+        float32 or float64, of the rows.
+    sizes : tuple of float, optional
+        What `weight_sizes` says of the weights of all rows.
+    is_sparse : bool
+    n_rows : int, optional
+        Most rows that are in the sums at a time.
+    """
+    grid = Grid(stats.largest, stats.least, dtype, weights=(1.0, 1.0) if sizes is None else sizes)
     return Sums(
-        grid, n_clusters, isa=plan.isa, n_threads=plan.n_threads, is_sparse=rows.is_sparse,
-        center_threads=worth_threads(plan.n_threads, n_clusters * rows.n_features, "centers"),
-        own_bytes=OWN_SUMS_BYTES, weights=None if weights is None else sizes, n_rows=rows.n_rows,
+        grid, n_clusters, isa=plan.isa, n_threads=plan.n_threads, is_sparse=is_sparse,
+        center_threads=worth_threads(plan.n_threads, n_clusters * len(stats.largest), "centers"),
+        own_bytes=OWN_SUMS_BYTES, weights=sizes, n_rows=n_rows,
     )  # fmt: skip
 
 
-def _farthest_first(gaps: np.ndarray, ids, count: int) -> np.ndarray:
+def farthest_first(gaps: np.ndarray, ids, count: int) -> np.ndarray:
     """Positions of the `count` largest gaps, the largest first, of equal ones the lowest row."""
     if len(gaps) <= count:
         found = np.arange(len(gaps))

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tilewise.kernels import _csr, _exact
+from tilewise.kernels import _csr
+from tilewise.kernels._exact import Moments
 from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan
 
-__all__ = ["Stats", "column_stats", "largest_finite"]
+__all__ = ["Moments", "Stats", "column_stats", "largest_finite", "moments_of"]
 
 # Stored values that are looked at together.
 _LOOK = 2**20
@@ -60,14 +61,20 @@ def column_stats(rows, plan: Plan, *, origin: Rows | None = None, gather=None) -
             # Values near the end of the range have no moments either; only the search tells.
             (rows if origin is None else origin).raise_nonfinite()
         return Stats(*moments)
-    moments = _exact.Moments(rows.n_features, isa=plan.isa, n_threads=plan.n_threads)
+    moments = moments_of(rows, plan, origin=origin, gather=gather)
+    return Stats(*moments.means(rows.n_rows), moments.largest, moments.least)
+
+
+def moments_of(rows, plan: Plan, *, origin: Rows | None = None, gather=None) -> Moments:
+    """What `column_stats` makes of dense rows, before it is divided by their number."""
+    moments = Moments(rows.n_features, isa=plan.isa, n_threads=plan.n_threads)
     for first, last in rows.parts():
         moments.add(rows.window, first, last)
         if not moments.finite:
             (rows if origin is None else origin).raise_nonfinite()
         if gather is not None:
             gather(first, last)
-    return Stats(*moments.means(rows.n_rows), moments.largest, moments.least)
+    return moments
 
 
 def largest_finite(rows, plan: Plan, *, origin: Rows | None = None) -> np.ndarray:

@@ -14,7 +14,7 @@ from .stats import column_stats
 from .stream import StreamRows, count_rows
 from .streambatch import ReadBatches, batch_bytes
 
-__all__ = ["CpuStreams"]
+__all__ = ["CpuStreams", "sampled", "weights_of"]
 
 # Rows to plan buffers for where nobody knows how many there are.
 _SOME_ROWS = 2**24
@@ -89,9 +89,7 @@ class CpuStreams(Cpu):
         """Draw rows without replacement; moments and sample come from one reading."""
         if size is None:
             return Sample(rows, weights, column_stats(rows, plan))
-        ids = np.arange(size)
-        if 0 < size < rows.n_rows:
-            ids = np.sort(sample_without_replacement(rows.n_rows, size, random_state=random_state))
+        ids = sampled(rows, size, random_state)
         X = np.empty((size, rows.n_features), dtype=rows.compute_dtype)
 
         def gather(first, last):
@@ -103,7 +101,7 @@ class CpuStreams(Cpu):
                 np.take(shown, ids[low:high] - first, axis=0, out=X[low:high], mode="clip")
 
         stats = column_stats(rows, plan, gather=gather)
-        return Sample(Rows(X), _weights_of(ids, weights), stats)
+        return Sample(Rows(X), weights_of(ids, weights), stats)
 
     def sample_twice(self, rows, size, weights, random_state, *, given, judged):
         """Draw both without replacement and read them together; none where centres are given."""
@@ -115,7 +113,7 @@ class CpuStreams(Cpu):
             valid = sample_without_replacement(n, size, random_state=random_state)
         taken = rows.take(np.concatenate([ids, valid]))
         own = None if weights is None else weights[valid]
-        start = Sample(Rows(taken[: len(ids)]), _weights_of(ids, weights))
+        start = Sample(Rows(taken[: len(ids)]), weights_of(ids, weights))
         return start, Sample(Rows(taken[len(ids) :]), own)
 
     def open_batches(self, rows, n_clusters, plan, weights, batch_size, random_state, *, ahead=0):
@@ -160,7 +158,14 @@ def _counted(source, name):
     return rows
 
 
-def _weights_of(ids, weights):
+def sampled(rows, size, random_state):
+    """Numbers of the rows of a sample, in order."""
+    if 0 < size < rows.n_rows:
+        return np.sort(sample_without_replacement(rows.n_rows, size, random_state=random_state))
+    return np.arange(size)
+
+
+def weights_of(ids, weights):
     chosen = None if weights is None else weights[ids]
     if len(ids) and chosen is not None and not chosen.any():
         raise ValueError(

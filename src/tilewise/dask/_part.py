@@ -1,0 +1,428 @@
+"""What runs on the workers: the rows of one of them, and passes over those rows.
+
+Every function here may be run again, on any worker, with the same answer. What a `Part` keeps of
+a pass is a cache with a number; where the number is not the one that a step goes on from, labels
+and sums are made again from the centres before.
+"""
+
+import threading
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from tilewise import engine
+from tilewise._numbers import readable
+from tilewise.plan import plan as plan_of_shape
+
+from . import _wire
+
+__all__ = [
+    "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest", "is_single", "load",
+    "make_part", "make_piece", "make_weights", "measured", "merge_steps", "moments",
+    "part_of_labels", "put_together", "renaming", "same", "slice_of", "step", "take", "take_weights", "widen",
+]  # fmt: skip
+
+# What a part keeps per row of a pass: a label and two bounds.
+_ROW_BYTES = 12
+# Rows that are looked through, or scaled, at a time.
+_LOOK_ROWS = 2**15
+
+
+class BadValue(ValueError):
+    """A value that is not finite, by the number of its row of all and its column."""
+
+    def __init__(self, row, column, kind):
+        super().__init__(row, column, kind)
+        self.row, self.column, self.kind = row, column, kind
+
+
+class Piece:
+    """The rows of one partition, (n, d): C-contiguous float32 or float64.
+
+    Attributes
+    ----------
+    values : ndarray
+    owned : bool
+        Whether nobody else on the cluster holds these bytes.
+    """
+
+    def __init__(self, values, owned):
+        self.values, self.owned = values, owned
+
+    def __sizeof__(self):
+        return 64 + (self.values.nbytes if self.owned else 0)
+
+    def __reduce__(self):
+        return Piece, (self.values, True)
+
+
+def is_single(dtype):
+    """Whether rows of a type are rows of float32."""
+    return dtype.kind == "f" and dtype.itemsize == 4
+
+
+def make_piece(block, partition, columns, owned):
+    """Make the rows of a block: an array, or a data frame whose columns are taken by name."""
+    if hasattr(block, "columns"):
+        if columns is not None and list(block.columns) != list(columns):
+            missing = [name for name in columns if name not in block.columns]
+            if missing:
+                raise ValueError(f"partition {partition} has no column named {missing[0]!r}")
+            block = block[list(columns)]
+        values = np.asarray(block.to_numpy())
+    else:
+        values = readable(block, f"partition {partition}")
+        values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    if values.ndim != 2:
+        raise ValueError(f"partition {partition} has {values.ndim} dimensions; rows have two")
+    if values.dtype.kind not in "fiub":
+        try:
+            values = values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"partition {partition} holds {values.dtype}, not numbers: {error}"
+            ) from None
+    kind = np.float32 if is_single(values.dtype) else np.float64
+    made = np.ascontiguousarray(values, dtype=kind)
+    return Piece(made, owned or not np.shares_memory(made, block))
+
+
+def load(path, partition):
+    """The rows of a file that this worker can read."""
+    from tilewise.sources import as_source
+
+    source = as_source(path)
+    values = np.empty((engine.count_rows(source), source.n_features), dtype=source.dtype)
+    got = source.read(0, values)
+    if got != len(values):
+        raise ValueError(f"{source.name}: {got} of {len(values)} rows could be read")
+    return Piece(values, True)
+
+
+def widen(piece):
+    """The same rows in float64."""
+    return Piece(piece.values.astype(np.float64), True)
+
+
+def make_weights(block, partition):
+    """The weights of a partition's rows, (n,) float64."""
+    values = block.to_numpy() if hasattr(block, "to_numpy") else block
+    values = np.ascontiguousarray(readable(values, "sample_weight"), dtype=np.float64)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {values.ndim}D array in partition "
+            f"{partition}."
+        )
+    return values
+
+
+def describe(held):
+    """Shape, type and bytes of a piece; length and magnitudes of weights."""
+    if isinstance(held, Piece):
+        return (*held.values.shape, held.values.dtype.name, held.values.nbytes)
+    bad = np.flatnonzero(~np.isfinite(held))
+    first = (int(bad[0]), "NaN" if np.isnan(held[bad[0]]) else "infinity") if bad.size else None
+    return len(held), first, engine.weight_sizes(held)
+
+
+class PieceRows:
+    """Rows that lie in several arrays, which a window shows one after the other.
+
+    Stands where `Rows` stands; row r of all pieces is row ``numbers(r)`` of all parts.
+    """
+
+    backend = "cpu"
+    is_sparse = can_skip = False
+    in_memory = is_direct = True
+    density = 1.0
+    report = None
+
+    def __init__(self, pieces, firsts, exponent=0):
+        self._pieces, self._firsts, self._exponent = pieces, firsts, exponent
+        self._starts = np.cumsum([0, *map(len, pieces)])
+        self.n_rows, self.n_features = int(self._starts[-1]), pieces[0].shape[1]
+        kind = np.dtype(np.float64) if exponent else pieces[0].dtype
+        self.compute_dtype = self.result_dtype = kind
+        self.window = engine.Rows.open_window(self.n_rows, self.n_features, kind)
+
+    def parts(self, wanted=None):
+        """Yield (first, last) while the window shows these rows."""
+        for piece, first in zip(self._pieces, self._starts, strict=False):
+            if not len(piece):
+                continue
+            # Scaled copies are small; pieces are shown where they lie.
+            step = _LOOK_ROWS if self._exponent else len(piece)
+            for at in range(0, len(piece), step):
+                shown = piece[at : at + step]
+                if self._exponent:
+                    shown = np.ldexp(shown.astype(np.float64), self._exponent)
+                self.window.show(int(first) + at, shown)
+                yield int(first) + at, int(first) + at + len(shown)
+
+    def numbers(self, rows):
+        """Numbers among all rows of some of these."""
+        rows = np.asarray(rows, dtype=np.int64)
+        at = np.searchsorted(self._starts, rows, side="right") - 1
+        return np.asarray(self._firsts, dtype=np.int64)[at] + rows - self._starts[at]
+
+    def take(self, rows):
+        """Rows by their numbers here, (m, d)."""
+        out = np.empty((len(rows), self.n_features), dtype=self._pieces[0].dtype)
+        for i, row in enumerate(rows):
+            at = int(np.searchsorted(self._starts, row, side="right")) - 1
+            out[i] = self._pieces[at][row - self._starts[at]]
+        return np.ldexp(out.astype(np.float64), self._exponent) if self._exponent else out
+
+    @property
+    def visible(self):
+        """Those of the rows that the window shows."""
+        return engine.Rows(np.array(self.window.source))
+
+    def raise_nonfinite(self, first=0):
+        """Raise `BadValue` for the first value that is not finite, if there is one."""
+        for piece, start, number in zip(self._pieces, self._starts, self._firsts, strict=False):
+            if start + len(piece) <= first:
+                continue
+            skip = max(0, first - int(start))
+            found = engine.Rows(piece).locate_nonfinite(skip)
+            if found is not None:
+                row, column, kind = found
+                raise BadValue(number + row, column, kind)
+
+
+class Part:
+    """The rows that one worker works on, and what it keeps of the last pass over them.
+
+    Parameters
+    ----------
+    pieces : list of ndarray of shape (n, d)
+    firsts : list of int
+        Number of the first row of each piece among all rows.
+    weights : ndarray of shape (n,), float64, or None
+    owned : int
+        Bytes of the pieces that nobody else holds.
+    """
+
+    def __init__(self, pieces, firsts, weights, owned):
+        self.pieces, self.firsts, self.weights, self._owned = pieces, firsts, weights, owned
+        self._forget()
+
+    def _forget(self):
+        self.lock = threading.Lock()
+        self.job = self.run = None
+        self.number, self.changed, self.restored = -1, 0, 0
+
+    @property
+    def n_rows(self):
+        """Rows of all pieces."""
+        return sum(map(len, self.pieces))
+
+    def rows(self, exponent=0):
+        """The rows as passes take them."""
+        return PieceRows(self.pieces, self.firsts, exponent)
+
+    def plan(self, job):
+        """The plan of passes over these rows, on this machine."""
+        return plan_of_shape(
+            self.n_rows, job["n_features"], job["n_clusters"], job["dtype"], **job["wishes"]
+        )
+
+    def __getstate__(self):
+        # Moved or spilled without the cache.
+        return self.pieces, self.firsts, self.weights
+
+    def __setstate__(self, state):
+        self.pieces, self.firsts, self.weights = state
+        self._owned = sum(piece.nbytes for piece in self.pieces)
+        self._forget()
+
+    def __sizeof__(self):
+        return 1024 + self._owned + (_ROW_BYTES + 8 * (self.weights is not None)) * self.n_rows
+
+    def advance(self, job, previous, centers, number):
+        """Bring labels and sums to where pass `number` leaves them."""
+        if self.job != job["id"] or self.run is None:
+            self.run = None
+            plan = self.plan(job)
+            self.run = engine.Pass(
+                self.rows(job["exponent"]), job["n_clusters"], plan, bounds=job["bounds"],
+                weights=self.weights, sums=_wire.open_sums(job, plan),
+            )  # fmt: skip
+            self.job, self.number = job["id"], -1
+        if self.number == number:
+            return
+        run = self.run
+        try:
+            if self.number != number - 1 or number == 0:
+                run.restart()
+                if number > 0:
+                    self.restored += 1
+                    run.assign_and_sum(previous)
+            self.changed = run.assign_and_sum(centers)
+        except BaseException:
+            self.run = None
+            raise
+        self.number = number
+
+
+def make_part(firsts, weighted, *held):
+    """Put the pieces of one worker together; their weights come behind them."""
+    pieces, weights = held[: len(firsts)], held[len(firsts) :]
+    owned = sum(piece.values.nbytes for piece in pieces if piece.owned)
+    together = np.concatenate(weights) if weighted else None
+    return Part([piece.values for piece in pieces], firsts, together, owned)
+
+
+# ---------------------------------------------------------------- passes
+
+
+class Answer(NamedTuple):
+    """What a step over one part, or over several, has to say."""
+
+    changed: int
+    sums: dict
+    seconds: float
+    restored: int
+
+
+def step(part, job, previous, centers, number):
+    """Pass `number` over one part: labels that changed, and the sums of its clusters."""
+    begin = time.perf_counter()
+    with part.lock:
+        part.advance(job, previous, centers, number)
+        sums = _wire.pack(part.run.sums, job["n_features"])
+        return Answer(part.changed, sums, time.perf_counter() - begin, part.restored)
+
+
+def merge_steps(job, *answers):
+    """Answers of several parts as one."""
+    plan = plan_of_shape(1, job["n_features"], job["n_clusters"], job["dtype"], n_threads=1)
+    return Answer(
+        sum(answer.changed for answer in answers),
+        _wire.merged(job, plan, [answer.sums for answer in answers]),
+        max(answer.seconds for answer in answers),
+        sum(answer.restored for answer in answers),
+    )
+
+
+class Concluded(NamedTuple):
+    """Labels of final centres, piece by piece, and what they measure."""
+
+    labels: list
+    inertia: bytes
+    found: np.ndarray
+
+
+def conclude(part, job, centers):
+    """Labels of all rows for the last centres, and their part of the inertia."""
+    with part.lock:
+        run, part.run = part.run, None
+        if run is None or part.job != job["id"]:
+            rows = part.rows(job["exponent"])
+            run = engine.Pass(rows, job["n_clusters"], part.plan(job), weights=part.weights)
+        run.close_sums()
+        total = run.assign_and_total(centers)
+    found = np.zeros(job["n_clusters"], dtype=bool)
+    found[run.labels] = True
+    sizes = np.cumsum([len(piece) for piece in part.pieces])[:-1]
+    return Concluded([own.copy() for own in np.split(run.labels, sizes)], total.state, found)
+
+
+def measured(concluded):
+    """Inertia and clusters, without the labels."""
+    return concluded.inertia, concluded.found
+
+
+def part_of_labels(concluded, position):
+    """The labels of one piece."""
+    return concluded.labels[position]
+
+
+def put_together(*labels):
+    """Labels of several pieces, as those of one part."""
+    return Concluded(list(labels), b"", np.empty(0, dtype=bool))
+
+
+def renaming(one, other, n_clusters):
+    """Which label of the other run each label of one run stands for; None if it has several."""
+    names = np.full(n_clusters, -1, dtype=np.int32)
+    for a, b in zip(one.labels, other.labels, strict=True):
+        names[a] = b
+    if all(np.array_equal(names[a], b) for a, b in zip(one.labels, other.labels, strict=True)):
+        return names
+    return None
+
+
+def farthest(part, job, previous, centers, number, count):
+    """The rows farthest from their centres after pass `number`.
+
+    Returns
+    -------
+    tuple of ndarray
+        Squared distances, numbers of the rows, labels, weights, values.
+    """
+    with part.lock:
+        part.advance(job, previous, centers, number)
+        rows = part.run.farthest(centers, count)
+        weights = np.ones(len(rows)) if part.weights is None else part.weights[rows]
+        values = part.run.rows.take(rows)
+        labels = part.run.labels[rows]
+    own = engine.Rows(np.asarray(values, dtype=np.float64))
+    gaps = np.empty(len(rows))
+    engine.own_distances(own, centers, labels, None, part.run.plan, out=gaps)
+    return gaps, part.rows().numbers(rows), labels, weights, values
+
+
+def moments(part, job):
+    """Exact moments of the columns of one part, as `Moments.merge` takes them.
+
+    A value that is not finite is returned, not raised: the first one of all parts is wanted.
+    """
+    try:
+        return engine.moments_of(part.rows(job["exponent"]), part.plan(job)).state()
+    except BadValue as error:
+        return error
+
+
+def extent(part):
+    """Least magnitude other than zero, and largest, as an array of what there is."""
+    looked = (p[at : at + _LOOK_ROWS] for p in part.pieces for at in range(0, len(p), _LOOK_ROWS))
+    found = engine.extent(*looked)
+    return np.array([size for size in found if 0.0 < size < np.inf])
+
+
+def apply(model, method, piece, partition):
+    """What a fitted model says of the rows of a partition."""
+    if not len(piece.values):
+        empty = np.empty((0, *np.shape(model.cluster_centers_)[:1]), dtype=piece.values.dtype)
+        return np.empty(0, dtype=np.int32) if method == "predict" else empty
+    try:
+        return getattr(model, method)(piece.values)
+    except ValueError as error:
+        raise type(error)(f"partition {partition}: {error}") from None
+
+
+# ---------------------------------------------------------------- single rows
+
+
+def take(piece, rows):
+    """Rows of a piece by their numbers in it."""
+    return piece.values[rows]
+
+
+def take_weights(weights, rows):
+    """Weights by their numbers in the piece."""
+    return weights[rows]
+
+
+def slice_of(piece, first, last):
+    """Consecutive rows of a piece."""
+    return piece.values[first:last]
+
+
+def same(value):
+    """The value, as the result of a task: it can be made again if its worker is lost."""
+    return value
