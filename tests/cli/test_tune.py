@@ -146,7 +146,8 @@ def test_an_interrupt_within_a_shape_keeps_its_samples_and_the_older_entry(
     assert shape["interrupted"]
     assert not shape["decided"]
     assert [s for c in shape["candidates"] for s in c["samples"]] == samples
-    assert "3 of 6 sizes have samples" in " ".join(done.stderr.split())
+    count = len(shape["candidates"])  # the instruction set says how many
+    assert f"3 of {count} sizes have samples" in " ".join(done.stderr.split())
     assert "decided 0 of 2 shapes" in done.stderr
     assert tuning.read(record)[0]["entries"] == [ENTRY]
 

@@ -21,6 +21,8 @@ _LEFT_BEHIND = ("labels_", "stream_report_", "client", "_opened")
 def client_of(client):
     """The client that was given, or the one that is there."""
     if client is not None:
+        if client.status != "running":
+            raise ValueError(f"this dask client is {client.status}: pass one that is connected")
         return client
     from distributed import get_client
 

@@ -18,9 +18,10 @@ from tilewise.plan import plan as plan_of_shape
 from . import _wire
 
 __all__ = [
-    "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest", "is_single", "load",
-    "make_part", "make_piece", "make_weights", "measured", "merge_steps", "moments",
-    "part_of_labels", "put_together", "renaming", "same", "slice_of", "step", "take", "take_weights", "widen",
+    "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest",
+    "is_single", "load", "make_part", "make_piece", "make_weights", "measured", "merge_steps",
+    "moments", "part_of_labels", "put_together", "renaming", "same", "slice_of", "step", "take",
+    "take_weights", "widen",
 ]  # fmt: skip
 
 # What a part keeps per row of a pass: a label and two bounds.

@@ -100,8 +100,8 @@ class ClusterPass:
         self._centers = centers
         answers = [
             rows.submit(
-                _part.step, part.future, self._sent_job, self._previous(part), self._sent[part.worker],
-                self._number, worker=part.worker,
+                _part.step, part.future, self._sent_job, self._previous(part),
+                self._sent[part.worker], self._number, worker=part.worker,
             )
             for part in parts
         ]  # fmt: skip

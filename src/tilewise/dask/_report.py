@@ -52,7 +52,7 @@ class ClusterReport:
         took, computed = sum(self.seconds), sum(self.seconds_computing)
         lines = [
             f"{passes} over {self.rows:,} rows in {parts} took {took:.2f} s, "
-            f"{1e3 * took / count:.1f} ms each; the slowest part computed {computed:.2f} s of them.",
+            f"{1e3 * took / count:.1f} ms each. The slowest part computed for {computed:.2f} s.",
             f"{sized(self.bytes_down)} of centres went to the workers, {sized(self.bytes_up)} of "
             "sums came back.",
         ]

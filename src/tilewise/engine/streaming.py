@@ -166,6 +166,7 @@ def sampled(rows, size, random_state):
 
 
 def weights_of(ids, weights):
+    """Weights of rows by number, at least one of which has any; None where there are none."""
     chosen = None if weights is None else weights[ids]
     if len(ids) and chosen is not None and not chosen.any():
         raise ValueError(
