@@ -1,5 +1,7 @@
 """Fits on a cluster have the bits of fits in memory, however the rows are divided."""
 
+import warnings
+
 import dask
 import dask.array as da
 import numpy as np
@@ -87,6 +89,34 @@ def test_starts_are_those_of_a_stream(client, init, init_size):
     same_bits(found, wanted)
     if init_size is None:  # the sample are all rows, in order
         same_bits(found, tilewise.KMeans(6, **how).fit(X))
+
+
+@pytest.mark.parametrize("case", ["plain", "weights", "huge", "duplicates", "small weights"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_start_from_all_rows(client, case, dtype):
+    """k-means++ on the cluster draws what it draws in memory."""
+    X, weights, k = clouds(N, 5, dtype=dtype), None, 20
+    if case == "weights":
+        weights = np.random.default_rng(0).uniform(0, 5, N) * (np.arange(N) % 4 > 0)
+    elif case == "small weights":
+        weights = np.random.default_rng(0).uniform(0, 1e-40, N)
+    elif case == "huge":
+        X = X * (1e30 if dtype == np.float32 else 1e200)
+    elif case == "duplicates":
+        X = np.repeat(X[:10], 100, axis=0)
+    how = {"n_init": 2, "random_state": 5, "init_size": "all", "tol": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = tilewise.KMeans(k, **how).fit(X, sample_weight=weights)
+        found = KMeans(k, **how).fit(in_chunks(X, CUTS["odd"]), sample_weight=weights)
+    same_bits(found, wanted)
+
+
+def test_many_seeds_travel_in_groups(client):
+    X = clouds(N, 3)
+    how = {"n_init": 1, "random_state": 5, "init_size": "all", "max_iter": 2}
+    wanted = tilewise.KMeans(150, **how).fit(X)
+    same_bits(KMeans(150, **how).fit(in_chunks(X, [400, 600])), wanted)
 
 
 def test_callable_init(client):

@@ -72,6 +72,26 @@ def test_a_step_has_one_answer():
     assert other.restored
 
 
+def test_seeds_are_taken_again_where_they_were_lost():
+    X = clouds(900, 4)
+    job = job_of(X, 5) | {"most_weight": None}
+    pieces = [_part.Piece(own, True) for own in np.split(X, [100, 700])]
+    one, other = (_part.make_part([0, 100, 700], False, *pieces) for _ in range(2))
+    for number in range(1, 6):
+        seeds, candidates = X[:number], X[number : number + 3]
+        top = engine.potential_bin(1e3, 900, 4)
+        found = [
+            (
+                _part.seed_totals(part, job, seeds, [], X[number - 1 :][:2], 0, number - 1, top),
+                _part.seed_gains(part, job, seeds, [], candidates, 1e3, number).tolist(),
+                _part.locate_seed(part, job, seeds, [], 1, 5.0, None),
+            )
+            for part in (one, other)
+        ]
+        assert found[0] == found[1]
+        other = pickle.loads(pickle.dumps(other))
+
+
 # ---------------------------------------------------------------- workers
 
 

@@ -5,6 +5,7 @@ A map of the room, from the top; each module may use those below it:
     _estimators   KMeans, MiniBatchKMeans: scikit-learn's contract, results that stay on the workers
     _backend      the cluster as a place to run: a row of `tilewise.engine.BACKENDS`
     _passes       passes over all parts, as the loops of `algorithms` call them
+    _seeding      k-means++ over all parts
     _rows         which worker has which rows, and tasks over all of them
     _report       what the passes took
     _collect      from arrays, data frames, delayed objects and files to partitions

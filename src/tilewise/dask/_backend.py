@@ -10,6 +10,7 @@ from tilewise import engine
 from . import _part
 from ._passes import ClusterPass, column_stats
 from ._rows import ClusterRows, open_cluster_rows
+from ._seeding import ClusterSeeding
 
 __all__ = ["ClusterBackend", "OnCluster"]
 
@@ -66,6 +67,12 @@ class ClusterBackend(engine.CpuStreams):
     def open_assignment(self, rows, n_clusters, plan, **how):
         """Passes over the parts."""
         return ClusterPass(rows, n_clusters, plan, **how)
+
+    def open_seeding(self, rows, n_seeds, weights, plan):
+        """Seeds from all rows, or from a sample in memory."""
+        if not isinstance(rows, ClusterRows):
+            return super().open_seeding(rows, n_seeds, weights, plan)
+        return ClusterSeeding(rows, weights, plan)
 
     def open_batches(self, rows, n_clusters, plan, weights, batch_size, random_state, *, ahead=0):
         """Batches of a stream, which come to this process: a step needs the one before."""

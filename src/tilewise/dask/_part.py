@@ -19,9 +19,9 @@ from . import _wire
 
 __all__ = [
     "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest",
-    "is_single", "load", "make_part", "make_piece", "make_weights", "measured", "merge_steps",
-    "moments", "part_of_labels", "put_together", "renaming", "same", "slice_of", "step", "take",
-    "take_weights", "widen",
+    "is_single", "load", "locate_seed", "make_part", "make_piece", "make_weights", "measured",
+    "merge_steps", "moments", "part_of_labels", "put_together", "renaming", "same", "seed_gains",
+    "seed_totals", "slice_of", "step", "take", "take_weights", "widen",
 ]  # fmt: skip
 
 # What a part keeps per row of a pass: a label and two bounds.
@@ -213,7 +213,8 @@ class Part:
 
     def _forget(self):
         self.lock = threading.Lock()
-        self.job = self.run = None
+        self.job = self.run = self.seeded = None
+        self.round = -1
         self.number, self.changed, self.restored = -1, 0, 0
 
     @property
@@ -246,7 +247,7 @@ class Part:
     def advance(self, job, previous, centers, number):
         """Bring labels and sums to where pass `number` leaves them."""
         if self.job != job["id"] or self.run is None:
-            self.run = None
+            self.run = self.seeded = None
             plan = self.plan(job)
             self.run = engine.Pass(
                 self.rows(job["exponent"]), job["n_clusters"], plan, bounds=job["bounds"],
@@ -267,6 +268,30 @@ class Part:
             self.run = None
             raise
         self.number = number
+
+    def seeding(self, job, recent, groups):
+        """What k-means++ keeps of each piece, with these seeds taken."""
+        seeds = np.concatenate([*groups, recent])
+        if self.job != job["id"] or self.seeded is None:
+            plan, weights = self.plan(job), [None] * len(self.pieces)
+            if self.weights is not None:
+                scaled = engine.scaled_weights(self.weights, job["most_weight"])
+                weights = np.split(scaled, np.cumsum([len(p) for p in self.pieces])[:-1])
+            self.job, self.run, self.round = job["id"], None, -1
+            self.seeded = [
+                engine.PartSeeding(engine.Rows(self._scaled(piece, job)), own, plan)
+                for piece, own in zip(self.pieces, weights, strict=True)
+            ]
+        for state in self.seeded:
+            for seed in seeds[state.n_seeds :]:
+                state.take(seed[None], 0, seen=False)
+        return self.seeded
+
+    @staticmethod
+    def _scaled(piece, job):
+        if not job["exponent"]:
+            return piece
+        return np.ldexp(piece.astype(np.float64), job["exponent"])
 
 
 def make_part(firsts, weighted, *held):
@@ -386,6 +411,35 @@ def moments(part, job):
         return engine.moments_of(part.rows(job["exponent"]), part.plan(job)).state()
     except BadValue as error:
         return error
+
+
+# ---------------------------------------------------------------- seeds
+
+
+def seed_gains(part, job, recent, groups, candidates, most, number):
+    """What each candidate would gain in this part, (t, 4): they add up."""
+    with part.lock:
+        states = part.seeding(job, recent, groups)
+        part.round = number
+        return np.sum([state.gains(candidates, most) for state in states], axis=0)
+
+
+def seed_totals(part, job, recent, groups, candidates, trial, number, top):
+    """Take the last of `recent`, which is one of the candidates; the potential of each piece."""
+    with part.lock:
+        states = part.seeding(job, recent[:-1], groups)
+        n_seeds = len(recent) + sum(map(len, groups))
+        for state in states:
+            if state.n_seeds < n_seeds:
+                state.take(candidates, trial, seen=part.round == number)
+        part.round = -1
+        return [state.total(top) for state in states]
+
+
+def locate_seed(part, job, recent, groups, position, target, before):
+    """Row of a piece at which the running sum reaches the target."""
+    with part.lock:
+        return part.seeding(job, recent, groups)[position].locate(target, before)
 
 
 def extent(part):

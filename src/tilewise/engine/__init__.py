@@ -51,7 +51,16 @@ from tilewise.engine.ranges import (
     extent,
     refuse_out_of_range,
 )
-from tilewise.engine.seeding import SeedingPass
+from tilewise.engine.seeding import (
+    PartSeeding,
+    SeedingPass,
+    first_draw,
+    locate_among,
+    most_trials,
+    potential_bin,
+    scaled_weights,
+    total_gains,
+)
 from tilewise.engine.stats import Moments, Stats, column_stats, largest_finite, moments_of
 from tilewise.engine.stream import StreamReport, StreamRows, count_rows
 from tilewise.engine.streambatch import ReadBatches, batch_bytes
@@ -60,12 +69,13 @@ from tilewise.kernels._rows import Rows
 
 __all__ = [
     "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Bins", "Cpu",
-    "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "OutOfRange", "Pass",
-    "ReadBatches", "Request", "RowSet", "Rows", "Sample", "Scale", "SeedingPass", "Stats",
-    "StreamReport", "StreamRows", "argkmin", "argkmin_blocks", "argmin_blocks", "as_rows",
-    "assign", "assign_inertia", "backend_of", "batch_bytes", "column_stats", "count_rows",
-    "distances", "extent", "farthest_first", "fill_matrix", "inertia", "largest_finite",
-    "moments_of", "open_rows", "open_sums", "own_distances", "plan_matrix", "radius",
-    "radius_blocks", "refuse_out_of_range", "register", "sampled", "squared_moves", "weight_sizes",
-    "weights_of",
+    "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "OutOfRange",
+    "PartSeeding", "Pass", "ReadBatches", "Request", "RowSet", "Rows", "Sample", "Scale",
+    "SeedingPass", "Stats", "StreamReport", "StreamRows", "argkmin", "argkmin_blocks",
+    "argmin_blocks", "as_rows", "assign", "assign_inertia", "backend_of", "batch_bytes",
+    "column_stats", "count_rows", "distances", "extent", "farthest_first", "fill_matrix",
+    "first_draw", "inertia", "largest_finite", "locate_among", "moments_of", "most_trials",
+    "open_rows", "open_sums", "own_distances", "plan_matrix", "potential_bin", "radius",
+    "radius_blocks", "refuse_out_of_range", "register", "sampled", "scaled_weights",
+    "squared_moves", "total_gains", "weight_sizes", "weights_of",
 ]  # fmt: skip

@@ -3,10 +3,17 @@
 import numpy as np
 
 from tilewise.kernels import _exact, _seeding
+from tilewise.kernels._rows import Rows
 from tilewise.plan import Plan, exact_shard_rows
 from tilewise.plan.thresholds import few_stored, worth_threads
 
-__all__ = ["SeedingPass"]
+__all__ = [
+    "PartSeeding", "SeedingPass", "first_draw", "locate_among", "most_trials", "potential_bin",
+    "scaled_weights", "total_gains",
+]  # fmt: skip
+
+# Candidates that are measured together.
+most_trials = _seeding.most_trials
 
 # Gains have room for numbers from 2**-1024 to 2**975, which weights of another size may leave.
 _WEIGHTS = 2.0**-64, 1.0
@@ -26,9 +33,8 @@ class SeedingPass:
 
     def __init__(self, rows, n_seeds: int, weights, plan: Plan):
         self._rows, self._given, self._isa = rows, weights, plan.isa
-        if weights is not None and not _WEIGHTS[0] <= (most := weights.max()) <= _WEIGHTS[1]:
-            # Draws and gains are compared with one another: a power of two changes none of them.
-            weights = np.ldexp(weights, -int(np.frexp(most)[1]))
+        if weights is not None:
+            weights = scaled_weights(weights, weights.max())
         n, d = rows.n_rows, rows.n_features
         self._n_threads = worth_threads(plan.n_threads, n * d, "one seed")
         self._state = _seeding.Seeding(
@@ -42,11 +48,9 @@ class SeedingPass:
         self._shown = self._groups = None
 
     def first(self, random_state) -> int:
-        """Draw a row in proportion to the weights, as ``random_state.choice(n, p=...)`` does."""
-        if self._given is None:
-            return int(_seeding.weighted_choice(random_state.random_sample(), self._rows.n_rows))
-        weights = self._given.astype(self._rows.result_dtype, copy=False)
-        return int(random_state.choice(self._rows.n_rows, p=weights / weights.sum()))
+        """Draw a row in proportion to the weights."""
+        rows = self._rows
+        return first_draw(random_state, rows.n_rows, rows.result_dtype, self._given)
 
     def gains(self, candidates: np.ndarray) -> np.ndarray:
         """How much each candidate would lower the potential, (t,) float64.
@@ -56,7 +60,7 @@ class SeedingPass:
         candidates : ndarray of shape (t,), int64
             Numbers of rows.
         """
-        step = _seeding.most_trials
+        step = most_trials
         self._groups = [candidates[at : at + step] for at in range(0, len(candidates), step)]
         return np.concatenate([self._measure(self._show(group)) for group in self._groups])
 
@@ -123,3 +127,83 @@ class SeedingPass:
             read = sum(last - first for first, last in pieces)
             rows.skipped(-(-rows.n_rows // rows.piece_rows) - len(pieces), rows.n_rows - read)
         return pieces
+
+
+class PartSeeding:
+    """Closest seed of some of the rows, in memory, while others have the rest.
+
+    What it says of its rows adds up to what `SeedingPass` says of all.
+
+    Parameters
+    ----------
+    rows : Rows of shape (n, d)
+    weights : ndarray of shape (n,), float64, optional
+    plan : Plan
+
+    Attributes
+    ----------
+    n_seeds : int
+    """
+
+    def __init__(self, rows: Rows, weights, plan: Plan):
+        n, d = rows.n_rows, rows.n_features
+        self._depth, self._isa = d, plan.isa
+        self._n_threads = worth_threads(plan.n_threads, n * d, "one seed")
+        self._state = _seeding.Seeding(
+            rows, weights, isa=plan.isa, n_threads=self._n_threads,
+            shard_rows=exact_shard_rows(n, d),
+        )  # fmt: skip
+        self._seeds = np.empty((8, max(8, -(-d // 8) * 8)))
+        self.n_seeds = 0
+        self.locate, self.total = self._state.locate, self._state.total
+
+    def gains(self, candidates: np.ndarray, most: float) -> np.ndarray:
+        """How much each candidate row, (t, d), would gain here: see `total_gains`.
+
+        `most` is the largest weight x distance of all rows.
+        """
+        points = _exact.padded(candidates)
+        nearest = _seeding.nearest_to_seeds(
+            self._seeds, self.n_seeds, points, self._depth, isa=self._isa,
+            n_threads=self._n_threads,
+        )  # fmt: skip
+        return self._state.gains(points, nearest, most=most)
+
+    def take(self, candidates: np.ndarray, trial: int, *, seen: bool) -> None:
+        """Make one of these rows a seed; `seen` if they were the last that had `gains`."""
+        if self.n_seeds and not seen:
+            candidates, trial = candidates[trial : trial + 1], 0
+            self.gains(candidates, np.inf)
+        points = _exact.padded(candidates)
+        self._state.take(points, trial, self.n_seeds)
+        if self.n_seeds == len(self._seeds):
+            self._seeds = np.concatenate([self._seeds, np.empty_like(self._seeds)])
+        self._seeds[self.n_seeds] = points[trial]
+        self.n_seeds += 1
+
+
+def scaled_weights(weights, most: float):
+    """Weights times a power of two, where gains have no room for the largest of them, `most`.
+
+    Draws and gains are compared with one another: a power of two changes none of them.
+    """
+    if weights is not None and not _WEIGHTS[0] <= most <= _WEIGHTS[1]:
+        return np.ldexp(weights, -int(np.frexp(most)[1]))
+    return weights
+
+
+def first_draw(random_state, n_rows: int, dtype, weights) -> int:
+    """Draw a row in proportion to the weights, as ``random_state.choice(n, p=...)`` does."""
+    if weights is None:
+        return int(_seeding.weighted_choice(random_state.random_sample(), n_rows))
+    weights = weights.astype(dtype, copy=False)
+    return int(random_state.choice(n_rows, p=weights / weights.sum()))
+
+
+total_gains = _seeding.worth
+locate_among = _seeding.locate_among
+
+
+def potential_bin(most: float, n_rows: int, n_features: int) -> int:
+    """The first bin of the potential of so many rows."""
+    return _seeding.seeding_top(most, n_rows, exact_shard_rows(n_rows, n_features))

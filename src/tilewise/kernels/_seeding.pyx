@@ -14,7 +14,7 @@ from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from tilewise.kernels._dispatch cimport (
     TW_LANES_DEPTH,
@@ -260,6 +260,30 @@ cdef void _total_rows(void* work, int64_t first, int count, int _thread) noexcep
         total, count, p.closest + first, p.weights + first if p.weights != NULL else NULL))
 
 
+cdef int64_t gain_bin(double most) noexcept nogil:
+    """Of the first limb of a gain: none exceeds the largest weight x distance."""
+    return min(tw_bin_for(tw_exponent(most)), <int64_t>TW_HIGHEST)
+
+
+def worth(const int64_t[:, ::1] gains, double most):
+    """What `Seeding.gains` of all rows stand for, (t,) float64; most is their largest weight x distance."""
+    cdef tw_bins one
+    cdef Py_ssize_t t
+    cdef int limb
+    cdef double low
+    out = np.empty(gains.shape[0])
+    cdef double[::1] to = out
+    for t in range(gains.shape[0]):
+        tw_bins_clear(&one)
+        one.top = gain_bin(most)
+        for limb in range(2):
+            one.low[limb] = gains[t, limb]
+            one.high[limb] = gains[t, 2 + limb]
+        tw_bins_fold(&one)
+        tw_bins_value(&one, &to[t], &low)
+    return out
+
+
 cdef double _distance(const double[::1] a, const double[::1] b, const tw_exact_kernels* exact):
     """Upper bound of the distance of two padded rows."""
     return sqrt(exact.distance_f8(&a[0], &b[0], <int>a.shape[0])) * (1 + 2.0**-20) + 1e-150
@@ -386,12 +410,12 @@ cdef class Seeding:
         p.ldc = points.shape[1]
         return 0
 
-    def gains(self, trials, const double[::1] nearest=None, int64_t begin=0, int64_t end=-1):
+    def gains(self, trials, const double[::1] nearest=None, int64_t begin=0, int64_t end=-1, *, double most=-1.0):
         """How much each candidate would lower the potential, over the rows begin to end.
 
         Candidates (t, ldc) are padded rows; if `by_entries`, they are given by their numbers (t).
         nearest (seeds) is the least squared distance of a candidate to each seed so far; it is
-        not needed if `by_entries`.
+        not needed if `by_entries`. most is the largest weight x distance of all rows, if these are a part.
 
         Returns
         -------
@@ -414,7 +438,7 @@ cdef class Seeding:
                 p.origin = <const double*>address(self.first)
                 p.reach = <const double*>address(reach)
         for t in range(2):
-            p.bigs[t] = tw_big(tw_bin_exponent(<int>self._bin() - t))
+            p.bigs[t] = tw_big(tw_bin_exponent(<int>self._bin(most) - t))
         self._keep[9][...] = 0
         if self.rows.is_window:
             check_window(self.rows, p.begin, p.end)
@@ -434,29 +458,17 @@ cdef class Seeding:
 
     def worth(self, const int64_t[:, ::1] gains):
         """What `gains` stand for, (t,) float64."""
-        cdef tw_bins one
-        cdef Py_ssize_t t
-        cdef int limb
-        cdef double low
-        out = np.empty(gains.shape[0])
-        cdef double[::1] to = out
-        for t in range(gains.shape[0]):
-            tw_bins_clear(&one)
-            one.top = self._bin()
-            for limb in range(2):
-                one.low[limb] = gains[t, limb]
-                one.high[limb] = gains[t, 2 + limb]
-            tw_bins_fold(&one)
-            tw_bins_value(&one, &to[t], &low)
-        return out
+        return worth(gains, self._most())
 
-    cdef int64_t _bin(self) noexcept nogil:
-        """Of the first limb of a gain: none exceeds the largest weight x distance."""
+    cdef double _most(self) noexcept nogil:
         cdef double most = 0.0
         cdef int64_t s
         for s in range(self.n_shards):
             most = max(most, self.p.farthest[s])
-        return min(tw_bin_for(tw_exponent(most)), <int64_t>TW_HIGHEST)
+        return most
+
+    cdef int64_t _bin(self, double most) noexcept nogil:
+        return gain_bin(self._most() if most < 0.0 else most)
 
     cdef int _limit(self, seeding_pass* p, int64_t begin, int64_t end) except -1:
         p.begin, p.end = begin, p.rows.n_rows if end < 0 else end
@@ -485,29 +497,40 @@ cdef class Seeding:
         else:
             run_blocks(_take_rows, &p, p.begin, p.end, p.shard_rows, p.block, self.threads)
 
-    def potential(self):
-        """The sum of weight x distance over all rows, after every one has been through `take`."""
+    def total(self, int64_t top=0):
+        """Largest weight x distance, and from bin `top` on the sum of all, as bytes for `Bins`.
+
+        After every row has been through `take`. The sum means nothing while no bin is given.
+        """
         cdef seeding_pass* p = &self.p
         cdef int64_t s
-        cdef double most = 0.0, low, out
-        if p.top == 0:
-            run_blocks(_total_rows, p, 0, p.rows.n_rows, p.shard_rows, TW_FOLD, self.threads)
-            for s in range(self.n_shards):
-                most = max(most, p.farthest[s])
-            # Distances only get smaller. With room for the sum of all, which draws are compared with.
-            p.top = tw_bin_for(min(1024, tw_exponent(most) + <int>self.n_shards.bit_length()
-                                   + <int>p.shard_rows.bit_length()))
+        cdef double most = 0.0
+        p.top = top
         run_blocks(_total_rows, p, 0, p.rows.n_rows, p.shard_rows, TW_FOLD, self.threads)
         tw_bins_clear(&self.whole)
-        tw_bins_raise(&self.whole, p.top)
+        tw_bins_raise(&self.whole, top)
         for s in range(self.n_shards):
+            most = max(most, p.farthest[s])
             tw_bins_merge(&self.whole, p.totals + s)
-            p.stale[s] = 0
+            if top:
+                p.stale[s] = 0
+        return most, (<char*>&self.whole)[:sizeof(tw_bins)]
+
+    def potential(self):
+        """The sum of weight x distance over all rows, after every one has been through `take`."""
+        cdef double low, out
+        if self.p.top == 0:
+            self.p.top = seeding_top(self.total()[0], self.p.rows.n_rows, self.p.shard_rows)
+        self.total(self.p.top)
         tw_bins_value(&self.whole, &out, &low)
         return out
 
-    def locate(self, double target):
-        """First row at which the running sum of weight x distance reaches the target."""
+    def locate(self, double target, const unsigned char[::1] before=None):
+        """First row at which the running sum of weight x distance reaches the target.
+
+        before : bytes, optional
+            The `total` of the rows that come before these.
+        """
         cdef seeding_pass* p = &self.p
         cdef tw_bins reached, wanted, more
         cdef int64_t s = 0, i, stop, n = p.rows.n_rows
@@ -515,6 +538,8 @@ cdef class Seeding:
         tw_bins_clear(&reached)
         tw_bins_raise(&reached, p.top)
         wanted = reached
+        if before is not None:
+            reached = _bins_of(before)
         if not target >= 0.0 or self.whole.special != 0.0:
             return 0 if target < 0.0 else n - 1
         p.exact.bin_values(&wanted, 1, &target, NULL)
@@ -541,6 +566,61 @@ cdef class Seeding:
                     break
                 i += 1
         return min(i, n - 1)
+
+
+cdef tw_bins _bins_of(const unsigned char[::1] state) except *:
+    cdef tw_bins one
+    if state.shape[0] != sizeof(tw_bins):
+        raise ValueError("these bytes are no sum")
+    memcpy(&one, &state[0], sizeof(tw_bins))
+    return one
+
+
+def seeding_top(double most, int64_t n_rows, int64_t shard_rows):
+    """The first bin of a potential: distances only get smaller.
+
+    With room for the sum of all, which draws are compared with.
+    """
+    cdef int64_t n_shards = (n_rows + shard_rows - 1) // shard_rows
+    return tw_bin_for(min(1024, tw_exponent(most) + <int>n_shards.bit_length() + <int>shard_rows.bit_length()))
+
+
+def locate_among(totals, double target, int64_t top, *, str isa):
+    """Which of several runs of rows, in order, the running sum reaches the target in.
+
+    Parameters
+    ----------
+    totals : list of bytes
+        The `Seeding.total` of each.
+
+    Returns
+    -------
+    int, bytes
+        Number of the run, and the total of those before it.
+    """
+    cdef const tw_exact_kernels* exact = exact_kernels(isa)
+    cdef tw_bins reached, wanted, more, whole
+    cdef Py_ssize_t at, last = len(totals) - 1
+    tw_bins_clear(&whole)
+    tw_bins_raise(&whole, top)
+    reached = wanted = whole
+    for total in totals:
+        more = _bins_of(total)
+        tw_bins_merge(&whole, &more)
+    if target >= 0.0 and whole.special == 0.0:
+        exact.bin_values(&wanted, 1, &target, NULL)
+    for at in range(last):
+        if target < 0.0:
+            break
+        more = _bins_of(totals[at])
+        if target >= 0.0 and whole.special == 0.0:
+            tw_bins_merge(&more, &reached)
+            if not tw_bins_less(&more, &wanted):
+                break
+            reached = more
+    else:
+        at = last
+    return at, (<char*>&reached)[:sizeof(tw_bins)]
 
 
 def weighted_choice(double draw, int64_t n, const double[::1] weights=None):
