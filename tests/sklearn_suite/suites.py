@@ -46,6 +46,8 @@ class Suite:
         Seeds to run it with; one where hardly a case draws by them.
     hooks : frozenset of str
         Attributes that tilewise keeps for these tests.
+    listed : str
+        Ending of the file of known failures; by default that of the module.
     passed, unreachable_cases, least_in_tilewise : int
         What scikit-learn 1.9 gives, and how many of the passing cases must run tilewise.
     """
@@ -58,6 +60,7 @@ class Suite:
     unreachable: frozenset[str] = frozenset()
     seeds: tuple[int, ...] = (42, 0, 7)
     hooks: frozenset[str] = frozenset()
+    listed: str = ""
     passed: int = 0
     unreachable_cases: int = 0
     least_in_tilewise: int = 0
@@ -65,9 +68,8 @@ class Suite:
     @property
     def expected_failures(self):
         """The file that names the cases that are known to fail."""
-        return Path(__file__).with_name(
-            f"expected_failures_{self.module.rpartition('test_')[2]}.txt"
-        )
+        listed = self.listed or self.module.rpartition("test_")[2]
+        return Path(__file__).with_name(f"expected_failures_{listed}.txt")
 
 
 def _rebind_cluster():
@@ -79,6 +81,13 @@ def _rebind_cluster():
     for name in names:
         setattr(sklearn.cluster, name, getattr(tilewise.cluster, name))
     return names
+
+
+def _rebind_partitioned():
+    from sklearn_suite import partitioned
+
+    sklearn.cluster.KMeans = partitioned.KMeans
+    return ["KMeans"]
 
 
 def _rebind_metrics():
@@ -112,6 +121,19 @@ SUITES = {
         passed=267,
         unreachable_cases=15,
         least_in_tilewise=267,
+    ),
+    "k_means on a cluster": Suite(
+        "sklearn.cluster.tests.test_k_means",
+        _rebind_partitioned,
+        ("KMeans",),
+        ((_validation, "check_data"), (_base.BaseKMeans, "_init_centroids")),
+        private=("sklearn.cluster._",),
+        seeds=(42,),
+        hooks=frozenset({"_n_init", "_init_size", "_init_centroids"}),
+        listed="partitioned",
+        passed=263,
+        unreachable_cases=15,
+        least_in_tilewise=164,
     ),
     "pairwise": Suite(
         "sklearn.metrics.tests.test_pairwise",
