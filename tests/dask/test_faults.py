@@ -306,6 +306,18 @@ def test_nothing_is_left_after_an_interrupt(client, during, error):
     settled(client, {"part_of_labels"})
 
 
+def test_ctrl_c_cancels_what_runs():
+    """A signal while the client waits: the fit ends at once, and so do its tasks."""
+    D = in_chunks(clouds(60_000, 64, k=20), [30_000, 30_000])
+    with LocalCluster(n_workers=2, threads_per_worker=1, **QUIET) as cluster, Client(cluster) as c:
+        model = KMeans(3000, init=clouds(3000, 64), n_init=1, tol=0, max_iter=10**6)
+        threading.Timer(3.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(D)
+        assert not hasattr(model, "cluster_centers_")
+        settled(c, set())
+
+
 # ---------------------------------------------------------------- errors
 
 
@@ -429,6 +441,43 @@ def test_missing_packages():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 'pip install "tilewise[dask]"' in done.stdout
+
+
+def test_what_a_fit_will_take(client, capsys):
+    X = clouds(N, 4)
+    D = in_chunks(X, [600, 600])
+    model = KMeans(3, init_size="all", n_init=2, random_state=0, verbose=1).fit(D)
+    plan, said = model.stream_plan_, capsys.readouterr().out
+    assert (plan.n_parts, plan.part_rows, plan.start_rounds) == (2, 600, 3 * 3 * 2)
+    assert plan.worker_bytes >= 600 * (4 * 8 + 12)
+    for sentence in plan.sentences():
+        assert sentence in said
+    assert "18 rounds of tasks" in said
+    assert str(model.stream_report_) in said
+    assert KMeans(3, random_state=0).fit(D).stream_plan_.start_rounds == 1
+
+
+def test_callbacks_hear_of_every_iteration(client):
+    pytest.importorskip("sklearn.callback")
+    heard = []
+
+    class Listener:
+        def setup(self, estimator, context):
+            heard.append("setup")
+
+        def on_fit_task_begin(self, estimator, context, **kwargs):
+            heard.append("begin")
+
+        def on_fit_task_end(self, estimator, context, **kwargs):
+            heard.append("end")
+
+        def teardown(self, estimator, context):
+            heard.append("teardown")
+
+    X = clouds(N, 4)
+    model = KMeans(4, init=X[:4], n_init=1, tol=0)
+    model.set_callbacks(Listener()).fit(in_chunks(X, [600, 600]))
+    assert heard.count("end") == model.n_iter_ + 1
 
 
 def test_packed_sums_are_whole(client):

@@ -7,9 +7,9 @@ A map of the room, from the top; each module may use those below it:
     _passes       passes over all parts, as the loops of `algorithms` call them
     _seeding      k-means++ over all parts
     _rows         which worker has which rows, and tasks over all of them
-    _report       what the passes took
     _collect      from arrays, data frames, delayed objects and files to partitions
     _part         what runs on the workers
+    _report       what a fit will take, and what it took
     _wire         sums of clusters on their way
 
 Import this only where dask and distributed are installed: ``pip install "tilewise[dask]"``.

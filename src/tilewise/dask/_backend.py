@@ -9,6 +9,7 @@ from tilewise import engine
 
 from . import _part
 from ._passes import ClusterPass, column_stats
+from ._report import plan_cluster
 from ._rows import ClusterRows, open_cluster_rows
 from ._seeding import ClusterSeeding
 
@@ -41,9 +42,14 @@ class ClusterBackend(engine.CpuStreams):
         """Weights where their rows are."""
         return rows.open_weights(weights, check)
 
-    def plan_memory(self, rows, plan, memory_limit, **needs):
-        """Rows that the workers have no room for were refused when they were opened."""
-        return None
+    def plan_memory(self, rows, plan, memory_limit, *, init_rows, bounds=False, **needs):
+        """What a fit asks of the workers. Rows without room were refused when they were opened."""
+        parts = [sum(rows.sizes[i] for i in part.pieces) for part in rows.parts()]
+        return plan_cluster(
+            rows, parts, plan, init_rows=init_rows, bounds=bounds,
+            seeded_from_all=needs.get("seeded_from_all", False), n_runs=needs.get("n_runs", 1),
+            max_iter=needs.get("max_iter", 1),
+        )  # fmt: skip
 
     def column_stats(self, rows, plan, *, origin=None):
         """Exact moments of the columns, from those of the parts."""

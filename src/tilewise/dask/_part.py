@@ -16,6 +16,7 @@ from tilewise._numbers import readable
 from tilewise.plan import plan as plan_of_shape
 
 from . import _wire
+from ._report import ROW_BYTES
 
 __all__ = [
     "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest",
@@ -24,8 +25,6 @@ __all__ = [
     "seed_totals", "slice_of", "step", "take", "take_weights", "widen",
 ]  # fmt: skip
 
-# What a part keeps per row of a pass: a label and two bounds.
-_ROW_BYTES = 12
 # Rows that are looked through, or scaled, at a time.
 _LOOK_ROWS = 2**15
 
@@ -242,7 +241,7 @@ class Part:
         self._forget()
 
     def __sizeof__(self):
-        return 1024 + self._owned + (_ROW_BYTES + 8 * (self.weights is not None)) * self.n_rows
+        return 1024 + self._owned + (ROW_BYTES + 8 * (self.weights is not None)) * self.n_rows
 
     def advance(self, job, previous, centers, number):
         """Bring labels and sums to where pass `number` leaves them."""

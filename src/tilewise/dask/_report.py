@@ -1,11 +1,97 @@
-"""What a fit on a cluster took."""
+"""What a fit on a cluster will take, and what it took."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tilewise._sizes import sized
+from tilewise.plan._reasons import Reasoned
 
-__all__ = ["ClusterReport"]
+__all__ = ["ClusterPlan", "ClusterReport", "plan_cluster"]
+
+# Bytes that a part keeps beside a row: a label and two bounds.
+ROW_BYTES = 12
+
+
+@dataclass(frozen=True, repr=False)
+class ClusterPlan(Reasoned):
+    """What a fit on a cluster asks of it; estimators keep theirs as ``stream_plan_``.
+
+    Attributes
+    ----------
+    n_samples, n_features, n_clusters : int
+    dtype : str
+    n_parts : int
+        Parts that the rows are worked on in, one for each worker.
+    part_rows : int
+        Rows of the largest.
+    worker_bytes : int
+        Most that a fit holds on a worker, the rows included.
+    pass_bytes : int
+        Most that goes to a worker and comes from it in a pass.
+    start_rounds : int
+        Rounds of tasks that choose the start, in all runs.
+    bounds : bool
+        Whether distance bounds are kept.
+    reasons : dict of str to str
+    """
+
+    n_samples: int
+    n_features: int
+    n_clusters: int
+    dtype: str
+    n_parts: int
+    part_rows: int
+    worker_bytes: int
+    pass_bytes: int
+    start_rounds: int
+    bounds: bool
+    reasons: dict[str, str] = field(compare=False)
+
+    _titles = {"parts": "Parts", "worker": "Memory", "pass": "Passes", "start": "Start"}  # noqa: RUF012
+    _heading = "{n_samples} x {n_features} rows on a cluster, {n_clusters} clusters, {dtype}"
+
+
+def plan_cluster(rows, parts, plan, *, init_rows, seeded_from_all, n_runs, max_iter, bounds):
+    """What a fit of these rows in these parts asks of the cluster.
+
+    Parameters
+    ----------
+    rows : ClusterRows
+    parts : list of int
+        Rows of each part.
+    plan : Plan
+        Of the same work in memory.
+    init_rows : int or None
+        Rows of a sample that the start is chosen from, in this process.
+    seeded_from_all : bool
+        Whether k-means++ runs on the cluster.
+    n_runs, max_iter : int
+    bounds : bool
+
+    Returns
+    -------
+    ClusterPlan
+    """
+    n, d, k = rows.n_rows, rows.n_features, plan.n_clusters
+    most = max(parts)
+    data = most * d * rows.result_dtype.itemsize
+    held = data + ROW_BYTES * most + plan.shared_bytes
+    held += plan.workspace_bytes_per_thread * plan.n_threads
+    each = 3 * k * d * 8
+    rounds = 3 * k * n_runs if seeded_from_all else 1
+    why = {
+        "parts": f"{len(parts)}, of up to {most} rows: one for each worker, where its rows lie.",
+        "worker": f"up to {sized(held)} on a worker, {sized(data)} of them rows.",
+        "pass": f"up to {max_iter} in each of {n_runs} runs. In each, up to {sized(each)} go to a "
+        "worker and come from it: centres, and one block of sums.",
+        "start": f"k-means++ on the cluster, in {rounds} rounds of tasks." if seeded_from_all
+        else f"from {init_rows} rows, chosen in this process." if init_rows else "given.",
+    }  # fmt: skip
+    return ClusterPlan(
+        n_samples=n, n_features=d, n_clusters=k, dtype=rows.result_dtype.name, n_parts=len(parts),
+        part_rows=most, worker_bytes=held, pass_bytes=each, start_rounds=rounds, bounds=bounds,
+        reasons=why,
+    )  # fmt: skip
 
 
 @dataclass

@@ -12,7 +12,7 @@ from tilewise._sizes import sized
 
 from . import _part
 from ._collect import NotTaken, collect, collect_weights
-from ._report import ClusterReport
+from ._report import ROW_BYTES, ClusterReport
 
 __all__ = ["ClusterRows", "ClusterWeights", "open_cluster_rows"]
 
@@ -20,8 +20,6 @@ __all__ = ["ClusterRows", "ClusterWeights", "open_cluster_rows"]
 _UNEVEN = 1.1
 # Of a worker's memory, what rows and what passes keep of them may take.
 _USABLE = 0.9
-# What a pass keeps beside a row, in bytes: a label and two bounds.
-_ROW_BYTES = 12
 # Answers that one task puts together; with fewer parts the client does.
 FAN = 8
 
@@ -318,7 +316,7 @@ def _check_room(client, found):
     limits = [w["memory_limit"] for w in client.scheduler_info()["workers"].values()]
     if found.bytes is None or not limits or not all(limits):
         return
-    needed = found.bytes + _ROW_BYTES * sum(found.rows)
+    needed = found.bytes + ROW_BYTES * sum(found.rows)
     if needed > _USABLE * sum(limits):
         raise NotTaken(
             f"the rows and what is kept of them take {sized(needed)}; the {len(limits)} workers "
