@@ -204,7 +204,8 @@ def test_killed_worker_without_a_nanny(during):
                 worker.wait()
 
 
-def test_workers_join_and_retire(during):
+def test_workers_join_and_retire(during, monkeypatch):
+    monkeypatch.setattr(_rows, "_LOOK_SECONDS", 0)
     D, X = lazy()
     how, wanted = wanted_of(X)
     with LocalCluster(

@@ -14,6 +14,9 @@ from ._rows import FAN, grouped
 
 __all__ = ["ClusterLabels", "ClusterPass", "column_stats"]
 
+# Centres of up to so many bytes are part of every step: one hop less, and messages stay small.
+_INLINE_BYTES = 2**14
+
 
 class ClusterLabels:
     """Labels on the workers, piece by piece."""
@@ -157,11 +160,15 @@ class ClusterPass:
         return self.assign_and_measure(centers)
 
     def _send(self, centers, parts):
-        """Futures of the centres, by worker, handed on from worker to worker.
+        """Centres for each worker, as futures that are handed on from worker to worker.
 
-        They are results of tasks, not scattered, so that they can be made again.
+        They are results of tasks, not scattered, so that they can be made again. Small ones go
+        into the tasks themselves.
         """
         rows = self._rows
+        if centers.nbytes <= _INLINE_BYTES:
+            own = np.array(centers)
+            return dict.fromkeys([None, *(part.worker for part in parts)], own)
         root = rows.submit(_part.same, np.array(centers), name="centres")
         sent = {None: root}
         level = {root: [part.worker for part in parts]}

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import time
 import uuid
 from collections import defaultdict
 
@@ -20,6 +21,8 @@ __all__ = ["ClusterRows", "ClusterWeights", "open_cluster_rows"]
 _UNEVEN = 1.1
 # Of a worker's memory, what rows and what passes keep of them may take.
 _USABLE = 0.9
+# Seconds until somebody asks again which workers there are.
+_LOOK_SECONDS = 0.5
 # Answers that one task puts together; with fewer parts the client does.
 FAN = 8
 
@@ -92,6 +95,7 @@ class ClusterRows:
         self.wishes = {}
         self.report = ClusterReport()
         self._placed = {}
+        self._workers, self._looked = frozenset(), 0.0
         self.closed = False
 
     name = "the rows of the cluster"
@@ -157,11 +161,14 @@ class ClusterRows:
 
     def parts(self, weights=None):
         """The parts, one for each worker; placed again where workers have come or gone."""
-        workers = frozenset(self.client.nthreads())
-        if not workers:
-            raise RuntimeError("this cluster has no workers")
         key = None if weights is None else id(weights)
         known = self._placed.get(key)
+        workers = self._workers
+        if known is None or time.monotonic() > self._looked + _LOOK_SECONDS:
+            workers = self._workers = frozenset(self.client.nthreads())
+            self._looked = time.monotonic()
+        if not workers:
+            raise RuntimeError("this cluster has no workers")
         if known is None or known[0] != workers:
             before = [] if known is None else known[1]
             self._placed[key] = workers, self._place(workers, weights, before), weights
