@@ -17,9 +17,11 @@ NANNY = {"OMP_NUM_THREADS": "1"}
 @pytest.fixture
 def task(recorded, monkeypatch):
     """Threads within a task of a worker that says so; without a worker where it is None."""
-    dask = pytest.importorskip("dask")
+    config = pytest.importorskip("dask.config")
+    # Tests that ran before may have left nannies.
+    monkeypatch.setitem(sys.modules, "distributed.nanny", None)
 
-    def run(worker, *, env=NANNY, openmp_limit=1, config=1, requested=None):
+    def run(worker, *, env=NANNY, openmp_limit=1, given=1, requested=None):
         def get_worker():
             if worker is None:
                 raise ValueError("No worker found")
@@ -29,8 +31,8 @@ def task(recorded, monkeypatch):
 
         module = SimpleNamespace(get_worker=get_worker)
         monkeypatch.setitem(sys.modules, "distributed.worker", module)
-        environment = {"OMP_NUM_THREADS": config} if config else {}
-        with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+        environment = {"OMP_NUM_THREADS": given} if given else {}
+        with config.set({"distributed.nanny.pre-spawn-environ": environment}):
             return n_threads(
                 requested, machine=recorded("server_2socket"), env=env, openmp_limit=openmp_limit
             )
@@ -61,9 +63,9 @@ def test_a_number_that_is_not_the_nannys_counts(task):
     # Of a worker without a nanny, somebody else has set it.
     assert task((8, 1, None)) == Fact(1, "OMP_NUM_THREADS")
     # The nanny has been told to set none.
-    assert task(worker, config=None) == Fact(1, "OMP_NUM_THREADS")
+    assert task(worker, given=None) == Fact(1, "OMP_NUM_THREADS")
     # A limit of another size was set in the task.
-    assert task(worker, env={"OMP_NUM_THREADS": "4"}, config=4, openmp_limit=2).value == 2
+    assert task(worker, env={"OMP_NUM_THREADS": "4"}, given=4, openmp_limit=2).value == 2
 
 
 def test_who_asks_is_given(task):

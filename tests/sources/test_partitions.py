@@ -76,6 +76,9 @@ def test_types_of_columns(X):
     assert as_source(in_partitions(X), dtype="f4").dtype == np.float32
     nullable = as_source(in_partitions(X).astype({"a": "Int64", "b": "Float32"}))
     assert read_in_parts(nullable, 7).tobytes() == X.tobytes()
+    sparse = as_source(in_partitions(X.astype("f4")).astype("Sparse[float32]"))
+    assert sparse.dtype == np.float32
+    assert read_in_parts(sparse, 7).tobytes() == X.astype("f4").tobytes()
     with pytest.raises(SourceError, match=r"column 'b' is of type .*, not numbers; leave it out"):
         as_source(in_partitions(X).astype({"b": str}))
     with pytest.raises(SourceError, match="no columns"):

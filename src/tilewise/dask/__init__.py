@@ -1,4 +1,9 @@
-"""The same answers from more than one machine: K-Means on a cluster of dask workers.
+"""The same answers from more than one machine: tilewise over the collections of dask.
+
+What enters: dask arrays, dask data frames, lists of delayed objects or futures; for estimators also
+files that all workers can read. What leaves: models, and dask arrays that stay on the workers.
+Every result has the bits of the plain class or function of the same name in memory, whatever the
+partitions, the workers and their deaths.
 
 A map of the room, from the top; each module may use those below it:
 
@@ -11,22 +16,36 @@ A map of the room, from the top; each module may use those below it:
     _part         what runs on the workers
     _report       what a fit will take, and what it took
     _wire         sums of clusters on their way
+    _neighbors    the nearest rows of a small Y, and those within a radius
+    _lazy         a plain function for each block, its results as dask arrays
+    _blocks       dask collections of any kind as one array of blocks of rows
 
-Import this only where dask and distributed are installed: ``pip install "tilewise[dask]"``.
+This folder needs dask and distributed, so nothing else in tilewise imports it.
 """
 
 try:
     import dask.array  # noqa: F401
     import distributed  # noqa: F401
-except ImportError as error:
+except ModuleNotFoundError as _error:
+    if str(_error.name).partition(".")[0] not in ("dask", "distributed"):
+        raise  # both are there, and something that they need is not
     raise ImportError(
-        f'tilewise.dask needs dask and distributed: pip install "tilewise[dask]" ({error})'
-    ) from error
+        'tilewise.dask needs dask and distributed; run: pip install "tilewise[dask]"'
+    ) from _error
 
 from tilewise import engine
 from tilewise.dask._backend import ClusterBackend
 from tilewise.dask._estimators import KMeans, MiniBatchKMeans
+from tilewise.dask._neighbors import (
+    argkmin,
+    pairwise_distances_argmin,
+    pairwise_distances_argmin_min,
+    radius_neighbors,
+)
 
-__all__ = ["KMeans", "MiniBatchKMeans"]
+__all__ = [
+    "KMeans", "MiniBatchKMeans", "argkmin", "pairwise_distances_argmin",
+    "pairwise_distances_argmin_min", "radius_neighbors",
+]  # fmt: skip
 
 engine.register(ClusterBackend())

@@ -13,9 +13,9 @@ from tilewise._tables import table_rows
 from tilewise.plan import n_threads as threads_for
 
 __all__ = [
-    "THREADS", "check_arrays", "check_both_finite", "check_k", "check_out", "check_pair",
-    "check_radius", "has_only_finite", "is_single", "read_pair", "readable_pair", "result_dtype",
-    "thread_count",
+    "THREADS", "check_arrays", "check_both_finite", "check_k", "check_order", "check_out",
+    "check_pair", "check_radius", "check_rows", "has_only_finite", "is_single", "read_pair",
+    "read_rows", "readable_pair", "result_dtype", "thread_count",
 ]  # fmt: skip
 
 #: Constraint of the parameter that tilewise adds to scikit-learn's.
@@ -37,8 +37,8 @@ def check_pair(X, Y):
 def check_arrays(X, Y):
     """The same for what `read_pair` returned."""
     same = Y is None or Y is X
-    X = _check_rows(X, "X")
-    Y = X if same else _check_rows(Y, "Y")
+    X = check_rows(X, "X")
+    Y = X if same else check_rows(Y, "Y")
     if X.shape[1] != Y.shape[1]:
         raise ValueError(
             "Incompatible dimension for X and Y matrices: "
@@ -54,16 +54,16 @@ def read_pair(X, Y):
     matched by position, as in scikit-learn, whose functions do not compare names.
     """
     same = Y is X
-    X, names = _read(X)
+    X, names = read_rows(X)
     if same:
         return X, X
-    Y, other_names = _read(Y)
-    _check_order(names, other_names)
+    Y, other_names = read_rows(Y)
+    check_order(names, other_names)
     return X, Y
 
 
-def _read(X):
-    """The rows and the column names of a table of any kind."""
+def read_rows(X):
+    """Return the rows and the column names of a table of any kind; None where it has no names."""
     rows, names = table_rows(X)
     plain = X is None or type(X) is np.ndarray or sp.issparse(X)
     if rows is X and not plain:
@@ -73,7 +73,8 @@ def _read(X):
     return rows, names
 
 
-def _check_order(names, others):
+def check_order(names, others):
+    """Refuse columns of X and Y that have the same names in another order."""
     if names is None or others is None or names == others or sorted(names) != sorted(others):
         return
     raise ValueError(
@@ -95,10 +96,11 @@ def _readable(X, metric, name):
     X = readable(X, name)
     plain = sp.issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc")
     # A function of two rows may know what to do with other things than numbers.
-    return X if plain or callable(metric) or metric == "precomputed" else _check_rows(X, name)
+    return X if plain or callable(metric) or metric == "precomputed" else check_rows(X, name)
 
 
-def _check_rows(X, name):
+def check_rows(X, name):
+    """Return ``X`` as a 2-D ndarray or canonical CSR matrix of a real dtype; no value is read."""
     if get_config().get("array_api_dispatch") and _is_foreign_array(X):
         raise TypeError(
             f"tilewise computes with NumPy arrays in the memory of the CPU, got {type(X)!r}. "

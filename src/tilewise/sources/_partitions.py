@@ -70,7 +70,7 @@ class DaskFrameSource(PartitionSource):
         self._frame = frame
         self._computed = computing(frame)
         stored = [
-            self._stored(*pair, name) for pair in zip(frame.columns, frame.dtypes, strict=True)
+            stored_dtype(*pair, name) for pair in zip(frame.columns, frame.dtypes, strict=True)
         ]
         if not stored:
             raise fault(name, "there are no columns; choose at least one")
@@ -90,16 +90,6 @@ class DaskFrameSource(PartitionSource):
         if missing:
             raise fault(name, f"there is no column named {missing[0]!r}")
         return frame[columns]
-
-    @staticmethod
-    def _stored(column, kind, name):
-        if getattr(kind, "kind", "O") not in "fiub":
-            raise fault(
-                name,
-                f"column {column!r} is of type {kind}, not numbers; leave it out, "
-                f"frame.drop(columns=[{column!r}])",
-            )
-        return np.dtype(getattr(kind, "numpy_dtype", kind))
 
     def fingerprint(self):
         """Return the name of the frame, which dask derives from its inputs."""
@@ -129,6 +119,18 @@ class DelayedSource(PartitionSource):
             "kind": "delayed",
             "keys": [str(part.key) for part in self._list],
         }
+
+
+def stored_dtype(column, kind, name):
+    """Return the type of the numbers of a column of a data frame; one of no numbers is refused."""
+    if getattr(kind, "kind", "O") not in "fiub":
+        raise fault(
+            name,
+            f"column {column!r} is of type {kind}, not numbers; leave it out, "
+            f"frame.drop(columns=[{column!r}])",
+        )
+    # Columns of pandas' own types, and sparse ones, say what NumPy calls their numbers.
+    return np.dtype(getattr(kind, "numpy_dtype", getattr(kind, "subtype", kind)))
 
 
 def open_xarray(array, options):
