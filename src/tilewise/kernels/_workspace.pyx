@@ -14,6 +14,8 @@ cdef extern from "c/tw_guard.h" nogil:
 
 cdef enum:
     ALIGNMENT = 64
+    # NumPy keeps smaller blocks when they are freed, gaps included, and hands them out again.
+    LEAST_GUARDED = 4096
 
 #: Bytes of the gap behind each part, which only builds for the address sanitizer have.
 GUARD = TW_GUARD
@@ -55,7 +57,7 @@ cdef class Workspace:
     cdef char* make(self, int64_t copies) except NULL:
         cdef char* memory
         cdef int64_t i
-        self._buffer = aligned_empty(max(self.total * copies, ALIGNMENT))
+        self._buffer = aligned_empty(max(self.total * copies, LEAST_GUARDED if TW_GUARD else ALIGNMENT))
         memory = <char*>address(self._buffer)
         for i in range(copies):
             for end in self._ends:
