@@ -19,9 +19,9 @@ from . import _wire
 
 __all__ = [
     "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest",
-    "is_single", "load", "make_part", "make_piece", "make_weights", "measured", "merge_steps",
-    "moments", "part_of_labels", "put_together", "renaming", "same", "slice_of", "step", "take",
-    "take_weights", "widen",
+    "is_single", "load", "make_part", "make_piece", "make_weights", "measured",
+    "merge_farthest", "merge_steps", "moments", "part_of_labels", "put_together", "renaming",
+    "same", "slice_of", "step", "take", "take_weights", "widen",
 ]  # fmt: skip
 
 # What a part keeps per row of a pass: a label and two bounds.
@@ -378,6 +378,13 @@ def farthest(part, job, previous, centers, number, count):
     gaps = np.empty(len(rows))
     engine.own_distances(own, centers, labels, None, part.run.plan, out=gaps)
     return gaps, part.rows().numbers(rows), labels, weights, values
+
+
+def merge_farthest(count, *answers):
+    """The farthest rows of several parts, the farthest first; as `farthest` returns them."""
+    together = [np.concatenate(own) for own in zip(*answers, strict=True)]
+    keep = engine.farthest_first(together[0], together[1], count)
+    return tuple(own[keep] for own in together)
 
 
 def moments(part, job):
