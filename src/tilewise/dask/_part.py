@@ -21,8 +21,8 @@ from ._report import ROW_BYTES
 __all__ = [
     "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest",
     "is_single", "load", "locate_seed", "make_part", "make_piece", "make_weights", "measured",
-    "merge_steps", "moments", "part_of_labels", "put_together", "renaming", "same", "seed_gains",
-    "seed_totals", "slice_of", "step", "take", "take_weights", "widen",
+    "merge_farthest", "merge_steps", "moments", "part_of_labels", "put_together", "renaming",
+    "same", "seed_gains", "seed_totals", "slice_of", "step", "take", "take_weights", "widen",
 ]  # fmt: skip
 
 # Rows that are looked through, or scaled, at a time.
@@ -305,12 +305,13 @@ def make_part(firsts, weighted, *held):
 
 
 class Answer(NamedTuple):
-    """What a step over one part, or over several, has to say."""
+    """What a step over one part, or over several, has to say; `sent`: bytes of the parts' sums."""
 
     changed: int
     sums: dict
     seconds: float
     restored: int
+    sent: int
 
 
 def step(part, job, previous, centers, number):
@@ -319,7 +320,8 @@ def step(part, job, previous, centers, number):
     with part.lock:
         part.advance(job, previous, centers, number)
         sums = _wire.pack(part.run.sums, job["n_features"])
-        return Answer(part.changed, sums, time.perf_counter() - begin, part.restored)
+        sent = sum(array.nbytes for array in sums.values())
+        return Answer(part.changed, sums, time.perf_counter() - begin, part.restored, sent)
 
 
 def merge_steps(job, *answers):
@@ -330,6 +332,7 @@ def merge_steps(job, *answers):
         _wire.merged(job, plan, [answer.sums for answer in answers]),
         max(answer.seconds for answer in answers),
         sum(answer.restored for answer in answers),
+        sum(answer.sent for answer in answers),
     )
 
 
@@ -399,6 +402,13 @@ def farthest(part, job, previous, centers, number, count):
     gaps = np.empty(len(rows))
     engine.own_distances(own, centers, labels, None, part.run.plan, out=gaps)
     return gaps, part.rows().numbers(rows), labels, weights, values
+
+
+def merge_farthest(count, *answers):
+    """The farthest rows of several parts, the farthest first; as `farthest` returns them."""
+    together = [np.concatenate(own) for own in zip(*answers, strict=True)]
+    keep = engine.farthest_first(together[0], together[1], count)
+    return tuple(own[keep] for own in together)
 
 
 def moments(part, job):
