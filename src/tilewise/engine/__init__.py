@@ -3,9 +3,10 @@
 `backend` is the seam: `algorithms` and `cluster` know its protocols and its table of places to run,
 and helpers that compute nothing from rows. All else here is the CPU's side of it.
 
-What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass` and `column_stats`; float64 centres
-in the coordinates of the data; a `Plan`. What leaves: labels, sums, distances. The loops of
-`algorithms` call these passes; `kernels` run them. Nothing below this line checks a shape again.
+What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass`, `OversamplingPass` and
+`column_stats`; float64 centres in the coordinates of the data; a `Plan`. What leaves: labels, sums,
+distances. The loops of `algorithms` call these passes; `kernels` run them. Nothing below this line
+checks a shape again.
 
 Where all squared distances of a finite row overflow, a pass raises `OutOfRange`; `Scale` is the
 power of two with which the same rows can be computed (``ranges``).
@@ -33,6 +34,7 @@ from tilewise.engine.cpu import Cpu, Sample
 from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
 from tilewise.engine.minibatch import BatchPass, DrawnBatches, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, radius
+from tilewise.engine.oversampling import OversamplingPass, draws, hashed
 from tilewise.engine.passes import Pass, assign, assign_inertia, distances, inertia, own_distances
 from tilewise.engine.ranges import (
     OutOfRange,
@@ -48,10 +50,11 @@ from tilewise.kernels._rows import Rows
 
 __all__ = [
     "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Cpu",
-    "DistanceBlocks", "DrawnBatches", "Draws", "OutOfRange", "Pass", "ReadBatches", "Request",
-    "RowSet", "Rows", "Sample", "Scale", "SeedingPass", "Stats", "StreamReport", "StreamRows",
-    "argkmin", "argkmin_blocks", "argmin_blocks", "as_rows", "assign", "assign_inertia",
-    "backend_of", "batch_bytes", "column_stats", "count_rows", "distances", "extent",
-    "fill_matrix", "inertia", "largest_finite", "open_rows", "own_distances", "plan_matrix",
-    "radius", "radius_blocks", "refuse_out_of_range", "register", "squared_moves",
+    "DistanceBlocks", "DrawnBatches", "Draws", "OutOfRange", "OversamplingPass", "Pass",
+    "ReadBatches", "Request", "RowSet", "Rows", "Sample", "Scale", "SeedingPass", "Stats",
+    "StreamReport", "StreamRows", "argkmin", "argkmin_blocks", "argmin_blocks", "as_rows", "assign",
+    "assign_inertia", "backend_of", "batch_bytes", "column_stats", "count_rows", "distances",
+    "draws", "extent", "fill_matrix", "hashed", "inertia", "largest_finite", "open_rows",
+    "own_distances", "plan_matrix", "radius", "radius_blocks", "refuse_out_of_range", "register",
+    "squared_moves",
 ]  # fmt: skip

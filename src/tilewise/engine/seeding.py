@@ -6,10 +6,31 @@ from tilewise.kernels import _exact, _seeding
 from tilewise.plan import Plan, exact_shard_rows
 from tilewise.plan.thresholds import few_stored, worth_threads
 
-__all__ = ["SeedingPass"]
+__all__ = ["SeedingPass", "first_row", "scaled_weights"]
 
 # Gains have room for numbers from 2**-1024 to 2**975, which weights of another size may leave.
 _WEIGHTS = 2.0**-64, 1.0
+
+
+def scaled_weights(weights, exponent: int | None = None):
+    """Weights times a power of two: by default the one that brings the largest into range.
+
+    Draws and gains are compared with one another: a power of two changes none of them.
+    """
+    if weights is None:
+        return None
+    if exponent is None:
+        most = weights.max()
+        exponent = 0 if _WEIGHTS[0] <= most <= _WEIGHTS[1] else -int(np.frexp(most)[1])
+    return np.ldexp(weights, exponent) if exponent else weights
+
+
+def first_row(rows, weights, random_state) -> int:
+    """Draw a row in proportion to the weights, as ``random_state.choice(n, p=...)`` does."""
+    if weights is None:
+        return int(_seeding.weighted_choice(random_state.random_sample(), rows.n_rows))
+    weights = weights.astype(rows.result_dtype, copy=False)
+    return int(random_state.choice(rows.n_rows, p=weights / weights.sum()))
 
 
 class SeedingPass:
@@ -26,13 +47,10 @@ class SeedingPass:
 
     def __init__(self, rows, n_seeds: int, weights, plan: Plan):
         self._rows, self._given, self._isa = rows, weights, plan.isa
-        if weights is not None and not _WEIGHTS[0] <= (most := weights.max()) <= _WEIGHTS[1]:
-            # Draws and gains are compared with one another: a power of two changes none of them.
-            weights = np.ldexp(weights, -int(np.frexp(most)[1]))
         n, d = rows.n_rows, rows.n_features
         self._n_threads = worth_threads(plan.n_threads, n * d, "one seed")
         self._state = _seeding.Seeding(
-            rows.window, weights, isa=plan.isa, n_threads=self._n_threads,
+            rows.window, scaled_weights(weights), isa=plan.isa, n_threads=self._n_threads,
             shard_rows=exact_shard_rows(n, d), by_entries=few_stored(rows, "rows one by one"),
         )  # fmt: skip
         self.locate = self._state.locate
@@ -42,11 +60,8 @@ class SeedingPass:
         self._shown = self._groups = None
 
     def first(self, random_state) -> int:
-        """Draw a row in proportion to the weights, as ``random_state.choice(n, p=...)`` does."""
-        if self._given is None:
-            return int(_seeding.weighted_choice(random_state.random_sample(), self._rows.n_rows))
-        weights = self._given.astype(self._rows.result_dtype, copy=False)
-        return int(random_state.choice(self._rows.n_rows, p=weights / weights.sum()))
+        """Draw a row in proportion to the weights."""
+        return first_row(self._rows, self._given, random_state)
 
     def gains(self, candidates: np.ndarray) -> np.ndarray:
         """How much each candidate would lower the potential, (t,) float64.
