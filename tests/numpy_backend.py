@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 from exact_sums import moments
-from reference import canonical, folded, roots
+from reference import canonical, folded, roots, split_mix
 
 from tilewise import engine
 from tilewise.plan import exact_shard_rows, plan
@@ -288,6 +288,35 @@ class NumpySeeding:
         return np.array(found)
 
 
+class NumpyOversampling(NumpySeeding):
+    def __init__(self, rows, weights):
+        super().__init__(rows, weights)
+        self.owner = np.zeros(rows.n_rows, dtype=int)
+        self.n_points = 0
+
+    def spread(self, points):
+        for point in np.asarray(points, dtype=np.float64):
+            gaps = folded(self.rows.X - point)
+            self.owner[gaps < self.closest] = self.n_points
+            self.closest = np.minimum(self.closest, gaps)
+            self.n_points += 1
+        return total(self.w * self.closest)
+
+    def draw(self, key, share):
+        chances = share * (self.w * self.closest)
+        return np.array(
+            [
+                row
+                for row, chance in enumerate(chances)
+                if (split_mix(key, row) >> 11) / 2**53 < chance
+            ],
+            dtype=int,
+        )
+
+    def counts(self, n_candidates):
+        return np.array([rounded(number) for number in exact(self.w, self.owner, n_candidates)])
+
+
 class NumpyBatch:
     def __init__(self, rows, k, weights=None):
         self.rows, self.k, self.weights = rows, k, weights
@@ -395,6 +424,9 @@ class NumpyBackend(engine.Cpu):
 
     def open_seeding(self, rows, n_seeds, weights, plan):
         return NumpySeeding(rows, weights)
+
+    def open_oversampling(self, rows, weights, plan):
+        return NumpyOversampling(rows, weights)
 
     def open_batch(self, rows, n_clusters, plan, weights=None):
         return NumpyBatch(rows, n_clusters, weights)

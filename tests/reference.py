@@ -201,6 +201,34 @@ def lloyd(
     return LloydResult(labels, inertia, centers, i + 1)
 
 
+def kmeans_parallel(X, k, weights, random_state):
+    """k-means|| in five rounds, for data of which these draw k rows that differ."""
+    w = np.ones(len(X)) if weights is None else weights
+    ids = [int(random_state.choice(len(X), p=w / w.sum()))]
+    seed = int.from_bytes(random_state.bytes(8), "little")
+    for number in range(5):
+        chances = w * canonical(X, X[ids]).min(axis=1)
+        share, key = 2 * k / math.fsum(chances), split_mix(seed, number)
+        drawn = [
+            row
+            for row in range(len(X))
+            if (split_mix(key, row) >> 11) / 2**53 < share * chances[row]
+        ]
+        ids += drawn
+    owner = canonical(X, X[ids]).argmin(axis=1)
+    counts = np.array([math.fsum(w[owner == j]) for j in range(len(ids))])
+    chosen = kmeans_plusplus(Rows(X[ids]), k, weights=counts, random_state=random_state)
+    return X[ids][chosen]
+
+
+def split_mix(state, number):
+    """The number that SplitMix64 makes as the one with this number, from 0 on."""
+    z = (state + (number + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
 def kmeans_plusplus(
     rows, n_clusters, *, weights=None, random_state, n_local_trials=None, plan=None
 ):

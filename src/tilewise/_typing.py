@@ -130,4 +130,4 @@ class InitFunction(Protocol):
     ) -> MatrixLike: ...
 
 
-InitLike: TypeAlias = Literal["k-means++", "random"] | InitFunction | MatrixLike
+InitLike: TypeAlias = Literal["k-means++", "k-means||", "random"] | InitFunction | MatrixLike

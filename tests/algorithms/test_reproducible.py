@@ -107,7 +107,7 @@ from tilewise import KMeans
 rng = np.random.RandomState(0)
 X = rng.standard_normal((10_500, 21)) + 3 * rng.randint(0, 3, (10_500, 1))
 for dtype in (np.float32, np.float64):
-    for init in ("k-means++", "random"):
+    for init in ("k-means++", "k-means||", "random"):
         model = KMeans(17, random_state=0, max_iter=10, tol=0, init=init).fit(X.astype(dtype))
         assert model.chunk_plan_.isa == sys.argv[1]
         seen = hashlib.sha256(model.cluster_centers_.tobytes() + model.labels_.tobytes())

@@ -42,7 +42,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("init", ["k-means++", "random"])
+@pytest.mark.parametrize("init", ["k-means++", "k-means||", "random"])
 @pytest.mark.parametrize(
     ("n", "d", "k"), [(3000, 200, 20), (700, 1000, 7), (60, 30, 60), (60, 9, 50), (50, 1, 3)]
 )

@@ -54,6 +54,13 @@ def test_it_is_the_estimator_on_a_file(data, X, invoke):
     assert result.stderr == ""
 
 
+def test_oversampled_starts(data, X, invoke):
+    result = invoke("fit", data, "-k", 5, "--init", "k-means||", "--seed", 4, "--quiet")
+    assert result.exit_code == 0, result.stderr
+    expected = KMeans(5, init="k-means||", random_state=4).fit(X)
+    np.testing.assert_array_equal(loaded()[1], expected.cluster_centers_)
+
+
 def test_mini_batches(data, X, invoke):
     result = invoke("fit", data, "-k", 4, "--mini-batch", 20, "--seed", 3, "--json")
     assert result.exit_code == 0, result.stderr

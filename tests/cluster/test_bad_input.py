@@ -192,7 +192,7 @@ def test_wrong_weights(weights, message):
         kmeans_plusplus(X, 3, sample_weight=weights)
 
 
-@pytest.mark.parametrize("init", ["k-means++", "random"])
+@pytest.mark.parametrize("init", ["k-means++", "k-means||", "random"])
 def test_weights_that_are_no_probabilities(init):
     weights = np.ones(60)
     weights[5] = -0.5

@@ -199,7 +199,13 @@ def test_warnings_point_at_the_caller():
 
 @pytest.mark.parametrize(
     ("init", "n_runs"),
-    [("k-means++", 1), ("random", 3), (blobs()[:4], 1), (lambda X, k, random_state: X[:k], 3)],
+    [
+        ("k-means++", 1),
+        ("k-means||", 1),
+        ("random", 3),
+        (blobs()[:4], 1),
+        (lambda X, k, random_state: X[:k], 3),
+    ],
 )
 def test_automatic_number_of_starts(init, n_runs):
     assert MiniBatchKMeans(4, init=init).fit(blobs())._n_init == n_runs
@@ -276,7 +282,7 @@ def test_values_that_are_not_finite_are_named(method, sparse):
     X = blobs(500)
     X[333, 2] = np.inf
     data = sp.csr_array(X) if sparse else X
-    for init in ("k-means++", "random", blobs()[:4]):
+    for init in ("k-means++", "k-means||", "random", blobs()[:4]):
         model = MiniBatchKMeans(4, init=init, n_init=1, batch_size=20, random_state=0)
         with pytest.raises(ValueError, match=r"infinity.*row 333, column 2\b"):
             getattr(model, method)(data)

@@ -29,6 +29,7 @@ def by_hand(rows, n_clusters, random_state):
 
 INITS = {
     "k-means++": {"init": "k-means++"},
+    "k-means||": {"init": "k-means||"},
     "random": {"init": "random", "n_init": 3},
     "callable": {"init": by_hand},
 }
@@ -61,7 +62,7 @@ def test_centres_given(exponent):
 
 
 @pytest.mark.parametrize("exponent", [600, -600])
-@pytest.mark.parametrize("init", ["k-means++", "random"])
+@pytest.mark.parametrize("init", ["k-means++", "k-means||", "random"])
 @pytest.mark.filterwarnings("ignore:The inertia:RuntimeWarning")
 def test_sparse_rows(exponent, init):
     rows = sp.random_array((300, 40), density=0.1, rng=np.random.default_rng(0), format="csr")
@@ -77,10 +78,10 @@ def test_sparse_rows(exponent, init):
 
 
 @pytest.mark.parametrize("exponent", [600, -600])
-@pytest.mark.parametrize("init", [*INITS, "all"])
+@pytest.mark.parametrize("init", [*INITS, "all k-means++", "all k-means||"])
 @pytest.mark.filterwarnings("ignore:The inertia:RuntimeWarning")
 def test_streamed_rows(exponent, init):
-    how = INITS["k-means++"] | {"init_size": "all"} if init == "all" else INITS[init]
+    how = INITS.get(init) or {"init": init.removeprefix("all "), "init_size": "all"}
     far = np.ldexp(X, exponent)
 
     def batches(rows):

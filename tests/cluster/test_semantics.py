@@ -158,6 +158,7 @@ def test_more_runs_are_the_best_of_the_single_runs():
     [
         ("k-means++", 1),
         (np.str_("k-means++"), 1),
+        ("k-means||", 1),
         ("random", 10),
         (lambda X, k, random_state: X[:k], 10),
         (blobs(4).tolist(), 1),
@@ -232,7 +233,7 @@ def test_initial_centers_are_left_alone():
 
 def test_the_start_is_drawn_from_a_subset_on_request():
     X = blobs(100)
-    for init in ("k-means++", "random"):
+    for init in ("k-means++", "k-means||", "random"):
         expected = np.random.RandomState(4).randint(0, 100, 10)
         centers = KMeans(3)._init_centroids(
             X, None, init, np.random.RandomState(4), np.ones(100), init_size=10

@@ -72,6 +72,9 @@ def test_all_ways_to_give_rows(saved, way):
         {"init": lambda X, k, random_state: X[random_state.permutation(len(X))[:k]]},
         {"init_size": "all", "n_clusters": 5},
         {"init_size": "all", "init": "random"},
+        {"init": "k-means||", "n_init": 2},
+        {"init": "k-means||", "init_size": "all", "n_init": 2, "memory_limit": 3_000_000},
+        {"init": "k-means||", "init_size": "all", "n_clusters": 300, "max_iter": 2},
         {"algorithm": "elkan", "tol": 0},
         {"memory_limit": 3_000_000},
         {"memory_limit": "2.8MiB", "n_threads": 1, "chunk_size": 96},
@@ -267,17 +270,48 @@ def test_callbacks_verbose_and_the_plan(saved, capsys):
     assert set(model.stream_report_.to_dict()) >= {"passes", "bound_by", "rows_per_second"}
 
 
+def fitted_within(limit, path, sample_weight=None, **parameters):
+    """The plan of a fit of four clusters that allocated no more than the limit."""
+    model = KMeans(4, random_state=0, max_iter=4, memory_limit=limit, **parameters)
+    tracemalloc.start()
+    model.fit(path, sample_weight=sample_weight)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert model.stream_plan_.total_bytes <= model.stream_plan_.memory_limit
+    assert most <= model.stream_plan_.memory_limit
+    return model.stream_plan_
+
+
 def test_the_memory_of_a_fit_is_planned(tmp_path):
-    X = clouds(200_000, 8)
-    np.save(tmp_path / "X.npy", X)
-    KMeans(4, random_state=0, max_iter=2, init_size=1000).fit(tmp_path / "X.npy")
+    path = tmp_path / "X.npy"
+    np.save(path, clouds(200_000, 8))
+    KMeans(4, random_state=0, max_iter=2, init_size=1000).fit(path)
     for limit in ("3MB", "16MB"):
-        model = KMeans(4, random_state=0, max_iter=4, init_size=1000, memory_limit=limit)
-        tracemalloc.start()
-        model.fit(tmp_path / "X.npy")
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        plan = model.stream_plan_
-        assert plan.total_bytes <= plan.memory_limit
-        assert most <= plan.memory_limit
-        assert plan.bounds == (limit == "16MB")
+        assert fitted_within(limit, path, init_size=1000).bounds == (limit == "16MB")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("init_size", [20_000, "all"])
+def test_the_memory_of_k_means_parallel_is_planned(tmp_path, init_size, weighted):
+    path = tmp_path / "X.npy"
+    X = clouds(100_000, 8)
+    np.save(path, X)
+    how = {"init": "k-means||", "init_size": init_size}
+    weights = np.random.RandomState(0).uniform(0, 9, len(X)) if weighted else None
+    KMeans(4, random_state=0, max_iter=2, **how).fit(path, sample_weight=weights)
+    with pytest.raises(ValueError, match=r"need at least \d+ bytes") as raised:
+        KMeans(4, memory_limit=1000, **how).fit(path, sample_weight=weights)
+    least = int(re.search(r"need at least (\d+) bytes", str(raised.value))[1])
+    plan = fitted_within(least, path, weights, **how)
+    assert ("k-means|| over all rows" in plan.reasons["start"]) == (init_size == "all")
+
+
+def test_k_means_parallel_reads_as_often_as_its_plan_says(saved):
+    X, _ = saved
+    for random_access in (True, False):
+        source = ArraySource(X, random_access=random_access)
+        parameters = {"init": "k-means||", "init_size": "all", "random_state": 0, "max_iter": 1}
+        model = KMeans(4, memory_limit="3MB", **parameters).fit(source)
+        assert "up to 12 times per run" in model.stream_plan_.reasons["start"]
+        # Beside these: one for the columns, one to iterate, one for labels and inertia.
+        assert model.stream_report_.passes <= 12 + 3

@@ -74,7 +74,7 @@ def test_a_step_has_one_answer():
 
 def test_seeds_are_taken_again_where_they_were_lost():
     X = clouds(900, 4)
-    job = job_of(X, 5) | {"most_weight": None}
+    job = job_of(X, 5) | {"weight_exponent": 0}
     pieces = [_part.Piece(own, True) for own in np.split(X, [100, 700])]
     one, other = (_part.make_part([0, 100, 700], False, *pieces) for _ in range(2))
     for number in range(1, 6):

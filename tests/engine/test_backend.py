@@ -107,7 +107,7 @@ def same(work):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("init", ["k-means++", "random", "array", "callable"])
+@pytest.mark.parametrize("init", ["k-means++", "k-means||", "random", "array", "callable"])
 @pytest.mark.parametrize("name", DATA)
 def test_fits_have_the_same_bits(name, init, weighted):
     X, k = DATA[name]
@@ -129,13 +129,16 @@ def test_fits_have_the_same_bits(name, init, weighted):
 @pytest.mark.parametrize(
     "name", ["blobs", "iris", "duplicates", "whole numbers", "many magnitudes"]
 )
+@pytest.mark.parametrize("init", ["k-means++", "k-means||"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_minibatches_have_the_same_bits(name, weighted):
+def test_minibatches_have_the_same_bits(name, weighted, init):
     X, k = DATA[name]
     weights = np.random.RandomState(1).uniform(0.1, 2, len(X)) if weighted else None
 
     def work():
-        model = MiniBatchKMeans(k, batch_size=50, random_state=0, n_init=2, max_iter=8, tol=1e-3)
+        model = MiniBatchKMeans(
+            k, init=init, batch_size=50, random_state=0, n_init=2, max_iter=8, tol=1e-3
+        )
         found = bits(model.fit(X, sample_weight=weights))
         return found, bits(model.partial_fit(X[:60], None if weights is None else weights[:60]))
 
@@ -151,6 +154,33 @@ def test_seeds_are_the_same(name, trials):
         same(lambda own=own: kmeans_plusplus(
             X, 2 * k, sample_weight=own, random_state=4, n_local_trials=trials
         )[1].tolist())  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_oversampling_gives_the_same_numbers(name):
+    """Step by step: potentials, rows drawn, weights of candidates."""
+    X, k = DATA[name]
+    weights = np.random.RandomState(2).uniform(0, 3, len(X)) * (np.arange(len(X)) % 5 > 0)
+
+    def work(own):
+        rows = open_rows(X, Request("test", anything, lambda n, names: None))
+        backend = backend_of(rows)
+        if X.dtype == float:
+            rows = engine.Scale.of(np.abs(X).max()).rows(rows)
+        state = backend.open_oversampling(rows, own, backend.plan(rows, k))
+        drawn = [np.array([state.first(np.random.RandomState(1))])]
+        potentials = [state.spread(rows.take(drawn[0]))]
+        for key in (0, 7, 2**64 - 1):
+            if potentials[-1] > 0.0:
+                drawn.append(state.draw(key, 2 * k / potentials[-1]))
+                if len(drawn[-1]):
+                    potentials.append(state.spread(rows.take(drawn[-1])))
+        ids = np.concatenate(drawn)
+        assert own is None or (own[ids] > 0).all()
+        return potentials, ids.tolist(), state.counts(len(ids)).tolist()
+
+    for own in (None, weights, weights * 1e30, weights * 1e-30):
+        same(lambda own=own: work(own))
 
 
 def test_threads_chunks_and_orders_do_not_count():
@@ -205,8 +235,8 @@ for _name, _test in SEMANTICS.items():
 #: that compute nothing from rows of one backend.
 SEAM = {
     "AssignmentPass", "Batches", "BatchPass", "OutOfRange", "Request", "RowSet", "Scale", "Stats",
-    "StreamReport", "as_rows", "backend_of", "extent", "open_rows", "refuse_out_of_range",
-    "squared_moves",
+    "StreamReport", "as_rows", "backend_of", "extent", "hashed", "open_rows",
+    "refuse_out_of_range", "squared_moves",
 }  # fmt: skip
 
 

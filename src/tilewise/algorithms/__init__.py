@@ -13,9 +13,10 @@ from tilewise.algorithms.minibatch import (
     minibatch,
     minibatch_step,
 )
+from tilewise.algorithms.oversampling import kmeans_parallel
 from tilewise.algorithms.seeding import kmeans_plusplus
 
 __all__ = [
     "LloydResult", "LloydState", "MiniBatchProgress", "MiniBatchResult",
-    "MiniBatchState", "kmeans_plusplus", "lloyd", "minibatch", "minibatch_step",
+    "MiniBatchState", "kmeans_parallel", "kmeans_plusplus", "lloyd", "minibatch", "minibatch_step",
 ]  # fmt: skip

@@ -46,10 +46,11 @@ WHERE = ("memory_limit", "checkpoint")
 
 fit_options = chained(
     shared_option("clusters", "-k", required=True),
-    option("--init", click.Choice(["k-means++", "random"]), "How the first centres are chosen.",
-           default="k-means++"),
-    option("--n-init", AUTO, "Runs with different first centres; the best is kept. auto: 1 for "
-           "k-means++, 10 for random.", default="auto"),
+    option("--init", click.Choice(["k-means++", "k-means||", "random"]), "How the first centres "
+           "are chosen: k-means++, 'k-means||' (a shell needs the quotes) or random.",
+           default="k-means++", metavar="METHOD"),
+    option("--n-init", AUTO, "Runs with different first centres; the best is kept. auto: 10 "
+           "for random, else 1.", default="auto"),
     option("--max-iter", click.IntRange(min=1), "Most iterations of one run.", default=300),
     option("--tol", click.FloatRange(min=0), "Stop once the centres move less than this, relative "
            "to the data's variance.", default=1e-4),

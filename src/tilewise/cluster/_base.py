@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+def is_oversampled(init):
+    """Whether the start is chosen by k-means||."""
+    return isinstance(init, str) and init == "k-means||"
+
+
 def is_array_init(init):
     """Whether ``init`` holds the initial centres themselves."""
     return not isinstance(init, str) and not callable(init)
@@ -109,7 +114,7 @@ class BaseKMeans(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
-        "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
+        "init": [StrOptions({"k-means++", "k-means||", "random"}), callable, "array-like"],
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -189,7 +194,7 @@ class BaseKMeans(
         if self.n_init != "auto":
             self._n_init = self.n_init
         else:
-            drawn_once = given or (isinstance(self.init, str) and self.init == "k-means++")
+            drawn_once = given or (isinstance(self.init, str) and self.init != "random")
             self._n_init = 1 if drawn_once else self._auto_runs
         if given and self._n_init != 1:
             warnings.warn(
@@ -233,6 +238,10 @@ class BaseKMeans(
         if callable(init):
             centers = init(rows.array(), n_clusters, random_state=random_state)
             return _validation.check_centers(centers, rows, n_clusters)
+        if is_oversampled(init):
+            return algorithms.kmeans_parallel(
+                rows, n_clusters, weights=sample_weight, random_state=random_state, plan=plan
+            )
         if init == "k-means++":
             ids = algorithms.kmeans_plusplus(
                 rows, n_clusters, weights=sample_weight, random_state=random_state, plan=plan

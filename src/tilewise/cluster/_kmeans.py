@@ -26,7 +26,7 @@ from tilewise._typing import (
     WeightsLike,
 )
 from tilewise.cluster import _checkpoint, _scaled, _validation
-from tilewise.cluster._base import BaseKMeans, is_array_init
+from tilewise.cluster._base import BaseKMeans, is_array_init, is_oversampled
 from tilewise.cluster._callbacks import fit_tasks, with_callbacks
 from tilewise.cluster._draft import drafted
 
@@ -41,7 +41,7 @@ CENTRED_ROWS = 4096
 class Start:
     """Where the runs of one fit start from."""
 
-    init: object  # "k-means++", "random", a callable, or centres (k, d) in float64
+    init: object  # the name of a method, a callable, or centres (k, d) in float64
     X: object  # what ``init`` is to see: centred for a callable, else rows
     offset: np.ndarray | float  # what to add to the centres that come back, scaled
     weights: np.ndarray | None = None  # of the rows of X
@@ -72,17 +72,20 @@ class KMeans(BaseKMeans):
     ----------
     n_clusters : int, default=8
         Number of clusters to form.
-    init : {'k-means++', 'random'}, callable or array-like of shape \
+    init : {'k-means++', 'k-means||', 'random'}, callable or array-like of shape \
 (n_clusters, n_features), default='k-means++'
         Where to start. 'k-means++' draws rows one after another, with a probability
         proportional to their squared distance from the rows drawn before, and keeps the best
-        of several trials each time. 'random' draws rows. An array is taken as the centres. A
-        callable is called as ``init(X, n_clusters, random_state=...)`` and returns centres; it
-        gets a dense ``X`` less its mean (the only case in which a copy is made) and is to
-        return centres of those centred rows, as in scikit-learn. Sparse rows are not centred.
+        of several trials each time. 'k-means||' draws about ten rows per cluster in five rounds
+        and chooses among them by k-means++: starts are about as good, and it passes over the
+        rows six times instead of once per cluster. 'random' draws rows. An array is taken as
+        the centres. A callable is called as ``init(X, n_clusters, random_state=...)`` and
+        returns centres; it gets a dense ``X`` less its mean (the only case in which a copy is
+        made) and is to return centres of those centred rows, as in scikit-learn. Sparse rows
+        are not centred.
     n_init : 'auto' or int, default='auto'
-        Number of runs from different starts, of which the best by inertia is kept. 'auto' is 1
-        for 'k-means++' and arrays, 10 for 'random' and callables.
+        Number of runs from different starts, of which the best by inertia is kept. 'auto' is 10
+        for 'random' and callables, else 1.
     max_iter : int, default=300
         Limit of iterations of one run.
     tol : float, default=1e-4
@@ -113,12 +116,12 @@ class KMeans(BaseKMeans):
         ``numpy.memmap`` a source too; other data in memory stay as they are. Never changes
         results.
     init_size : int, 'all' or None, default=None
-        For data that are streamed: rows from which 'k-means++', 'random' and callables choose the
-        start, drawn without replacement. None is 32 MiB of rows, at most 131,072 and at least 16
+        For data that are streamed: rows from which the start is chosen unless ``init`` is an
+        array, drawn without replacement. None is 32 MiB of rows, at most 131,072 and at least 16
         per cluster, whatever the memory limit; of data with fewer rows all are taken, and the
-        start is that of data in memory. 'all' seeds from all rows, as in memory, in up to two
-        passes over the data per cluster (three where single rows cannot be read). Data in memory
-        are always used whole.
+        start is that of data in memory. 'all' seeds from all rows, as in memory: 'k-means++' in
+        up to two passes over the data per cluster (three where single rows cannot be read),
+        'k-means||' in up to twelve in all. Data in memory are always used whole.
     checkpoint : str, path-like or None, default=None
         File that holds the state of the fit after every iteration. A later fit with the same
         parameters and data goes on from there, to the same bits as one that was never
@@ -154,10 +157,10 @@ class KMeans(BaseKMeans):
 
     Notes
     -----
-    Lloyd's iterations [1]_ with greedy k-means++ seeding [2]_. A cluster that loses all its
-    weight takes the row that lies farthest from its own centre. If a run ends by ``tol`` or
-    ``max_iter``, the rows are assigned once more, so that ``labels_`` belong to the final
-    centres, which need not be the means of their rows.
+    Lloyd's iterations [1]_ with greedy k-means++ [2]_ or k-means|| [3]_ seeding. A cluster that
+    loses all its weight takes the row that lies farthest from its own centre. If a run ends by
+    ``tol`` or ``max_iter``, the rows are assigned once more, so that ``labels_`` belong to the
+    final centres, which need not be the means of their rows.
 
     References
     ----------
@@ -165,6 +168,8 @@ class KMeans(BaseKMeans):
        Theory 28 (1982).
     .. [2] D. Arthur and S. Vassilvitskii, "k-means++: the advantages of careful seeding",
        SODA 2007.
+    .. [3] B. Bahmani, B. Moseley, A. Vattani, R. Kumar and S. Vassilvitskii, "Scalable K-Means++",
+       PVLDB 5 (2012).
 
     Examples
     --------
@@ -300,7 +305,7 @@ class KMeans(BaseKMeans):
         memory = backend.plan_memory(
             rows, plan, self.memory_limit, init_rows=size, seeded_from_all=size is None,
             n_runs=self._n_init, weighted=weights is not None, max_iter=self.max_iter,
-            bounds=self.max_iter > 1,
+            bounds=self.max_iter > 1, oversampled=is_oversampled(init),
         )  # fmt: skip
         if self.verbose and memory is not None:
             print("\n".join(memory.sentences()))

@@ -24,7 +24,7 @@ from tilewise._typing import (
     WeightsLike,
 )
 from tilewise.cluster import _checkpoint, _validation
-from tilewise.cluster._base import BaseKMeans, is_array_init
+from tilewise.cluster._base import BaseKMeans, is_array_init, is_oversampled
 from tilewise.cluster._callbacks import fit_tasks, with_callbacks
 from tilewise.cluster._draft import drafted
 
@@ -45,7 +45,7 @@ class MiniBatchKMeans(BaseKMeans):
     ----------
     n_clusters : int, default=8
         Number of clusters to form.
-    init : {'k-means++', 'random'}, callable or array-like of shape \
+    init : {'k-means++', 'k-means||', 'random'}, callable or array-like of shape \
 (n_clusters, n_features), default='k-means++'
         Where to start, as in `KMeans`, but from ``init_size`` rows drawn at random. A callable
         gets those rows as they are, not less their mean.
@@ -71,7 +71,7 @@ class MiniBatchKMeans(BaseKMeans):
         three batches are fewer than ``n_clusters``.
     n_init : 'auto' or int, default='auto'
         Number of starts, of which the one with the least inertia on ``init_size`` other rows is
-        taken. 'auto' is 1 for 'k-means++' and arrays, 3 for 'random' and callables.
+        taken. 'auto' is 3 for 'random' and callables, else 1.
     reassignment_ratio : float, default=0.01
         Centres whose count is below this share of the largest count are put onto random rows
         of the batch from time to time. 0 never does.
@@ -334,6 +334,7 @@ class MiniBatchKMeans(BaseKMeans):
             + epochs
             + (", one for labels and inertia." if self.compute_labels else "."),
             batch_plan=batch_plan,
+            oversampled=is_oversampled(init),
         )
         if self.verbose and memory is not None:
             print("\n".join(memory.sentences()))

@@ -274,7 +274,7 @@ class Part:
         if self.job != job["id"] or self.seeded is None:
             plan, weights = self.plan(job), [None] * len(self.pieces)
             if self.weights is not None:
-                scaled = engine.scaled_weights(self.weights, job["most_weight"])
+                scaled = engine.scaled_weights(self.weights, job["weight_exponent"])
                 weights = np.split(scaled, np.cumsum([len(p) for p in self.pieces])[:-1])
             self.job, self.run, self.round = job["id"], None, -1
             self.seeded = [

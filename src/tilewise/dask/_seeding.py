@@ -32,7 +32,7 @@ class ClusterSeeding:
         self._job = {
             "id": uuid.uuid4().hex, "n_clusters": 1, "n_features": rows.n_features,
             "dtype": rows.compute_dtype.name, "exponent": rows.exponent, "wishes": rows.wishes,
-            "most_weight": None if weights is None else weights.sizes[0],
+            "weight_exponent": engine.weight_exponent(1.0 if weights is None else weights.sizes[0]),
         }  # fmt: skip
         self._sent_job = rows.submit(_part.same, self._job, name="job")
         self._groups = []  # of seeds, as results of tasks
@@ -45,7 +45,7 @@ class ClusterSeeding:
         """Draw a row in proportion to the weights."""
         rows = self._rows
         weights = None if self._weights is None else self._weights.array()
-        return engine.first_draw(random_state, rows.n_rows, rows.result_dtype, weights)
+        return engine.first_row(rows, weights, random_state)
 
     def locate(self, target: float) -> int:
         """First row at which the running sum of weight x squared distance reaches the target."""

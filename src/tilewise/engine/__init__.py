@@ -3,9 +3,10 @@
 `backend` is the seam: `algorithms` and `cluster` know its protocols and its table of places to run,
 and helpers that compute nothing from rows. All else here is the CPU's side of it.
 
-What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass` and `column_stats`; float64 centres
-in the coordinates of the data; a `Plan`. What leaves: labels, sums, distances. The loops of
-`algorithms` call these passes; `kernels` run them. Nothing below this line checks a shape again.
+What enters: `Rows`, or `StreamRows` for `Pass`, `SeedingPass`, `OversamplingPass` and
+`column_stats`; float64 centres in the coordinates of the data; a `Plan`. What leaves: labels, sums,
+distances. The loops of `algorithms` call these passes; `kernels` run them. Nothing below this line
+checks a shape again.
 
 Where all squared distances of a finite row overflow, a pass raises `OutOfRange`; `Scale` is the
 power of two with which the same rows can be computed (``ranges``).
@@ -33,6 +34,7 @@ from tilewise.engine.cpu import Cpu, Sample
 from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
 from tilewise.engine.minibatch import BatchPass, DrawnBatches, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, radius
+from tilewise.engine.oversampling import OversamplingPass, draws, hashed
 from tilewise.engine.passes import (
     Bins,
     Pass,
@@ -54,12 +56,13 @@ from tilewise.engine.ranges import (
 from tilewise.engine.seeding import (
     PartSeeding,
     SeedingPass,
-    first_draw,
+    first_row,
     locate_among,
     most_trials,
     potential_bin,
     scaled_weights,
     total_gains,
+    weight_exponent,
 )
 from tilewise.engine.stats import Moments, Stats, column_stats, largest_finite, moments_of
 from tilewise.engine.stream import StreamReport, StreamRows, count_rows
@@ -70,12 +73,13 @@ from tilewise.kernels._rows import Rows
 __all__ = [
     "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Bins", "Cpu",
     "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "OutOfRange",
-    "PartSeeding", "Pass", "ReadBatches", "Request", "RowSet", "Rows", "Sample", "Scale",
-    "SeedingPass", "Stats", "StreamReport", "StreamRows", "argkmin", "argkmin_blocks",
-    "argmin_blocks", "as_rows", "assign", "assign_inertia", "backend_of", "batch_bytes",
-    "column_stats", "count_rows", "distances", "extent", "farthest_first", "fill_matrix",
-    "first_draw", "inertia", "largest_finite", "locate_among", "moments_of", "most_trials",
-    "open_rows", "open_sums", "own_distances", "plan_matrix", "potential_bin", "radius",
-    "radius_blocks", "refuse_out_of_range", "register", "sampled", "scaled_weights",
-    "squared_moves", "total_gains", "weight_sizes", "weights_of",
+    "OversamplingPass", "PartSeeding", "Pass", "ReadBatches", "Request", "RowSet", "Rows",
+    "Sample", "Scale", "SeedingPass", "Stats", "StreamReport", "StreamRows", "argkmin",
+    "argkmin_blocks", "argmin_blocks", "as_rows", "assign", "assign_inertia", "backend_of",
+    "batch_bytes", "column_stats", "count_rows", "distances", "draws", "extent", "farthest_first",
+    "fill_matrix", "first_row", "hashed", "inertia", "largest_finite", "locate_among",
+    "moments_of", "most_trials", "open_rows", "open_sums", "own_distances", "plan_matrix",
+    "potential_bin", "radius", "radius_blocks", "refuse_out_of_range", "register", "sampled",
+    "scaled_weights", "squared_moves", "total_gains", "weight_exponent", "weight_sizes",
+    "weights_of",
 ]  # fmt: skip

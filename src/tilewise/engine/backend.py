@@ -21,8 +21,8 @@ from .stats import Stats
 from .streaming import CpuStreams
 
 __all__ = [
-    "BACKENDS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Request", "RowSet",
-    "SeedingPass", "as_rows", "backend_of", "open_rows", "register",
+    "BACKENDS", "AssignmentPass", "Backend", "BatchPass", "Batches", "OversamplingPass", "Request",
+    "RowSet", "SeedingPass", "as_rows", "backend_of", "open_rows", "register",
 ]  # fmt: skip
 
 
@@ -176,6 +176,32 @@ class SeedingPass(Protocol):
         """Make a row a seed; returns the potential."""
 
 
+class OversamplingPass(Protocol):
+    """Closest candidate of every row while more and more are taken in.
+
+    The CPU's is `tilewise.engine.OversamplingPass`. Weights may be multiplied by a power of two.
+    """
+
+    def first(self, random_state) -> int:
+        """Draw a row as `SeedingPass.first` does."""
+
+    def spread(self, points: np.ndarray) -> float:
+        """Take in more candidates, (m, d); returns the potential.
+
+        That is the exact sum of weight x squared distance to the closest candidate, rounded once.
+        Of candidates at the same distance the one that came first is the closest.
+        """
+
+    def draw(self, key: int, share: float) -> np.ndarray:
+        """Numbers of the rows with ``draws(key, row) < share * (weight * distance)``, ascending.
+
+        See `tilewise.engine.draws`. Both products are rounded to float64.
+        """
+
+    def counts(self, n_candidates: int) -> np.ndarray:
+        """Weight of the rows closest to each candidate, (m,) float64: exact, then rounded once."""
+
+
 class BatchPass(Protocol):
     """A batch of rows that centres are moved by; see `tilewise.engine.BatchPass`."""
 
@@ -258,6 +284,9 @@ class Backend(Protocol):
 
     def open_seeding(self, rows, n_seeds: int, weights, plan) -> SeedingPass:
         """Closest seed of every row while seeds are added."""
+
+    def open_oversampling(self, rows, weights, plan) -> OversamplingPass:
+        """Closest candidate of every row while candidates are drawn from the rows."""
 
     def open_batch(self, rows, n_clusters: int, plan, weights=None) -> BatchPass:
         """All rows as one batch."""

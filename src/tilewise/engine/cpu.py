@@ -10,6 +10,7 @@ from tilewise.kernels._rows import Rows
 from tilewise.plan import plan
 
 from .minibatch import BatchPass, DrawnBatches
+from .oversampling import OversamplingPass
 from .passes import Pass, distances
 from .seeding import SeedingPass
 from .stats import Stats, column_stats, largest_finite
@@ -96,6 +97,10 @@ class Cpu:
     def open_seeding(self, rows, n_seeds, weights, plan):
         """Closest seed of every row."""
         return SeedingPass(rows, n_seeds, weights, plan)
+
+    def open_oversampling(self, rows, weights, plan):
+        """Closest candidate of every row."""
+        return OversamplingPass(rows, weights, plan)
 
     def open_batch(self, rows, n_clusters, plan, weights=None):
         """All rows as one batch."""

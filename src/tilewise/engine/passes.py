@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 from threadpoolctl import ThreadpoolController
 
 from tilewise.kernels import _assign, _centers, _exact
@@ -137,24 +138,54 @@ class Pass:
 
     def assign_and_total(self, centers: np.ndarray) -> Bins:
         """The same before it is rounded: the inertia of parts adds up."""
-        total = Bins(self.plan.isa)
-        self._run(centers, None, None, total)
+        total, padded = Bins(self.plan.isa), self._padded(centers)
+
+        def add(first, last):
+            """Add the distances of these rows."""
+            self._measure(padded, first, last, total=total, weights=self._weights)
+
+        self._run(centers, None, None, add)
         return total
 
-    def _run(self, centers, sums, stale, total=None):
+    def assign_and_visit(self, centers: np.ndarray, visit, rows: int) -> int:
+        """Assign every row, and show each its canonical squared distance, in one reading.
+
+        Parameters
+        ----------
+        centers : ndarray of shape (k, d), float64, C-contiguous
+        visit : callable
+            Called as ``visit(first, gaps)`` with the distances of the rows from `first` on, which
+            have their labels.
+        rows : int
+            Most rows that are shown at a time.
+        """
+        gaps, entries = np.empty(min(rows, self.rows.n_rows)), None
+        if few_stored(self.rows, "rows one by one"):
+            entries = sp.csr_array(centers)
+        padded = self._padded(centers) if entries is not None else _exact.padded(centers)
+
+        def show(first, last):
+            """Show the distances of these rows, some at a time."""
+            for at in range(first, last, rows):
+                stop = min(last, at + rows)
+                self._measure(padded, at, stop, out=gaps, entries=entries)
+                visit(at, gaps[: stop - at])
+
+        return self._run(centers, None, None, show)
+
+    def _run(self, centers, sums, stale, visit=None):
         moves = self._moves(centers)
         self.changed = self.scored = self.undecided = self.rescanned = self._opened = 0
         tighten = moves is not None and self._k >= _TIGHTEN_CLUSTERS and self._useless == 0
         if self.rows.n_rows:
             self._kernel.set_centers(centers, stale)
             self._center_norms = self._kernel.center_norms
-            padded = None if total is None else self._padded(centers)
             with one_blas_thread if self.plan.engine == "blas" else nullcontext():
-                pieces = self._open_pieces(moves) if total is None else None
+                pieces = self._open_pieces(moves) if visit is None else None
                 for first, last in self.rows.parts(pieces):
                     self._assign_part(first, last, centers, moves, tighten, sums)
-                    if total is not None:
-                        self._measure(padded, first, last, total=total, weights=self._weights)
+                    if visit is not None:
+                        visit(first, last)
         if self._useless:
             self._useless -= 1
         elif tighten and self._opened - self.scored < _TIGHTEN_GAIN * self._opened:

@@ -8,8 +8,8 @@ from tilewise.plan import Plan, exact_shard_rows
 from tilewise.plan.thresholds import few_stored, worth_threads
 
 __all__ = [
-    "PartSeeding", "SeedingPass", "first_draw", "locate_among", "most_trials", "potential_bin",
-    "scaled_weights", "total_gains",
+    "PartSeeding", "SeedingPass", "first_row", "locate_among", "most_trials", "potential_bin",
+    "scaled_weights", "total_gains", "weight_exponent",
 ]  # fmt: skip
 
 # Candidates that are measured together.
@@ -17,6 +17,31 @@ most_trials = _seeding.most_trials
 
 # Gains have room for numbers from 2**-1024 to 2**975, which weights of another size may leave.
 _WEIGHTS = 2.0**-64, 1.0
+
+
+def scaled_weights(weights, exponent: int | None = None):
+    """Weights times a power of two: by default the one that brings the largest into range.
+
+    Draws and gains are compared with one another: a power of two changes none of them.
+    """
+    if weights is None:
+        return None
+    if exponent is None:
+        exponent = weight_exponent(weights.max())
+    return np.ldexp(weights, exponent) if exponent else weights
+
+
+def weight_exponent(most: float) -> int:
+    """The power of two that brings weights of up to `most` into range."""
+    return 0 if _WEIGHTS[0] <= most <= _WEIGHTS[1] else -int(np.frexp(most)[1])
+
+
+def first_row(rows, weights, random_state) -> int:
+    """Draw a row in proportion to the weights, as ``random_state.choice(n, p=...)`` does."""
+    if weights is None:
+        return int(_seeding.weighted_choice(random_state.random_sample(), rows.n_rows))
+    weights = weights.astype(rows.result_dtype, copy=False)
+    return int(random_state.choice(rows.n_rows, p=weights / weights.sum()))
 
 
 class SeedingPass:
@@ -33,12 +58,10 @@ class SeedingPass:
 
     def __init__(self, rows, n_seeds: int, weights, plan: Plan):
         self._rows, self._given, self._isa = rows, weights, plan.isa
-        if weights is not None:
-            weights = scaled_weights(weights, weights.max())
         n, d = rows.n_rows, rows.n_features
         self._n_threads = worth_threads(plan.n_threads, n * d, "one seed")
         self._state = _seeding.Seeding(
-            rows.window, weights, isa=plan.isa, n_threads=self._n_threads,
+            rows.window, scaled_weights(weights), isa=plan.isa, n_threads=self._n_threads,
             shard_rows=exact_shard_rows(n, d), by_entries=few_stored(rows, "rows one by one"),
         )  # fmt: skip
         self.locate = self._state.locate
@@ -49,8 +72,7 @@ class SeedingPass:
 
     def first(self, random_state) -> int:
         """Draw a row in proportion to the weights."""
-        rows = self._rows
-        return first_draw(random_state, rows.n_rows, rows.result_dtype, self._given)
+        return first_row(self._rows, self._given, random_state)
 
     def gains(self, candidates: np.ndarray) -> np.ndarray:
         """How much each candidate would lower the potential, (t,) float64.
@@ -180,24 +202,6 @@ class PartSeeding:
             self._seeds = np.concatenate([self._seeds, np.empty_like(self._seeds)])
         self._seeds[self.n_seeds] = points[trial]
         self.n_seeds += 1
-
-
-def scaled_weights(weights, most: float):
-    """Weights times a power of two, where gains have no room for the largest of them, `most`.
-
-    Draws and gains are compared with one another: a power of two changes none of them.
-    """
-    if weights is not None and not _WEIGHTS[0] <= most <= _WEIGHTS[1]:
-        return np.ldexp(weights, -int(np.frexp(most)[1]))
-    return weights
-
-
-def first_draw(random_state, n_rows: int, dtype, weights) -> int:
-    """Draw a row in proportion to the weights, as ``random_state.choice(n, p=...)`` does."""
-    if weights is None:
-        return int(_seeding.weighted_choice(random_state.random_sample(), n_rows))
-    weights = weights.astype(dtype, copy=False)
-    return int(random_state.choice(n_rows, p=weights / weights.sum()))
 
 
 total_gains = _seeding.worth

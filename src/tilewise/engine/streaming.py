@@ -8,6 +8,7 @@ from sklearn.utils.random import sample_without_replacement
 
 from tilewise.kernels._rows import Rows
 from tilewise.plan import LimitTooSmall, parse_bytes, plan, plan_stream, sample_rows
+from tilewise.plan.oversampling import most_candidates
 
 from .cpu import Cpu, Sample
 from .stats import column_stats
@@ -55,11 +56,16 @@ class CpuStreams(Cpu):
             )
         return _counted(source, request.name)
 
-    def plan_memory(self, rows, plan, memory_limit, *, batch_plan=None, **needs):
+    def plan_memory(self, rows, plan, memory_limit, *, batch_plan=None, oversampled=False, **needs):
         """Plan the buffers within the limit and set them."""
         source = rows.source
         if batch_plan is not None:
             needs["batch_bytes"] = batch_bytes(source, rows.n_rows, batch_plan.n_samples)
+        if oversampled:
+            needs["round_plan"] = self.plan(
+                rows, most_candidates(plan.n_clusters, rounds=1), n_threads=plan.n_threads,
+                engine=plan.engine,
+            )  # fmt: skip
         found = plan_stream(
             plan, memory_limit=parse_bytes(memory_limit), batch_plan=batch_plan,
             extra_bytes=int(getattr(source, "held_bytes", 0)),

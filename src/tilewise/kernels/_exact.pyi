@@ -1,4 +1,5 @@
 import numpy as np
+import scipy.sparse as sp
 
 from tilewise._typing import Matrix, Vector
 from tilewise.kernels._rows import Rows
@@ -16,6 +17,7 @@ def own_distances(
     out: Vector[np.float64] | None = None,
     total: Bins | None = None,
     by_entries: bool = False,
+    entries: sp.csr_array | None = None,
     isa: str,
     n_threads: int,
 ) -> None: ...

@@ -47,6 +47,7 @@ cdef enum:
     SPARSE_BLOCK = 4
     # Stored entries that are unpacked at a time, unless one row has more.
     ENTRIES = 16384
+    SQEUCLIDEAN = 1  # of enum tw_sparse_kernel
 
 
 cdef struct exact_pass:
@@ -71,6 +72,10 @@ cdef struct exact_pass:
     ptrdiff_t columns
     ptrdiff_t values
     const double* center_norms
+    # the stored entries of the centres, or NULL
+    const int64_t* center_starts
+    const int32_t* center_columns
+    const double* center_values
     # moments: one row of each per thread
     tw_bins8* sums
     tw_bins8* squares
@@ -169,7 +174,10 @@ cdef int _unpack(const exact_pass* p, int64_t first, int64_t stop, char* ws) noe
 
 
 cdef void _own_rows_entries(void* work, int64_t first, int count, int thread) noexcept nogil:
-    """The same from the stored entries, where that does not cancel; as many rows at a time as fit."""
+    """The same from the stored entries, as many rows at a time as fit.
+
+    From those of both sides it is the canonical distance. Else it is where sums of squares would cancel.
+    """
     cdef const exact_pass* p = <const exact_pass*>work
     cdef char* ws = p.staging + thread * p.staging_bytes
     cdef const int32_t* starts = <const int32_t*>(ws + p.starts)
@@ -177,7 +185,7 @@ cdef void _own_rows_entries(void* work, int64_t first, int count, int thread) no
     cdef const int32_t* columns
     cdef const double* x
     cdef double gaps[BLOCK]
-    cdef int64_t j, stop = first + count
+    cdef int64_t j, at, stop = first + count
     cdef int r, n, stored
     while first < stop:
         n = _unpack(p, first, stop, ws)
@@ -186,6 +194,11 @@ cdef void _own_rows_entries(void* work, int64_t first, int count, int thread) no
             stored = starts[r + 1] - starts[r]
             columns = <const int32_t*>(ws + p.columns) + starts[r]
             x = <const double*>(ws + p.values) + starts[r]
+            if p.center_starts != NULL:
+                at = p.center_starts[j]
+                gaps[r] = p.exact.merged(SQEUCLIDEAN, stored, columns, x, <int>(p.center_starts[j + 1] - at),
+                                         p.center_columns + at, p.center_values + at)
+                continue
             gaps[r] = p.exact.own_entries(stored, columns, x, norms[r], p.centers + j * p.ldc, p.center_norms[j])
             if gaps[r] < 0.0:
                 gaps[r] = p.exact.spread_distance(stored, columns, x, p.centers + j * p.ldc, p.rows.depth)
@@ -195,7 +208,7 @@ cdef void _own_rows_entries(void* work, int64_t first, int count, int thread) no
 
 def own_distances(Rows rows, int64_t first, int64_t stop, centers, const int32_t[::1] labels, *,
                   const double[::1] weights=None, double[::1] out=None, Bins total=None, bint by_entries=False,
-                  str isa, int n_threads):
+                  entries=None, str isa, int n_threads):
     """Canonical squared distances of the rows first to stop to their own centres.
 
     Parameters
@@ -209,6 +222,8 @@ def own_distances(Rows rows, int64_t first, int64_t stop, centers, const int32_t
         The weighted distances are added to it.
     by_entries : bool, default=False
         Whether those of CSR rows come from their stored entries, right to 60 units in the last place.
+    entries : csr_array of float64 (k, d), optional
+        The centres again, if these distances are to be canonical.
     """
     # Entries meet the centres where they stand.
     cdef const double[:, ::1] held = centers if by_entries else padded(centers)
@@ -236,8 +251,14 @@ def own_distances(Rows rows, int64_t first, int64_t stop, centers, const int32_t
     p.out = &out[0] if out is not None else NULL
     cdef Py_ssize_t j, k = held.shape[0]
     cdef double[::1] norms = np.zeros(k)
+    p.center_starts = NULL
     p.entries = max(1, rows.longest, min(ENTRIES, rows.stored)) if by_entries else 0
-    if by_entries:
+    if by_entries and entries is not None:
+        lists = entries.indptr.astype(np.int64), entries.indices.astype(np.int32), entries.data
+        p.center_starts = <const int64_t*>address(lists[0])
+        p.center_columns = <const int32_t*>address(lists[1])
+        p.center_values = <const double*>address(lists[2])
+    elif by_entries:
         p.center_norms = &norms[0]
         for j in prange(k, nogil=True, schedule="static", num_threads=threads):
             norms[j] = p.exact.squared_norm(p.centers + j * p.ldc, p.rows.depth)

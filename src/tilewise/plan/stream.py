@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from tilewise._sizes import MOST_BYTES, parse_size, sized
 from tilewise.plan._reasons import Reasoned
 from tilewise.plan.nest import LoopNest
+from tilewise.plan.oversampling import ROUNDS, most_candidates
 from tilewise.plan.plan import Plan
 
 __all__ = ["LimitTooSmall", "StreamPlan", "parse_bytes", "plan_stream", "sample_rows"]
@@ -39,6 +40,10 @@ _MOMENTS_BYTES = 2 * 512 + 2 * 64
 # of each sampled row, its share twice, and the sum of the shares up to it.
 _SEED_BYTES = 8 + 4 + 2
 _WEIGHTED_SEED_BYTES = 4 * 8
+# Bytes that k-means|| keeps of each row: its squared distance to the closest candidate, which one
+# that is, and a label while more are taken in. Temporary arrays are of so many rows.
+_CANDIDATE_BYTES = 8 + 4 + 4
+_RUN_ROWS, _RUN_BYTES = 2**16, 64
 # Bytes of each row of a part while rows that lie far from their centres are looked for, where
 # clusters are empty: two distances, a number, and a mark.
 _PART_ROW_BYTES = 8 + 8 + 8 + 1
@@ -174,7 +179,7 @@ def plan_stream(
     seeded_from_all: bool = False, n_runs: int = 1, weighted: bool = False, max_iter: int = 1,
     row_bytes: int = 4, bounds: bool = True, extra_bytes: int = 0, sequential: bool = False,
     buffer_bytes: int | None = None, batch_plan: Plan | None = None, batch_bytes: int = 0,
-    passes: str | None = None,
+    passes: str | None = None, round_plan: Plan | None = None,
 ) -> StreamPlan:  # fmt: skip
     """Choose buffers within a limit.
 
@@ -188,7 +193,7 @@ def plan_stream(
     init_rows : int, optional
         Rows of the sample; by default what `sample_rows` says.
     seeded_from_all : bool
-        Whether k-means++ runs over all rows.
+        Whether the start is chosen from all rows.
     n_runs : int
     weighted : bool
     max_iter : int
@@ -209,6 +214,8 @@ def plan_stream(
         and the labels are not yet there.
     passes : str, optional
         What is read, where that is not one pass per iteration.
+    round_plan : Plan, optional
+        Of a pass over the candidates of one round, if the start is chosen by k-means||.
 
     Returns
     -------
@@ -239,6 +246,11 @@ def plan_stream(
     if seeded_from_all:
         sample = n
     seeding = sample * (_WEIGHTED_SEED_BYTES if weighted else _SEED_BYTES)
+    method, candidates = "k-means++", 0
+    if round_plan is not None:
+        method, candidates = "k-means||", _candidates(round_plan, k, stored)
+        candidates += min(sample, _RUN_ROWS) * _RUN_BYTES
+        seeding = sample * (_CANDIDATE_BYTES + _WEIGHTED_SEED_BYTES * weighted)
     held = {
         f"{kept} bytes per row": kept * n, "rows to start from": sampled,
         "the source itself": extra_bytes, "objects": _OBJECTS,
@@ -249,7 +261,10 @@ def plan_stream(
         buffers = {"buffers": _BUFFERS * min(rows, n) * stored}
         times = [
             {"the columns' moments": moments + (16 * sample * (batch_plan is None)), **buffers},
-            {"k-means++": seeding, **(buffers if seeded_from_all else {}), "centres": 16 * k * d},
+            {
+                method: seeding, **(buffers if seeded_from_all else {}), "centres": 16 * k * d,
+                "candidates": candidates,
+            },
             {
                 "centres, sums and workspace": centers, **buffers, "bounds": 8 * n * bounded,
                 "distances of a part": min(rows, n) * _PART_ROW_BYTES * (batch_plan is None),
@@ -313,11 +328,7 @@ def plan_stream(
         )
     why["centres"] = f"{sized(centers)}, the workspace of {plan.n_threads} threads included."
     if seeded_from_all:
-        most = (3 if sequential else 2) * k
-        why["start"] = (
-            f"k-means++ over all rows. It keeps {sized(seeding)} and reads the data up to {most} "
-            "times per run; pieces whose rows cannot change are not read."
-        )
+        why["start"] = _start(method, seeding, k, sequential)
     else:
         why["start"] = (
             f"from a sample of {sample} rows ({sized(sampled + seeding)}), drawn in the first pass."
@@ -325,7 +336,7 @@ def plan_stream(
     most = total(rows, bounded)
     why["memory"] = f"at most {sized(most)}, on top of what the process holds already."
     why["passes"] = passes or (
-        f"one to measure the columns, {'k-means++, ' if seeded_from_all else ''}one per iteration "
+        f"one to measure the columns, {f'{method}, ' if seeded_from_all else ''}one per iteration "
         f"(at most {max_iter}), one for labels and inertia"
         f"{f'; {n_runs} runs' if n_runs > 1 else ''}."
     )
@@ -335,3 +346,30 @@ def plan_stream(
         n_parts=n_parts, init_rows=sample, bounds=bounded, row_bytes=row_total, total_bytes=most,
         least_bytes=least, reasons=why,
     )  # fmt: skip
+
+
+def _candidates(round_plan: Plan, n_clusters: int, stored: int) -> int:
+    """Bytes of the candidates of k-means|| and of a pass over those of one round.
+
+    All candidates twice, while they are put together; in float64, as they are and padded, those of
+    one round.
+    """
+    p = round_plan
+    values = 2 * most_candidates(n_clusters) * stored + 16 * p.n_clusters * (p.n_features + 8)
+    buffers = p.shared_bytes - _summing(p) + p.workspace_bytes_per_thread * p.n_threads
+    return values + buffers
+
+
+def _start(method: str, seeding: int, n_clusters: int, sequential: bool) -> str:
+    """What choosing the start from all rows keeps and reads."""
+    kept = f"{method} over all rows. It keeps {sized(seeding)} and reads the data "
+    if method == "k-means||":
+        return (
+            f"{kept}up to {2 * ROUNDS + 2} times per run: for the first row, and in each of "
+            f"{ROUNDS} rounds, it fetches the rows drawn, then measures all rows. There are more "
+            "rounds if these draw too few rows that differ."
+        )
+    return (
+        f"{kept}up to {(3 if sequential else 2) * n_clusters} times per run; pieces whose rows "
+        "cannot change are not read."
+    )
