@@ -70,7 +70,7 @@ endef
 	$(call install,demo,demo)
 
 .venv-docs/installed: .venv-docs/created $(SOURCES)
-	$(call install,docs,cli$(comma)docs$(comma)io$(comma)lab)
+	$(call install,docs,cli$(comma)dask$(comma)docs$(comma)io$(comma)lab)
 
 .venv-bench/peers: .venv-bench/created benchmarks/requirements.txt
 	.venv-bench/bin/python -m pip install $(PIP_QUIET) -r benchmarks/requirements.txt

@@ -10,7 +10,7 @@ API = pathlib.Path(__file__).parents[2] / "docs" / "api"
 LAB = ("experiments", "report", "explain", "simulate", "traffic", "tune", "roofs", "flows",
        "schema", "cachegrind", "figures", "expected", "quiet")  # fmt: skip
 PACKAGES = (
-    "tilewise", "tilewise.cluster", "tilewise.metrics", "tilewise.sources",
+    "tilewise", "tilewise.cluster", "tilewise.metrics", "tilewise.sources", "tilewise.dask",
     *(f"tilewise.lab.{name}" for name in LAB),
 )  # fmt: skip
 # What estimators keep as attributes, and what they raise, lies in rooms that are not public.

@@ -166,8 +166,8 @@ class _OnCluster:
 class KMeans(_OnCluster, cluster.KMeans):
     """K-Means of rows that lie in the memories of dask workers.
 
-    The same bits as `tilewise.KMeans` in memory: labels, centres, inertia and number of
-    iterations do not depend on partitions, workers, or their deaths.
+    From the same start, labels, centres, inertia and number of iterations have the bits of
+    `tilewise.KMeans` in memory. They do not depend on partitions, workers, or their deaths.
 
     Parameters
     ----------
@@ -201,6 +201,8 @@ class KMeans(_OnCluster, cluster.KMeans):
         On the workers, in the partitions of X.
     inertia_ : float
     n_iter_ : int
+    stream_plan_ : ClusterPlan
+        What the fit asked of the cluster, known before its first pass.
     stream_report_ : ClusterReport
         Seconds and bytes of the passes.
 
@@ -291,6 +293,17 @@ class MiniBatchKMeans(_OnCluster, cluster.MiniBatchKMeans):
     Notes
     -----
     `partial_fit` takes a batch in memory and computes in this process.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from distributed import Client
+    >>> from tilewise.dask import MiniBatchKMeans
+    >>> X = da.from_array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]], chunks=(2, 2))
+    >>> with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    ...     model = MiniBatchKMeans(n_clusters=2, batch_size=6, random_state=0).fit(X)
+    ...     model.predict(X).compute()
+    array([1, 1, 1, 0, 0, 0], dtype=int32)
     """
 
     _local = cluster.MiniBatchKMeans
