@@ -93,8 +93,9 @@ def test_starts_are_those_of_a_stream(client, init, init_size):
 
 @pytest.mark.parametrize("case", ["plain", "weights", "huge", "duplicates", "small weights"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_start_from_all_rows(client, case, dtype):
-    """k-means++ on the cluster draws what it draws in memory."""
+@pytest.mark.parametrize("init", ["k-means++", "k-means||"])
+def test_start_from_all_rows(client, case, dtype, init):
+    """Both draw on the cluster what they draw in memory."""
     X, weights, k = clouds(N, 5, dtype=dtype), None, 20
     if case == "weights":
         weights = np.random.default_rng(0).uniform(0, 5, N) * (np.arange(N) % 4 > 0)
@@ -104,7 +105,7 @@ def test_start_from_all_rows(client, case, dtype):
         X = X * (1e30 if dtype == np.float32 else 1e200)
     elif case == "duplicates":
         X = np.repeat(X[:10], 100, axis=0)
-    how = {"n_init": 2, "random_state": 5, "init_size": "all", "tol": 0}
+    how = {"init": init, "n_init": 2, "random_state": 5, "init_size": "all", "tol": 0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wanted = tilewise.KMeans(k, **how).fit(X, sample_weight=weights)

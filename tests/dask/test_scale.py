@@ -167,6 +167,9 @@ class Simulated:
 
 @pytest.fixture
 def simulated(monkeypatch):
+    """Every pass looks for workers, and no centres are small."""
+    monkeypatch.setattr(_rows, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(_passes, "_INLINE_BYTES", 0)
     return lambda n_workers: Simulated(n_workers, monkeypatch)
 
 
@@ -365,3 +368,13 @@ def test_pieces_that_lie_nowhere_are_spread_evenly(simulated):
     assert sorted(i for own in shares.values() for i in own) == list(range(len(sizes)))
     loads = [sizes[list(own)].sum() for own in shares.values()]
     assert max(loads) <= 1.1 * sizes.sum() / 1000
+
+
+def test_small_centres_of_few_parts_are_part_of_the_steps(simulated, monkeypatch):
+    for n, inline in ((2, True), (_rows.FAN, True), (_rows.FAN + 1, False)):
+        fit = simulated(n)
+        monkeypatch.setattr(_passes, "_INLINE_BYTES", BLOCK)
+        for _ in range(3):
+            tasks, _, _ = fit.one_pass()
+            assert count(tasks, "step") == n
+            assert (count(tasks, "centres") == 0) == inline

@@ -11,7 +11,7 @@ from . import _part
 from ._passes import ClusterPass, column_stats
 from ._report import plan_cluster
 from ._rows import ClusterRows, open_cluster_rows
-from ._seeding import ClusterSeeding
+from ._seeding import ClusterOversampling, ClusterSeeding
 
 __all__ = ["ClusterBackend", "OnCluster"]
 
@@ -48,7 +48,7 @@ class ClusterBackend(engine.CpuStreams):
         return plan_cluster(
             rows, parts, plan, init_rows=init_rows, bounds=bounds,
             seeded_from_all=needs.get("seeded_from_all", False), n_runs=needs.get("n_runs", 1),
-            max_iter=needs.get("max_iter", 1),
+            max_iter=needs.get("max_iter", 1), oversampled=needs.get("oversampled", False),
         )  # fmt: skip
 
     def column_stats(self, rows, plan, *, origin=None):
@@ -79,6 +79,12 @@ class ClusterBackend(engine.CpuStreams):
         if not isinstance(rows, ClusterRows):
             return super().open_seeding(rows, n_seeds, weights, plan)
         return ClusterSeeding(rows, weights, plan)
+
+    def open_oversampling(self, rows, weights, plan):
+        """Candidates from all rows, or from a sample in memory."""
+        if not isinstance(rows, ClusterRows):
+            return super().open_oversampling(rows, weights, plan)
+        return ClusterOversampling(rows, weights, plan)
 
     def open_batches(self, rows, n_clusters, plan, weights, batch_size, random_state, *, ahead=0):
         """Batches of a stream, which come to this process: a step needs the one before."""

@@ -172,7 +172,7 @@ class KMeans(_OnCluster, cluster.KMeans):
     Parameters
     ----------
     n_clusters : int, default=8
-    init : {'k-means++', 'random'}, callable or array-like of shape \
+    init : {'k-means++', 'k-means||', 'random'}, callable or array-like of shape \
 (n_clusters, n_features), default='k-means++'
     n_init : 'auto' or int, default='auto'
     max_iter : int, default=300
@@ -188,8 +188,9 @@ class KMeans(_OnCluster, cluster.KMeans):
     memory_limit : int, str or None, default=None
         Not used: the limits of the workers hold.
     init_size : int or 'all', default=None
-        Rows that the start is drawn from, as `tilewise.KMeans` draws them from a stream; 'all'
-        runs k-means++ on the cluster, in three rounds of tasks for each cluster to find.
+        Rows that the start is drawn from, as `tilewise.KMeans` draws them from a stream. 'all'
+        draws from all rows, on the cluster: k-means++ in three rounds of tasks for each cluster to
+        find, k-means|| in some fifteen rounds.
     checkpoint : path-like, default=None
     client : distributed.Client, default=None
         None takes the current one.
@@ -258,7 +259,7 @@ class MiniBatchKMeans(_OnCluster, cluster.MiniBatchKMeans):
     Parameters
     ----------
     n_clusters : int, default=8
-    init : {'k-means++', 'random'}, callable or array-like of shape \
+    init : {'k-means++', 'k-means||', 'random'}, callable or array-like of shape \
 (n_clusters, n_features), default='k-means++'
     max_iter : int, default=100
     batch_size : int, default=1024

@@ -22,7 +22,8 @@ __all__ = [
     "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest",
     "is_single", "load", "locate_seed", "make_part", "make_piece", "make_weights", "measured",
     "merge_farthest", "merge_steps", "moments", "part_of_labels", "put_together", "renaming",
-    "same", "seed_gains", "seed_totals", "slice_of", "step", "take", "take_weights", "widen",
+    "same", "seed_gains", "seed_totals", "slice_of", "spread_digits", "spread_draw",
+    "spread_total", "step", "take", "take_weights", "widen",
 ]  # fmt: skip
 
 # Rows that are looked through, or scaled, at a time.
@@ -212,9 +213,12 @@ class Part:
 
     def _forget(self):
         self.lock = threading.Lock()
-        self.job = self.run = self.seeded = None
-        self.round = -1
+        self._forget_passes()
         self.number, self.changed, self.restored = -1, 0, 0
+
+    def _forget_passes(self):
+        self.job = self.run = self.seeded = self.spreads = self.total = None
+        self.round = -1
 
     @property
     def n_rows(self):
@@ -246,7 +250,7 @@ class Part:
     def advance(self, job, previous, centers, number):
         """Bring labels and sums to where pass `number` leaves them."""
         if self.job != job["id"] or self.run is None:
-            self.run = self.seeded = None
+            self._forget_passes()
             plan = self.plan(job)
             self.run = engine.Pass(
                 self.rows(job["exponent"]), job["n_clusters"], plan, bounds=job["bounds"],
@@ -272,19 +276,45 @@ class Part:
         """What k-means++ keeps of each piece, with these seeds taken."""
         seeds = np.concatenate([*groups, recent])
         if self.job != job["id"] or self.seeded is None:
-            plan, weights = self.plan(job), [None] * len(self.pieces)
-            if self.weights is not None:
-                scaled = engine.scaled_weights(self.weights, job["weight_exponent"])
-                weights = np.split(scaled, np.cumsum([len(p) for p in self.pieces])[:-1])
-            self.job, self.run, self.round = job["id"], None, -1
+            self._forget_passes()
+            self.job, self.round, plan = job["id"], -1, self.plan(job)
+            scaled = engine.scaled_weights(self.weights, job["weight_exponent"])
             self.seeded = [
                 engine.PartSeeding(engine.Rows(self._scaled(piece, job)), own, plan)
-                for piece, own in zip(self.pieces, weights, strict=True)
+                for piece, own in zip(self.pieces, self._cut(scaled), strict=True)
             ]
         for state in self.seeded:
             for seed in seeds[state.n_seeds :]:
                 state.take(seed[None], 0, seen=False)
         return self.seeded
+
+    def spread(self, job, groups):
+        """What k-means|| keeps of each piece, with these candidates taken in."""
+        if self.job != job["id"] or self.spreads is None:
+            self._forget_passes()
+            self.job, self.round, plan = job["id"], 0, self.plan(job)
+            self.spreads = [
+                engine.OversamplingPass(
+                    engine.Rows(self._scaled(piece, job)), own, plan, first=first,
+                    exponent=job["weight_exponent"],
+                )
+                for piece, own, first in zip(
+                    self.pieces, self._cut(self.weights), self.firsts, strict=True
+                )
+            ]  # fmt: skip
+        for points in groups[self.round :]:
+            total = engine.Bins(self.plan(job).isa)
+            for state in self.spreads:
+                total.merge(state.add(points))
+            self.total = total.state
+            self.round += 1
+        return self.spreads
+
+    def _cut(self, weights):
+        """The weights of each piece."""
+        if weights is None:
+            return [None] * len(self.pieces)
+        return np.split(weights, np.cumsum([len(piece) for piece in self.pieces])[:-1])
 
     @staticmethod
     def _scaled(piece, job):
@@ -449,6 +479,25 @@ def locate_seed(part, job, recent, groups, position, target, before):
     """Row of a piece at which the running sum reaches the target."""
     with part.lock:
         return part.seeding(job, recent, groups)[position].locate(target, before)
+
+
+def spread_total(part, job, groups):
+    """Sum of weight x distance to the closest candidate, as `Bins` take it."""
+    with part.lock:
+        part.spread(job, groups)
+        return part.total
+
+
+def spread_draw(part, job, groups, key, share):
+    """Numbers of the rows of this part that are drawn, among all rows."""
+    with part.lock:
+        return np.concatenate([own.draw(key, share) for own in part.spread(job, groups)])
+
+
+def spread_digits(part, job, groups, count):
+    """Weights of the candidates' rows in this part: they add up."""
+    with part.lock:
+        return np.sum([own.digits(count) for own in part.spread(job, groups)], axis=0)
 
 
 def extent(part):

@@ -14,7 +14,7 @@ from ._rows import FAN, grouped
 
 __all__ = ["ClusterLabels", "ClusterPass", "column_stats"]
 
-# Centres of up to so many bytes are part of every step: one hop less, and messages stay small.
+# Centres of up to so many bytes are part of every step, if there are few: one hop less.
 _INLINE_BYTES = 2**14
 
 
@@ -166,7 +166,7 @@ class ClusterPass:
         into the tasks themselves.
         """
         rows = self._rows
-        if name == "centres" and value.nbytes <= _INLINE_BYTES:
+        if name == "centres" and value.nbytes <= _INLINE_BYTES and len(parts) <= FAN:
             return dict.fromkeys([None, *(part.worker for part in parts)], value)
         root = rows.ship(value, name)
         sent = {None: root}

@@ -5,6 +5,7 @@ from typing import Any
 
 from tilewise._sizes import sized
 from tilewise.plan._reasons import Reasoned
+from tilewise.plan.oversampling import ROUNDS
 
 __all__ = ["ClusterPlan", "ClusterReport", "plan_cluster"]
 
@@ -51,7 +52,9 @@ class ClusterPlan(Reasoned):
     _heading = "{n_samples} x {n_features} rows on a cluster, {n_clusters} clusters, {dtype}"
 
 
-def plan_cluster(rows, parts, plan, *, init_rows, seeded_from_all, n_runs, max_iter, bounds):
+def plan_cluster(
+    rows, parts, plan, *, init_rows, seeded_from_all, oversampled, n_runs, max_iter, bounds
+):
     """What a fit of these rows in these parts asks of the cluster.
 
     Parameters
@@ -64,7 +67,9 @@ def plan_cluster(rows, parts, plan, *, init_rows, seeded_from_all, n_runs, max_i
     init_rows : int or None
         Rows of a sample that the start is chosen from, in this process.
     seeded_from_all : bool
-        Whether k-means++ runs on the cluster.
+        Whether the start is chosen on the cluster.
+    oversampled : bool
+        Whether by k-means||.
     n_runs, max_iter : int
     bounds : bool
 
@@ -78,13 +83,17 @@ def plan_cluster(rows, parts, plan, *, init_rows, seeded_from_all, n_runs, max_i
     held = data + ROW_BYTES * most + plan.shared_bytes
     held += plan.workspace_bytes_per_thread * plan.n_threads
     each = 3 * k * d * 8
-    rounds = 3 * k * n_runs if seeded_from_all else 1
+    rounds = 1
+    if seeded_from_all:
+        # k-means||: the first row, and in each round a draw, its rows and their distances.
+        rounds = n_runs * (3 + 3 * ROUNDS if oversampled else 3 * k)
+    method = "k-means||" if oversampled else "k-means++"
     why = {
         "parts": f"{len(parts)}, of up to {most} rows: one for each worker, where its rows lie.",
         "worker": f"up to {sized(held)} on a worker, {sized(data)} of them rows.",
         "pass": f"up to {max_iter} in each of {n_runs} runs. In each, up to {sized(each)} go to a "
         "worker and come from it: centres, and one block of sums.",
-        "start": f"k-means++ on the cluster, in {rounds} rounds of tasks." if seeded_from_all
+        "start": f"{method} on the cluster, in {rounds} rounds of tasks." if seeded_from_all
         else f"from {init_rows} rows, chosen in this process." if init_rows else "given.",
     }  # fmt: skip
     return ClusterPlan(

@@ -1,14 +1,15 @@
-"""Exact k-means++ over all rows of a cluster, in three rounds of tasks for each seed."""
+"""Starts from all rows of a cluster: k-means++, three rounds of tasks for each seed; k-means||."""
 
 import uuid
 
 import numpy as np
 
 from tilewise import engine
+from tilewise.engine.oversampling import weights_of
 
 from . import _part
 
-__all__ = ["ClusterSeeding"]
+__all__ = ["ClusterOversampling", "ClusterSeeding"]
 
 # Seeds that travel together as the result of a task: who has lost its distances takes them all.
 _TOGETHER = 64
@@ -29,12 +30,7 @@ class ClusterSeeding:
 
     def __init__(self, rows, weights, plan):
         self._rows, self._weights, self._isa = rows, weights, plan.isa
-        self._job = {
-            "id": uuid.uuid4().hex, "n_clusters": 1, "n_features": rows.n_features,
-            "dtype": rows.compute_dtype.name, "exponent": rows.exponent, "wishes": rows.wishes,
-            "weight_exponent": engine.weight_exponent(1.0 if weights is None else weights.sizes[0]),
-        }  # fmt: skip
-        self._sent_job = rows.submit(_part.same, self._job, name="job")
+        self._job = rows.submit(_part.same, job_of_seeds(rows, weights), name="job")
         self._groups = []  # of seeds, as results of tasks
         self._recent = np.empty((0, rows.n_features))
         self._candidates = self._shown = None
@@ -43,9 +39,7 @@ class ClusterSeeding:
 
     def first(self, random_state) -> int:
         """Draw a row in proportion to the weights."""
-        rows = self._rows
-        weights = None if self._weights is None else self._weights.array()
-        return engine.first_row(rows, weights, random_state)
+        return first_row(self._rows, self._weights, random_state)
 
     def locate(self, target: float) -> int:
         """First row at which the running sum of weight x squared distance reaches the target."""
@@ -103,9 +97,72 @@ class ClusterSeeding:
 
     def _submit(self, function, part, *args):
         return self._rows.submit(
-            function, part.future, self._sent_job, self._recent, self._groups, *args,
+            function, part.future, self._job, self._recent, self._groups, *args,
             worker=part.worker,
         )  # fmt: skip
 
     def _ask(self, function, *args):
         return self._rows.gather([self._submit(function, part, *args) for part in self._parts()])
+
+
+class ClusterOversampling:
+    """Closest candidate of every row while more are taken in; see `OversamplingPass`.
+
+    Parameters
+    ----------
+    rows : ClusterRows
+    weights : ClusterWeights or None
+    plan : Plan
+    """
+
+    def __init__(self, rows, weights, plan):
+        self._rows, self._weights, self._isa = rows, weights, plan.isa
+        self._job = rows.submit(_part.same, job_of_seeds(rows, weights), name="job")
+        self._groups = []  # of candidates, as results of tasks
+
+    def first(self, random_state) -> int:
+        """Draw a row in proportion to the weights."""
+        return first_row(self._rows, self._weights, random_state)
+
+    def spread(self, points) -> float:
+        """Take in more candidates; returns the sum of weight x squared distance to the closest."""
+        points = np.asarray(points, dtype=np.float64)
+        self._groups.append(self._rows.ship(points, "candidates"))
+        total = engine.Bins(self._isa)
+        for state in self._ask(_part.spread_total):
+            total.merge_state(state)
+        return total.value
+
+    def draw(self, key: int, share: float) -> np.ndarray:
+        """Numbers of the rows that are drawn, ascending."""
+        return np.sort(np.concatenate(self._ask(_part.spread_draw, key, share)))
+
+    def counts(self, n_candidates: int) -> np.ndarray:
+        """Weight of the rows closest to each candidate, (n_candidates,) float64."""
+        return weights_of(np.sum(self._ask(_part.spread_digits, n_candidates), axis=0))
+
+    def _ask(self, function, *args):
+        rows = self._rows
+        return rows.gather(
+            [
+                rows.submit(
+                    function, part.future, self._job, self._groups, *args, worker=part.worker
+                )
+                for part in rows.parts(self._weights)
+            ]
+        )
+
+
+def job_of_seeds(rows, weights):
+    """What parts need to know of a choice of seeds."""
+    return {
+        "id": uuid.uuid4().hex, "n_clusters": 1, "n_features": rows.n_features,
+        "dtype": rows.compute_dtype.name, "exponent": rows.exponent, "wishes": rows.wishes,
+        "weight_exponent": engine.weight_exponent(1.0 if weights is None else weights.sizes[0]),
+    }  # fmt: skip
+
+
+def first_row(rows, weights, random_state):
+    """Draw a row in proportion to the weights, which come to this process for that."""
+    own = None if weights is None else weights.array()
+    return engine.first_row(rows, own, random_state)
