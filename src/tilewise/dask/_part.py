@@ -305,12 +305,13 @@ def make_part(firsts, weighted, *held):
 
 
 class Answer(NamedTuple):
-    """What a step over one part, or over several, has to say."""
+    """What a step over one part, or over several, has to say; `sent`: bytes of the parts' sums."""
 
     changed: int
     sums: dict
     seconds: float
     restored: int
+    sent: int
 
 
 def step(part, job, previous, centers, number):
@@ -319,7 +320,8 @@ def step(part, job, previous, centers, number):
     with part.lock:
         part.advance(job, previous, centers, number)
         sums = _wire.pack(part.run.sums, job["n_features"])
-        return Answer(part.changed, sums, time.perf_counter() - begin, part.restored)
+        sent = sum(array.nbytes for array in sums.values())
+        return Answer(part.changed, sums, time.perf_counter() - begin, part.restored, sent)
 
 
 def merge_steps(job, *answers):
@@ -330,6 +332,7 @@ def merge_steps(job, *answers):
         _wire.merged(job, plan, [answer.sums for answer in answers]),
         max(answer.seconds for answer in answers),
         sum(answer.restored for answer in answers),
+        sum(answer.sent for answer in answers),
     )
 
 

@@ -16,6 +16,8 @@ __all__ = ["ClusterLabels", "ClusterPass", "column_stats"]
 
 # Centres of up to so many bytes are part of every step: one hop less, and messages stay small.
 _INLINE_BYTES = 2**14
+# ... of so many together, which the client and the scheduler handle in every pass.
+_INLINE_IN_ALL = 2**20
 
 
 class ClusterLabels:
@@ -82,7 +84,7 @@ class ClusterPass:
             "stats": stats, "weight_sizes": None if weights is None else weights.sizes,
             "wishes": rows.wishes,
         }  # fmt: skip
-        self._sent_job = rows.submit(_part.same, self._job, name="job")
+        self._sent_job = self._send(self._job, rows.parts(weights), "job")
         self._plan = plan
         self._sums = _wire.open_sums(self._job, plan) if sums else None
         self._centers = self._sent = self._before = None
@@ -99,27 +101,24 @@ class ClusterPass:
         rows, begin = self._rows, time.perf_counter()
         self._number += 1
         parts = rows.parts(self._weights)
-        self._before, self._sent = self._sent, self._send(centers, parts)
+        self._before, self._sent = self._sent, self._send_centers(centers, parts)
         self._centers = centers
-        answers = [
-            rows.submit(
-                _part.step, part.future, self._sent_job, self._previous(part),
-                self._sent[part.worker], self._number, worker=part.worker,
-            )
-            for part in parts
-        ]  # fmt: skip
-        while len(answers) > FAN // 2:
-            answers = [
-                rows.submit(_part.merge_steps, self._sent_job, *group)
-                for group in grouped(answers, FAN)
-            ]
+        answers = self._merged(
+            [
+                rows.submit(
+                    _part.step, part.future, *self._at(part), self._number, worker=part.worker
+                )
+                for part in parts
+            ],
+            parts,
+        )
         self._sums.clear()
         self.changed, computing, up, restored = 0, 0.0, 0, 0
         for answer in rows.gather(answers):
             self.changed += answer.changed
             _wire.taken(self._sums, answer.sums)
             computing = max(computing, answer.seconds)
-            up += sum(array.nbytes for array in answer.sums.values())
+            up += answer.sent
             restored += answer.restored
         report = rows.report
         report.rows, report.parts = rows.n_rows, len(parts)
@@ -140,13 +139,14 @@ class ClusterPass:
         """Labels of the last centres, which stay on the workers; returns the inertia."""
         rows = self._rows
         parts = rows.parts(self._weights)
-        sent = self._send(centers, parts)
+        sent = self._send_centers(centers, parts)
         concluded = [
             rows.submit(
-                _part.conclude, part.future, self._sent_job, sent[part.worker], worker=part.worker
+                _part.conclude, part.future, near(self._sent_job, part), near(sent, part),
+                worker=part.worker,
             )
             for part in parts
-        ]
+        ]  # fmt: skip
         found = rows.gather([rows.submit(_part.measured, one) for one in concluded])
         total = engine.Bins(self._plan.isa)
         for state, _ in found:
@@ -159,37 +159,50 @@ class ClusterPass:
         """Weighted sum of the squared distances to the closest centres."""
         return self.assign_and_measure(centers)
 
-    def _send(self, centers, parts):
-        """Centres for each worker, as futures that are handed on from worker to worker.
+    def _send_centers(self, centers, parts):
+        """Centres for each worker: small ones, which go into the tasks themselves, or futures."""
+        own = np.array(centers)
+        if own.nbytes <= _INLINE_BYTES and own.nbytes * len(parts) <= _INLINE_IN_ALL:
+            return {None: own}
+        return self._send(own, parts, "centres")
 
-        They are results of tasks, not scattered, so that they can be made again. Small ones go
-        into the tasks themselves.
+    def _send(self, value, parts, name):
+        """Futures of a value, by worker, handed on from worker to worker.
+
+        They are results of tasks, not scattered, so that they can be made again.
         """
         rows = self._rows
-        if centers.nbytes <= _INLINE_BYTES:
-            own = np.array(centers)
-            return dict.fromkeys([None, *(part.worker for part in parts)], own)
-        root = rows.submit(_part.same, np.array(centers), name="centres")
+        root = rows.ship(value, name)
         sent = {None: root}
         level = {root: [part.worker for part in parts]}
         while level:
             below = {}
             for future, workers in level.items():
-                share = -(-len(workers) // FAN)
-                if share == 1:
+                if len(workers) <= FAN:
                     sent |= dict.fromkeys(workers, future)
                     continue
+                share = FAN
+                while share * FAN < len(workers):
+                    share *= FAN
                 for group in grouped(workers, share):
-                    handed = rows.submit(_part.same, future, worker=group[0], name="centres")
+                    handed = rows.submit(_part.same, future, worker=group[0], name=name)
                     below[handed] = group
             level = below
         return sent
 
-    def _previous(self, part):
-        """The centres before, for who has to find the labels again."""
-        if self._before is None:
-            return None
-        return self._before.get(part.worker, self._before[None])
+    def _merged(self, answers, parts):
+        """Futures of few answers from those of all parts."""
+        while len(answers) > FAN // 2:
+            parts = parts[::FAN]  # the first of each group has the job
+            answers = [
+                self._rows.submit(_part.merge_steps, near(self._sent_job, part), *group)
+                for part, group in zip(parts, grouped(answers, FAN), strict=True)
+            ]
+        return answers
+
+    def _at(self, part):
+        """The job, the centres before and the centres: the copies that are next to a part."""
+        return [near(sent, part) for sent in (self._sent_job, self._before, self._sent)]
 
     # ------------------------------------------------------------ averages
 
@@ -215,8 +228,7 @@ class ClusterPass:
         found = rows.gather(
             [
                 rows.submit(
-                    _part.farthest, part.future, self._sent_job, self._previous(part),
-                    self._sent.get(part.worker, self._sent[None]), self._number, count,
+                    _part.farthest, part.future, *self._at(part), self._number, count,
                     worker=part.worker,
                 )
                 for part in rows.parts(self._weights)
@@ -243,6 +255,11 @@ class ClusterPass:
     def close_sums(self):
         """Nothing is averaged any more."""
         self._sums = None
+
+
+def near(sent, part):
+    """The copy of what was sent that is next to a part; None where nothing was."""
+    return None if sent is None else sent.get(part.worker, sent[None])
 
 
 def column_stats(rows, plan) -> engine.Stats:

@@ -1,11 +1,13 @@
 """The rows of a cluster: which worker has which, and tasks over all of them."""
 
 import copy
+import heapq
 import itertools
 import time
 import uuid
 from collections import defaultdict
 
+import dask
 import numpy as np
 
 from tilewise import engine
@@ -108,6 +110,11 @@ class ClusterRows:
         key = f"tilewise-{name or function.__name__.lstrip('_')}-{uuid.uuid4().hex}"
         return self.client.submit(function, *args, pure=False, key=key, **where)
 
+    def ship(self, value, name):
+        """A value of this process as the result of a task, however large it is."""
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+            return self.submit(_part.same, value, name=name)
+
     def gather(self, futures):
         """Their results; errors say what is wrong with which rows, and what runs is cancelled."""
         try:
@@ -207,10 +214,12 @@ class ClusterRows:
                 continue
             shares[worker].append(i)
             load[worker] += self.sizes[i]
+        least = [(load[worker], worker) for worker in workers]
+        heapq.heapify(least)
         for i in sorted(rest, key=lambda i: -self.sizes[i]):
-            worker = min(workers, key=load.get)
+            rows, worker = least[0]
             shares[worker].append(i)
-            load[worker] += self.sizes[i]
+            heapq.heapreplace(least, (rows + self.sizes[i], worker))
         return {worker: tuple(sorted(shares[worker])) for worker in workers if shares[worker]}
 
     def close(self):
@@ -268,7 +277,7 @@ class ClusterRows:
             if weights is None:
                 return None
             cut = np.split(weights, self.starts[1:-1])
-            futures = [self.submit(_part.same, own, name="weights") for own in cut]
+            futures = [self.ship(own, "weights") for own in cut]
             return ClusterWeights(self, futures, engine.weight_sizes(weights))
         futures = self.client.compute(made)
         found = self.gather([self.submit(_part.describe, future) for future in futures])
@@ -320,7 +329,7 @@ def open_cluster_rows(X, client, request):
 
 def _check_room(client, found):
     """Raise before anything is read where the workers together have no room for the rows."""
-    limits = [w["memory_limit"] for w in client.scheduler_info()["workers"].values()]
+    limits = [w["memory_limit"] for w in client.scheduler_info(n_workers=-1)["workers"].values()]
     if found.bytes is None or not limits or not all(limits):
         return
     needed = found.bytes + ROW_BYTES * sum(found.rows)
