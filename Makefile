@@ -22,7 +22,7 @@ CHECKED_TESTS ?= $(addprefix tests/,kernels engine algorithms metrics cluster pl
 	--deselect tests/lab/test_cachegrind.py::test_simulated_is_what_cachegrind_counts \
 	--deselect tests/lab/test_explain.py::test_measured_roofs_are_rates
 
-.PHONY: help venv demo test types test-docs test-native test-aarch64 bench lint format docs debug-test
+.PHONY: help venv demo test types test-docs test-native test-aarch64 bench bench-dask lint format docs debug-test
 .PHONY: sanitize sanitize-crowded sanitize-native record wheel clean
 
 help: ## show this list
@@ -78,6 +78,12 @@ endef
 
 .venv-bench/installed: .venv-bench/peers $(SOURCES)
 	$(call install,bench)
+
+# dask-ml may not install beside what the others need: its figures are left out then.
+.venv-dask/installed: .venv-dask/created benchmarks/dask-requirements.txt $(SOURCES)
+	.venv-dask/bin/python -m pip install $(PIP_QUIET) -r benchmarks/dask-requirements.txt \
+		|| echo "dask-ml could not be installed; the rest is measured without it"
+	$(call install,dask,dask)
 
 # Cython's checks and C's assertions on: an index out of bounds is an exception.
 .venv-debug/installed: .venv-debug/created $(SOURCES)
@@ -153,6 +159,9 @@ sanitize-native: ## the C test of the kernels under address and undefined-behavi
 
 bench: .venv-bench/installed ## measure against the peers; ARGS="--quick --only lloyd" narrows it
 	.venv-bench/bin/python benchmarks/run.py $(ARGS)
+
+bench-dask: .venv-dask/installed ## measure a cluster of two processes against one, and dask-ml; under six minutes
+	.venv-dask/bin/python benchmarks/dask_clusters.py $(ARGS)
 
 lint: .venv-lint/installed ## ruff, cython-lint and numpydoc; changes nothing
 	.venv-lint/bin/ruff check .

@@ -21,6 +21,9 @@ PACKAGES = (
     "fastkmeans",
     "torch",
     "threadpoolctl",
+    "dask",
+    "distributed",
+    "dask-ml",
 )
 SETTINGS = ("TILEWISE_", "OMP_", "OPENBLAS_", "MKL_", "GOMP_")
 

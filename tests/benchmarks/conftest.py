@@ -8,7 +8,10 @@ import types
 import pytest
 
 FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks"
-NAMES = ("data", "memory", "pair_suites", "peers", "report", "running", "suites", "timing")
+NAMES = (
+    "dask_clusters", "data", "environment", "memory", "pair_suites", "peers", "report", "running",
+    "suites", "timing",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
