@@ -311,6 +311,34 @@ def test_start_and_end(simulated):
     assert max(to_client) <= 1000 + K
 
 
+@pytest.mark.parametrize("n", SIZES)
+def test_rows_for_empty_clusters(simulated, n, monkeypatch):
+    """Each part offers as many as are wanted; that many come to the client, from few tasks."""
+    gaps = np.random.default_rng(1).permutation(3 * n).reshape(n, 3) // 2  # some are equal
+    firsts = iter(range(n))
+
+    def farthest(part, job, previous, centers, number, count):
+        i = next(firsts)
+        order = np.argsort(-gaps[i], kind="stable")
+        ids = 3 * i + order
+        rows = np.repeat(ids[:, None], D, axis=1).astype(np.float64)
+        return gaps[i][order].astype(float), ids, ids % K, ids + 0.5, rows
+
+    monkeypatch.setattr(_part, "farthest", farthest)
+    fit = simulated(n)
+    fit.one_pass()
+    found = fit.run.farthest(np.zeros((K, D)), 3)
+    flat = gaps.ravel()
+    assert found.tolist() == np.lexsort((np.arange(3 * n), -flat))[:3].tolist()
+    for row in found:
+        label, weight, values = fit.run._far[row]
+        assert (label, weight) == (row % K, row + 0.5)
+        assert (values == row).all()
+    tasks, moves, _ = fit.client.take()
+    assert count(tasks, "merge_farthest") <= n / (_rows.FAN - 1) + levels(n)
+    assert sum(move[2] == "client" for move in moves) <= max(1, _rows.FAN // 2)
+
+
 @pytest.mark.parametrize("n", [2, 9, 1000])
 def test_workers_that_leave_and_join_move_little(simulated, n):
     fit = simulated(n)

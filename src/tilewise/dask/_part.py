@@ -21,8 +21,8 @@ from ._report import ROW_BYTES
 __all__ = [
     "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest",
     "is_single", "load", "locate_seed", "make_part", "make_piece", "make_weights", "measured",
-    "merge_steps", "moments", "part_of_labels", "put_together", "renaming", "same", "seed_gains",
-    "seed_totals", "slice_of", "step", "take", "take_weights", "widen",
+    "merge_farthest", "merge_steps", "moments", "part_of_labels", "put_together", "renaming",
+    "same", "seed_gains", "seed_totals", "slice_of", "step", "take", "take_weights", "widen",
 ]  # fmt: skip
 
 # Rows that are looked through, or scaled, at a time.
@@ -402,6 +402,13 @@ def farthest(part, job, previous, centers, number, count):
     gaps = np.empty(len(rows))
     engine.own_distances(own, centers, labels, None, part.run.plan, out=gaps)
     return gaps, part.rows().numbers(rows), labels, weights, values
+
+
+def merge_farthest(count, *answers):
+    """The farthest rows of several parts, the farthest first; as `farthest` returns them."""
+    together = [np.concatenate(own) for own in zip(*answers, strict=True)]
+    keep = engine.farthest_first(together[0], together[1], count)
+    return tuple(own[keep] for own in together)
 
 
 def moments(part, job):

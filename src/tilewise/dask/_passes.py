@@ -111,6 +111,8 @@ class ClusterPass:
                 for part in parts
             ],
             parts,
+            _part.merge_steps,
+            lambda part: near(self._sent_job, part),
         )
         self._sums.clear()
         self.changed, computing, up, restored = 0, 0.0, 0, 0
@@ -190,12 +192,12 @@ class ClusterPass:
             level = below
         return sent
 
-    def _merged(self, answers, parts):
-        """Futures of few answers from those of all parts."""
+    def _merged(self, answers, parts, merge, needed):
+        """Futures of few answers from those of all parts; `merge` takes ``needed(part)``, too."""
         while len(answers) > FAN // 2:
-            parts = parts[::FAN]  # the first of each group has the job
+            parts = parts[::FAN]
             answers = [
-                self._rows.submit(_part.merge_steps, near(self._sent_job, part), *group)
+                self._rows.submit(merge, needed(part), *group)
                 for part, group in zip(parts, grouped(answers, FAN), strict=True)
             ]
         return answers
@@ -225,23 +227,22 @@ class ClusterPass:
     def farthest(self, centers, count):
         """The rows farthest from their centres, the farthest first; none if all lie on them."""
         rows = self._rows
-        found = rows.gather(
-            [
-                rows.submit(
-                    _part.farthest, part.future, *self._at(part), self._number, count,
-                    worker=part.worker,
-                )
-                for part in rows.parts(self._weights)
-            ]
-        )  # fmt: skip
-        gaps, ids, labels, weights, values = (
-            np.concatenate(own) for own in zip(*found, strict=True)
-        )
-        keep = engine.farthest_first(gaps, ids, count)
+        parts = rows.parts(self._weights)
+        answers = [
+            rows.submit(
+                _part.farthest, part.future, *self._at(part), self._number, count,
+                worker=part.worker,
+            )
+            for part in parts
+        ]  # fmt: skip
+        answers = self._merged(answers, parts, _part.merge_farthest, lambda part: count)
+        found = _part.merge_farthest(count, *rows.gather(answers))
+        gaps, ids, labels, weights, values = found
         self._far = {
-            int(ids[i]): (int(labels[i]), float(weights[i]), values[i : i + 1]) for i in keep
+            int(row): (int(labels[i]), float(weights[i]), values[i : i + 1])
+            for i, row in enumerate(ids)
         }
-        return ids[keep] if keep.size and gaps[keep[0]] > 0.0 else ids[:0]
+        return ids if ids.size and gaps[0] > 0.0 else ids[:0]
 
     def progress(self, centers) -> str:
         """What to print of the last pass."""
