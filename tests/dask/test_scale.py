@@ -366,3 +366,21 @@ def test_pieces_that_lie_nowhere_are_spread_evenly(simulated):
     assert sorted(i for own in shares.values() for i in own) == list(range(len(sizes)))
     loads = [sizes[list(own)].sum() for own in shares.values()]
     assert max(loads) <= 1.1 * sizes.sum() / 1000
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "d", "inside"), [(2, 5, 2, True), (1000, 5, 2, True), (2, 80, 20, True),
+                                (1000, 80, 20, False)],
+)  # fmt: skip
+def test_small_centres_are_in_the_tasks(simulated, monkeypatch, n, k, d, inside):
+    """As long as all of them together are small."""
+    monkeypatch.setitem(globals(), "K", k)
+    monkeypatch.setitem(globals(), "D", d)
+    fit = simulated(n)
+    fit.one_pass()
+    tasks, _, _ = fit.one_pass()
+    assert (count(tasks, "centres") == 0) == inside
+    # Each step has its centres and those before.
+    most = 2 * _passes._INLINE_IN_ALL if inside else k * d * 8
+    assert sum(task.spec_bytes for task in tasks) <= most + 800 * len(tasks)
+    assert np.array_equal(fit.run._sums.members, n * fit.members)
