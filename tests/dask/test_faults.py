@@ -490,3 +490,15 @@ def test_packed_sums_are_whole(client):
     each = (report.bytes_down + report.bytes_up) / report.passes / report.parts
     assert report.bytes_up > 0
     assert each <= 3 * k * 60 * 8 + 100 * k
+
+
+def test_large_centres_are_no_large_graph(client, recwarn):
+    """They are one array, over the size from which dask warns of graphs."""
+    X = clouds(N, 40)
+    far = np.zeros((2**15, 40)) + 1e3 * np.arange(2**15)[:, None]
+    far[:N] = X
+    rows = _rows.open_cluster_rows(in_chunks(X, [600, 600]), client, request())
+    run = _passes.ClusterPass(rows, len(far), tilewise.plan(N, 40, len(far), "float64"))
+    assert far.nbytes > 10**7
+    assert run.inertia(far) == 0.0
+    assert not [warning for warning in recwarn if "large graph" in str(warning.message)]

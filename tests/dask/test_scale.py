@@ -17,7 +17,7 @@ from tilewise import engine
 from tilewise import plan as plan_of
 from tilewise.dask import _part, _passes, _rows, _wire
 
-K, D = 40, 20
+K, D = 80, 40
 BLOCK = K * D * 8
 PIECES = 2  # of each worker, with a row each
 SIZES = [1, 2, 4, 5, 8, 9, 64, 65, 100, 1000]
@@ -154,6 +154,7 @@ class Simulated:
 
         monkeypatch.setattr(_part, "step", step)
         monkeypatch.setattr(_part, "conclude", conclude)
+        monkeypatch.setattr(_rows, "_LOOK_SECONDS", -1.0)  # workers are counted in every pass
         self.number = 0
 
     def one_pass(self):
@@ -167,9 +168,6 @@ class Simulated:
 
 @pytest.fixture
 def simulated(monkeypatch):
-    """Every pass looks for workers, and no centres are small."""
-    monkeypatch.setattr(_rows, "_LOOK_SECONDS", 0)
-    monkeypatch.setattr(_passes, "_INLINE_BYTES", 0)
     return lambda n_workers: Simulated(n_workers, monkeypatch)
 
 
@@ -370,11 +368,19 @@ def test_pieces_that_lie_nowhere_are_spread_evenly(simulated):
     assert max(loads) <= 1.1 * sizes.sum() / 1000
 
 
-def test_small_centres_of_few_parts_are_part_of_the_steps(simulated, monkeypatch):
-    for n, inline in ((2, True), (_rows.FAN, True), (_rows.FAN + 1, False)):
-        fit = simulated(n)
-        monkeypatch.setattr(_passes, "_INLINE_BYTES", BLOCK)
-        for _ in range(3):
-            tasks, _, _ = fit.one_pass()
-            assert count(tasks, "step") == n
-            assert (count(tasks, "centres") == 0) == inline
+@pytest.mark.parametrize(
+    ("n", "k", "d", "inside"), [(2, 5, 2, True), (1000, 5, 2, True), (2, 80, 20, True),
+                                (1000, 80, 20, False)],
+)  # fmt: skip
+def test_small_centres_are_in_the_tasks(simulated, monkeypatch, n, k, d, inside):
+    """As long as all of them together are small."""
+    monkeypatch.setitem(globals(), "K", k)
+    monkeypatch.setitem(globals(), "D", d)
+    fit = simulated(n)
+    fit.one_pass()
+    tasks, _, _ = fit.one_pass()
+    assert (count(tasks, "centres") == 0) == inside
+    # Each step has its centres and those before.
+    most = 2 * _passes._INLINE_IN_ALL if inside else k * d * 8
+    assert sum(task.spec_bytes for task in tasks) <= most + 800 * len(tasks)
+    assert np.array_equal(fit.run._sums.members, n * fit.members)

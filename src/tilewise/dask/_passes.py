@@ -14,8 +14,10 @@ from ._rows import FAN, grouped
 
 __all__ = ["ClusterLabels", "ClusterPass", "column_stats"]
 
-# Centres of up to so many bytes are part of every step, if there are few: one hop less.
+# Centres of up to so many bytes are part of every step: one hop less, and messages stay small.
 _INLINE_BYTES = 2**14
+# ... of so many together, which the client and the scheduler handle in every pass.
+_INLINE_IN_ALL = 2**20
 
 
 class ClusterLabels:
@@ -99,7 +101,7 @@ class ClusterPass:
         rows, begin = self._rows, time.perf_counter()
         self._number += 1
         parts = rows.parts(self._weights)
-        self._before, self._sent = self._sent, self._send(np.array(centers), parts, "centres")
+        self._before, self._sent = self._sent, self._send_centers(centers, parts)
         self._centers = centers
         answers = self._merged(
             [
@@ -139,7 +141,7 @@ class ClusterPass:
         """Labels of the last centres, which stay on the workers; returns the inertia."""
         rows = self._rows
         parts = rows.parts(self._weights)
-        sent = self._send(np.array(centers), parts, "centres")
+        sent = self._send_centers(centers, parts)
         concluded = [
             rows.submit(
                 _part.conclude, part.future, near(self._sent_job, part), near(sent, part),
@@ -159,15 +161,19 @@ class ClusterPass:
         """Weighted sum of the squared distances to the closest centres."""
         return self.assign_and_measure(centers)
 
+    def _send_centers(self, centers, parts):
+        """Centres for each worker: small ones, which go into the tasks themselves, or futures."""
+        own = np.array(centers)
+        if own.nbytes <= _INLINE_BYTES and own.nbytes * len(parts) <= _INLINE_IN_ALL:
+            return {None: own}
+        return self._send(own, parts, "centres")
+
     def _send(self, value, parts, name):
         """Futures of a value, by worker, handed on from worker to worker.
 
-        They are results of tasks, not scattered, so that they can be made again. Small ones go
-        into the tasks themselves.
+        They are results of tasks, not scattered, so that they can be made again.
         """
         rows = self._rows
-        if name == "centres" and value.nbytes <= _INLINE_BYTES and len(parts) <= FAN:
-            return dict.fromkeys([None, *(part.worker for part in parts)], value)
         root = rows.ship(value, name)
         sent = {None: root}
         level = {root: [part.worker for part in parts]}
