@@ -502,3 +502,17 @@ def test_large_centres_are_no_large_graph(client, recwarn):
     assert far.nbytes > 10**7
     assert run.inertia(far) == 0.0
     assert not [warning for warning in recwarn if "large graph" in str(warning.message)]
+
+
+def test_rows_are_counted_once(client):
+    """A worker reports no more memory than the rows and what a fit keeps of them."""
+    X = clouds(N, 64)
+    D = in_chunks(X, [600, 600])
+    rows = _rows.open_cluster_rows(D, client, request())
+    rows.gather([part.future for part in rows.parts()])
+    held = client.run_on_scheduler(
+        lambda dask_scheduler: sum(
+            task.nbytes for task in dask_scheduler.tasks.values() if task.state == "memory"
+        )
+    )
+    assert X.nbytes <= held <= 1.15 * X.nbytes + 16 * 1024

@@ -203,12 +203,12 @@ class Part:
     firsts : list of int
         Number of the first row of each piece among all rows.
     weights : ndarray of shape (n,), float64, or None
-    owned : int
-        Bytes of the pieces that nobody else holds.
     """
 
-    def __init__(self, pieces, firsts, weights, owned):
-        self.pieces, self.firsts, self.weights, self._owned = pieces, firsts, weights, owned
+    def __init__(self, pieces, firsts, weights):
+        self.pieces, self.firsts, self.weights = pieces, firsts, weights
+        # The pieces are results of tasks, too, and counted there.
+        self._owned = 0
         self._forget()
 
     def _forget(self):
@@ -326,9 +326,8 @@ class Part:
 def make_part(firsts, weighted, *held):
     """Put the pieces of one worker together; their weights come behind them."""
     pieces, weights = held[: len(firsts)], held[len(firsts) :]
-    owned = sum(piece.values.nbytes for piece in pieces if piece.owned)
     together = np.concatenate(weights) if weighted else None
-    return Part([piece.values for piece in pieces], firsts, together, owned)
+    return Part([piece.values for piece in pieces], firsts, together)
 
 
 # ---------------------------------------------------------------- passes
