@@ -399,6 +399,9 @@ def test_no_room(client):
     with pytest.raises(ValueError, match="the 2 workers have 4 GiB together"):
         KMeans(3, random_state=0).fit(huge)
 
+    with pytest.raises(ValueError, match=r"partition 1 takes 3\..*no worker has more than 2 GiB"):
+        KMeans(3, random_state=0).fit(da.zeros((4 * 10**6, 100), chunks=((10, 3999990), 100)))
+
 
 def test_lost_scattered_data():
     X = clouds(N, 4)
@@ -479,6 +482,14 @@ def test_callbacks_hear_of_every_iteration(client):
     model = KMeans(4, init=X[:4], n_init=1, tol=0)
     model.set_callbacks(Listener()).fit(in_chunks(X, [600, 600]))
     assert heard.count("end") == model.n_iter_ + 1
+
+
+def test_progress_on_a_terminal(client, capsys):
+    callback = pytest.importorskip("sklearn.callback")
+    X = clouds(N, 4)
+    model = KMeans(4, init=X[:4], n_init=1, tol=0).set_callbacks(callback.ProgressBar())
+    model.fit(in_chunks(X, [600, 600]))
+    assert "KMeans" in capsys.readouterr().out
 
 
 def test_packed_sums_are_whole(client):

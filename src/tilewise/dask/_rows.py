@@ -332,12 +332,18 @@ def _check_room(client, found):
     limits = [w["memory_limit"] for w in client.scheduler_info(n_workers=-1)["workers"].values()]
     if found.bytes is None or not limits or not all(limits):
         return
-    needed = found.bytes + ROW_BYTES * sum(found.rows)
+    row = found.bytes // max(1, sum(found.rows)) + ROW_BYTES
+    needed, largest = row * sum(found.rows), row * max(found.rows)
     if needed > _USABLE * sum(limits):
         raise NotTaken(
             f"the rows and what is kept of them take {sized(needed)}; the {len(limits)} workers "
             f"have {sized(sum(limits))} together. Add workers, or use tilewise.KMeans, which reads "
             "a part at a time."
+        )
+    if largest > _USABLE * max(limits):
+        raise NotTaken(
+            f"partition {found.rows.index(max(found.rows))} takes {sized(largest)}, and no worker "
+            f"has more than {sized(max(limits))}: make partitions smaller, X.rechunk(...)"
         )
 
 
