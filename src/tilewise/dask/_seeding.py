@@ -76,14 +76,15 @@ class ClusterSeeding:
             )
             number, group = self._shown[at]
         self._recent = np.concatenate([self._recent, group[trial : trial + 1]])
-        found = self._ask(_part.seed_totals, group, trial, number, self._top)
+        parts = self._parts()
+        found = self._ask(_part.seed_totals, group, trial, number, self._top, parts=parts)
         self._most = max(most for own in found for most, _ in own)
         if self._top == 0:
             self._top = engine.potential_bin(self._most, rows.n_rows, rows.n_features)
-            found = self._ask(_part.seed_totals, group, trial, number, self._top)
+            found = self._ask(_part.seed_totals, group, trial, number, self._top, parts=parts)
         total = engine.Bins(self._isa)
         self._totals = {}
-        for part, own in zip(self._parts(), found, strict=True):
+        for part, own in zip(parts, found, strict=True):
             for piece, (_, state) in zip(part.pieces, own, strict=True):
                 self._totals[piece] = state
                 total.merge_state(state)
@@ -101,8 +102,9 @@ class ClusterSeeding:
             worker=part.worker,
         )  # fmt: skip
 
-    def _ask(self, function, *args):
-        return self._rows.gather([self._submit(function, part, *args) for part in self._parts()])
+    def _ask(self, function, *args, parts=None):
+        parts = self._parts() if parts is None else parts
+        return self._rows.gather([self._submit(function, part, *args) for part in parts])
 
 
 class ClusterOversampling:
