@@ -267,7 +267,10 @@ class NumpySeeding:
         self.cut = cut(products, last_unit(self.top))
         return rounded(exact(self.cut)[0])
 
-    def locate(self, target):
+    def locate(self, targets):
+        return np.array([self._locate(target) for target in targets])
+
+    def _locate(self, target):
         if not target >= 0.0:
             return 0 if target < 0.0 else self.rows.n_rows - 1
         wanted, reached = exact(cut(np.array([target]), last_unit(self.top)))[0], 0

@@ -245,6 +245,8 @@ def test_mini_batches_are_those_of_a_stream(client, tmp_path, n_init, weighted):
     found = MiniBatchKMeans(6, **how).fit(in_chunks(X, CUTS["odd"]), sample_weight=weights)
     same_bits(found, wanted)
     assert found.n_steps_ == wanted.n_steps_
+    assert found.stream_report_.passes >= 1
+    assert found.stream_report_.rows >= N
 
 
 def test_partial_fit_is_local(client):

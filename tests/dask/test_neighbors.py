@@ -392,4 +392,5 @@ def test_tilewise_does_not_import_dask():
 
 
 def test_names():
-    assert set(NAMES) | {"KMeans", "MiniBatchKMeans"} == set(tw.__all__)
+    others = {"ClusterPlan", "ClusterReport", "KMeans", "MiniBatchKMeans"}
+    assert set(NAMES) | others == set(tw.__all__)

@@ -49,7 +49,7 @@ def kmeans_plusplus(
         refuse_out_of_range(rows)
     for c in range(1, n_clusters):
         targets = random_state.uniform(size=n_trials) * potential
-        candidates = np.array([state.locate(target) for target in targets], dtype=np.int64)
+        candidates = state.locate(targets)
         indices[c] = candidates[np.argmax(state.gains(candidates))]
         potential = state.take(indices[c])
     return indices

@@ -42,10 +42,11 @@ from tilewise.dask._neighbors import (
     pairwise_distances_argmin_min,
     radius_neighbors,
 )
+from tilewise.dask._report import ClusterPlan, ClusterReport
 
 __all__ = [
-    "KMeans", "MiniBatchKMeans", "argkmin", "pairwise_distances_argmin",
-    "pairwise_distances_argmin_min", "radius_neighbors",
+    "ClusterPlan", "ClusterReport", "KMeans", "MiniBatchKMeans", "argkmin",
+    "pairwise_distances_argmin", "pairwise_distances_argmin_min", "radius_neighbors",
 ]  # fmt: skip
 
 engine.register(ClusterBackend())

@@ -88,7 +88,7 @@ class ClusterBackend(engine.CpuStreams):
 
     def open_batches(self, rows, n_clusters, plan, weights, batch_size, random_state, *, ahead=0):
         """Batches of a stream, which come to this process: a step needs the one before."""
-        read = engine.StreamRows(ClusterSource(rows), rows.n_rows)
+        read = rows.reading = engine.StreamRows(ClusterSource(rows), rows.n_rows)
         own = None if weights is None else weights.array()
         return engine.ReadBatches(read, n_clusters, plan, own, batch_size, random_state)
 

@@ -19,7 +19,7 @@ from . import _wire
 from ._report import ROW_BYTES
 
 __all__ = [
-    "BadValue", "Part", "Piece", "apply", "conclude", "describe", "extent", "farthest",
+    "BadValue", "Part", "Piece", "added", "apply", "conclude", "describe", "extent", "farthest",
     "is_single", "load", "locate_seed", "make_part", "make_piece", "make_weights", "measured",
     "merge_farthest", "merge_steps", "moments", "part_of_labels", "put_together", "renaming",
     "same", "seed_gains", "seed_totals", "slice_of", "spread_digits", "spread_draw",
@@ -259,12 +259,12 @@ class Part:
             self.job, self.number = job["id"], -1
         if self.number == number:
             return
-        run = self.run
+        run, self.restored = self.run, 0
         try:
             if self.number != number - 1 or number == 0:
                 run.restart()
                 if number > 0:
-                    self.restored += 1
+                    self.restored = 1
                     run.assign_and_sum(previous)
             self.changed = run.assign_and_sum(centers)
         except BaseException:
@@ -280,7 +280,7 @@ class Part:
             self.job, self.round, plan = job["id"], -1, self.plan(job)
             scaled = engine.scaled_weights(self.weights, job["weight_exponent"])
             self.seeded = [
-                engine.PartSeeding(engine.Rows(self._scaled(piece, job)), own, plan)
+                engine.PartSeeding(engine.Rows(self.scaled(piece, job)), own, plan)
                 for piece, own in zip(self.pieces, self._cut(scaled), strict=True)
             ]
         for state in self.seeded:
@@ -295,7 +295,7 @@ class Part:
             self.job, self.round, plan = job["id"], 0, self.plan(job)
             self.spreads = [
                 engine.OversamplingPass(
-                    engine.Rows(self._scaled(piece, job)), own, plan, first=first,
+                    engine.Rows(self.scaled(piece, job)), own, plan, first=first,
                     exponent=job["weight_exponent"],
                 )
                 for piece, own, first in zip(
@@ -317,7 +317,8 @@ class Part:
         return np.split(weights, np.cumsum([len(piece) for piece in self.pieces])[:-1])
 
     @staticmethod
-    def _scaled(piece, job):
+    def scaled(piece, job):
+        """Rows times the power of two of a job."""
         if not job["exponent"]:
             return piece
         return np.ldexp(piece.astype(np.float64), job["exponent"])
@@ -475,9 +476,10 @@ def seed_totals(part, job, recent, groups, candidates, trial, number, top):
 
 
 def locate_seed(part, job, recent, groups, position, target, before):
-    """Row of a piece at which the running sum reaches the target."""
+    """Row of a piece at which the running sum reaches the target, and its values, (1, d)."""
     with part.lock:
-        return part.seeding(job, recent, groups)[position].locate(target, before)
+        row = part.seeding(job, recent, groups)[position].locate(target, before)
+    return row, part.scaled(part.pieces[position][row : row + 1], job)
 
 
 def spread_total(part, job, groups):
@@ -515,6 +517,11 @@ def apply(model, method, piece, partition):
         return getattr(model, method)(piece.values)
     except ValueError as error:
         raise type(error)(f"partition {partition}: {error}") from None
+
+
+def added(start, *answers):
+    """The sum of arrays of whole numbers."""
+    return start + np.sum(answers, axis=0)
 
 
 # ---------------------------------------------------------------- single rows

@@ -10,7 +10,7 @@ from tilewise import engine
 
 from . import _part, _wire
 from ._collect import joined
-from ._rows import FAN, grouped
+from ._rows import near
 
 __all__ = ["ClusterLabels", "ClusterPass", "column_stats"]
 
@@ -84,12 +84,11 @@ class ClusterPass:
             "stats": stats, "weight_sizes": None if weights is None else weights.sizes,
             "wishes": rows.wishes,
         }  # fmt: skip
-        self._sent_job = self._send(self._job, rows.parts(weights), "job")
+        self._sent_job = rows.hand_out(self._job, rows.parts(weights), "job")
         self._plan = plan
         self._sums = _wire.open_sums(self._job, plan) if sums else None
         self._centers = self._sent = self._before = None
         self._number = -1
-        self._restored = {}
         self._far = {}
         self.changed = 0
         self.labels = None
@@ -103,7 +102,7 @@ class ClusterPass:
         parts = rows.parts(self._weights)
         self._before, self._sent = self._sent, self._send_centers(centers, parts)
         self._centers = centers
-        answers = self._merged(
+        answers = rows.merged(
             [
                 rows.submit(
                     _part.step, part.future, *self._at(part), self._number, worker=part.worker
@@ -166,41 +165,7 @@ class ClusterPass:
         own = np.array(centers)
         if own.nbytes <= _INLINE_BYTES and own.nbytes * len(parts) <= _INLINE_IN_ALL:
             return {None: own}
-        return self._send(own, parts, "centres")
-
-    def _send(self, value, parts, name):
-        """Futures of a value, by worker, handed on from worker to worker.
-
-        They are results of tasks, not scattered, so that they can be made again.
-        """
-        rows = self._rows
-        root = rows.ship(value, name)
-        sent = {None: root}
-        level = {root: [part.worker for part in parts]}
-        while level:
-            below = {}
-            for future, workers in level.items():
-                if len(workers) <= FAN:
-                    sent |= dict.fromkeys(workers, future)
-                    continue
-                share = FAN
-                while share * FAN < len(workers):
-                    share *= FAN
-                for group in grouped(workers, share):
-                    handed = rows.submit(_part.same, future, worker=group[0], name=name)
-                    below[handed] = group
-            level = below
-        return sent
-
-    def _merged(self, answers, parts, merge, needed):
-        """Futures of few answers from those of all parts; `merge` takes ``needed(part)``, too."""
-        while len(answers) > FAN // 2:
-            parts = parts[::FAN]
-            answers = [
-                self._rows.submit(merge, needed(part), *group)
-                for part, group in zip(parts, grouped(answers, FAN), strict=True)
-            ]
-        return answers
+        return self._rows.hand_out(own, parts, "centres")
 
     def _at(self, part):
         """The job, the centres before and the centres: the copies that are next to a part."""
@@ -235,7 +200,7 @@ class ClusterPass:
             )
             for part in parts
         ]  # fmt: skip
-        answers = self._merged(answers, parts, _part.merge_farthest, lambda part: count)
+        answers = rows.merged(answers, parts, _part.merge_farthest, lambda part: count)
         found = _part.merge_farthest(count, *rows.gather(answers))
         gaps, ids, labels, weights, values = found
         self._far = {
@@ -256,11 +221,6 @@ class ClusterPass:
     def close_sums(self):
         """Nothing is averaged any more."""
         self._sums = None
-
-
-def near(sent, part):
-    """The copy of what was sent that is next to a part; None where nothing was."""
-    return None if sent is None else sent.get(part.worker, sent[None])
 
 
 def column_stats(rows, plan) -> engine.Stats:

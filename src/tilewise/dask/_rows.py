@@ -77,7 +77,8 @@ class ClusterRows:
 
     Attributes
     ----------
-    report : ClusterReport
+    reading : StreamRows or None
+        The rows as they come to this process, if they do.
     wishes : dict
         What plans of the workers are to heed.
     """
@@ -95,12 +96,17 @@ class ClusterRows:
         self.compute_dtype = self.result_dtype = np.dtype(dtype)
         self.exponent = 0
         self.wishes = {}
-        self.report = ClusterReport()
+        self._report, self.reading = ClusterReport(), None
         self._placed = {}
         self._workers, self._looked = frozenset(), 0.0
         self.closed = False
 
     name = "the rows of the cluster"
+
+    @property
+    def report(self):
+        """What the passes took, or the reading where rows come to this process."""
+        return self._report if self.reading is None else self.reading.report
 
     # ------------------------------------------------------------ tasks
 
@@ -163,6 +169,39 @@ class ClusterRows:
     def ask(self, function, *args, weights=None):
         """Results of a task over each part."""
         return self.gather(self.map(function, *args, weights=weights))
+
+    def hand_out(self, value, parts, name):
+        """Futures of a value, by worker, handed on from worker to worker.
+
+        They are results of tasks, not scattered, so that they can be made again.
+        """
+        root = self.ship(value, name)
+        sent = {None: root}
+        level = {root: [part.worker for part in parts]}
+        while level:
+            below = {}
+            for future, workers in level.items():
+                if len(workers) <= FAN:
+                    sent |= dict.fromkeys(workers, future)
+                    continue
+                share = FAN
+                while share * FAN < len(workers):
+                    share *= FAN
+                for group in grouped(workers, share):
+                    handed = self.submit(_part.same, future, worker=group[0], name=name)
+                    below[handed] = group
+            level = below
+        return sent
+
+    def merged(self, answers, parts, merge, needed):
+        """Futures of few answers from those of all parts; `merge` takes ``needed(part)``, too."""
+        while len(answers) > FAN // 2:
+            parts = parts[::FAN]
+            answers = [
+                self.submit(merge, needed(part), *group)
+                for part, group in zip(parts, grouped(answers, FAN), strict=True)
+            ]
+        return answers
 
     # ------------------------------------------------------------ placement
 
@@ -345,6 +384,11 @@ def _check_room(client, found):
             f"partition {found.rows.index(max(found.rows))} takes {sized(largest)}, and no worker "
             f"has more than {sized(max(limits))}: make partitions smaller, X.rechunk(...)"
         )
+
+
+def near(sent, part):
+    """The copy of what was sent that is next to a part; None where nothing was."""
+    return None if sent is None else sent.get(part.worker, sent[None])
 
 
 def grouped(items, size):

@@ -8,6 +8,7 @@ from tilewise import engine
 from tilewise.engine.oversampling import weights_of
 
 from . import _part
+from ._rows import near
 
 __all__ = ["ClusterOversampling", "ClusterSeeding"]
 
@@ -34,6 +35,7 @@ class ClusterSeeding:
         self._groups = []  # of seeds, as results of tasks
         self._recent = np.empty((0, rows.n_features))
         self._candidates = self._shown = None
+        self._known = {}  # rows by their numbers
         self._round = 0
         self._top, self._most, self._totals = 0, 0.0, {}
 
@@ -41,20 +43,31 @@ class ClusterSeeding:
         """Draw a row in proportion to the weights."""
         return first_row(self._rows, self._weights, random_state)
 
-    def locate(self, target: float) -> int:
-        """First row at which the running sum of weight x squared distance reaches the target."""
+    def locate(self, targets) -> np.ndarray:
+        """First rows at which the running sum of weight x squared distance reaches the targets."""
         pieces = sorted(self._totals)
-        at, before = engine.locate_among(
-            [self._totals[i] for i in pieces], target, self._top, isa=self._isa
-        )
-        piece = pieces[at]
-        part = next(part for part in self._parts() if piece in part.pieces)
-        found = self._submit(_part.locate_seed, part, part.pieces.index(piece), target, before)
-        return int(self._rows.starts[piece]) + self._rows.gather([found])[0]
+        totals = [self._totals[i] for i in pieces]
+        parts = {i: part for part in self._parts() for i in part.pieces}
+        places, asked = [], []
+        for target in targets:
+            at, before = engine.locate_among(totals, target, self._top, isa=self._isa)
+            piece, part = pieces[at], parts[pieces[at]]
+            places.append(int(self._rows.starts[piece]))
+            position = part.pieces.index(piece)
+            asked.append(self._submit(_part.locate_seed, part, position, target, before))
+        found = self._rows.gather(asked)
+        ids = [first + row for first, (row, _) in zip(places, found, strict=True)]
+        # The next round needs their values.
+        self._known = dict(zip(ids, (values for _, values in found), strict=True))
+        return np.array(ids, dtype=np.int64)
 
     def gains(self, candidates) -> np.ndarray:
         """How much each row would lower the potential as a seed, (t,) float64."""
-        self._candidates, values = np.asarray(candidates), self._rows.take(candidates)
+        self._candidates = np.asarray(candidates)
+        if all(int(row) in self._known for row in candidates):
+            values = np.concatenate([self._known[int(row)] for row in candidates])
+        else:
+            values = self._rows.take(candidates)
         self._shown, step, found = [], engine.most_trials, []
         for at in range(0, len(values), step):
             group = np.asarray(values[at : at + step], dtype=np.float64)
@@ -119,8 +132,8 @@ class ClusterOversampling:
 
     def __init__(self, rows, weights, plan):
         self._rows, self._weights, self._isa = rows, weights, plan.isa
-        self._job = rows.submit(_part.same, job_of_seeds(rows, weights), name="job")
-        self._groups = []  # of candidates, as results of tasks
+        self._job = rows.hand_out(job_of_seeds(rows, weights), self._parts(), "job")
+        self._groups = []  # of candidates, as they were handed out
 
     def first(self, random_state) -> int:
         """Draw a row in proportion to the weights."""
@@ -129,7 +142,7 @@ class ClusterOversampling:
     def spread(self, points) -> float:
         """Take in more candidates; returns the sum of weight x squared distance to the closest."""
         points = np.asarray(points, dtype=np.float64)
-        self._groups.append(self._rows.ship(points, "candidates"))
+        self._groups.append(self._rows.hand_out(points, self._parts(), "candidates"))
         total = engine.Bins(self._isa)
         for state in self._ask(_part.spread_total):
             total.merge_state(state)
@@ -141,18 +154,25 @@ class ClusterOversampling:
 
     def counts(self, n_candidates: int) -> np.ndarray:
         """Weight of the rows closest to each candidate, (n_candidates,) float64."""
-        return weights_of(np.sum(self._ask(_part.spread_digits, n_candidates), axis=0))
+        parts = self._parts()
+        answers = self._submit(parts, _part.spread_digits, n_candidates)
+        answers = self._rows.merged(answers, parts, _part.added, lambda part: 0)
+        return weights_of(np.sum(self._rows.gather(answers), axis=0))
+
+    def _parts(self):
+        return self._rows.parts(self._weights)
+
+    def _submit(self, parts, function, *args):
+        return [
+            self._rows.submit(
+                function, part.future, near(self._job, part),
+                [near(group, part) for group in self._groups], *args, worker=part.worker,
+            )
+            for part in parts
+        ]  # fmt: skip
 
     def _ask(self, function, *args):
-        rows = self._rows
-        return rows.gather(
-            [
-                rows.submit(
-                    function, part.future, self._job, self._groups, *args, worker=part.worker
-                )
-                for part in rows.parts(self._weights)
-            ]
-        )
+        return self._rows.gather(self._submit(self._parts(), function, *args))
 
 
 def job_of_seeds(rows, weights):

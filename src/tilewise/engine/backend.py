@@ -166,8 +166,8 @@ class SeedingPass(Protocol):
     def first(self, random_state) -> int:
         """Draw a row in proportion to the weights."""
 
-    def locate(self, target: float) -> int:
-        """First row at which the running sum of weight x squared distance reaches the target."""
+    def locate(self, targets: np.ndarray) -> np.ndarray:
+        """First rows at which the running sum of weight x squared distance reaches the targets."""
 
     def gains(self, candidates: np.ndarray) -> np.ndarray:
         """How much each row would lower the potential as a seed."""

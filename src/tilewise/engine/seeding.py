@@ -64,7 +64,6 @@ class SeedingPass:
             rows.window, scaled_weights(weights), isa=plan.isa, n_threads=self._n_threads,
             shard_rows=exact_shard_rows(n, d), by_entries=few_stored(rows, "rows one by one"),
         )  # fmt: skip
-        self.locate = self._state.locate
         # Padded. Sparse rows need no distances between seeds.
         kept = 0 if self._state.by_entries else n_seeds
         self._seeds, self._n_seeds = np.empty((kept, max(8, -(-d // 8) * 8))), 0
@@ -73,6 +72,10 @@ class SeedingPass:
     def first(self, random_state) -> int:
         """Draw a row in proportion to the weights."""
         return first_row(self._rows, self._given, random_state)
+
+    def locate(self, targets: np.ndarray) -> np.ndarray:
+        """First rows at which the running sum of weight x squared distance reaches the targets."""
+        return np.array([self._state.locate(target) for target in targets], dtype=np.int64)
 
     def gains(self, candidates: np.ndarray) -> np.ndarray:
         """How much each candidate would lower the potential, (t,) float64.
