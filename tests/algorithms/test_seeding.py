@@ -16,7 +16,7 @@ from sklearn.datasets import (
     make_blobs,
 )
 
-from tilewise import algorithms, kmeans_plusplus
+from tilewise import KMeans, algorithms, kmeans_plusplus
 from tilewise.engine import Rows
 from tilewise.kernels import _exact
 from tilewise.kernels._seeding import Seeding, nearest_to_seeds
@@ -406,3 +406,18 @@ def test_rows_without_weight_are_never_seeds():
     for seed in range(30):
         _, indices = kmeans_plusplus(X, 20, sample_weight=weights, random_state=seed)
         assert (weights[indices] > 0).all()
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means||"])
+@pytest.mark.parametrize("exponent", [-600, -140, 120, 600])
+def test_weights_that_float32_has_no_room_for(init, exponent):
+    """A power of two more in all weights changes no draw."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4)).astype(np.float32)
+    weights = rng.uniform(0.5, 1, 300)
+    found = [
+        KMeans(5, init=init, n_init=1, random_state=0).fit(X, sample_weight=own)
+        for own in (weights, np.ldexp(weights, exponent))
+    ]
+    assert np.array_equal(found[0].labels_, found[1].labels_)
+    assert np.array_equal(found[0].cluster_centers_, found[1].cluster_centers_)

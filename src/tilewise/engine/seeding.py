@@ -40,7 +40,8 @@ def first_row(rows, weights, random_state) -> int:
     """Draw a row in proportion to the weights, as ``random_state.choice(n, p=...)`` does."""
     if weights is None:
         return int(_seeding.weighted_choice(random_state.random_sample(), rows.n_rows))
-    weights = weights.astype(rows.result_dtype, copy=False)
+    # Scaled first: float32 has no room for every weight.
+    weights = scaled_weights(weights).astype(rows.result_dtype, copy=False)
     return int(random_state.choice(rows.n_rows, p=weights / weights.sum()))
 
 
