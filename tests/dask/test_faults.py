@@ -116,14 +116,10 @@ def during(monkeypatch):
     return plan
 
 
-def make_block(seed, n):
-    """Slow enough to be killed in."""
-    return clouds(n, 8, seed=seed)
-
-
 def lazy(n_blocks=6, n=4000):
+    """Rows that tasks make, by a function of a module that workers can import."""
     blocks = [
-        da.from_delayed(dask.delayed(make_block)(seed, n), (n, 8), np.float64)
+        da.from_delayed(dask.delayed(clouds)(n, 8, seed=seed), (n, 8), np.float64)
         for seed in range(n_blocks)
     ]
     return da.concatenate(blocks), np.concatenate([clouds(n, 8, seed=s) for s in range(n_blocks)])
