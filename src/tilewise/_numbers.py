@@ -99,10 +99,12 @@ def as_real(X, name="X"):
     Raises
     ------
     TypeError, ValueError
-        If a value is no number; the message says where the first one is.
+        If a value is no number, with where the first one is, or if the numbers are complex.
     """
     if X.dtype.kind in "biuf":
         return X
+    if X.dtype.kind == "c":
+        raise ValueError("Complex data not supported")
     try:
         if X.dtype.kind in "mM":
             return np.where(np.isnat(X), np.nan, X.astype(np.float64))

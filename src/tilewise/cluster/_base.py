@@ -247,7 +247,9 @@ class BaseKMeans(
                 rows, n_clusters, weights=sample_weight, random_state=random_state, plan=plan
             )
         else:
-            weights = np.ones(rows.n_rows) if sample_weight is None else sample_weight
+            weights = np.ones(rows.n_rows)
+            if sample_weight is not None:
+                weights = np.asarray(sample_weight)
             # Not a plain choice without weights: that would draw other rows than scikit-learn does.
             shares = weights / weights.sum()
             ids = random_state.choice(rows.n_rows, size=n_clusters, replace=False, p=shares)

@@ -17,7 +17,7 @@ from tilewise.sources import Archive, SourceError
 #: Parameters that change how a fit runs and never what it finds.
 WITHOUT_EFFECT = frozenset(
     ("chunk_size", "n_threads", "engine", "verbose", "copy_x", "algorithm", "memory_limit",
-     "checkpoint", "compute_labels")
+     "checkpoint", "compute_labels", "client")
 )  # fmt: skip
 
 

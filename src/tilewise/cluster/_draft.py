@@ -28,6 +28,7 @@ def drafted(estimator):
     before = dict(vars(estimator))
     draft = object.__new__(type(estimator))
     vars(draft).update(before)
+    vars(draft).pop("_opened", None)
     # NumPy's own generator is everybody's: setting it back would repeat draws of others.
     generators = [
         (value, value.get_state(legacy=False))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tilewise import engine
+from tilewise.plan import parse_bytes
 
 from . import _part
 from ._passes import ClusterPass, column_stats
@@ -34,6 +35,8 @@ class ClusterBackend(engine.CpuStreams):
         """Compute the partitions, where the cluster puts them."""
         if not isinstance(X, OnCluster):
             return None
+        # The limit is not used, but a slip in it is told as elsewhere.
+        parse_bytes(request.memory_limit)
         rows = open_cluster_rows(X.X, X.client, request)
         rows.wishes = X.wishes
         return rows

@@ -4,8 +4,9 @@ import os
 
 import numpy as np
 
-from tilewise.sources import as_source, names_of
-from tilewise.sources._names import is_a
+from tilewise.metrics._validation import is_single
+from tilewise.sources import as_source, column_names, names_of
+from tilewise.sources._names import is_a, order_of
 from tilewise.sources._partitions import DASK_FRAMES, DASK_SERIES, DELAYED
 
 from . import _part
@@ -41,8 +42,11 @@ class Collected:
         self.bytes = sum(rows) * columns * self.dtype.itemsize if known else None
 
 
-def collect(X) -> Collected:
-    """The partitions of a dask array or data frame, of delayed objects, or of files."""
+def collect(X, names=None) -> Collected:
+    """The partitions of a dask array or data frame, of delayed objects, or of files.
+
+    Delayed data frames have their columns taken in the order of `names`, if there are any.
+    """
     if is_a(X, "dask.Array"):
         return _of_array(X)
     if is_a(X, *DASK_SERIES):
@@ -52,8 +56,7 @@ def collect(X) -> Collected:
         )
     if is_a(X, *DASK_FRAMES):
         source = as_source(X)  # which checks the columns' types
-        names = list(X.columns)
-        made = _made(X.to_delayed(), X, names)
+        made = _made(X.to_delayed(), X, column_names(X))
         return Collected(made, source.n_features, names_of(source), None, source.dtype)
     if is_a(X, *DELAYED):
         X = [X]
@@ -61,7 +64,7 @@ def collect(X) -> Collected:
         X = _files_in(os.fsdecode(X))
     if isinstance(X, (list, tuple)) and len(X):
         if all(is_a(part, *DELAYED) for part in X):
-            return Collected(_made(_delayed(X), X, None))
+            return Collected(_made(_delayed(X), X, names))
         if all(isinstance(part, (str, os.PathLike)) for part in X):
             return _of_files([os.fsdecode(part) for part in X])
     raise NotTaken(
@@ -142,7 +145,7 @@ def _of_array(X):
         raise NotTaken(f"Input X holds {X.dtype}, not numbers.")
     rows = None if np.isnan(X.shape[0]) else [int(size) for size in X.chunks[0]]
     columns = None if np.isnan(X.shape[1]) else int(X.shape[1])
-    dtype = np.float32 if _part.is_single(X.dtype) else np.float64
+    dtype = np.float32 if is_single(X) else np.float64
     return Collected(_made(X.to_delayed().ravel(), X, None), columns, None, rows, dtype)
 
 
@@ -185,9 +188,12 @@ def _of_files(paths):
                 f"{path} has {source.n_features} columns, {paths[0]} has {sources[0].n_features}"
             )
     rows = [source.n_rows for source in sources]
+    names = names_of(sources[0])
+    orders = [
+        order_of(names, names_of(source), path, paths[0])
+        for path, source in zip(paths, sources, strict=True)
+    ]
     make = delayed(_part.load, pure=False)
-    tasks = [make(os.path.abspath(path), number) for number, path in enumerate(paths)]
+    tasks = [make(os.path.abspath(path), order) for path, order in zip(paths, orders, strict=True)]
     dtype = np.result_type(*(source.dtype for source in sources))
-    return Collected(
-        tasks, sources[0].n_features, names_of(sources[0]), None if None in rows else rows, dtype
-    )
+    return Collected(tasks, sources[0].n_features, names, None if None in rows else rows, dtype)

@@ -1,8 +1,10 @@
 """KMeans and MiniBatchKMeans of rows that lie on a cluster."""
 
+import contextlib
 import copy
 import itertools
 
+import distributed
 import numpy as np
 
 from tilewise import cluster
@@ -20,19 +22,34 @@ _LEFT_BEHIND = ("labels_", "stream_report_", "client", "_opened")
 
 def client_of(client):
     """The client that was given, or the one that is there."""
-    if client is not None:
-        if client.status != "running":
-            raise ValueError(f"this dask client is {client.status}: pass one that is connected")
-        return client
-    from distributed import get_client
+    if client is None:
+        try:
+            client = distributed.get_client()
+        except ValueError:
+            raise ValueError(
+                "there is no dask client: pass client=, or make one before, "
+                "client = distributed.Client(...)"
+            ) from None
+    if not isinstance(client, distributed.Client):
+        raise TypeError(
+            f"client must be a distributed.Client, got {type(client).__name__}: pass "
+            "Client(address) or Client(cluster)"
+        )
+    if client.asynchronous:
+        raise ValueError("this dask client is asynchronous: pass one that is not")
+    if client.status != "running":
+        raise ValueError(f"this dask client is {client.status}: pass one that is connected")
+    return client
 
+
+def give_thread_back():
+    """Within a task: let the worker run the tasks that this one waits for."""
     try:
-        return get_client()
+        distributed.get_worker()
     except ValueError:
-        raise ValueError(
-            "there is no dask client: pass client=, or make one before, "
-            "client = distributed.Client(...)"
-        ) from None
+        return
+    with contextlib.suppress(Exception):  # it has been given back before
+        distributed.secede()
 
 
 class _OnCluster:
@@ -42,6 +59,7 @@ class _OnCluster:
         if in_memory:
             return super()._open(X, reset=reset, in_memory=True)
         given = OnCluster(X, client_of(self.client), self._wishes)
+        give_thread_back()
         rows = super()._open(given, reset=reset, again=again)
         vars(self).setdefault("_opened", []).append(rows)
         return rows
@@ -50,10 +68,23 @@ class _OnCluster:
         # A client belongs to its process.
         return super().__getstate__() | {"client": None}
 
+    def __copy__(self):
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
+
+    def __deepcopy__(self, memo):
+        twin = object.__new__(type(self))
+        for name, value in vars(self).items():
+            vars(twin)[name] = value if name == "client" else copy.deepcopy(value, memo)
+        return twin
+
     def __sklearn_clone__(self):
-        params = {name: value for name, value in self.get_params(deep=False).items()}
-        client = params.pop("client")
-        return type(self)(**copy.deepcopy(params), client=client)
+        twin = copy.copy(self)
+        twin.client = None
+        made = super(_OnCluster, twin).__sklearn_clone__()
+        made.client = self.client
+        return made
 
     def to_local(self):
         """The same model for data in memory: no labels, which stay on the cluster.
@@ -133,26 +164,29 @@ class _OnCluster:
             The bits of `tilewise.KMeans.score`.
         """
         self._check_fitted()
+        # The rows are closed with this call, whatever else the estimator does meanwhile.
+        twin = copy.copy(self)
+        opened = vars(twin)["_opened"] = []
         try:
-            return super().score(X, sample_weight=sample_weight)
+            return super(_OnCluster, twin).score(X, sample_weight=sample_weight)
         finally:
-            for rows in vars(self).pop("_opened", ()):
+            for rows in opened:
                 rows.close()
 
     def _lazy(self, method, X, shape, dtype):
         from dask import delayed
 
         self._check_fitted()
-        local = self.to_local()
+        names = getattr(self, "feature_names_in_", None)
         try:
-            found = collect(X)
+            found = collect(X, None if names is None else tuple(names))
         except NotTaken:
             if hasattr(X, "__dask_graph__") or isinstance(X, str):
                 raise
-            return getattr(local, method)(X)
+            return getattr(self.to_local(), method)(X)
         if found.columns is not None:
             _validation.check_columns(found.columns, found.names, self, reset=False)
-        sent = delayed(local)
+        sent = delayed(self._prepared())
         kind = found.dtype if dtype is None else np.dtype(dtype)
         rows = found.rows or [np.nan] * len(found.tasks)
         apply = delayed(_part.apply, pure=False)
@@ -161,6 +195,14 @@ class _OnCluster:
             for piece in zip(found.tasks, itertools.count(), strict=False)
         ]
         return joined(blocks, rows, shape, kind)
+
+    def _prepared(self):
+        """What tasks need of the model: centres, and what plans are to heed."""
+        model = self._local(len(self.cluster_centers_), **self._wishes)
+        model.cluster_centers_ = self.cluster_centers_
+        model.n_features_in_ = self.cluster_centers_.shape[1]
+        model._n_features_out = len(self.cluster_centers_)
+        return model.set_output(transform="default")
 
 
 class KMeans(_OnCluster, cluster.KMeans):
@@ -199,7 +241,8 @@ class KMeans(_OnCluster, cluster.KMeans):
     ----------
     cluster_centers_ : ndarray of shape (n_clusters, n_features)
     labels_ : dask.array.Array of shape (n_samples,), int32
-        On the workers, in the partitions of X.
+        On the workers, in the partitions of X. Compute them with the client of the fit, where
+        that is not the current one: ``client.compute(model.labels_)``.
     inertia_ : float
     n_iter_ : int
     stream_plan_ : ClusterPlan

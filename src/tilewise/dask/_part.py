@@ -5,6 +5,7 @@ a pass is a cache with a number; where the number is not the one that a step goe
 and sums are made again from the centres before.
 """
 
+import hashlib
 import threading
 import time
 from typing import NamedTuple
@@ -12,17 +13,19 @@ from typing import NamedTuple
 import numpy as np
 
 from tilewise import engine
-from tilewise._numbers import readable
+from tilewise._numbers import as_real, readable
+from tilewise.metrics._validation import check_rows, is_single, read_rows
 from tilewise.plan import plan as plan_of_shape
+from tilewise.sources._names import order_of
 
 from . import _wire
 from ._report import ROW_BYTES
 
 __all__ = [
-    "BadValue", "Part", "Piece", "added", "apply", "conclude", "describe", "extent", "farthest",
-    "is_single", "load", "locate_seed", "make_part", "make_piece", "make_weights", "measured",
+    "BadValue", "Part", "Piece", "added", "apply", "conclude", "describe", "digest", "extent",
+    "farthest", "load", "locate_seed", "make_part", "make_piece", "make_weights", "measured",
     "merge_farthest", "merge_steps", "moments", "part_of_labels", "put_together", "renaming",
-    "same", "seed_gains", "seed_totals", "slice_of", "spread_digits", "spread_draw",
+    "reordered", "same", "seed_gains", "seed_totals", "slice_of", "spread_digits", "spread_draw",
     "spread_total", "step", "take", "take_weights", "widen",
 ]  # fmt: skip
 
@@ -46,51 +49,59 @@ class Piece:
     values : ndarray
     owned : bool
         Whether nobody else on the cluster holds these bytes.
+    names : tuple of str or None
+        Of the columns.
     """
 
-    def __init__(self, values, owned):
-        self.values, self.owned = values, owned
+    def __init__(self, values, owned, names=None):
+        self.values, self.owned, self.names = values, owned, names
 
     def __sizeof__(self):
         return 64 + (self.values.nbytes if self.owned else 0)
 
     def __reduce__(self):
-        return Piece, (self.values, True)
+        return Piece, (self.values, True, self.names)
 
 
-def is_single(dtype):
-    """Whether rows of a type are rows of float32."""
-    return dtype.kind == "f" and dtype.itemsize == 4
+def make_piece(block, partition, names, owned):
+    """Make the rows of a block: an array, or a data frame whose columns are taken by name.
 
-
-def make_piece(block, partition, columns, owned):
-    """Make the rows of a block: an array, or a data frame whose columns are taken by name."""
-    if hasattr(block, "columns"):
-        if columns is not None and list(block.columns) != list(columns):
-            missing = [name for name in columns if name not in block.columns]
-            if missing:
-                raise ValueError(f"partition {partition} has no column named {missing[0]!r}")
-            block = block[list(columns)]
-        values = np.asarray(block.to_numpy())
+    Parameters
+    ----------
+    block : array, sparse matrix, data frame or table
+    partition : int
+    names : tuple of str or None
+        Columns in their order; None takes them as they are.
+    owned : bool
+        Whether nobody else holds the block.
+    """
+    where = f"partition {partition}"
+    given, found = read_rows(block)
+    shape = getattr(given, "shape", None) or np.shape(given)
+    if len(shape) != 2:
+        raise ValueError(f"{where} has {len(shape)} dimensions; rows have two")
+    order = None
+    if names is not None and found is not None:
+        order = order_of(tuple(names), found, where, "the data")
+    if shape[0]:
+        values = check_rows(given, where)
+        values = values.toarray() if hasattr(values, "toarray") else values
+        values = values if order is None else values[:, order]
     else:
-        values = readable(block, f"partition {partition}")
-        values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
-    if values.ndim != 2:
-        raise ValueError(f"partition {partition} has {values.ndim} dimensions; rows have two")
-    if values.dtype.kind not in "fiub":
-        try:
-            values = values.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"partition {partition} holds {values.dtype}, not numbers: {error}"
-            ) from None
-    kind = np.float32 if is_single(values.dtype) else np.float64
+        values = np.empty(shape)
+    kind = np.float32 if is_single(values) else np.float64
     made = np.ascontiguousarray(values, dtype=kind)
-    return Piece(made, owned or not np.shares_memory(made, block))
+    shared = isinstance(block, np.ndarray) and np.may_share_memory(made, block)
+    return Piece(made, owned or not shared, found if names is None else names)
 
 
-def load(path, partition):
-    """The rows of a file that this worker can read."""
+def reordered(piece, order):
+    """The same rows with their columns in another order."""
+    return Piece(np.ascontiguousarray(piece.values[:, order]), True, None)
+
+
+def load(path, order):
+    """The rows of a file that this worker can read, with their columns in an order."""
     from tilewise.sources import as_source
 
     source = as_source(path)
@@ -98,7 +109,12 @@ def load(path, partition):
     got = source.read(0, values)
     if got != len(values):
         raise ValueError(f"{source.name}: {got} of {len(values)} rows could be read")
-    return Piece(values, True)
+    return Piece(values if order is None else np.ascontiguousarray(values[:, order]), True)
+
+
+def digest(piece):
+    """A short text that tells the rows of a piece from others."""
+    return hashlib.blake2b(memoryview(piece.values).cast("B"), digest_size=16).hexdigest()
 
 
 def widen(piece):
@@ -109,9 +125,8 @@ def widen(piece):
 def make_weights(block, partition):
     """The weights of a partition's rows, (n,) float64."""
     values = block.to_numpy() if hasattr(block, "to_numpy") else block
-    values = np.ascontiguousarray(readable(values, "sample_weight"), dtype=np.float64)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
+    values = as_real(np.asarray(readable(values, "sample_weight")), "sample_weight")
+    values = np.ascontiguousarray(values, dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(
             f"Sample weights must be 1D array or scalar, got {values.ndim}D array in partition "
@@ -121,9 +136,9 @@ def make_weights(block, partition):
 
 
 def describe(held):
-    """Shape, type and bytes of a piece; length and magnitudes of weights."""
+    """Shape, type and names of a piece; length and magnitudes of weights."""
     if isinstance(held, Piece):
-        return (*held.values.shape, held.values.dtype.name, held.values.nbytes)
+        return (*held.values.shape, held.values.dtype.name, held.names)
     bad = np.flatnonzero(~np.isfinite(held))
     first = (int(bad[0]), "NaN" if np.isnan(held[bad[0]]) else "infinity") if bad.size else None
     return len(held), first, engine.weight_sizes(held)
@@ -475,10 +490,12 @@ def seed_totals(part, job, recent, groups, candidates, trial, number, top):
         return [state.total(top) for state in states]
 
 
-def locate_seed(part, job, recent, groups, position, target, before):
+def locate_seed(part, job, recent, groups, position, target, before, top):
     """Row of a piece at which the running sum reaches the target, and its values, (1, d)."""
     with part.lock:
-        row = part.seeding(job, recent, groups)[position].locate(target, before)
+        state = part.seeding(job, recent, groups)[position]
+        state.total(top)  # where the seeds were taken again nobody has added up
+        row = state.locate(target, before)
     return row, part.scaled(part.pieces[position][row : row + 1], job)
 
 
@@ -516,7 +533,7 @@ def apply(model, method, piece, partition):
     try:
         return getattr(model, method)(piece.values)
     except ValueError as error:
-        raise type(error)(f"partition {partition}: {error}") from None
+        raise ValueError(f"partition {partition}: {error}") from None
 
 
 def added(start, *answers):

@@ -1,5 +1,6 @@
 """The rows of a cluster: which worker has which, and tasks over all of them."""
 
+import contextlib
 import copy
 import heapq
 import itertools
@@ -12,6 +13,7 @@ import numpy as np
 
 from tilewise import engine
 from tilewise._sizes import sized
+from tilewise.sources._names import order_of
 
 from . import _part
 from ._collect import NotTaken, collect, collect_weights
@@ -44,7 +46,9 @@ class ClusterWeights:
         self._rows, self.futures, self.sizes = rows, futures, sizes
 
     def __getitem__(self, ids):
-        """Weights by the numbers of their rows, (m,) float64."""
+        """Weights by the numbers of their rows, or a slice of them, (m,) float64."""
+        if isinstance(ids, slice):
+            ids = np.arange(*ids.indices(self._rows.n_rows))
         return self._rows.picked_up(_part.take_weights, self.futures, ids, (), np.float64)
 
     def array(self):
@@ -126,8 +130,12 @@ class ClusterRows:
         try:
             return self.client.gather(futures)
         except BaseException as error:
-            self.client.cancel(list(futures), force=True)
-            raise self._told(error) from (error if isinstance(error, Exception) else None)
+            with contextlib.suppress(Exception):
+                self.client.cancel(list(futures), force=True)
+            told = self._told(error)
+            if told is error:
+                raise
+            raise told from error
 
     def _told(self, error):
         from concurrent.futures import CancelledError
@@ -143,8 +151,9 @@ class ClusterRows:
             lost = [n for n, future in enumerate(self.futures) if future.status != "finished"]
             which = f" partitions {lost[:5]}" if lost else ""
             return RuntimeError(
-                f"rows of X were lost with their worker:{which}. Data that were scattered cannot "
-                "be made again: load them by a task, such as dask.array.from_delayed"
+                f"rows of X were cancelled, or lost with their worker:{which}. Data that were "
+                "scattered cannot be made again: load them by a task, such as "
+                "dask.array.from_delayed"
             )
         return error
 
@@ -305,8 +314,9 @@ class ClusterRows:
         yield from self.ask(_part.extent)
 
     def fingerprint(self):
-        """What is known of the data without reading them."""
-        return {"source": {"kind": "dask", "partitions": [int(size) for size in self.sizes]}}
+        """What tells the rows from others: they are read once for it."""
+        own = self.gather([self.submit(_part.digest, future) for future in self.futures])
+        return {"source": {"kind": "dask", "partitions": list(map(int, self.sizes)), "rows": own}}
 
     def open_weights(self, weights, check):
         """Weights where the rows are; ``check(weights, n_rows)`` those that are in memory."""
@@ -338,6 +348,8 @@ class ClusterRows:
 def open_cluster_rows(X, client, request):
     """Compute the partitions where the cluster puts them; count and compare them."""
     found = collect(X)
+    if found.columns == 0:
+        raise _no_columns(request)
     if found.columns is not None:
         request.check_columns(found.columns, found.names)
     _check_room(client, found)
@@ -349,9 +361,16 @@ def open_cluster_rows(X, client, request):
         raise NotTaken(
             f"partition {other} has {columns[other]} columns, partition 0 has {columns[0]}"
         )
+    if columns[0] == 0:
+        raise _no_columns(request)
     if found.columns is None:
-        request.check_columns(columns[0], None)
-    kinds = {shape[2] for shape in shapes}
+        names = shapes[0][3]
+        for i, shape in enumerate(shapes):
+            order = order_of(names, shape[3], f"partition {i}", "partition 0")
+            if order is not None:
+                rows.futures[i] = rows.submit(_part.reordered, rows.futures[i], order)
+        request.check_columns(columns[0], names)
+    kinds = {shape[2] for shape in shapes if shape[0]}
     dtype = "float32" if kinds == {"float32"} else "float64"
     futures = [
         future if shape[2] == dtype else rows.submit(_part.widen, future)
@@ -364,6 +383,12 @@ def open_cluster_rows(X, client, request):
             f"required by {request.name}."
         )
     return ClusterRows(client, futures, sizes, columns[0], dtype)
+
+
+def _no_columns(request):
+    return ValueError(
+        f"Found array with 0 feature(s) while a minimum of 1 is required by {request.name}."
+    )
 
 
 def _check_room(client, found):

@@ -54,7 +54,7 @@ class ClusterSeeding:
             piece, part = pieces[at], parts[pieces[at]]
             places.append(int(self._rows.starts[piece]))
             position = part.pieces.index(piece)
-            asked.append(self._submit(_part.locate_seed, part, position, target, before))
+            asked.append(self._submit(_part.locate_seed, part, position, target, before, self._top))
         found = self._rows.gather(asked)
         ids = [first + row for first, (row, _) in zip(places, found, strict=True)]
         # The next round needs their values.
