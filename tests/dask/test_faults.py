@@ -20,7 +20,7 @@ from sklearn.base import clone
 
 import tilewise
 from tilewise import engine
-from tilewise.dask import KMeans, MiniBatchKMeans, _part, _passes, _rows
+from tilewise.dask import KMeans, MiniBatchKMeans, _part, _passes, _pieces, _rows
 
 N = 1200
 QUIET = {"dashboard_address": None, "silence_logs": 50}
@@ -49,7 +49,7 @@ def test_a_step_has_one_answer():
     X = clouds(900, 4)
     job = job_of(X, 5)
     centers = [X[:5].copy(), X[5:10].copy(), X[10:15].copy(), X[:5] + 0.5]
-    pieces = [_part.Piece(own, True) for own in np.split(X, [100, 100, 700])]
+    pieces = [_pieces.Piece(own, True) for own in np.split(X, [100, 100, 700])]
 
     def part():
         return _part.make_part([0, 100, 100, 700], False, *pieces)
@@ -76,7 +76,7 @@ def test_a_step_has_one_answer():
 def test_seeds_are_taken_again_where_they_were_lost():
     X = clouds(900, 4)
     job = job_of(X, 5) | {"weight_exponent": 0}
-    pieces = [_part.Piece(own, True) for own in np.split(X, [100, 700])]
+    pieces = [_pieces.Piece(own, True) for own in np.split(X, [100, 700])]
     one, other = (_part.make_part([0, 100, 700], False, *pieces) for _ in range(2))
     for number in range(1, 6):
         seeds, candidates = X[:number], X[number : number + 3]

@@ -15,7 +15,7 @@ import pytest
 
 from tilewise import engine
 from tilewise import plan as plan_of
-from tilewise.dask import _part, _passes, _rows, _wire
+from tilewise.dask import _part, _passes, _pieces, _rows, _wire
 
 K, D = 80, 40
 BLOCK = K * D * 8
@@ -125,7 +125,7 @@ class Simulated:
         futures = []
         for i, own in enumerate(X):
             worker = f"w{i // PIECES:04}"
-            task = Task(f"x-piece-{i}", [], _part.Piece(own[None], True), worker, 200)
+            task = Task(f"x-piece-{i}", [], _pieces.Piece(own[None], True), worker, 200)
             futures.append(Future(task))
         self.rows = _rows.ClusterRows(self.client, futures, [1] * len(X), D, np.float32)
         self.run = _passes.ClusterPass(self.rows, K, self.plan, sums=True, stats=stats)

@@ -131,7 +131,9 @@ def test_the_estimator_links_to_a_page_that_is_there():
 
 
 def test_every_public_name_is_in_the_reference():
-    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs/api").glob("*.rst"))
+    # tilewise.dask has names of its own: see test_api.
+    paths = [path for path in (ROOT / "docs/api").glob("*.rst") if path.stem != "dask"]
+    pages = "".join(path.read_text(encoding="utf-8") for path in paths)
     public = set(tilewise.__all__) - {"__version__"}
     documented = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", pages, re.MULTILINE))
     assert documented == public

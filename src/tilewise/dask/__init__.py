@@ -13,7 +13,8 @@ A map of the room, from the top; each module may use those below it:
     _seeding      k-means++ over all parts
     _rows         which worker has which rows, and tasks over all of them
     _collect      from arrays, data frames, delayed objects and files to partitions
-    _part         what runs on the workers
+    _part         passes over the rows of one worker: what runs there
+    _pieces       partitions as arrays of rows, and tasks over single ones
     _report       what a fit will take, and what it took
     _wire         sums of clusters on their way
     _neighbors    the nearest rows of a small Y, and those within a radius

@@ -8,7 +8,7 @@ import numpy as np
 from tilewise import engine
 from tilewise.plan import parse_bytes
 
-from . import _part
+from . import _pieces
 from ._passes import ClusterPass, column_stats
 from ._report import plan_cluster
 from ._rows import ClusterRows, open_cluster_rows
@@ -141,7 +141,9 @@ class ClusterSource:
         ]
         found = rows.gather(
             [
-                rows.submit(_part.slice_of, rows.futures[i], a - int(starts[i]), b - int(starts[i]))
+                rows.submit(
+                    _pieces.slice_of, rows.futures[i], a - int(starts[i]), b - int(starts[i])
+                )
                 for i, a, b in wanted
             ]
         )

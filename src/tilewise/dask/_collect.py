@@ -9,7 +9,7 @@ from tilewise.sources import as_source, column_names, names_of
 from tilewise.sources._names import is_a, order_of
 from tilewise.sources._partitions import DASK_FRAMES, DASK_SERIES, DELAYED
 
-from . import _part
+from . import _pieces
 
 __all__ = ["Collected", "NotTaken", "collect", "collect_weights", "joined"]
 
@@ -105,7 +105,7 @@ def collect_weights(weights, rows):
             f"sample_weight has {len(parts)} partitions, X has {len(rows.sizes)}: give weights "
             "with the partitions of X, or an array of all of them"
         )
-    make = delayed(_part.make_weights, pure=False)
+    make = delayed(_pieces.make_weights, pure=False)
     return [make(part, number) for number, part in enumerate(parts)]
 
 
@@ -127,7 +127,7 @@ def joined(blocks, sizes, shape, dtype):
 
     name = f"tilewise-rows-{tokenize([block.key for block in blocks])}"
     behind = (0,) * len(shape)
-    tasks = {(name, i, *behind): (_part.same, block.key) for i, block in enumerate(blocks)}
+    tasks = {(name, i, *behind): (_pieces.same, block.key) for i, block in enumerate(blocks)}
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=blocks)
     chunks = (tuple(sizes), *((width,) for width in shape))
     return da.Array(graph, name, chunks, dtype=np.dtype(dtype))
@@ -155,7 +155,7 @@ def _made(parts, collection, names):
     from distributed import futures_of
 
     held = {future.key for future in futures_of(collection)}
-    make = delayed(_part.make_piece, pure=False)
+    make = delayed(_pieces.make_piece, pure=False)
     return [make(part, i, names, part.key not in held) for i, part in enumerate(parts)]
 
 
@@ -193,7 +193,7 @@ def _of_files(paths):
         order_of(names, names_of(source), path, paths[0])
         for path, source in zip(paths, sources, strict=True)
     ]
-    make = delayed(_part.load, pure=False)
+    make = delayed(_pieces.load, pure=False)
     tasks = [make(os.path.abspath(path), order) for path, order in zip(paths, orders, strict=True)]
     dtype = np.result_type(*(source.dtype for source in sources))
     return Collected(tasks, sources[0].n_features, names, None if None in rows else rows, dtype)

@@ -1,11 +1,10 @@
-"""What runs on the workers: the rows of one of them, and passes over those rows.
+"""What runs on the workers: passes over the rows of one of them.
 
 Every function here may be run again, on any worker, with the same answer. What a `Part` keeps of
 a pass is a cache with a number; where the number is not the one that a step goes on from, labels
 and sums are made again from the centres before.
 """
 
-import hashlib
 import threading
 import time
 from typing import NamedTuple
@@ -13,200 +12,21 @@ from typing import NamedTuple
 import numpy as np
 
 from tilewise import engine
-from tilewise._numbers import as_real, readable
-from tilewise.metrics._validation import check_rows, is_single, read_rows
 from tilewise.plan import plan as plan_of_shape
-from tilewise.sources._names import order_of
 
 from . import _wire
+from ._pieces import BadValue, PieceRows
 from ._report import ROW_BYTES
 
 __all__ = [
-    "BadValue", "Part", "Piece", "added", "apply", "conclude", "describe", "digest", "extent",
-    "farthest", "load", "locate_seed", "make_part", "make_piece", "make_weights", "measured",
-    "merge_farthest", "merge_steps", "moments", "part_of_labels", "put_together", "renaming",
-    "reordered", "same", "seed_gains", "seed_totals", "slice_of", "spread_digits", "spread_draw",
-    "spread_total", "step", "take", "take_weights", "widen",
+    "Answer", "Part", "added", "apply", "conclude", "extent", "farthest", "locate_seed",
+    "make_part", "measured", "merge_farthest", "merge_steps", "moments", "part_of_labels",
+    "put_together", "renaming", "seed_gains", "seed_totals", "spread_digits", "spread_draw",
+    "spread_total", "step",
 ]  # fmt: skip
 
-# Rows that are looked through, or scaled, at a time.
+# Rows that are looked through at a time.
 _LOOK_ROWS = 2**15
-
-
-class BadValue(ValueError):
-    """A value that is not finite, by the number of its row of all and its column."""
-
-    def __init__(self, row, column, kind):
-        super().__init__(row, column, kind)
-        self.row, self.column, self.kind = row, column, kind
-
-
-class Piece:
-    """The rows of one partition, (n, d): C-contiguous float32 or float64.
-
-    Attributes
-    ----------
-    values : ndarray
-    owned : bool
-        Whether nobody else on the cluster holds these bytes.
-    names : tuple of str or None
-        Of the columns.
-    """
-
-    def __init__(self, values, owned, names=None):
-        self.values, self.owned, self.names = values, owned, names
-
-    def __sizeof__(self):
-        return 64 + (self.values.nbytes if self.owned else 0)
-
-    def __reduce__(self):
-        return Piece, (self.values, True, self.names)
-
-
-def make_piece(block, partition, names, owned):
-    """Make the rows of a block: an array, or a data frame whose columns are taken by name.
-
-    Parameters
-    ----------
-    block : array, sparse matrix, data frame or table
-    partition : int
-    names : tuple of str or None
-        Columns in their order; None takes them as they are.
-    owned : bool
-        Whether nobody else holds the block.
-    """
-    where = f"partition {partition}"
-    given, found = read_rows(block)
-    shape = getattr(given, "shape", None) or np.shape(given)
-    if len(shape) != 2:
-        raise ValueError(f"{where} has {len(shape)} dimensions; rows have two")
-    order = None
-    if names is not None and found is not None:
-        order = order_of(tuple(names), found, where, "the data")
-    if shape[0]:
-        values = check_rows(given, where)
-        values = values.toarray() if hasattr(values, "toarray") else values
-        values = values if order is None else values[:, order]
-    else:
-        values = np.empty(shape)
-    kind = np.float32 if is_single(values) else np.float64
-    made = np.ascontiguousarray(values, dtype=kind)
-    shared = isinstance(block, np.ndarray) and np.may_share_memory(made, block)
-    return Piece(made, owned or not shared, found if names is None else names)
-
-
-def reordered(piece, order):
-    """The same rows with their columns in another order."""
-    return Piece(np.ascontiguousarray(piece.values[:, order]), True, None)
-
-
-def load(path, order):
-    """The rows of a file that this worker can read, with their columns in an order."""
-    from tilewise.sources import as_source
-
-    source = as_source(path)
-    values = np.empty((engine.count_rows(source), source.n_features), dtype=source.dtype)
-    got = source.read(0, values)
-    if got != len(values):
-        raise ValueError(f"{source.name}: {got} of {len(values)} rows could be read")
-    return Piece(values if order is None else np.ascontiguousarray(values[:, order]), True)
-
-
-def digest(piece):
-    """A short text that tells the rows of a piece from others."""
-    return hashlib.blake2b(memoryview(piece.values).cast("B"), digest_size=16).hexdigest()
-
-
-def widen(piece):
-    """The same rows in float64."""
-    return Piece(piece.values.astype(np.float64), True)
-
-
-def make_weights(block, partition):
-    """The weights of a partition's rows, (n,) float64."""
-    values = block.to_numpy() if hasattr(block, "to_numpy") else block
-    values = as_real(np.asarray(readable(values, "sample_weight")), "sample_weight")
-    values = np.ascontiguousarray(values, dtype=np.float64)
-    if values.ndim != 1:
-        raise ValueError(
-            f"Sample weights must be 1D array or scalar, got {values.ndim}D array in partition "
-            f"{partition}."
-        )
-    return values
-
-
-def describe(held):
-    """Shape, type and names of a piece; length and magnitudes of weights."""
-    if isinstance(held, Piece):
-        return (*held.values.shape, held.values.dtype.name, held.names)
-    bad = np.flatnonzero(~np.isfinite(held))
-    first = (int(bad[0]), "NaN" if np.isnan(held[bad[0]]) else "infinity") if bad.size else None
-    return len(held), first, engine.weight_sizes(held)
-
-
-class PieceRows:
-    """Rows that lie in several arrays, which a window shows one after the other.
-
-    Stands where `Rows` stands; row r of all pieces is row ``numbers(r)`` of all parts.
-    """
-
-    backend = "cpu"
-    is_sparse = can_skip = False
-    in_memory = is_direct = True
-    density = 1.0
-    report = None
-
-    def __init__(self, pieces, firsts, exponent=0):
-        self._pieces, self._firsts, self._exponent = pieces, firsts, exponent
-        self._starts = np.cumsum([0, *map(len, pieces)])
-        self.n_rows, self.n_features = int(self._starts[-1]), pieces[0].shape[1]
-        kind = np.dtype(np.float64) if exponent else pieces[0].dtype
-        self.compute_dtype = self.result_dtype = kind
-        self.window = engine.Rows.open_window(self.n_rows, self.n_features, kind)
-
-    def parts(self, wanted=None):
-        """Yield (first, last) while the window shows these rows."""
-        for piece, first in zip(self._pieces, self._starts, strict=False):
-            if not len(piece):
-                continue
-            # Scaled copies are small; pieces are shown where they lie.
-            step = _LOOK_ROWS if self._exponent else len(piece)
-            for at in range(0, len(piece), step):
-                shown = piece[at : at + step]
-                if self._exponent:
-                    shown = np.ldexp(shown.astype(np.float64), self._exponent)
-                self.window.show(int(first) + at, shown)
-                yield int(first) + at, int(first) + at + len(shown)
-
-    def numbers(self, rows):
-        """Numbers among all rows of some of these."""
-        rows = np.asarray(rows, dtype=np.int64)
-        at = np.searchsorted(self._starts, rows, side="right") - 1
-        return np.asarray(self._firsts, dtype=np.int64)[at] + rows - self._starts[at]
-
-    def take(self, rows):
-        """Rows by their numbers here, (m, d)."""
-        out = np.empty((len(rows), self.n_features), dtype=self._pieces[0].dtype)
-        for i, row in enumerate(rows):
-            at = int(np.searchsorted(self._starts, row, side="right")) - 1
-            out[i] = self._pieces[at][row - self._starts[at]]
-        return np.ldexp(out.astype(np.float64), self._exponent) if self._exponent else out
-
-    @property
-    def visible(self):
-        """Those of the rows that the window shows."""
-        return engine.Rows(np.array(self.window.source))
-
-    def raise_nonfinite(self, first=0):
-        """Raise `BadValue` for the first value that is not finite, if there is one."""
-        for piece, start, number in zip(self._pieces, self._starts, self._firsts, strict=False):
-            if start + len(piece) <= first:
-                continue
-            skip = max(0, first - int(start))
-            found = engine.Rows(piece).locate_nonfinite(skip)
-            if found is not None:
-                row, column, kind = found
-                raise BadValue(number + row, column, kind)
 
 
 class Part:
@@ -539,26 +359,3 @@ def apply(model, method, piece, partition):
 def added(start, *answers):
     """The sum of arrays of whole numbers."""
     return start + np.sum(answers, axis=0)
-
-
-# ---------------------------------------------------------------- single rows
-
-
-def take(piece, rows):
-    """Rows of a piece by their numbers in it."""
-    return piece.values[rows]
-
-
-def take_weights(weights, rows):
-    """Weights by their numbers in the piece."""
-    return weights[rows]
-
-
-def slice_of(piece, first, last):
-    """Consecutive rows of a piece."""
-    return piece.values[first:last]
-
-
-def same(value):
-    """The value, as the result of a task: it can be made again if its worker is lost."""
-    return value

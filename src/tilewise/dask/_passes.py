@@ -8,7 +8,7 @@ import numpy as np
 
 from tilewise import engine
 
-from . import _part, _wire
+from . import _part, _pieces, _wire
 from ._collect import joined
 from ._rows import near
 
@@ -231,7 +231,7 @@ def column_stats(rows, plan) -> engine.Stats:
     }  # fmt: skip
     total = engine.Moments(rows.n_features, isa=plan.isa, n_threads=1)
     found = rows.ask(_part.moments, job)
-    bad = [own for own in found if isinstance(own, _part.BadValue)]
+    bad = [own for own in found if isinstance(own, _pieces.BadValue)]
     if bad:
         raise rows.bad_value(min(bad, key=lambda error: error.row))
     for sums, sizes in found:

@@ -15,7 +15,7 @@ from tilewise import engine
 from tilewise._sizes import sized
 from tilewise.sources._names import order_of
 
-from . import _part
+from . import _part, _pieces
 from ._collect import NotTaken, collect, collect_weights
 from ._report import ROW_BYTES, ClusterReport
 
@@ -49,7 +49,7 @@ class ClusterWeights:
         """Weights by the numbers of their rows, or a slice of them, (m,) float64."""
         if isinstance(ids, slice):
             ids = np.arange(*ids.indices(self._rows.n_rows))
-        return self._rows.picked_up(_part.take_weights, self.futures, ids, (), np.float64)
+        return self._rows.picked_up(_pieces.take_weights, self.futures, ids, (), np.float64)
 
     def array(self):
         """All weights, (n,) float64, in this process."""
@@ -123,7 +123,7 @@ class ClusterRows:
     def ship(self, value, name):
         """A value of this process as the result of a task, however large it is."""
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
-            return self.submit(_part.same, value, name=name)
+            return self.submit(_pieces.same, value, name=name)
 
     def gather(self, futures):
         """Their results; errors say what is wrong with which rows, and what runs is cancelled."""
@@ -140,7 +140,7 @@ class ClusterRows:
     def _told(self, error):
         from concurrent.futures import CancelledError
 
-        if isinstance(error, _part.BadValue):
+        if isinstance(error, _pieces.BadValue):
             return self.bad_value(error)
         if type(error).__name__ == "KilledWorker":
             return RuntimeError(
@@ -197,7 +197,7 @@ class ClusterRows:
                 while share * FAN < len(workers):
                     share *= FAN
                 for group in grouped(workers, share):
-                    handed = self.submit(_part.same, future, worker=group[0], name=name)
+                    handed = self.submit(_pieces.same, future, worker=group[0], name=name)
                     below[handed] = group
             level = below
         return sent
@@ -303,7 +303,7 @@ class ClusterRows:
     def take(self, indices):
         """Rows by index, as a C-contiguous array of `compute_dtype`."""
         found = self.picked_up(
-            _part.take, self.futures, indices, (self.n_features,), self.result_dtype
+            _pieces.take, self.futures, indices, (self.n_features,), self.result_dtype
         )
         if not self.exponent:
             return found
@@ -315,7 +315,7 @@ class ClusterRows:
 
     def fingerprint(self):
         """What tells the rows from others: they are read once for it."""
-        own = self.gather([self.submit(_part.digest, future) for future in self.futures])
+        own = self.gather([self.submit(_pieces.digest, future) for future in self.futures])
         return {"source": {"kind": "dask", "partitions": list(map(int, self.sizes)), "rows": own}}
 
     def open_weights(self, weights, check):
@@ -329,7 +329,7 @@ class ClusterRows:
             futures = [self.ship(own, "weights") for own in cut]
             return ClusterWeights(self, futures, engine.weight_sizes(weights))
         futures = self.client.compute(made)
-        found = self.gather([self.submit(_part.describe, future) for future in futures])
+        found = self.gather([self.submit(_pieces.describe, future) for future in futures])
         for number, (length, bad, _) in enumerate(found):
             if length != self.sizes[number]:
                 raise ValueError(
@@ -354,7 +354,7 @@ def open_cluster_rows(X, client, request):
         request.check_columns(found.columns, found.names)
     _check_room(client, found)
     rows = ClusterRows(client, client.compute(found.tasks), [0] * len(found.tasks), 0, np.float64)
-    shapes = rows.gather([rows.submit(_part.describe, future) for future in rows.futures])
+    shapes = rows.gather([rows.submit(_pieces.describe, future) for future in rows.futures])
     columns = [shape[1] for shape in shapes]
     other = next((i for i, n in enumerate(columns) if n != columns[0]), None)
     if other is not None:
@@ -368,12 +368,12 @@ def open_cluster_rows(X, client, request):
         for i, shape in enumerate(shapes):
             order = order_of(names, shape[3], f"partition {i}", "partition 0")
             if order is not None:
-                rows.futures[i] = rows.submit(_part.reordered, rows.futures[i], order)
+                rows.futures[i] = rows.submit(_pieces.reordered, rows.futures[i], order)
         request.check_columns(columns[0], names)
     kinds = {shape[2] for shape in shapes if shape[0]}
     dtype = "float32" if kinds == {"float32"} else "float64"
     futures = [
-        future if shape[2] == dtype else rows.submit(_part.widen, future)
+        future if shape[2] == dtype else rows.submit(_pieces.widen, future)
         for future, shape in zip(rows.futures, shapes, strict=True)
     ]
     sizes = [shape[0] for shape in shapes]

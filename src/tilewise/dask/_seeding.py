@@ -7,7 +7,7 @@ import numpy as np
 from tilewise import engine
 from tilewise.engine.oversampling import weights_of
 
-from . import _part
+from . import _part, _pieces
 from ._rows import near
 
 __all__ = ["ClusterOversampling", "ClusterSeeding"]
@@ -31,7 +31,7 @@ class ClusterSeeding:
 
     def __init__(self, rows, weights, plan):
         self._rows, self._weights, self._isa = rows, weights, plan.isa
-        self._job = rows.submit(_part.same, job_of_seeds(rows, weights), name="job")
+        self._job = rows.submit(_pieces.same, job_of_seeds(rows, weights), name="job")
         self._groups = []  # of seeds, as results of tasks
         self._recent = np.empty((0, rows.n_features))
         self._candidates = self._shown = None
@@ -102,7 +102,7 @@ class ClusterSeeding:
                 self._totals[piece] = state
                 total.merge_state(state)
         if len(self._recent) == _TOGETHER:
-            self._groups.append(rows.submit(_part.same, self._recent, name="seeds"))
+            self._groups.append(rows.submit(_pieces.same, self._recent, name="seeds"))
             self._recent = self._recent[:0]
         return total.value
 
