@@ -275,6 +275,7 @@ def test_new_rows(client, dtype):
     assert distances.compute().tobytes() == wanted.transform(X).tobytes()
     assert found.score(D) == wanted.score(X)
     assert np.array_equal(found.predict(X[:7]), wanted.predict(X[:7]))
+    assert found.score(X[:7]) == wanted.score(X[:7])
     assert np.array_equal(found.fit_predict(D).compute(), wanted.labels_)
     assert np.array_equal(found.fit_transform(D).compute(), wanted.transform(X))
     assert found.predict(unknown(X, CUTS["odd"])).compute().shape == (N,)

@@ -11,7 +11,7 @@ from tilewise.sources._partitions import DASK_FRAMES, DASK_SERIES, DELAYED
 
 from . import _pieces
 
-__all__ = ["Collected", "NotTaken", "collect", "collect_weights", "joined"]
+__all__ = ["Collected", "NotTaken", "collect", "collect_weights", "is_collection", "joined"]
 
 
 class NotTaken(ValueError):
@@ -40,6 +40,14 @@ class Collected:
         self.dtype = np.dtype(dtype)
         known = rows is not None and columns is not None
         self.bytes = sum(rows) * columns * self.dtype.itemsize if known else None
+
+
+def is_collection(X) -> bool:
+    """Whether this is for a cluster: something of dask, paths, or a list of these."""
+    first = X[0] if isinstance(X, (list, tuple)) and len(X) else X
+    return isinstance(first, (str, os.PathLike)) or is_a(
+        first, "dask.Array", *DASK_FRAMES, *DASK_SERIES, *DELAYED
+    )
 
 
 def collect(X, names=None) -> Collected:

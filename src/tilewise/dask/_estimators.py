@@ -12,7 +12,7 @@ from tilewise.cluster import _validation
 
 from . import _part
 from ._backend import OnCluster
-from ._collect import NotTaken, collect, joined
+from ._collect import collect, is_collection, joined
 
 __all__ = ["KMeans", "MiniBatchKMeans"]
 
@@ -164,6 +164,8 @@ class _OnCluster:
             The bits of `tilewise.KMeans.score`.
         """
         self._check_fitted()
+        if not is_collection(X):
+            return self.to_local().score(X, sample_weight=sample_weight)
         # The rows are closed with this call, whatever else the estimator does meanwhile.
         twin = copy.copy(self)
         opened = vars(twin)["_opened"] = []
@@ -178,12 +180,9 @@ class _OnCluster:
 
         self._check_fitted()
         names = getattr(self, "feature_names_in_", None)
-        try:
-            found = collect(X, None if names is None else tuple(names))
-        except NotTaken:
-            if hasattr(X, "__dask_graph__") or isinstance(X, str):
-                raise
+        if not is_collection(X):
             return getattr(self.to_local(), method)(X)
+        found = collect(X, None if names is None else tuple(names))
         if found.columns is not None:
             _validation.check_columns(found.columns, found.names, self, reset=False)
         sent = delayed(self._prepared())
