@@ -1,9 +1,9 @@
-"""A cluster of two processes, which all tests of this folder share."""
+"""A cluster of two processes, which the tests of a module share."""
 
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(

@@ -305,12 +305,14 @@ def test_nothing_is_left_after_an_interrupt(client, during, error):
     settled(client, {"part_of_labels"})
 
 
-def test_ctrl_c_cancels_what_runs():
+def test_ctrl_c_cancels_what_runs(during):
     """A signal while the client waits: the fit ends at once, and so do its tasks."""
     D = in_chunks(clouds(60_000, 64, k=20), [30_000, 30_000])
     with LocalCluster(n_workers=2, threads_per_worker=1, **QUIET) as cluster, Client(cluster) as c:
         model = KMeans(3000, init=clouds(3000, 64), n_init=1, tol=0, max_iter=10**6)
-        threading.Timer(3.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        interrupt = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+        # The first pass is under way, and there are many to come.
+        during({1: interrupt.start, 2: lambda: time.sleep(30)})
         with pytest.raises(KeyboardInterrupt):
             model.fit(D)
         assert not hasattr(model, "cluster_centers_")

@@ -1,18 +1,25 @@
 """KMeans and MiniBatchKMeans of rows that lie on a cluster."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import itertools
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import distributed
 import numpy as np
 
 from tilewise import cluster
+from tilewise._typing import ChunkSize, Engine, InitLike, PathLike, RandomState
 from tilewise.cluster import _validation
 
 from . import _part
 from ._backend import OnCluster
 from ._collect import collect, is_collection, joined
+
+if TYPE_CHECKING:
+    from dask.array import Array
 
 __all__ = ["KMeans", "MiniBatchKMeans"]
 
@@ -86,7 +93,7 @@ class _OnCluster:
         made.client = self.client
         return made
 
-    def to_local(self):
+    def to_local(self) -> Any:
         """The same model for data in memory: no labels, which stay on the cluster.
 
         Returns
@@ -103,7 +110,7 @@ class _OnCluster:
         )
         return model
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Any:
         """The nearest centre of each row, not yet computed.
 
         Parameters
@@ -118,7 +125,7 @@ class _OnCluster:
         """
         return self._lazy("predict", X, (), np.int32)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """The distance of every row to every centre, not yet computed.
 
         Parameters
@@ -134,7 +141,7 @@ class _OnCluster:
         self._check_fitted()
         return self._lazy("transform", X, (len(self.cluster_centers_),), None)
 
-    def fit_transform(self, X, y=None, sample_weight=None):
+    def fit_transform(self, X: Any, y: object = None, sample_weight: Any = None) -> Any:
         """Fit, then return the distances of the same rows, not yet computed.
 
         Parameters
@@ -149,7 +156,7 @@ class _OnCluster:
         """
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X: Any, y: object = None, sample_weight: Any = None) -> float:
         """Minus the weighted sum of squared distances to the nearest centres, computed at once.
 
         Parameters
@@ -275,11 +282,29 @@ class KMeans(_OnCluster, cluster.KMeans):
 
     _local = cluster.KMeans
 
+    client: Any
+    labels_: Array
+
     def __init__(
-        self, n_clusters=8, *, init="k-means++", n_init="auto", max_iter=300, tol=1e-4, verbose=0,
-        random_state=None, copy_x=True, algorithm="lloyd", chunk_size="auto", n_threads=None,
-        engine="auto", memory_limit=None, init_size=None, checkpoint=None, client=None,
-    ):  # fmt: skip
+        self,
+        n_clusters: int = 8,
+        *,
+        init: InitLike = "k-means++",
+        n_init: int | Literal["auto"] = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: RandomState = None,
+        copy_x: bool = True,
+        algorithm: Literal["lloyd", "elkan"] = "lloyd",
+        chunk_size: ChunkSize = "auto",
+        n_threads: int | None = None,
+        engine: Engine = "auto",
+        memory_limit: int | str | None = None,
+        init_size: int | Literal["all"] | None = None,
+        checkpoint: PathLike | None = None,
+        client: Any = None,
+    ) -> None:
         super().__init__(
             n_clusters, init=init, n_init=n_init, max_iter=max_iter, tol=tol, verbose=verbose,
             random_state=random_state, copy_x=copy_x, algorithm=algorithm, chunk_size=chunk_size,
@@ -288,7 +313,10 @@ class KMeans(_OnCluster, cluster.KMeans):
         )  # fmt: skip
         self.client = client
 
-    _parameter_constraints = cluster.KMeans._parameter_constraints | {"client": "no_validation"}
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **cluster.KMeans._parameter_constraints,
+        "client": "no_validation",
+    }
 
 
 class MiniBatchKMeans(_OnCluster, cluster.MiniBatchKMeans):
@@ -351,12 +379,31 @@ class MiniBatchKMeans(_OnCluster, cluster.MiniBatchKMeans):
 
     _local = cluster.MiniBatchKMeans
 
+    client: Any
+    labels_: Array
+
     def __init__(
-        self, n_clusters=8, *, init="k-means++", max_iter=100, batch_size=1024, verbose=0,
-        compute_labels=True, random_state=None, tol=0.0, max_no_improvement=10, init_size=None,
-        n_init="auto", reassignment_ratio=0.01, chunk_size="auto", n_threads=None, engine="auto",
-        memory_limit=None, checkpoint=None, client=None,
-    ):  # fmt: skip
+        self,
+        n_clusters: int = 8,
+        *,
+        init: InitLike = "k-means++",
+        max_iter: int = 100,
+        batch_size: int = 1024,
+        verbose: int = 0,
+        compute_labels: bool = True,
+        random_state: RandomState = None,
+        tol: float = 0.0,
+        max_no_improvement: int | None = 10,
+        init_size: int | None = None,
+        n_init: int | Literal["auto"] = "auto",
+        reassignment_ratio: float = 0.01,
+        chunk_size: ChunkSize = "auto",
+        n_threads: int | None = None,
+        engine: Engine = "auto",
+        memory_limit: int | str | None = None,
+        checkpoint: PathLike | None = None,
+        client: Any = None,
+    ) -> None:
         super().__init__(
             n_clusters, init=init, max_iter=max_iter, batch_size=batch_size, verbose=verbose,
             compute_labels=compute_labels, random_state=random_state, tol=tol,
@@ -366,6 +413,7 @@ class MiniBatchKMeans(_OnCluster, cluster.MiniBatchKMeans):
         )  # fmt: skip
         self.client = client
 
-    _parameter_constraints = cluster.MiniBatchKMeans._parameter_constraints | {
-        "client": "no_validation"
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **cluster.MiniBatchKMeans._parameter_constraints,
+        "client": "no_validation",
     }

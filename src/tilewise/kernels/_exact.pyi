@@ -1,7 +1,6 @@
 import numpy as np
-import scipy.sparse as sp
 
-from tilewise._typing import Matrix, Vector
+from tilewise._typing import Matrix, SparseLike, Vector
 from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Bins
 
@@ -17,7 +16,7 @@ def own_distances(
     out: Vector[np.float64] | None = None,
     total: Bins | None = None,
     by_entries: bool = False,
-    entries: sp.csr_array | None = None,
+    entries: SparseLike | None = None,
     isa: str,
     n_threads: int,
 ) -> None: ...
