@@ -1,6 +1,18 @@
 """A cluster of two processes, which the tests of a module share."""
 
+import os
+
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    """Nannies set variables of threads in the process that they live in; later tests need theirs."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def test_seeds_are_taken_again_where_they_were_lost():
             (
                 _part.seed_totals(part, job, seeds, [], X[number - 1 :][:2], 0, number - 1, top),
                 _part.seed_gains(part, job, seeds, [], candidates, 1e3, number).tolist(),
-                _part.locate_seed(part, job, seeds, [], 1, 5.0, None)[0],
+                _part.locate_seed(part, job, seeds, [], 1, 5.0, None, top)[0],
             )
             for part in (one, other)
         ]

@@ -71,22 +71,22 @@ class _OnCluster:
         vars(self).setdefault("_opened", []).append(rows)
         return rows
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         # A client belongs to its process.
         return super().__getstate__() | {"client": None}
 
-    def __copy__(self):
+    def __copy__(self) -> Any:
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         return twin
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         twin = object.__new__(type(self))
         for name, value in vars(self).items():
             vars(twin)[name] = value if name == "client" else copy.deepcopy(value, memo)
         return twin
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Any:
         twin = copy.copy(self)
         twin.client = None
         made = super(_OnCluster, twin).__sklearn_clone__()
