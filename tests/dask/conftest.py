@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def environment():
-    """Nannies set variables of threads in the process that they live in; later tests need theirs."""
+    """Nannies set variables of threads in the process that they live in: not for later tests."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
