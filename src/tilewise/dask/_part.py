@@ -15,7 +15,7 @@ from tilewise import engine
 from tilewise.plan import plan as plan_of_shape
 
 from . import _wire
-from ._pieces import BadValue, PieceRows
+from ._pieces import BadValue, PieceRows, scaled
 from ._report import ROW_BYTES
 
 __all__ = [
@@ -113,10 +113,10 @@ class Part:
         if self.job != job["id"] or self.seeded is None:
             self._forget_passes()
             self.job, self.round, plan = job["id"], -1, self.plan(job)
-            scaled = engine.scaled_weights(self.weights, job["weight_exponent"])
+            weights = engine.scaled_weights(self.weights, job["weight_exponent"])
             self.seeded = [
-                engine.PartSeeding(engine.Rows(self.scaled(piece, job)), own, plan)
-                for piece, own in zip(self.pieces, self._cut(scaled), strict=True)
+                engine.PartSeeding(engine.Rows(scaled(piece, job["exponent"])), own, plan)
+                for piece, own in zip(self.pieces, self.cut(weights), strict=True)
             ]
         for state in self.seeded:
             for seed in seeds[state.n_seeds :]:
@@ -130,11 +130,11 @@ class Part:
             self.job, self.round, plan = job["id"], 0, self.plan(job)
             self.spreads = [
                 engine.OversamplingPass(
-                    engine.Rows(self.scaled(piece, job)), own, plan, first=first,
+                    engine.Rows(scaled(piece, job["exponent"])), own, plan, first=first,
                     exponent=job["weight_exponent"],
                 )
                 for piece, own, first in zip(
-                    self.pieces, self._cut(self.weights), self.firsts, strict=True
+                    self.pieces, self.cut(self.weights), self.firsts, strict=True
                 )
             ]  # fmt: skip
         for points in groups[self.round :]:
@@ -145,18 +145,11 @@ class Part:
             self.round += 1
         return self.spreads
 
-    def _cut(self, weights):
-        """The weights of each piece."""
-        if weights is None:
+    def cut(self, values):
+        """Labels or weights of the rows of each piece, if there are any."""
+        if values is None:
             return [None] * len(self.pieces)
-        return np.split(weights, np.cumsum([len(piece) for piece in self.pieces])[:-1])
-
-    @staticmethod
-    def scaled(piece, job):
-        """Rows times the power of two of a job."""
-        if not job["exponent"]:
-            return piece
-        return np.ldexp(piece.astype(np.float64), job["exponent"])
+        return np.split(values, np.cumsum([len(piece) for piece in self.pieces])[:-1])
 
 
 def make_part(firsts, weighted, *held):
@@ -220,8 +213,7 @@ def conclude(part, job, centers):
         total = run.assign_and_total(centers)
     found = np.zeros(job["n_clusters"], dtype=bool)
     found[run.labels] = True
-    sizes = np.cumsum([len(piece) for piece in part.pieces])[:-1]
-    return Concluded([own.copy() for own in np.split(run.labels, sizes)], total.state, found)
+    return Concluded([own.copy() for own in part.cut(run.labels)], total.state, found)
 
 
 def measured(concluded):
@@ -316,7 +308,7 @@ def locate_seed(part, job, recent, groups, position, target, before, top):
         state = part.seeding(job, recent, groups)[position]
         state.total(top)  # where the seeds were taken again nobody has added up
         row = state.locate(target, before)
-    return row, part.scaled(part.pieces[position][row : row + 1], job)
+    return row, scaled(part.pieces[position][row : row + 1], job["exponent"])
 
 
 def spread_total(part, job, groups):

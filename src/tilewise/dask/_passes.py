@@ -2,7 +2,6 @@
 
 import math
 import time
-import uuid
 
 import numpy as np
 
@@ -75,15 +74,11 @@ class ClusterPass:
     def __init__(
         self, rows, n_clusters, plan, *, sums=False, bounds=False, weights=None, stats=None
     ):
-        self._rows, self._k, self._weights = rows, n_clusters, weights
+        self._rows, self._weights = rows, weights
         if sums and stats is None:
             stats = column_stats(rows, plan)
-        self._job = {
-            "id": uuid.uuid4().hex, "n_clusters": n_clusters, "n_features": rows.n_features,
-            "dtype": rows.compute_dtype.name, "exponent": rows.exponent, "bounds": bounds,
-            "stats": stats, "weight_sizes": None if weights is None else weights.sizes,
-            "wishes": rows.wishes,
-        }  # fmt: skip
+        sizes = None if weights is None else weights.sizes
+        self._job = rows.job(n_clusters, bounds=bounds, stats=stats, weight_sizes=sizes)
         self._sent_job = rows.hand_out(self._job, rows.parts(weights), "job")
         self._plan = plan
         self._sums = _wire.open_sums(self._job, plan) if sums else None
@@ -225,12 +220,8 @@ class ClusterPass:
 
 def column_stats(rows, plan) -> engine.Stats:
     """Exact moments of the columns; raises for the first value that is not finite."""
-    job = {
-        "n_clusters": 1, "n_features": rows.n_features, "dtype": rows.compute_dtype.name,
-        "exponent": rows.exponent, "wishes": rows.wishes,
-    }  # fmt: skip
     total = engine.Moments(rows.n_features, isa=plan.isa, n_threads=1)
-    found = rows.ask(_part.moments, job)
+    found = rows.ask(_part.moments, rows.job(1))
     bad = [own for own in found if isinstance(own, _pieces.BadValue)]
     if bad:
         raise rows.bad_value(min(bad, key=lambda error: error.row))

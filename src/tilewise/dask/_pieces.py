@@ -11,7 +11,7 @@ from tilewise.sources._names import order_of
 
 __all__ = [
     "BadValue", "Piece", "PieceRows", "describe", "digest", "load", "make_piece", "make_weights",
-    "reordered", "same", "slice_of", "take", "take_weights", "widen",
+    "reordered", "same", "scaled", "slice_of", "take", "take_weights", "widen",
 ]  # fmt: skip
 
 # Rows that are scaled at a time.
@@ -102,6 +102,11 @@ def digest(piece):
     return hashlib.blake2b(memoryview(piece.values).cast("B"), digest_size=16).hexdigest()
 
 
+def scaled(values, exponent):
+    """Rows times a power of two, in float64; as they are if that is one."""
+    return np.ldexp(values.astype(np.float64), exponent) if exponent else values
+
+
 def widen(piece):
     """The same rows in float64."""
     return Piece(piece.values.astype(np.float64), True)
@@ -158,8 +163,7 @@ class PieceRows:
             step = _LOOK_ROWS if self._exponent else len(piece)
             for at in range(0, len(piece), step):
                 shown = piece[at : at + step]
-                if self._exponent:
-                    shown = np.ldexp(shown.astype(np.float64), self._exponent)
+                shown = scaled(shown, self._exponent)
                 self.window.show(int(first) + at, shown)
                 yield int(first) + at, int(first) + at + len(shown)
 
@@ -175,7 +179,7 @@ class PieceRows:
         for i, row in enumerate(rows):
             at = int(np.searchsorted(self._starts, row, side="right")) - 1
             out[i] = self._pieces[at][row - self._starts[at]]
-        return np.ldexp(out.astype(np.float64), self._exponent) if self._exponent else out
+        return scaled(out, self._exponent)
 
     @property
     def visible(self):

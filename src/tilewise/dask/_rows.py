@@ -103,7 +103,6 @@ class ClusterRows:
         self._report, self.reading = ClusterReport(), None
         self._placed = {}
         self._workers, self._looked = frozenset(), 0.0
-        self.closed = False
 
     name = "the rows of the cluster"
 
@@ -168,16 +167,19 @@ class ClusterRows:
             f"{partition}, row {error.row} of all, column {error.column}."
         )
 
-    def map(self, function, *args, weights=None):
-        """A task over each part; futures in the order of `parts`."""
-        return [
-            self.submit(function, part.future, *args, worker=part.worker)
-            for part in self.parts(weights)
-        ]
+    def ask(self, function, *args):
+        """Results of a task over each part, in the order of `parts`."""
+        return self.gather(
+            [self.submit(function, part.future, *args, worker=part.worker) for part in self.parts()]
+        )
 
-    def ask(self, function, *args, weights=None):
-        """Results of a task over each part."""
-        return self.gather(self.map(function, *args, weights=weights))
+    def job(self, n_clusters, **more):
+        """What parts need to know of a piece of work; its "id" tells it from others."""
+        return {
+            "id": uuid.uuid4().hex, "n_clusters": n_clusters, "n_features": self.n_features,
+            "dtype": self.compute_dtype.name, "exponent": self.exponent, "wishes": self.wishes,
+            **more,
+        }  # fmt: skip
 
     def hand_out(self, value, parts, name):
         """Futures of a value, by worker, handed on from worker to worker.
@@ -274,7 +276,6 @@ class ClusterRows:
         """Let go of everything on the workers that belongs to this fit alone."""
         self._placed.clear()
         self.futures = []
-        self.closed = True
 
     # ------------------------------------------------------------ rows
 
@@ -305,9 +306,7 @@ class ClusterRows:
         found = self.picked_up(
             _pieces.take, self.futures, indices, (self.n_features,), self.result_dtype
         )
-        if not self.exponent:
-            return found
-        return np.ldexp(found.astype(np.float64), self.exponent)
+        return _pieces.scaled(found, self.exponent)
 
     def values(self, size):
         """The least and the largest magnitude of each part: all that is asked of values."""

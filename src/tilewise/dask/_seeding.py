@@ -1,7 +1,5 @@
 """Starts from all rows of a cluster: k-means++, three rounds of tasks for each seed; k-means||."""
 
-import uuid
-
 import numpy as np
 
 from tilewise import engine
@@ -16,7 +14,36 @@ __all__ = ["ClusterOversampling", "ClusterSeeding"]
 _TOGETHER = 64
 
 
-class ClusterSeeding:
+class _Start:
+    """What both ways to choose a start share: a job that all parts know, and tasks over parts."""
+
+    def __init__(self, rows, weights, plan):
+        self._rows, self._weights, self._isa = rows, weights, plan.isa
+        most = 1.0 if weights is None else weights.sizes[0]
+        job = rows.job(1, weight_exponent=engine.weight_exponent(most))
+        self._job = rows.hand_out(job, self._parts(), "job")
+        self._groups = []
+
+    def first(self, random_state) -> int:
+        """Draw a row in proportion to the weights, which come to this process for that."""
+        own = None if self._weights is None else self._weights.array()
+        return engine.first_row(self._rows, own, random_state)
+
+    def _parts(self):
+        return self._rows.parts(self._weights)
+
+    def _submit(self, function, part, *args):
+        return self._rows.submit(
+            function, part.future, near(self._job, part), *self._taken(part), *args,
+            worker=part.worker,
+        )  # fmt: skip
+
+    def _ask(self, function, *args, parts=None):
+        parts = self._parts() if parts is None else parts
+        return self._rows.gather([self._submit(function, part, *args) for part in parts])
+
+
+class ClusterSeeding(_Start):
     """Closest seed of every row while seeds are added; see `SeedingPass`.
 
     Each part keeps the distances of its rows, piece by piece, and how many seeds they are to. Where
@@ -30,18 +57,12 @@ class ClusterSeeding:
     """
 
     def __init__(self, rows, weights, plan):
-        self._rows, self._weights, self._isa = rows, weights, plan.isa
-        self._job = rows.submit(_pieces.same, job_of_seeds(rows, weights), name="job")
-        self._groups = []  # of seeds, as results of tasks
+        super().__init__(rows, weights, plan)
         self._recent = np.empty((0, rows.n_features))
         self._candidates = self._shown = None
         self._known = {}  # rows by their numbers
         self._round = 0
         self._top, self._most, self._totals = 0, 0.0, {}
-
-    def first(self, random_state) -> int:
-        """Draw a row in proportion to the weights."""
-        return first_row(self._rows, self._weights, random_state)
 
     def locate(self, targets) -> np.ndarray:
         """First rows at which the running sum of weight x squared distance reaches the targets."""
@@ -106,21 +127,11 @@ class ClusterSeeding:
             self._recent = self._recent[:0]
         return total.value
 
-    def _parts(self):
-        return self._rows.parts(self._weights)
-
-    def _submit(self, function, part, *args):
-        return self._rows.submit(
-            function, part.future, self._job, self._recent, self._groups, *args,
-            worker=part.worker,
-        )  # fmt: skip
-
-    def _ask(self, function, *args, parts=None):
-        parts = self._parts() if parts is None else parts
-        return self._rows.gather([self._submit(function, part, *args) for part in parts])
+    def _taken(self, part):
+        return self._recent, self._groups
 
 
-class ClusterOversampling:
+class ClusterOversampling(_Start):
     """Closest candidate of every row while more are taken in; see `OversamplingPass`.
 
     Parameters
@@ -129,15 +140,6 @@ class ClusterOversampling:
     weights : ClusterWeights or None
     plan : Plan
     """
-
-    def __init__(self, rows, weights, plan):
-        self._rows, self._weights, self._isa = rows, weights, plan.isa
-        self._job = rows.hand_out(job_of_seeds(rows, weights), self._parts(), "job")
-        self._groups = []  # of candidates, as they were handed out
-
-    def first(self, random_state) -> int:
-        """Draw a row in proportion to the weights."""
-        return first_row(self._rows, self._weights, random_state)
 
     def spread(self, points) -> float:
         """Take in more candidates; returns the sum of weight x squared distance to the closest."""
@@ -155,36 +157,9 @@ class ClusterOversampling:
     def counts(self, n_candidates: int) -> np.ndarray:
         """Weight of the rows closest to each candidate, (n_candidates,) float64."""
         parts = self._parts()
-        answers = self._submit(parts, _part.spread_digits, n_candidates)
+        answers = [self._submit(_part.spread_digits, part, n_candidates) for part in parts]
         answers = self._rows.merged(answers, parts, _part.added, lambda part: 0)
         return weights_of(np.sum(self._rows.gather(answers), axis=0))
 
-    def _parts(self):
-        return self._rows.parts(self._weights)
-
-    def _submit(self, parts, function, *args):
-        return [
-            self._rows.submit(
-                function, part.future, near(self._job, part),
-                [near(group, part) for group in self._groups], *args, worker=part.worker,
-            )
-            for part in parts
-        ]  # fmt: skip
-
-    def _ask(self, function, *args):
-        return self._rows.gather(self._submit(self._parts(), function, *args))
-
-
-def job_of_seeds(rows, weights):
-    """What parts need to know of a choice of seeds."""
-    return {
-        "id": uuid.uuid4().hex, "n_clusters": 1, "n_features": rows.n_features,
-        "dtype": rows.compute_dtype.name, "exponent": rows.exponent, "wishes": rows.wishes,
-        "weight_exponent": engine.weight_exponent(1.0 if weights is None else weights.sizes[0]),
-    }  # fmt: skip
-
-
-def first_row(rows, weights, random_state):
-    """Draw a row in proportion to the weights, which come to this process for that."""
-    own = None if weights is None else weights.array()
-    return engine.first_row(rows, own, random_state)
+    def _taken(self, part):
+        return ([near(group, part) for group in self._groups],)
