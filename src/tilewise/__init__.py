@@ -5,6 +5,7 @@ A map of the house; each room may use those below it:
     tilewise.cli          the command line
     tilewise.lab          predicts, simulates and measures what memory and caches cost
     tilewise.dask         the same for rows that lie on a cluster of machines; needs dask
+    tilewise.export       a fitted model as ONNX, C or PMML
     tilewise.cluster      KMeans, MiniBatchKMeans, k_means, kmeans_plusplus: scikit-learn's contract
     tilewise.metrics      distances, nearest rows, rows within a radius: scikit-learn's contract
     tilewise.algorithms   the loops: Lloyd, mini-batches, seeding

@@ -1,0 +1,16 @@
+"""A fitted model as something that runs elsewhere: a graph of ONNX, a C header, a PMML document.
+
+What enters: a fitted K-Means model of tilewise or scikit-learn, for ONNX also a pipeline with such
+models in it. What leaves: text or a graph that gives every row the label that `predict` gives it:
+the lowest index among the centres at the least distance.
+
+A map of the room:
+
+    _fitted    what a form wants of a fitted model
+
+`FORMS` has a row for each form, by the ending of its files.
+"""
+
+from tilewise.export._fitted import FittedModel, fitted
+
+__all__ = ["FittedModel", "fitted"]
