@@ -7,10 +7,12 @@ the lowest index among the centres at the least distance.
 A map of the room:
 
     _fitted    what a form wants of a fitted model
+    _pmml      a PMML document
 
 `FORMS` has a row for each form, by the ending of its files.
 """
 
 from tilewise.export._fitted import FittedModel, fitted
+from tilewise.export._pmml import to_pmml
 
-__all__ = ["FittedModel", "fitted"]
+__all__ = ["FittedModel", "fitted", "to_pmml"]

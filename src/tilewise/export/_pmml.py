@@ -1,0 +1,164 @@
+"""K-Means as PMML: a document that scoring engines in Java, Scala and databases read.
+
+The document follows PMML 4.4 of the Data Mining Group
+(https://dmg.org/pmml/v4-4-1/ClusteringModel.html): a ClusteringModel of class "centerBased", whose
+scorer takes the first cluster at the least squared Euclidean distance.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+from tilewise._files import replacing
+from tilewise._text import printable
+from tilewise.export._fitted import FittedModel, fitted
+
+NAMESPACE = "http://www.dmg.org/PMML-4_4"
+
+# All that a double can be, but for the infinities.
+_LARGEST = "1.7976931348623157E308"
+# What XML 1.0 has no way to write, escaped or not: production [2], Char.
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_pmml(model: Any, *, path: str | os.PathLike[str] | None = None) -> str:
+    """Write a fitted K-Means model as a PMML 4.4 document.
+
+    The document has a field of type double for each feature. A scorer gives two outputs: ``label``,
+    a text such as "3", because PMML has texts for the names of clusters, and ``squared_distance``
+    (double), the squared Euclidean distance to the centre of that label. Centres are written in
+    full: a reader gets every bit back. A row with a missing value, NaN or an infinity gets no
+    label: the document tells the scorer to refuse it.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted `KMeans` or `MiniBatchKMeans` of tilewise, tilewise.dask or scikit-learn.
+    path : str or path-like, optional
+        A file to write the document to as well, in UTF-8: the whole of it or nothing.
+
+    Returns
+    -------
+    str
+        The document.
+
+    Raises
+    ------
+    TypeError
+        If `model` is something else.
+    sklearn.exceptions.NotFittedError
+        If it has not been fitted.
+    ValueError
+        If its centres are not finite, or if a feature name is empty, occurs twice or has a
+        character that XML cannot hold.
+    OSError
+        If the file cannot be written. A file that was there before is then unchanged.
+
+    Notes
+    -----
+    Fields have the names of the features, or ``x0``, ``x1``, ... where the model knows none. An
+    output whose name is a feature gets a ``_`` behind it.
+
+    Scorers compute in double, but PMML does not say in which order they add up the squares. So a
+    row can get another label than from ``predict`` if its two least distances agree in the first
+    15 digits or so. In practice these are float64 rows midway between two centres. Distances that
+    are equal term by term, as those of repeated centres are, go to the lowest label in any order.
+
+    Examples
+    --------
+    >>> from tilewise import KMeans
+    >>> from tilewise.export import to_pmml
+    >>> model = KMeans(2, random_state=0).fit([[1.0, 2.0], [1.0, 4.0], [9.0, 2.0], [9.0, 4.0]])
+    >>> [line.strip() for line in to_pmml(model).splitlines() if "<Array" in line]
+    ['<Array n="2" type="real">9.0 3.0</Array>', '<Array n="2" type="real">1.0 3.0</Array>']
+    """
+    known = fitted(model)
+    text = _document(known, _field_names(known))
+    if path is not None:
+        with replacing(path, "the PMML document") as file:
+            file.write(text.encode())
+    return text
+
+
+def _field_names(known: FittedModel) -> tuple[str, ...]:
+    names = known.feature_names
+    if names is None:
+        return tuple(f"x{column}" for column in range(known.n_features))
+    if len(names) != known.n_features:
+        raise ValueError(f"the model has {len(names)} feature names for {known.n_features} columns")
+    seen: dict[str, int] = {}
+    for column, name in enumerate(names):
+        shown = f"the feature name {printable(name, 60)!r} (column {column})"
+        if not name:
+            raise ValueError(f"the feature name of column {column} is empty: PMML needs one")
+        if found := _NOT_IN_XML.search(name):
+            raise ValueError(f"{shown} has U+{ord(found[0]):04X}, which XML cannot hold")
+        if name in seen:
+            raise ValueError(f"{shown} is that of column {seen[name]} too; fields go by name")
+        seen[name] = column
+    return names
+
+
+def _free(name: str, taken: tuple[str, ...]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _document(known: FittedModel, names: tuple[str, ...]) -> str:
+    root = ElementTree.Element("PMML", {"xmlns": NAMESPACE, "version": "4.4"})
+    header = _add(root, "Header", description=f"{known.name}, {known.n_clusters} clusters")
+    _add(header, "Application", name="tilewise", version=known.version)
+    fields = _add(root, "DataDictionary", numberOfFields=str(len(names)))
+    for name in names:
+        field = _add(fields, "DataField", name=name, optype="continuous", dataType="double")
+        # Infinities are invalid by this: not every scorer finds them out by itself.
+        _add(
+            field, "Interval",
+            closure="closedClosed", leftMargin=f"-{_LARGEST}", rightMargin=_LARGEST,
+        )  # fmt: skip
+    _add_model(root, known, names)
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def _add_model(root: ElementTree.Element, known: FittedModel, names: tuple[str, ...]) -> None:
+    model = _add(
+        root, "ClusteringModel",
+        modelName=known.name, functionName="clustering", modelClass="centerBased",
+        numberOfClusters=str(known.n_clusters),
+    )  # fmt: skip
+    schema = _add(model, "MiningSchema")
+    for name in names:
+        _add(
+            schema, "MiningField",
+            name=name, usageType="active",
+            missingValueTreatment="returnInvalid", invalidValueTreatment="returnInvalid",
+        )  # fmt: skip
+    output = _add(model, "Output")
+    _add(
+        output, "OutputField",
+        name=_free("label", names), optype="categorical", dataType="string",
+        feature="predictedValue",
+    )  # fmt: skip
+    _add(
+        output, "OutputField",
+        name=_free("squared_distance", names), optype="continuous", dataType="double",
+        feature="affinity",
+    )  # fmt: skip
+    measure = _add(model, "ComparisonMeasure", kind="distance", compareFunction="absDiff")
+    _add(measure, "squaredEuclidean")
+    for name in names:
+        _add(model, "ClusteringField", field=name)
+    for label, center in enumerate(known.centers.tolist()):
+        cluster = _add(model, "Cluster", id=str(label))
+        # repr has the digits that give the double back, at most 17.
+        _add(cluster, "Array", n=str(len(names)), type="real").text = " ".join(map(repr, center))
+
+
+def _add(parent: ElementTree.Element, tag: str, /, **attributes: str) -> ElementTree.Element:
+    return ElementTree.SubElement(parent, tag, attributes)
