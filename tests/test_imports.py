@@ -100,7 +100,7 @@ def test_no_module_imports_itself_through_others():
     assert circle({name: imports(name) for name in SOURCES}) == []
 
 
-@pytest.mark.parametrize("folder", ["cli", "dask", "kernels", "lab"])
+@pytest.mark.parametrize("folder", ["cli", "dask", "export", "kernels", "lab"])
 def test_the_docstring_of_a_folder_names_its_modules(folder):
     init = ROOT / folder / "__init__.py"
     words = set(re.findall(r"\w+", ast.get_docstring(ast.parse(init.read_text(encoding="utf-8")))))

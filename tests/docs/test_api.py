@@ -11,6 +11,7 @@ LAB = ("experiments", "report", "explain", "simulate", "traffic", "tune", "roofs
        "schema", "cachegrind", "figures", "expected", "quiet")  # fmt: skip
 PACKAGES = (
     "tilewise", "tilewise.cluster", "tilewise.metrics", "tilewise.sources", "tilewise.dask",
+    "tilewise.export",
     *(f"tilewise.lab.{name}" for name in LAB),
 )  # fmt: skip
 # What estimators keep as attributes, and what they raise, lies in rooms that are not public.

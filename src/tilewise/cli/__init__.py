@@ -1,4 +1,4 @@
-"""The command line: ``tilewise info | explain | fit | predict | bench | report | tune``.
+"""The command line: ``tilewise info | explain | fit | predict | export | bench | report | tune``.
 
 This folder talks to people and computes nothing. What enters is text (arguments, files). What
 leaves is text, files and an exit code. Files are checked here: that they can be read, that every
@@ -12,6 +12,7 @@ _info      ``tilewise info``
 _explain   ``tilewise explain``
 _fit       ``tilewise fit``
 _predict   ``tilewise predict``
+_export    ``tilewise export``
 _bench     ``tilewise bench``: a command for each row of the lab's ``EXPERIMENTS``
 _checkout  where a checkout of the source has the program that compares libraries
 _report    ``tilewise report``

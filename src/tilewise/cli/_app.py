@@ -8,14 +8,14 @@ import click
 
 from .. import __version__
 from .._text import first_line, printable
-from . import _bench, _explain, _fit, _info, _predict, _report, _tune
+from . import _bench, _explain, _export, _fit, _info, _predict, _report, _tune
 from ._errors import CommandError, ExitCode, ReaderGone
 from ._options import debug_option, epilog
 from ._streams import checked_streams
 
 COMMANDS = (
-    _info.info, _explain.explain, _fit.fit, _predict.predict, _bench.bench, _report.report,
-    _tune.tune,
+    _info.info, _explain.explain, _fit.fit, _predict.predict, _export.export, _bench.bench,
+    _report.report, _tune.tune,
 )  # fmt: skip
 
 

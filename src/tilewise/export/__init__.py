@@ -8,11 +8,13 @@ A map of the room:
 
     _fitted    what a form wants of a fitted model
     _pmml      a PMML document
+    _forms     the table of forms
 
 `FORMS` has a row for each form, by the ending of its files.
 """
 
 from tilewise.export._fitted import FittedModel, fitted
+from tilewise.export._forms import FORMS, Form
 from tilewise.export._pmml import to_pmml
 
-__all__ = ["FittedModel", "fitted", "to_pmml"]
+__all__ = ["FORMS", "FittedModel", "Form", "fitted", "to_pmml"]
