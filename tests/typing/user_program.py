@@ -14,6 +14,7 @@ import tilewise
 from tilewise import sources
 from tilewise.cluster import KMeans, MiniBatchKMeans, k_means, kmeans_plusplus
 from tilewise.engine import StreamReport
+from tilewise.export import FORMS, fitted, to_pmml
 from tilewise.lab.explain import Explanation, explain
 from tilewise.lab.simulate import CacheConfig, Simulation, simulate
 from tilewise.plan import StreamPlan, parse_bytes
@@ -175,6 +176,13 @@ def plans() -> None:
     assert_type(simulate(told.plan, CacheConfig.of([(32768, 8)]), max_rows=64), Simulation)
 
 
+def exported(folder: Path) -> None:
+    model = KMeans(2, random_state=0).fit(X)
+    assert_type(to_pmml(model, path=folder / "model.pmml"), str)
+    assert_type(fitted(model).feature_names, tuple[str, ...] | None)
+    assert_type(FORMS[".pmml"].to_bytes(model), bytes)
+
+
 def results(folder: Path) -> list[Any]:
     """Everything once; returns what the tests look at."""
     estimators()
@@ -183,6 +191,7 @@ def results(folder: Path) -> list[Any]:
     distances()
     neighbors(True)
     plans()
+    exported(folder)
     return [
         KMeans(2, random_state=0).fit(X).labels_,
         tilewise.argkmin(X, X, 2),

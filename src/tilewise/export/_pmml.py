@@ -7,13 +7,13 @@ scorer takes the first cluster at the least squared Euclidean distance.
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 from xml.etree import ElementTree
 
 from tilewise._files import replacing
 from tilewise._text import printable
+from tilewise._typing import PathLike
 from tilewise.export._fitted import FittedModel, fitted
 
 NAMESPACE = "http://www.dmg.org/PMML-4_4"
@@ -24,7 +24,7 @@ _LARGEST = "1.7976931348623157E308"
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def to_pmml(model: Any, *, path: str | os.PathLike[str] | None = None) -> str:
+def to_pmml(model: Any, *, path: PathLike | None = None) -> str:
     """Write a fitted K-Means model as a PMML 4.4 document.
 
     The document has a field of type double for each feature. A scorer gives two outputs: ``label``,
