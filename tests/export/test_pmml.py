@@ -19,16 +19,17 @@ from tilewise import KMeans, MiniBatchKMeans
 from tilewise.export import to_pmml
 
 SCORED = 400  # rows of a set that the scorer is asked for
-HOSTILE = ('<a&"b">', "label", "a b\tc\nd\r e", "é日本😀", "squared_distance", " ", "]]>", "'")
+HOSTILE = ('<a&"b">', "label", "a b\tc\nd\r e", "é日本😀", "squared_distance", " ", "]]>", "'",
+           "least", "closest", "distance_1", "distance_1_")  # fmt: skip
 NUMBER = r"-?\d+(\.\d+)?([eE][-+]?\d+)?"
 
 # Element: attributes that it must have with what they may say, attributes that it may have, and
-# what may lie in it, in this order, with * behind what may repeat.
+# what lies in it, in this order: + behind what may repeat, ? behind what may be missing.
 RULES = {
     "PMML": ({"version": r"4\.4"}, {}, "Header DataDictionary ClusteringModel"),
     "Header": ({}, {"description": ".*"}, "Application"),
     "Application": ({"name": ".+"}, {"version": ".+"}, ""),
-    "DataDictionary": ({}, {"numberOfFields": r"\d+"}, "DataField*"),
+    "DataDictionary": ({}, {"numberOfFields": r"\d+"}, "DataField+"),
     "DataField": (
         {"name": "(?s:.+)", "optype": "continuous", "dataType": "double"}, {}, "Interval"
     ),
@@ -38,21 +39,31 @@ RULES = {
     "ClusteringModel": (
         {"functionName": "clustering", "modelClass": "centerBased", "numberOfClusters": r"\d+"},
         {"modelName": ".+"},
-        "MiningSchema Output ComparisonMeasure ClusteringField* Cluster*",
+        "MiningSchema Output LocalTransformations? ComparisonMeasure ClusteringField+ Cluster+",
     ),
-    "MiningSchema": ({}, {}, "MiningField*"),
+    "MiningSchema": ({}, {}, "MiningField+"),
     "MiningField": (
         {"name": "(?s:.+)"},
         {"usageType": "active", "missingValueTreatment": "returnInvalid",
          "invalidValueTreatment": "returnInvalid"},
         "",
     ),
-    "Output": ({}, {}, "OutputField*"),
+    "Output": ({}, {}, "OutputField+"),
     "OutputField": (
         {"name": ".+", "dataType": "string|double"},
-        {"optype": "categorical|continuous", "feature": "predictedValue|affinity"},
-        "",
+        {"optype": "categorical|continuous",
+         "feature": "predictedValue|affinity|transformedValue"},
+        "FieldRef?",
     ),
+    "LocalTransformations": ({}, {}, "DerivedField+"),
+    "DerivedField": (
+        {"name": ".+", "optype": "continuous", "dataType": "double"}, {}, "(Apply|FieldRef)"
+    ),
+    "Apply": (
+        {"function": r"\+|-|\*|min|if|lessOrEqual"}, {}, "(Apply|FieldRef|Constant)+"
+    ),
+    "FieldRef": ({"field": "(?s:.+)"}, {}, ""),
+    "Constant": ({}, {"dataType": "double"}, ""),
     "ComparisonMeasure": ({"kind": "distance"}, {"compareFunction": "absDiff"}, "squaredEuclidean"),
     "squaredEuclidean": ({}, {}, ""),
     "ClusteringField": ({"field": "(?s:.+)"}, {}, ""),
@@ -72,7 +83,7 @@ def checked(text):
         assert set(needed) <= set(element.attrib) <= set(needed) | set(allowed), element.tag
         for name, value in element.attrib.items():
             assert re.fullmatch((needed | allowed)[name], value), (element.tag, name, value)
-        order = "".join(rf"({t[:-1]} )+" if t[-1] == "*" else rf"{t} " for t in within.split())
+        order = re.sub(r"(\S+?)([+?]?)( |$)", r"(\1 )\2", within)
         assert re.fullmatch(order, "".join(f"{child.tag} " for child in element)), element.tag
     return root
 
@@ -149,6 +160,15 @@ def scorer():
     pypmml.PMMLContext.shutdown()
 
 
+def canonical(row, center):
+    """The squared distance in the order of additions that all labels go by."""
+    sums = [0.0] * 8
+    for column, (x, c) in enumerate(zip(row.tolist(), center.tolist(), strict=True)):
+        sums[column % 8] += (x - c) * (x - c)
+    a, b, c, d, e, f, g, h = sums
+    return ((a + e) + (c + g)) + ((b + f) + (d + h))
+
+
 def squared_distances(rows, centers):
     differences = np.asarray(rows, np.float64)[:, None] - np.asarray(centers, np.float64)
     return (differences**2).sum(axis=2)
@@ -173,27 +193,50 @@ def test_a_scorer_gives_the_labels_of_predict(scorer, name, dtype):
     assert (squares[np.arange(len(rows)), labels] <= squares.min(axis=1) * bound).all()
 
 
-@pytest.mark.parametrize("n_features", [1, 3, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", SETS)
+def test_formulas_give_the_labels_of_predict_always(scorer, name, dtype):
+    model, rows = make_set(name, dtype)
+    rows = rows[:150]
+    expected = model.predict(rows)
+    found = scorer(to_pmml(model, exact=True), rows)
+    assert [int(label) for label, _ in found] == expected.tolist()
+    centers = model.cluster_centers_[expected].astype(np.float64)
+    wanted = [canonical(*pair) for pair in zip(rows.astype(np.float64), centers, strict=True)]
+    assert [distance for _, distance in found] == wanted
+
+
+def test_the_plain_document_is_not_exact(scorer):
+    # If this fails, scorers add up in our order, and nobody needs formulas.
+    model, rows = make_set("bisectors", np.float64)
+    found = scorer(to_pmml(model), rows[:150])
+    assert [int(label) for label, _ in found] != model.predict(rows[:150]).tolist()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("n_features", [1, 3, 4, 9, 300])
 @pytest.mark.parametrize("n_clusters", [1, 5])
-def test_shapes_that_are_rare(scorer, n_features, n_clusters):
+def test_shapes_that_are_rare(scorer, n_features, n_clusters, exact):
     rng = np.random.default_rng(n_features)
     model = model_of(rng.normal(size=(n_clusters, n_features)))
     rows = rng.normal(size=(20, n_features))
-    found = scorer(to_pmml(model), rows)
+    found = scorer(to_pmml(model, exact=exact), rows)
     assert [int(label) for label, _ in found] == model.predict(rows).tolist()
 
 
-def test_ties_go_to_the_lowest_label(scorer):
+@pytest.mark.parametrize("exact", [False, True])
+def test_ties_go_to_the_lowest_label(scorer, exact):
     model = model_of([[5.0, 5.0], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
     rows = [[1.0, 0.0], [0.0, 0.0], [0.0, -7.0], [-1.0, 0.0], [0.5, 0.5]]
     assert model.predict(rows).tolist() == [1, 1, 1, 3, 1]
-    assert scorer(to_pmml(model), rows) == [["1", 0.0], ["1", 1.0], ["1", 50.0], ["3", 0.0],
-                                            ["1", 0.5]]  # fmt: skip
+    expected = [["1", 0.0], ["1", 1.0], ["1", 50.0], ["3", 0.0], ["1", 0.5]]
+    assert scorer(to_pmml(model, exact=exact), rows) == expected
 
 
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, None])
-def test_a_scorer_refuses_what_is_no_number(scorer, bad):
-    text = to_pmml(model_of([[0.0, 0.0], [1.0, 1.0]]))
+def test_a_scorer_refuses_what_is_no_number(scorer, bad, exact):
+    text = to_pmml(model_of([[0.0, 0.0], [1.0, 1.0]]), exact=exact)
     import pypmml
 
     document = pypmml.Model.fromString(text)
@@ -204,12 +247,13 @@ def test_a_scorer_refuses_what_is_no_number(scorer, bad):
     assert document.predict({"x0": 1.0})["label"] is None
 
 
-def test_a_scorer_reads_hostile_names(scorer):
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_scorer_reads_hostile_names(scorer, exact):
     pandas = pytest.importorskip("pandas")
     rows = np.random.default_rng(0).normal(size=(60, len(HOSTILE)))
     frame = pandas.DataFrame(rows, columns=list(HOSTILE))
     model = KMeans(4, random_state=0).fit(frame)
-    text = to_pmml(model)
+    text = to_pmml(model, exact=exact)
     assert [int(label) for label, _ in scorer(text, rows)] == model.predict(frame).tolist()
     import pypmml
 
@@ -243,6 +287,17 @@ def test_the_structure_follows_the_specification(kind):
     assert root.find("ClusteringModel").get("numberOfClusters") == "3"
     assert names_in(root, "Array", "n") == ["4"] * 3
     assert np.array_equal(centers_in(root), model.cluster_centers_)
+
+
+def test_the_structure_of_formulas_follows_the_specification():
+    model = named(model_of(np.arange(24.0).reshape(2, 12) / 7), HOSTILE)
+    root = checked(to_pmml(model, exact=True))
+    assert names_in(root, "DerivedField") == ["distance_0", "distance_1__", "least_", "closest_"]
+    assert names_in(root, "ClusteringField", "field") == ["closest_"]
+    assert centers_in(root) == [[0.0], [1.0]]
+    used = {reference.get("field") for reference in root.iter("FieldRef")}
+    assert used == {*HOSTILE, "distance_0", "distance_1__", "least_"}
+    assert names_in(root, "Apply", "function").count("*") == 24
 
 
 def named(model, names):
