@@ -82,6 +82,11 @@ def test_a_pmml_document(estimator, model, invoke):
     assert result.stderr == ""
 
 
+def test_an_exact_pmml_document(estimator, model, invoke):
+    assert invoke("export", model, "-o", "m.pmml", "--exact").exit_code == 0
+    assert Path("m.pmml").read_bytes() == to_pmml(estimator, exact=True).encode()
+
+
 def test_a_fit_is_exported_with_its_names(X, invoke):
     lines = ["a,b,c", *(",".join(map(repr, row)) for row in X.tolist())]
     Path("table.csv").write_text("\n".join(lines), encoding="utf-8")
@@ -137,6 +142,8 @@ def test_options_go_to_the_form(model, made_up, invoke):
     [
         ("m.pmml", ["--name", "x"], "PMML has no option --name"),
         ("m.pmml", ["--labels-only"], "PMML has no option --labels-only"),
+        ("m.h", ["--exact"], "C has no option --exact"),
+        ("m.onnx", ["--rows", "uint8"], "ONNX has no option --rows"),
         ("m.h", ["--precision", "double"], "C has no option --precision"),
         ("m.h", ["--labels-only"], "C has no option --labels-only"),
         ("m.onnx", ["--name", "x"], "ONNX has no option --name"),
@@ -146,7 +153,9 @@ def test_an_option_of_another_form(model, fails, output, options, shown):
     assert fails(ExitCode.USAGE, "export", model, "-o", output, *options) == f"{output}: {shown}"
 
 
-@pytest.mark.parametrize("option", [("--precision", "half"), ("--opset", 0), ("--opset", "x")])
+@pytest.mark.parametrize(
+    "option", [("--precision", "half"), ("--opset", 0), ("--opset", "x"), ("--rows", "int8")]
+)
 def test_an_option_with_a_wrong_value(model, fails, option):
     assert option[0] in fails(ExitCode.USAGE, "export", model, "-o", "m.onnx", *option)
 
@@ -229,6 +238,10 @@ def test_a_c_header(estimator, model, invoke, fails):
     text = Path("other.h").read_text(encoding="utf-8")
     assert text == to_c(estimator, "photo")
     assert re.search(r"\bphoto_predict\b", text)
+    whole = KMeans(2, random_state=0, n_init=1).fit([[0.0, 1.0, 2.0], [250.0, 7.0, 3.0]])
+    bytes_model = stored(whole.cluster_centers_, "bytes.npz")
+    assert invoke("export", bytes_model, "-o", "b.h", "--rows", "uint8").exit_code == 0
+    assert "uint8_t" in Path("b.h").read_text(encoding="utf-8")
     assert "1x" in fails(ExitCode.USAGE, "export", model, "-o", "no.h", "--name", "1x")
 
 

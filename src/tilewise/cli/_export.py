@@ -28,6 +28,10 @@ from ._output import Outputs, print_json
 form_options = chained(
     option("--name", str, "C: what the names in the header begin with.  [default: kmeans]"),
     option(
+        "--rows", click.Choice(["uint8"]),
+        "C: type of the rows, for pixels and sensors.  [default: that of the fit]",
+    ),
+    option(
         "--precision", click.Choice(["double", "float32"]),
         "ONNX: type that the graph computes in. Labels are the same.  [default: double]",
     ),
@@ -38,6 +42,11 @@ form_options = chained(
     click.option(
         "--labels-only", "outputs", flag_value=("label",), default=None, type=click.UNPROCESSED,
         help="ONNX: leave the distances out of the graph.",
+    ),
+    click.option(
+        "--exact", is_flag=True, default=None,
+        help="PMML: add formulas, so that float64 rows midway between two centres get the label "
+        "of predict too; about ten times as long.",
     ),
 )  # fmt: skip
 
@@ -58,9 +67,9 @@ form_options = chained(
 def export(model, output, force, as_json, quiet, **options):
     """Write MODEL as an ONNX graph, a C header or a PMML document.
 
-    MODEL is the .npz file that `tilewise fit` wrote. FILE ends in .onnx, .h or .pmml. Every form
-    gives a row the label that `tilewise predict` gives it. An ONNX graph needs the extra onnx to
-    be written; the other two need nothing.
+    MODEL is the .npz file that `tilewise fit` wrote. FILE ends in .onnx, .h or .pmml. A row
+    gets the label that `tilewise predict` gives it; see --exact for PMML. To write an ONNX graph
+    you need the extra onnx; the other two need nothing.
     """
     form = _form_of(output)
     given = {name: value for name, value in options.items() if value is not None}

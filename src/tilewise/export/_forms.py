@@ -58,6 +58,6 @@ def _pmml_bytes(model: Any, **options: Any) -> bytes:
 #: The forms that there are, by the ending of their files.
 FORMS: dict[str, Form] = {
     ".onnx": Form("ONNX", "its runtimes", _onnx_bytes, ("precision", "opset", "outputs")),
-    ".h": Form("C", "compilers of C99 and C++11", _c_bytes, ("name",)),
-    ".pmml": Form("PMML", "scoring engines", _pmml_bytes),
+    ".h": Form("C", "compilers of C99 and C++11", _c_bytes, ("name", "rows")),
+    ".pmml": Form("PMML", "scoring engines", _pmml_bytes, ("exact",)),
 }
