@@ -141,6 +141,10 @@ def spoilt_models(model):
         "rows below none": good | {"metadata.npy": text(n_samples=-1)},
         "rows of text": good | {"metadata.npy": text(n_samples="many")},
         "iterations of a list": good | {"metadata.npy": text(n_iter=[3])},
+        "counts of text": good | {"metadata.npy": text(counts=["3", "4", "5"])},
+        "too few counts": good | {"metadata.npy": text(counts=[3])},
+        "counts of 400 digits": good | {"metadata.npy": text(counts=[10**400] * 3)},
+        "counts below none": good | {"metadata.npy": text(counts=[-1] * 3)},
         "inertia of text": good | {"metadata.npy": text(inertia="0")},
     }
 
@@ -150,7 +154,8 @@ SPOILT = [
     "centres of half", "complex centres", "one centre in a row", "infinite centres", "records",
     "metadata of bytes", "metadata in a list", "metadata of numbers", "no JSON", "deep JSON", "NaN",
     "version that is true", "version of 400 digits", "rows of 400 digits", "rows below none",
-    "rows of text", "iterations of a list", "inertia of text",
+    "rows of text", "iterations of a list", "counts of text", "too few counts",
+    "counts of 400 digits", "counts below none", "inertia of text",
 ]  # fmt: skip
 
 

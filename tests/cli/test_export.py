@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tilewise import KMeans
+from tilewise import KMeans, MiniBatchKMeans
 from tilewise.cli import _export
 from tilewise.cli._errors import MEANINGS, ExitCode
-from tilewise.cli._model import Model
+from tilewise.cli._model import Model, read_model
 from tilewise.export import FORMS, Form, to_pmml
 
 from .support import NAMES, process
@@ -96,6 +96,19 @@ def test_a_fit_is_exported_with_its_names(X, invoke):
     found = [array.text for array in ElementTree.parse("table.pmml").iter(f"{PMML}Array")]
     centers = np.load("table.centers.npy")
     assert np.array([text.split() for text in found], float).tobytes() == centers.tobytes()
+
+
+def test_a_model_knows_the_rows_of_its_centres(X, invoke):
+    np.save("data.npy", X)
+    assert invoke("fit", "data.npy", "-k", 4, "--seed", 0, "-q").exit_code == 0
+    whole = read_model(Path("data.model.npz"))
+    assert whole.counts == tuple(np.bincount(np.load("data.labels.npy"), minlength=4))
+    options = ("-k", 4, "--seed", 0, "-q", "--force", "--mini-batch", 32)
+    assert invoke("fit", "data.npy", *options).exit_code == 0
+    found = read_model(Path("data.model.npz"))
+    fitted = MiniBatchKMeans(4, random_state=0, batch_size=32).fit(X)
+    assert found.centers.tobytes() == fitted.cluster_centers_.tobytes()
+    assert found.counts == tuple(fitted._counts)
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -230,14 +243,18 @@ def test_the_form_decides_what_is_imported(model):
 # --- the other two forms ------------------------------------------------------------------------
 
 
-def test_a_c_header(estimator, model, invoke, fails):
+def test_a_c_header(X, estimator, model, invoke, fails):
     to_c = pytest.importorskip("tilewise.export._c").to_c
-    assert invoke("export", model, "-o", "m.h").exit_code == 0
+    np.save("data.npy", X)
+    assert invoke("fit", "data.npy", "-k", 4, "--seed", 0, "-q").exit_code == 0
+    assert invoke("export", "data.model.npz", "-o", "m.h").exit_code == 0
+    # The rows that each centre stands for come with it, for a device that goes on learning.
     assert Path("m.h").read_bytes() == to_c(estimator).encode()
-    assert invoke("export", model, "-o", "other.h", "--name", "photo").exit_code == 0
+    assert invoke("export", "data.model.npz", "-o", "other.h", "--name", "photo").exit_code == 0
     text = Path("other.h").read_text(encoding="utf-8")
     assert text == to_c(estimator, "photo")
     assert re.search(r"\bphoto_predict\b", text)
+    assert invoke("export", model, "-o", "without.h").exit_code == 0
     whole = KMeans(2, random_state=0, n_init=1).fit([[0.0, 1.0, 2.0], [250.0, 7.0, 3.0]])
     bytes_model = stored(whole.cluster_centers_, "bytes.npz")
     assert invoke("export", bytes_model, "-o", "b.h", "--rows", "uint8").exit_code == 0

@@ -157,11 +157,13 @@ def test_what_a_model_keeps(estimator):
         columns="1-3",
         inertia=0.1 + 0.2,
         n_iter=5,
+        counts=(3, 4.5, 80, 0),
     )
     after = read_model(stored(before))
     np.testing.assert_array_equal(after.centers, before.centers)
     assert after.centers.dtype == np.float32
     assert after.metadata() == before.metadata()
+    assert after.estimator()._counts.tolist() == [3, 4.5, 80, 0]
     with np.load("model.npz", allow_pickle=False) as archive:
         assert sorted(archive.files) == ["centers", "metadata"]
         assert json.loads(str(archive["metadata"]))["format_version"] == 1

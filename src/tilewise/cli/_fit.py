@@ -186,7 +186,16 @@ def _model(table, params, estimator, columns):
         columns=columns,
         inertia=float(estimator.inertia_),
         n_iter=int(estimator.n_iter_),
+        counts=_counts(estimator),
     )
+
+
+def _counts(estimator):
+    """Rows that each centre stands for: those of all mini-batches, or those of its label."""
+    counts = getattr(estimator, "_counts", None)
+    if counts is None:
+        counts = np.bincount(estimator.labels_, minlength=len(estimator.cluster_centers_))
+    return tuple(counts.tolist())
 
 
 def _params(clusters, seed, threads, batch_size, max_no_improvement, **others):

@@ -6,7 +6,8 @@
     A text of JSON with the keys ``format`` ("tilewise-kmeans"), ``format_version`` (1),
     ``tilewise_version``, ``params`` (the parameters that decide the result), ``dtype``,
     ``n_samples``, ``feature_names`` (a list, or null where the data had none), ``columns`` (the
-    selection that was typed, or null), ``inertia`` and ``n_iter``.
+    selection that was typed, or null), ``inertia``, ``n_iter`` and ``counts`` (rows that each
+    centre stands for; older files have none).
 
 Both are read without pickle. The header of each is checked before it is unpacked, so a file from a
 stranger can at worst be refused. The file holds no time and no path: equal fits give equal bytes.
@@ -48,6 +49,8 @@ class Model:
         The column selection of the fit, as it was typed.
     inertia : float or None
     n_iter : int or None
+    counts : tuple or None
+        Rows that each centre stands for, for those who go on learning.
     """
 
     centers: np.ndarray
@@ -58,6 +61,7 @@ class Model:
     columns: str | None = None
     inertia: float | None = None
     n_iter: int | None = None
+    counts: tuple | None = None
 
     def metadata(self):
         """Return what the archive holds beside the centres."""
@@ -85,6 +89,8 @@ class Model:
         estimator.n_features_in_ = n_features
         if self.feature_names is not None:
             estimator.feature_names_in_ = np.array(self.feature_names, dtype=object)
+        if self.counts is not None:
+            estimator._counts = np.array(self.counts, dtype=np.float64)
         return estimator
 
 
@@ -164,6 +170,7 @@ def _checked(centers, metadata):
         columns=columns if isinstance(columns, str) else None,
         inertia=_inertia(metadata),
         n_iter=_count(metadata, "n_iter"),
+        counts=_counts(metadata, len(centers)),
     )
 
 
@@ -172,6 +179,18 @@ def _count(metadata, name):
     if count is not None and (type(count) is not int or not 0 <= count < _MOST_COUNT):
         raise ValueError(f"{name} is {count!r:.60}, no count")
     return count
+
+
+def _counts(metadata, n_clusters):
+    counts = metadata.get("counts")
+    if counts is None:
+        return None
+    if not isinstance(counts, list) or len(counts) != n_clusters:
+        raise ValueError(f"the counts are not a list of {n_clusters} numbers")
+    for count in counts:
+        if type(count) not in (int, float) or not 0 <= count < _MOST_COUNT:
+            raise ValueError(f"a count is {count!r:.60}")
+    return tuple(counts)
 
 
 def _inertia(metadata):
