@@ -236,9 +236,9 @@ for _name, _test in SEMANTICS.items():
 #: Names of `tilewise.engine` that estimators and loops may use: protocols, the table, and helpers
 #: that compute nothing from rows of one backend.
 SEAM = {
-    "AssignmentPass", "Batches", "BatchPass", "OutOfRange", "Request", "RowSet", "Scale", "Stats",
-    "StreamReport", "as_rows", "backend_of", "extent", "hashed", "open_rows",
-    "refuse_out_of_range", "squared_moves",
+    "AssignmentPass", "Batches", "BatchPass", "OutOfRange", "Request", "RowSet", "Scale",
+    "SingleRows", "Stats", "StreamReport", "as_rows", "backend_of", "extent", "few_rows", "hashed",
+    "labels_of", "open_rows", "refuse_out_of_range", "squared_moves",
 }  # fmt: skip
 
 

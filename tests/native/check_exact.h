@@ -48,6 +48,21 @@ static void N(check_exact)(const tw_exact_kernels *e) {
                 for (int r = 0; r < 8; r++) free((void *)eight[r]);
                 free(lanes);
             }
+            double *wide = buffer((size_t)depth * sizeof *wide), least;
+            S *rows = buffer((size_t)(count * depth) * sizeof *rows);
+            for (int l = 0; l < depth; l++) wide[l] = (uniform() - 0.5) * scale;
+            for (int i = 0; i < count * depth; i++) rows[i] = (S)((uniform() - 0.5) * scale);
+            e->N(single)(wide, rows, count, depth, out);
+            int first = -1;
+            for (int j = 0; j < count; j++) {
+                const double expected = N(plain_distance)(rows + j * depth, wide, depth);
+                CHECK(out[j] == expected, "depth %d, %d of %d: %a, not %a", depth, j, count, out[j], expected);
+                if (whole(0, 3) == 0) out[j] = whole(0, 1) ? INFINITY : NAN;
+                if (out[j] < INFINITY && (first < 0 || out[j] < out[first])) first = j;
+            }
+            CHECK(e->first_least(out, count, &least) == first, "%d values", count);
+            CHECK(first < 0 ? least == INFINITY : least == out[first], "%d values: %a", count, least);
+            free(wide), free(rows);
             free(x), free(c), free(out), free(picks);
         }
     }

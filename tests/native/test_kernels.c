@@ -198,6 +198,50 @@ static void check_plausible(const tw_tile_kernels *t) {
             }
 }
 
+/* Squared distances in float of one row to rows as they lie: close to the true ones at any offset, infinity
+ * behind the last one, and nothing beside the rows is read. */
+static void check_single(const tw_tile_kernels *t) {
+    for (int d = 0; d < N_DEPTHS; d++)
+        for (int count = 1; count <= 40; count++) {
+            const int depth = DEPTHS[d], room = (count + 15) / 16 * 16;
+            float *x = buffer((size_t)depth * sizeof *x), *rows = buffer((size_t)(count * depth) * sizeof *rows);
+            float *gaps = buffer((size_t)room * sizeof *gaps);
+            int *picks = buffer((size_t)count * sizeof *picks);
+            const double scale = pow(10, whole(-10, 10)), offset = whole(0, 1) * scale * 1000;
+            const double error = (depth / 4.0 + 8) * 0x1p-24;
+            float least = INFINITY;
+            for (int l = 0; l < depth; l++) x[l] = (float)((uniform() - 0.5) * scale + offset);
+            for (int i = 0; i < count * depth; i++) rows[i] = (float)((uniform() - 0.5) * scale + offset);
+            if (count > 2) memcpy(rows + depth, x, (size_t)depth * sizeof *x);
+            const float found = t->rough_gaps(x, rows, count, depth, gaps);
+            for (int j = 0; j < count; j++) {
+                double exact = 0;
+                for (int l = 0; l < depth; l++) {
+                    const double gap = (double)x[l] - rows[j * depth + l];
+                    exact += gap * gap;
+                }
+                CHECK(fabs(gaps[j] - exact) <= error * exact, "depth %d, %d of %d: %a, not %a", depth, j, count,
+                      (double)gaps[j], exact);
+                least = gaps[j] < least ? gaps[j] : least;
+            }
+            CHECK(found == least, "depth %d, %d rows: the least is %a, not %a", depth, count, (double)found,
+                  (double)least);
+            for (int j = count; j < room; j++) gaps[j] = INFINITY;
+            const float limit = gaps[whole(0, count - 1)];
+            const int n = t->rough_picks(gaps, count, limit, picks);
+            int at = 0;
+            for (int j = 0; j < count; j++)
+                if (gaps[j] <= limit) {
+                    CHECK(at < n && picks[at] == j, "depth %d: pick %d is not %d", depth, at, j);
+                    at++;
+                }
+            CHECK(at == n, "depth %d: %d picks, not %d", depth, n, at);
+            x[0] = whole(0, 1) ? NAN : INFINITY;
+            if (depth) CHECK(t->rough_gaps(x, rows, count, depth, gaps) == INFINITY, "depth %d: not finite", depth);
+            free(x), free(rows), free(gaps), free(picks);
+        }
+}
+
 #include "check_pair.h"
 
 /* From `first` on a table holds pointers alone, and none of them is missing but the last few. */
@@ -230,6 +274,7 @@ static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact
     check_pack_f8f8(t);
     check_open_rows(t);
     check_plausible(t);
+    check_single(t);
     check_pair(p);
     check_split(t, s);
     CHECK(isfinite(t->multiply_adds_f4(1000)) && isfinite(t->multiply_adds_f8(1000)), "probe");

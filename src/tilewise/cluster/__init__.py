@@ -18,6 +18,7 @@ Nothing is computed here: the loops are in ``algorithms``, the passes in ``engin
 
 ``KMeans``           the estimator (``_kmeans``; what the estimators share is in ``_base``)
 ``MiniBatchKMeans``  the same on random batches of rows (``_minibatch``)
+``Predictor``        a fitted model prepared for single rows (``_predictor``)
 ``k_means``          the same as a function (``_functions``)
 ``kmeans_plusplus``  the seeding alone (``_functions``)
 """
@@ -25,5 +26,6 @@ Nothing is computed here: the loops are in ``algorithms``, the passes in ``engin
 from tilewise.cluster._functions import k_means, kmeans_plusplus
 from tilewise.cluster._kmeans import KMeans
 from tilewise.cluster._minibatch import MiniBatchKMeans
+from tilewise.cluster._predictor import Predictor
 
-__all__ = ["KMeans", "MiniBatchKMeans", "k_means", "kmeans_plusplus"]
+__all__ = ["KMeans", "MiniBatchKMeans", "Predictor", "k_means", "kmeans_plusplus"]

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -36,6 +37,7 @@ from tilewise.cluster._callbacks import CallbackSupportMixin
 from tilewise.cluster._draft import drafted
 from tilewise.cluster._files import Output
 from tilewise.cluster._pickling import VersionedPickles
+from tilewise.cluster._predictor import Predictor
 from tilewise.engine import StreamReport
 from tilewise.plan import Plan, StreamPlan
 
@@ -277,6 +279,37 @@ class BaseKMeans(
         self._check_fitted()
         return self._open(X, **how), self._centers()
 
+    def _few_rows(self, X, wanted):
+        """What a call on few rows of an array returns, or None where it has to take the long way.
+
+        Only where nothing about the call can be wrong: the long way has the errors and warnings.
+        """
+        own = vars(self)
+        centers = own.get("cluster_centers_")
+        if (
+            type(X) is np.ndarray
+            and type(centers) is np.ndarray
+            and "feature_names_in_" not in own
+            and X.shape[1:] == (own.get("n_features_in_"),)
+            and self._has_plain_wishes()
+        ):
+            return engine.few_rows(X, centers, wanted)
+        return None
+
+    def _few_of(self, rows, wanted):
+        """The same for rows that have been checked."""
+        answer, centers = engine.backend_of(rows).few_rows, self.cluster_centers_
+        if answer is None or type(centers) is not np.ndarray or not self._has_plain_wishes():
+            return None
+        return answer(rows, centers, wanted)
+
+    def _has_plain_wishes(self):
+        """Whether a call on few rows has nothing to heed or to refuse."""
+        threads = self.n_threads
+        return (threads is None or (type(threads) is int and threads > 0)) and (
+            (self.chunk_size, self.engine) in (("auto", "auto"), ("auto", "fused"))
+        )
+
     def _mapped(self, rows, centers, function, result_bytes=0, held=False):
         """``function`` of the rows, a part at a time."""
         return engine.backend_of(rows).mapped(
@@ -341,13 +374,43 @@ class BaseKMeans(
         OSError
             If the file cannot be written; the message says how far it got.
         """
+        few = self._few_rows(X, "labels") if out is None else None
+        if few is not None:
+            return few
         rows, centers = self._new_rows(X)
         plan_of = partial(self._plan, n_clusters=len(centers))
+
+        def labels(part):
+            few = self._few_of(part, "labels")
+            return few if few is not None else _scaled.labels_of(part, centers, plan_of)
+
         output = Output(out, rows.n_rows, (), np.int32)
-        parts = self._mapped(
-            rows, centers, lambda part: _scaled.labels_of(part, centers, plan_of), 4, out is None
-        )
-        return output.put(parts)
+        return output.put(self._mapped(rows, centers, labels, 4, out is None))
+
+    def predictor(self, *, dtype: DTypeLike | None = None) -> Predictor:
+        """Return the model prepared for rows that arrive one by one.
+
+        Parameters
+        ----------
+        dtype : {None, "float32", "float64"}, default=None
+            What rows become first. None is what `predict` makes of them. With "float32" a row of
+            float64 is rounded: a float32 model answers such rows faster.
+
+        Returns
+        -------
+        predictor : Predictor
+            ``predictor(row)`` is the label of a row. It keeps a copy of the centres: a later fit
+            does not change it.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model has not been fitted.
+        ValueError
+            If `dtype` is another one, or the centres are no finite numbers.
+        """
+        self._check_fitted()
+        return Predictor.of(self.cluster_centers_, dtype)
 
     def fit_transform(
         self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
@@ -397,10 +460,16 @@ class BaseKMeans(
         return self._transform(X, out)
 
     def _transform(self, X, out):
+        few = self._few_rows(X, "distances") if out is None else None
+        if few is not None:
+            return few
         rows, centers = self._new_rows(X)
         k = len(centers)
 
         def distances(part):
+            few = self._few_of(part, "distances")
+            if few is not None:
+                return few
             return engine.backend_of(part).distances(part, centers, self._plan(part, k))
 
         output = Output(out, rows.n_rows, (k,), rows.result_dtype)
@@ -426,6 +495,9 @@ class BaseKMeans(
         score : float
             The higher, the better; zero at best.
         """
+        few = self._few_rows(X, "inertia") if sample_weight is None else None
+        if few is not None:
+            return -few
         rows, centers = self._new_rows(
             X, again="score adds up rows in an order that needs their number."
         )

@@ -21,6 +21,7 @@ from tilewise.engine.backend import (
     RowSet,
     as_rows,
     backend_of,
+    few_rows,
     open_rows,
     register,
 )
@@ -69,15 +70,17 @@ from tilewise.engine.stream import StreamReport, StreamRows, count_rows
 from tilewise.engine.streambatch import ReadBatches, batch_bytes
 from tilewise.engine.streaming import CpuStreams, sampled, weights_of
 from tilewise.kernels._rows import Rows
+from tilewise.kernels._single import SingleRows, labels_of
 
 __all__ = [
     "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Bins", "Cpu",
     "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "OutOfRange",
     "OversamplingPass", "PartSeeding", "Pass", "ReadBatches", "Request", "RowSet", "Rows",
-    "Sample", "Scale", "SeedingPass", "Stats", "StreamReport", "StreamRows", "argkmin",
-    "argkmin_blocks", "argmin_blocks", "as_rows", "assign", "assign_inertia", "backend_of",
-    "batch_bytes", "column_stats", "count_rows", "distances", "draws", "extent", "farthest_first",
-    "fill_matrix", "first_row", "hashed", "inertia", "largest_finite", "locate_among",
+    "Sample", "Scale", "SeedingPass", "SingleRows", "Stats", "StreamReport", "StreamRows",
+    "argkmin", "argkmin_blocks", "argmin_blocks", "as_rows", "assign", "assign_inertia",
+    "backend_of", "batch_bytes", "column_stats", "count_rows", "distances", "draws", "extent",
+    "farthest_first", "few_rows", "fill_matrix", "first_row", "hashed", "inertia", "labels_of",
+    "largest_finite", "locate_among",
     "moments_of", "most_trials", "open_rows", "open_sums", "own_distances", "plan_matrix",
     "potential_bin", "radius", "radius_blocks", "refuse_out_of_range", "register", "sampled",
     "scaled_weights", "squared_moves", "total_gains", "weight_exponent", "weight_sizes",

@@ -17,12 +17,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from .cpu import Cpu
+from .single import Wanted
 from .stats import Stats
 from .streaming import CpuStreams
 
 __all__ = [
     "BACKENDS", "AssignmentPass", "Backend", "BatchPass", "Batches", "OversamplingPass", "Request",
-    "RowSet", "SeedingPass", "as_rows", "backend_of", "open_rows", "register",
+    "RowSet", "SeedingPass", "as_rows", "backend_of", "few_rows", "open_rows", "register",
 ]  # fmt: skip
 
 
@@ -248,9 +249,14 @@ class Backend(Protocol):
     Attributes
     ----------
     name : str
+    few_rows : callable or None
+        ``few_rows(X, centers, wanted)`` answers for few rows of an ndarray without a plan, or
+        returns None to leave them to `open_rows`; see `tilewise.engine.single`. None if no ndarray
+        is ever this backend's.
     """
 
     name: str
+    few_rows: Callable[[np.ndarray, np.ndarray, Wanted], Any] | None
 
     def open_rows(self, X, request: Request) -> RowSet | None:
         """The rows of `X`, or None to decline. Nobody has looked at `X` before."""
@@ -352,6 +358,15 @@ def open_rows(X, request: Request) -> RowSet:
         if rows is not None:
             return rows
     raise ValueError(f"no backend takes data of type {type(X).__name__}")
+
+
+def few_rows(X: np.ndarray, centers: np.ndarray, wanted: Wanted) -> Any:
+    """Answers for few rows of an array from the backend that has arrays, or None: see `Backend`."""
+    for backend in BACKENDS:
+        answer = backend.few_rows
+        if answer is not None:
+            return answer(X, centers, wanted)
+    return None
 
 
 def backend_of(rows: RowSet) -> Backend:

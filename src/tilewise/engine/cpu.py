@@ -13,6 +13,7 @@ from .minibatch import BatchPass, DrawnBatches
 from .oversampling import OversamplingPass
 from .passes import Pass, distances
 from .seeding import SeedingPass
+from .single import few_rows
 from .stats import Stats, column_stats, largest_finite
 
 __all__ = ["Cpu", "Sample"]
@@ -51,6 +52,9 @@ class Cpu:
     def open_rows(self, X, request):
         """Take whatever can be made into an array or a CSR matrix."""
         return Rows(request.check(X))
+
+    #: Few rows of an array need no plan.
+    few_rows = staticmethod(few_rows)
 
     def plan(self, rows, n_clusters, *, batch_size=None, **wishes):
         """Sizes of passes over the rows, or over so many of them at a time."""

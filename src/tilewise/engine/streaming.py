@@ -25,6 +25,7 @@ class CpuStreams(Cpu):
     """Rows that `tilewise.sources` reads in parts, computed by this process."""
 
     name = "cpu, streamed"
+    few_rows = None
 
     def open_rows(self, X, request):
         """Take what `tilewise.sources.as_source` knows."""

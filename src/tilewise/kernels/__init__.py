@@ -30,6 +30,7 @@ over single clusters, panels or rows of a ready block have a `prange` of their o
     _candidates   candidates of the search, and the canonical distances that decide
     _near_csr     neighbours from blocks of distances where a side is CSR
     _brute_force  neighbours among few rows: all distances, ranked
+    _single       single rows against centres as they lie in memory
     _topk         the k lowest values of blocks, for any metric
     _within       values of blocks up to a radius, for any metric
     _seeding      the two passes of greedy k-means++

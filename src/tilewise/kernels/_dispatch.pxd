@@ -75,6 +75,8 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_measure extent_f8
         tw_count open_rows
         tw_count plausible
+        tw_measure_f4 rough_gaps
+        tw_count rough_picks
         tw_act narrow
         tw_measure multiply_adds_f4, multiply_adds_f8
 
@@ -90,6 +92,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_act distances_picked_f4, distances_picked_f8
         tw_act distances_lanes_f4, distances_lanes_f8
         tw_act between_f4, between_f8
+        tw_act single_f4, single_f8
         tw_act add_row_f4, add_row_f8
         tw_act bin_rows_f4, bin_rows_f8
         tw_count move_by_rows_f4, move_by_rows_f8
@@ -112,6 +115,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_long_count collect_within
         tw_measure squared_norm
         tw_measure own_entries
+        tw_count first_least
         tw_count brute_force
         tw_measure spread_distance
         tw_act gather_scores

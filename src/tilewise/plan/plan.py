@@ -31,7 +31,7 @@ from tilewise.plan.nest import LoopNest, RowShape
 from tilewise.plan.shards import shard_rows as shard_rows_for
 from tilewise.plan.split import split_for
 from tilewise.plan.threads import n_threads as threads_for
-from tilewise.plan.thresholds import OWN_SUMS_BYTES, STORED_SHARE
+from tilewise.plan.thresholds import OWN_SUMS_BYTES, STORED_SHARE, most_single_rows
 
 __all__ = ["ENGINES", "Plan", "plan"]
 
@@ -77,6 +77,7 @@ _TITLES = {
     "n_threads": "Threads",
     "shards": "Shards",
     "stored": "Stored entries",
+    "few_rows": "Few rows",
     "sums": "Sums",
     "memory": "Memory",
 }
@@ -387,6 +388,12 @@ def _plan(
 
     if density is not None:
         why["stored"] = _stored(density)
+    else:
+        most = most_single_rows(k, d, dtype)
+        why["few_rows"] = (
+            f"predict, transform and score of up to {most} rows compare each with the centres as "
+            "they lie. Packing the centres pays for more rows only."
+        )
     # Memory: of stored entries, as many as the density lets expect; the longest row may have more.
     nest = LoopNest.of(made, RowShape(direct, width, n * width))
     own, shared = nest.workspace_bytes, nest.shared_bytes

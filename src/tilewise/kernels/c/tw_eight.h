@@ -39,6 +39,11 @@ TW_INLINE tw_eight widened_f4(const float *x) {
 #endif
 TW_INLINE tw_eight widened_f8(const double *x) { return *(const tw_eight_u *)x; }
 
+/* One vector of them. */
+typedef float tw_half_f4u __attribute__((vector_size(TW_VECTOR_BYTES / 2), aligned(4), may_alias));
+TW_INLINE tw_f8 widened_vector_f4(const float *x) { return __builtin_convertvector(*(const tw_half_f4u *)x, tw_f8); }
+TW_INLINE tw_f8 widened_vector_f8(const double *x) { return *(const tw_f8u *)x; }
+
 /* The first eight of the `rest` numbers of a row, or all of them and zeros. */
 TW_INLINE tw_eight first_eight_f4(const float *x, int rest) {
     if (rest >= 8) return __builtin_convertvector(*(const tw_eight_f4u *)x, tw_eight);
@@ -55,6 +60,22 @@ TW_INLINE double meet_eight(const tw_eight a) {
     union { tw_four four; tw_two two[2]; } half = {whole.four[0] + whole.four[1]};
     const tw_two last = half.two[0] + half.two[1];
     return last[0] + last[1];
+}
+
+/* The same of eight sums in as many vectors as they take. */
+TW_INLINE double meet_vectors(const tw_f8 *a) {
+#if TW_VECTOR_BYTES == 64
+    return meet_eight((tw_eight)*a);
+#else
+    typedef double tw_two __attribute__((vector_size(16)));
+#if TW_VECTOR_BYTES == 32
+    union { tw_f8 four; tw_two two[2]; } half = {a[0] + a[1]};
+    const tw_two last = half.two[0] + half.two[1];
+#else
+    const tw_two last = (a[0] + a[2]) + (a[1] + a[3]);
+#endif
+    return last[0] + last[1];
+#endif
 }
 
 #endif

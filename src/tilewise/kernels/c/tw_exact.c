@@ -80,6 +80,20 @@ static int nonzeros(const double *restrict x, int depth) {
     return n;
 }
 
+/* Where the first of the least of count values is, or -1 if none is below infinity. */
+static int first_least(const double *restrict values, int count, double *restrict least) {
+    enum { N = TW_VECTOR_BYTES / 8 };
+    tw_f8 low = __builtin_inf() - (tw_f8){0};
+    int j = 0;
+    for (; j + N <= count; j += N) low = min_f8(*(const tw_f8u *)(values + j), low);
+    double own = lowest_f8(low)[0];
+    for (; j < count; j++) own = values[j] < own ? values[j] : own;
+    *least = own;
+    if (!(own < __builtin_inf())) return -1;
+    for (j = 0; values[j] != own;) j++;
+    return j;
+}
+
 #include "tw_sparse.h"
 #include "tw_within.h"
 #include "tw_inertia.h"

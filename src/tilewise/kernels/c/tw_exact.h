@@ -154,6 +154,45 @@ static void E(between)(const S *restrict x, const S *const *rows, int count, int
     }
 }
 
+/* out is (count): distances from x (depth), in float64 whatever S is, to rows (count, depth) as they
+ * lie in memory, without zeros behind them. Eight sums take several vectors where those are narrow: a
+ * compiler that is left to find that out moves them through memory. */
+TW_INLINE void E(single_some)(const int count, const double *restrict x, const S *rows, int depth, double *restrict out) {
+    enum { N = TW_VECTOR_BYTES / 8, P = 8 / N };
+    tw_f8 sum[4][P] = {{{0}}};
+    int l = 0;
+    for (; l + 8 <= depth; l += 8) {
+#pragma GCC unroll 4
+        for (int i = 0; i < count; i++)
+#pragma GCC unroll 4
+            for (int p = 0; p < P; p++) {
+                const tw_f8 gap = *(const tw_f8u *)(x + l + p * N) - E(widened_vector)(rows + (ptrdiff_t)i * depth + l + p * N);
+                sum[i][p] += gap * gap;
+            }
+    }
+    if (l < depth) {
+        const tw_eight end = some_widened_f8(x + l, depth - l);
+#pragma GCC unroll 4
+        for (int i = 0; i < count; i++) {
+            const tw_eight own = E(some_widened)(rows + (ptrdiff_t)i * depth + l, depth - l);
+#pragma GCC unroll 4
+            for (int p = 0; p < P; p++) {
+                const tw_f8 gap = *((const tw_f8 *)&end + p) - *((const tw_f8 *)&own + p);
+                sum[i][p] += gap * gap;
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) out[i] = meet_vectors(sum[i]);
+}
+
+static void E(single)(const double *x, const S *rows, int count, int depth, double *out) {
+    enum { SOME = TW_VECTOR_BYTES >= 32 ? 4 : 2 };
+    int j = 0;
+    for (; j + SOME <= count; j += SOME) E(single_some)(SOME, x, rows + (ptrdiff_t)j * depth, depth, out + j);
+    for (; j < count; j++) E(single_some)(1, x, rows + (ptrdiff_t)j * depth, depth, out + j);
+}
+
 /* out is (count), up to four: distance of x[i] to c[i]. Rows take turns, so that none waits for
  * its own last addition. */
 TW_INLINE void E(distances_pairs_some)(const int count, const S *const *x, const double *const *c, int depth,

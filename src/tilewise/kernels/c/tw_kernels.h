@@ -98,6 +98,8 @@ typedef struct tw_near {
       const float *moves, float largest, float runner_up, int32_t mover, int64_t *ids)) \
     K(int, plausible, (const float *x, const float *c, ptrdiff_t ldc, int count, int depth, \
       double within, int *picks)) \
+    K(float, rough_gaps, (const float *x, const float *rows, int count, int depth, float *gaps)) \
+    K(int, rough_picks, (const float *gaps, int count, float limit, int *picks)) \
     K(void, narrow, (const double *x, const double *origin, int depth, float *out)) \
     K(double, multiply_adds_f4, (long repeats)) \
     K(double, multiply_adds_f8, (long repeats))
@@ -121,6 +123,7 @@ enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANH
     K(void, distances_lanes_##SUFFIX, (const S *const *x, const double *c, ptrdiff_t ldc, int count, \
       int depth, double *out)) \
     K(void, between_##SUFFIX, (const S *x, const S *const *rows, int count, int depth, double *out)) \
+    K(void, single_##SUFFIX, (const double *x, const S *rows, int count, int depth, double *out)) \
     K(void, add_row_##SUFFIX, (const tw_grid *grid, const S *x, double weight, int first, int stop, \
       int64_t *sums)) \
     K(void, bin_rows_##SUFFIX, (const S *const *x, const double *weights, int n_rows, int depth, \
@@ -162,6 +165,7 @@ enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANH
     K(double, squared_norm, (const double *c, int depth)) \
     K(double, own_entries, (int n, const int32_t *columns, const double *x, double norm, \
       const double *c, double center_norm)) \
+    K(int, first_least, (const double *values, int count, double *least)) \
     K(int, brute_force, (const double *gaps, int m, int k, int n_rows, int form, void *distances, \
       int64_t *indices)) \
     K(double, spread_distance, (int n, const int32_t *columns, const double *x, const double *c, \

@@ -168,6 +168,8 @@ static void narrow(const double *restrict x, const double *restrict origin, int 
     for (int l = 0; l < depth; l++) out[l] = (float)(x[l] - origin[l]);
 }
 
+#include "tw_single.h"
+
 /* Peak of multiply-add: twelve independent chains of registers, nothing else. */
 #define TW_PROBE(NAME, T, V)                                                     \
     static double NAME(long repeats) {                                           \

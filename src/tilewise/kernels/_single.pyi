@@ -1,0 +1,26 @@
+from typing import Any
+
+import numpy as np
+
+from tilewise._typing import FloatMatrix, Matrix, Vector
+
+def labels_of(
+    X: np.ndarray, centers: np.ndarray, isa: str | None = None
+) -> Vector[np.int32] | None: ...
+def gaps_of(
+    X: np.ndarray, centers: np.ndarray, isa: str | None = None
+) -> Vector[np.float64] | None: ...
+def distances_of(
+    X: np.ndarray, centers: np.ndarray, isa: str | None = None
+) -> Matrix[np.float64] | None: ...
+
+class SingleRows:
+    @property
+    def centers(self) -> FloatMatrix: ...
+    @property
+    def dtype(self) -> np.dtype[Any] | None: ...
+    def __init__(
+        self, centers: FloatMatrix, dtype: np.dtype[Any] | None, isa: str | None = None
+    ) -> None: ...
+    def __call__(self, row: Any) -> int: ...
+    def nearest(self, row: Any) -> tuple[int, float]: ...
