@@ -127,6 +127,9 @@ def test_bad_rows():
             call(np.zeros(5, complex))
         with pytest.raises((TypeError, ValueError)):
             call(["a"] * 5)
+        for what in ("abc", b"abc", {"a": 1}, None, object()):
+            with pytest.raises(TypeError, match="a row of numbers is expected"):
+                call(what)
         with pytest.raises(TypeError):
             call()
     with pytest.raises(ValueError, match="row 1, column 2"):

@@ -176,6 +176,8 @@ class Predictor(engine.SingleRows):
     def _as_real(self, X):
         x = np.asarray(readable(X, "row"))
         if x.dtype.kind not in "biuf":
+            if not x.ndim:
+                raise TypeError(f"a row of numbers is expected, got {type(X).__name__}")
             if x.dtype.kind == "c":
                 raise TypeError("a row of complex numbers; real ones are expected")
             x = as_real(x, "row")
