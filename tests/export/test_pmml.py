@@ -247,6 +247,24 @@ def test_a_scorer_refuses_what_is_no_number(scorer, bad, exact):
     assert document.predict({"x0": 1.0})["label"] is None
 
 
+@pytest.mark.parametrize("n_features", [1, 2, 3, 1000])
+def test_rows_whose_squares_overflow_are_refused(scorer, n_features):
+    model = model_of([[-1.0] * n_features, [1.0] * n_features])
+    text = to_pmml(model)
+    margin = float(next(checked(text).iter("Interval")).get("rightMargin"))
+    assert 1e150 < margin < 1e154
+    row = [margin] * n_features
+    found = scorer(text, [row, np.negative(row), [*row[1:], 2 * margin]])
+    assert [label for label, _ in found] == ["0", "0", None]  # both are equally far, rounded
+    assert np.isfinite([distance for _, distance in found[:2]]).all()
+    far = model_of([[-margin] * n_features, [margin] * n_features])
+    assert scorer(to_pmml(far), [row])[0] == ["1", 0.0]
+    assert np.isfinite(scorer(to_pmml(far), [np.negative(row)])[0][1])
+    model.cluster_centers_[1, 0] = 1.5 * margin
+    with pytest.raises(ValueError, match="squared distances are finite for numbers up to"):
+        to_pmml(model)
+
+
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_scorer_reads_hostile_names(scorer, exact):
     pandas = pytest.importorskip("pandas")
@@ -265,8 +283,8 @@ def test_a_scorer_reads_hostile_names(scorer, exact):
 
 def test_a_document_holds_every_bit(tmp_path):
     rng = np.random.default_rng(0)
-    centers = rng.normal(size=(40, 6)) * 10.0 ** rng.integers(-300, 300, size=(40, 6))
-    centers[0] = [0.1, -0.0, 5e-324, 1.7976931348623157e308, 2**53 + 1, 1e-7]
+    centers = rng.normal(size=(40, 6)) * 10.0 ** rng.integers(-300, 150, size=(40, 6))
+    centers[0] = [0.1, -0.0, 5e-324, 1.2345678901234567e152, 2**53 + 1, 1e-7]
     root = checked(to_pmml(model_of(centers)))
     assert np.array(centers_in(root)).tobytes() == centers.tobytes()
     narrow = rng.normal(size=(3, 2)).astype(np.float32)

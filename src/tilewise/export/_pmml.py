@@ -7,6 +7,7 @@ scorer takes the first cluster at the least squared Euclidean distance.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +20,6 @@ from tilewise.export._fitted import FittedModel, fitted
 
 NAMESPACE = "http://www.dmg.org/PMML-4_4"
 
-# All that a double can be, but for the infinities.
-_LARGEST = "1.7976931348623157E308"
 # What XML 1.0 has no way to write, escaped or not: production [2], Char.
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -31,8 +30,9 @@ def to_pmml(model: Any, *, exact: bool = False, path: PathLike | None = None) ->
     The document has a field of type double for each feature. A scorer gives two outputs: ``label``,
     a text such as "3", because PMML has texts for the names of clusters, and ``squared_distance``
     (double), the squared Euclidean distance to the centre of that label. Centres are written in
-    full: a reader gets every bit back. A row with a missing value, NaN or an infinity gets no
-    label: the document tells the scorer to refuse it.
+    full: a reader gets every bit back. A row with a missing value, NaN, an infinity or a number
+    above about 1e150, whose square would overflow, gets no label: the document tells the scorer to
+    refuse it.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def to_pmml(model: Any, *, exact: bool = False, path: PathLike | None = None) ->
     sklearn.exceptions.NotFittedError
         If it has not been fitted.
     ValueError
-        If its centres are not finite, or if a feature name is empty, occurs twice or has a
-        character that XML cannot hold.
+        If its centres are not finite or above about 1e150, or if a feature name is empty, occurs
+        twice or has a character that XML cannot hold.
     OSError
         If the file cannot be written. A file that was there before is then unchanged.
 
@@ -66,6 +66,9 @@ def to_pmml(model: Any, *, exact: bool = False, path: PathLike | None = None) ->
     -----
     Fields have the names of the features, or ``x0``, ``x1``, ... where the model knows none. An
     output whose name is a feature gets a ``_`` behind it.
+
+    PMML has squared distances. Those below 1e-308 are zero for a scorer, so labels need
+    differences above about 1e-150; ``predict`` scales such rows.
 
     Scorers compute in double, but PMML does not say in which order they add up the squares. So
     without `exact` a row can get another label than from ``predict`` if its two least distances
@@ -112,6 +115,19 @@ def _field_names(known: FittedModel) -> tuple[str, ...]:
     return names
 
 
+def _margin(known: FittedModel) -> float:
+    """The largest number of a row, a power of two whose squared distances are finite."""
+    # d (2 margin)^2 <= 2^1022
+    margin = math.ldexp(1.0, (1020 - (known.n_features - 1).bit_length()) // 2)
+    largest = float(abs(known.centers).max())
+    if largest > margin:
+        raise ValueError(
+            f"the centres have numbers up to {largest:.3g}; squared distances are finite for "
+            f"numbers up to {margin:.3g} only"
+        )
+    return margin
+
+
 def _free(name: str, taken: tuple[str, ...]) -> str:
     while name in taken:
         name += "_"
@@ -122,13 +138,14 @@ def _document(known: FittedModel, names: tuple[str, ...], exact: bool) -> str:
     root = Element("PMML", {"xmlns": NAMESPACE, "version": "4.4"})
     header = _add(root, "Header", description=f"{known.name}, {known.n_clusters} clusters")
     _add(header, "Application", name="tilewise", version=known.version)
+    margin = _margin(known)
     fields = _add(root, "DataDictionary", numberOfFields=str(len(names)))
     for name in names:
         field = _add(fields, "DataField", name=name, optype="continuous", dataType="double")
-        # Infinities are invalid by this: not every scorer finds them out by itself.
+        # So infinities are invalid: not every scorer finds them out by itself.
         _add(
             field, "Interval",
-            closure="closedClosed", leftMargin=f"-{_LARGEST}", rightMargin=_LARGEST,
+            closure="closedClosed", leftMargin=repr(-margin), rightMargin=repr(margin),
         )  # fmt: skip
     model = _add(
         root, "ClusteringModel",
