@@ -5,9 +5,9 @@ python benchmarks/single_rows.py --quick          two rounds
 python benchmarks/single_rows.py --table RESULT   print the tables of a kept result
 
 One thread. Every contender answers some hundred times in a row, another one first in each round;
-figures are medians of rounds with the least and the most. Everybody has the same centres in memory,
-float32 unless the table says otherwise. Prints what was found beside what is aimed at and writes one
-JSON with all samples; measures and never judges.
+figures are medians of rounds with the least and the most. Everybody has the same centres, float32
+unless the table says otherwise. Prints what was found beside what is aimed at and writes one JSON
+with all samples; measures and never judges.
 """
 
 import argparse
@@ -38,6 +38,7 @@ SAMPLE = 0.02
 def models(d, k, dtype):
     """Centres, rows near them, and fitted estimators with these centres."""
     import sklearn.cluster
+
     import tilewise
 
     rng = np.random.default_rng(0)
@@ -85,6 +86,7 @@ def one_row(d, k, missing):
         missing["faiss"] = str(problem)
     try:
         import skl2onnx
+
         from tilewise.export import to_onnx
 
         theirs = session(skl2onnx.to_onnx(fitted["scikit-learn"], first))
