@@ -22,7 +22,7 @@ CHECKED_TESTS ?= $(addprefix tests/,kernels engine algorithms metrics cluster pl
 	--deselect tests/lab/test_cachegrind.py::test_simulated_is_what_cachegrind_counts \
 	--deselect tests/lab/test_explain.py::test_measured_roofs_are_rates
 
-.PHONY: help venv demo test types test-docs test-native test-aarch64 bench bench-dask lint format docs debug-test
+.PHONY: help venv demo test types test-docs test-native test-aarch64 bench bench-dask bench-single lint format docs debug-test
 .PHONY: sanitize sanitize-crowded sanitize-native record wheel clean
 
 help: ## show this list
@@ -162,6 +162,9 @@ bench: .venv-bench/installed ## measure against the peers; ARGS="--quick --only 
 
 bench-dask: .venv-dask/installed ## measure a cluster of two processes against one, and dask-ml; under six minutes
 	.venv-dask/bin/python benchmarks/dask_clusters.py $(ARGS)
+
+bench-single: .venv-bench/installed ## measure answers to one row against scikit-learn, faiss and ONNX Runtime; three minutes
+	.venv-bench/bin/python benchmarks/single_rows.py $(ARGS)
 
 lint: .venv-lint/installed ## ruff, cython-lint and numpydoc; changes nothing
 	.venv-lint/bin/ruff check .

@@ -24,6 +24,8 @@ PACKAGES = (
     "dask",
     "distributed",
     "dask-ml",
+    "onnxruntime",
+    "skl2onnx",
 )
 SETTINGS = ("TILEWISE_", "OMP_", "OPENBLAS_", "MKL_", "GOMP_")
 

@@ -10,7 +10,7 @@ import pytest
 FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks"
 NAMES = (
     "dask_clusters", "data", "environment", "memory", "pair_suites", "peers", "report", "running",
-    "suites", "timing",
+    "single_rows", "suites", "timing",
 )  # fmt: skip
 
 

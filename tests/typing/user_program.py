@@ -12,7 +12,7 @@ import numpy as np
 
 import tilewise
 from tilewise import sources
-from tilewise.cluster import KMeans, MiniBatchKMeans, k_means, kmeans_plusplus
+from tilewise.cluster import KMeans, MiniBatchKMeans, Predictor, k_means, kmeans_plusplus
 from tilewise.engine import StreamReport
 from tilewise.export import FORMS, fitted, to_pmml
 from tilewise.lab.explain import Explanation, explain
@@ -69,6 +69,12 @@ def estimators() -> None:
     assert_type(fitted.n_features_in_, int)
     assert_type(fitted.chunk_plan_, tilewise.Plan)
     assert_type(fitted.predict([[0.0, 1.0], [2, 3]]), Labels)
+    predictor = fitted.predictor(dtype="float64")
+    assert_type(predictor, Predictor)
+    assert_type(predictor([0.0, 1.0]), int)
+    assert_type(predictor.nearest(X[0]), tuple[int, float])
+    assert_type(predictor.predict(X), Labels)
+    assert_type(predictor.n_features, int)
     assert_type(fitted.predict(X, out=np.zeros(12, dtype=np.int32)), Labels)
     assert_type(fitted.transform(Frame(X)), Floats)
     assert_type(fitted.score(X), float)

@@ -53,15 +53,14 @@ class Predictor(engine.SingleRows):
     @classmethod
     def of(cls, centers: FloatMatrix, dtype: DTypeLike | None = None) -> Predictor:
         """A predictor with a copy of these centres."""
-        centers = np.array(centers, order="C")
+        centers = np.asarray(centers)
         single = centers.dtype.kind == "f" and centers.dtype.itemsize <= 4
-        centers = centers.astype(np.float32 if single else np.float64, copy=False)
+        centers = np.ascontiguousarray(centers, dtype=np.float32 if single else np.float64)
         if centers.ndim != 2 or not centers.size or not np.isfinite(centers).all():
             raise ValueError("cluster_centers_ must be a matrix of finite numbers")
         kind = None if dtype is None else np.dtype(dtype)
         if kind not in (None, np.float32, np.float64):
             raise ValueError(f"dtype must be float32, float64 or None, got {dtype!r}")
-        centers.flags.writeable = False
         return cls(centers, kind)
 
     @property

@@ -18,6 +18,8 @@ from libc.stdlib cimport free, getenv, malloc
 
 from tilewise.kernels import _dispatch
 
+from tilewise.kernels._workspace import aligned_empty
+
 from tilewise.kernels._dispatch cimport exact_kernels, tile_kernels, tw_exact_kernels, tw_tile_kernels
 
 cnp.import_array()
@@ -362,7 +364,7 @@ cdef class SingleRows:
     Parameters
     ----------
     centers : ndarray of shape (k, d), float32 or float64
-        In C order; nobody may write to them.
+        In C order; they are copied.
     dtype : dtype or None
         What rows become before they are answered; None leaves float32 and float64 as they are.
     isa : str, optional
@@ -376,8 +378,12 @@ cdef class SingleRows:
     def __cinit__(self, centers, dtype, str isa=None):
         if not _is_centers(centers):
             raise ValueError("centres must be a matrix of float32 or float64 in C order")
-        self.centers, self.dtype = centers, dtype
-        _open(&self.s, centers, isa)
+        # A load across two cache lines is two loads: large models take half as long again.
+        own = aligned_empty(centers.nbytes).view(centers.dtype).reshape(centers.shape)
+        own[...] = centers
+        own.flags.writeable = False
+        self.centers, self.dtype = own, dtype
+        _open(&self.s, own, isa)
         self.s.narrow = dtype == np.float32
         self.s.plain = self.s.plain or _is_plain(&self.s)
 
