@@ -50,6 +50,7 @@ def with_centers(centers):
     model = KMeans(1, n_init=1, max_iter=1, random_state=0).fit(np.eye(2, centers.shape[1]))
     model.cluster_centers_ = centers
     model.n_clusters = len(centers)
+    del model.labels_  # of other centres
     return model
 
 

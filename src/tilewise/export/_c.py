@@ -162,8 +162,8 @@ def _counts(model, k):
     counts = getattr(model, "_counts", None)
     if counts is None:
         labels = getattr(model, "labels_", None)
-        if isinstance(labels, np.ndarray) and labels.size and labels.max() < k:
-            counts = np.bincount(labels, minlength=k)
+        if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size:
+            counts = np.bincount(labels, minlength=k)  # longer if of other centres
     usable = isinstance(counts, np.ndarray) and counts.shape == (k,) and np.isfinite(counts).all()
     return counts if usable else np.zeros(k)
 

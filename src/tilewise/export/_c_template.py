@@ -146,15 +146,20 @@ CANONICAL_SCALED = """
  * -1) numbers are multiplied by scale, where they vanish (1) differences are. */
 @@FUNCTION double @squared(const double *x, const double *c, int way, double scale) {
     @@UNFUSED
-    double s[8], sum, gap;
+    double s[8], sum, gap, other;
     int i, l;
     for (i = 0; i < 8; i++) {
         sum = 0;
         for (l = i; l < @@FEATURES; l += 8) {
-            if (way < 0)
-                gap = x[l] * scale - c[l] * scale;
-            else
-                gap = x[l] - c[l];
+            gap = x[l];
+            other = c[l];
+            if (way < 0) {
+                gap *= scale;
+                other *= scale;
+                @@ROUNDED(gap);
+                @@ROUNDED(other);
+            }
+            gap -= other;
             if (way > 0) gap *= scale;
             gap *= gap;
             @@ROUNDED(gap);
@@ -196,8 +201,8 @@ SCORE_FLOAT = """
     return total + (a - missing);
 }
 
-/* If the distance to j is at most that to b, score(j) <= above(score(b)): twice 12 u, and roundings.
- * Below 1e-22 squares underflow. NaN stays NaN. */
+/* If the distance to j is at most that to b, score(j) <= above(score(b)): twice 12 u, and what is
+ * rounded. Below 1e-22 squares underflow. NaN stays NaN. */
 @@FUNCTION float @above(float score) {
     return (score < 1e-22f ? 1e-22f : score) * $grow; /* 1 + 28 u */
 }
@@ -213,19 +218,23 @@ $fixed
  * limit. */
 @@FUNCTION uint64_t @score(const uint8_t *x, const int32_t *c, uint64_t limit) {
     uint64_t total = 0;
-    int32_t gap;
-    int l = 0;
-    while (l < @@FEATURES) {
-        do {
-            gap = x[l] * (int32_t)@@ONE - c[l];
-            total += (uint64_t)((int64_t)gap * gap);
-        } while (++l < @@FEATURES && l % 8 != 0);
-        if (total > limit) break;
+    int32_t g;
+    int l;
+    for (l = 0; l + 4 <= @@FEATURES; l += 4, x += 4, c += 4) {
+        g = x[0] * (int32_t)@@ONE - c[0]; total += (uint64_t)((int64_t)g * g);
+        g = x[1] * (int32_t)@@ONE - c[1]; total += (uint64_t)((int64_t)g * g);
+        g = x[2] * (int32_t)@@ONE - c[2]; total += (uint64_t)((int64_t)g * g);
+        g = x[3] * (int32_t)@@ONE - c[3]; total += (uint64_t)((int64_t)g * g);
+        if (total > limit) return total;
+    }
+    for (; l < @@FEATURES; l++) {
+        g = *x++ * (int32_t)@@ONE - *c++;
+        total += (uint64_t)((int64_t)g * g);
     }
     return total;
 }
 
-/* If the distance to j is at most that to b, score(j) <= above(score(b)): the centres were moved by
+/* If the distance to j is at most that to b, score(j) <= above(score(b)): rounding moved centres by
  * at most e = sqrt(FEATURES) / 2, and 4 e r <= r^2 / 2^20 + 4 e^2 2^20. */
 @@FUNCTION uint64_t @above(uint64_t score) {
     return score + (score >> 20) + (uint64_t)@@FEATURES * 1052672u; /* 2^20 + 2^12 */
@@ -313,22 +322,24 @@ DISTANCE_FLOAT = """
 /* Where the square has no room in float, it is multiplied by 2^200 or divided by it. */
 @@SELDOM float @distance(const @value *x, const float *c) {
     @@UNFUSED
+    const double up = $up200, down = $down200;
     float s = $squared;
     double square;
     if (s >= 1e-22f && s <= 1e30f) return @root(s);
     square = @squared(x, c);
-    if (square > 1) return @root((float)(square * $down200)) * ${up100}f;
-    return @root((float)(square * $up200)) * ${down100}f;
+    if (square > 1) return @root((float)(square * down)) * ${up100}f;
+    return @root((float)(square * up)) * ${down100}f;
 }
 """
 
 DISTANCE_DOUBLE = """
 @@SELDOM double @distance(const double *x, const double *c) {
     @@UNFUSED
+    const double up = $up, down = $down; /* 2^560 */
     double s = @squared(x, c, 0, 1);
     if (s >= $vanishing && s <= DBL_MAX) return @root(s); /* 2^-960 */
-    if (s > 1) return @root(@squared(x, c, -1, $down)) * $up; /* 2^560 */
-    return @root(@squared(x, c, 1, $up)) * $down;
+    if (s > 1) return @root(@squared(x, c, -1, down)) * up;
+    return @root(@squared(x, c, 1, up)) * down;
 }
 """
 
