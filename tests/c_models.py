@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import reference
 from sklearn.datasets import load_digits, load_sample_image
+
 from tilewise import KMeans
 from tilewise.export import to_c
 
@@ -98,6 +99,34 @@ def _offset(dtype, offset):
     return Case(with_centers(centers), X.astype(dtype))
 
 
+def _almost_ties(dtype, d, k, scale=1.0, n=5000):
+    """Rows midway between two centres, rounded: distances differ in the last digits alone."""
+    rng = np.random.RandomState(d)
+    centers = rng.standard_normal((k, d)).astype(dtype)
+    a, b = rng.randint(k, size=(2, n))
+    X = ((centers[a].astype(np.float64) + centers[b]) / 2).astype(dtype)
+    # Some columns move by a unit in the last place.
+    moved = np.nextafter(X, rng.choice([-9, 9], X.shape).astype(dtype))
+    X = np.where(rng.uniform(size=X.shape) < 0.1, moved, X)
+    return _times(Case(with_centers(centers), X), dtype(scale))
+
+
+def _mixed_sizes(low, high):
+    """Some rows and centres that are far larger than the others."""
+    rng = np.random.RandomState(1)
+    centers = rng.standard_normal((8, 5)) * low
+    centers[3:6] *= high / low
+    X = np.vstack([rng.standard_normal((150, 5)) * high, rng.standard_normal((50, 5)) * low])
+    return Case(with_centers(centers), X)
+
+
+def _scaled_rows(of_centers, of_rows):
+    """Rows and centres of two magnitudes."""
+    rng = np.random.RandomState(1)
+    centers = rng.standard_normal((8, 5)) * of_centers
+    return Case(with_centers(centers), rng.standard_normal((200, 5)) * of_rows)
+
+
 def float_cases(dtype):
     """Cases by name, for float32 or float64."""
     kinds = [*hostile.ANY, *(hostile.DOUBLE if dtype == np.float64 else ())]
@@ -114,6 +143,18 @@ def float_cases(dtype):
     for name, offset in (("offset_4", 1e4), ("offset_6", 1e6), ("offset_0", 0.0)):
         cases[name] = functools.partial(_offset, dtype, offset)
     cases["small"] = lambda: _times(_offset(dtype, 0.0), scale)
+    for i, (d, k) in enumerate(((1, 9), (3, 5), (7, 3), (24, 4), (200, 2))):
+        cases[f"almost_{i}"] = functools.partial(_almost_ties, dtype, d, k)
+    # Squares of float32 that are subnormal, in part.
+    for i in range(7):
+        cases[f"almost_small_{i}"] = functools.partial(
+            _almost_ties, dtype, 7, 5, 10.0 ** (-18 - i), 1000
+        )
+    if dtype == np.float64:
+        cases["huge_rows_0"] = functools.partial(_mixed_sizes, 1.0, 1e200)
+        cases["huge_rows_1"] = functools.partial(_mixed_sizes, 1e140, 1e300)
+        cases["huge_rows_2"] = functools.partial(_scaled_rows, 5e143, 1e155)
+        cases["tiny_rows"] = functools.partial(_mixed_sizes, 1e-170, 1e-140)
     cases["digits"] = functools.partial(_digits, dtype)
     cases["patches"] = functools.partial(_patches, dtype)
     return cases
@@ -149,7 +190,18 @@ def _byte_midpoints(dtype, d):
     away = rng.uniform(-30, 30, (6, d))
     middle = X[rng.integers(0, 100, 6)].astype(float)
     centers = np.vstack([middle + away, middle - away + rng.choice([-1e-13, 0, 1e-13], (6, d))])
-    return Case(with_centers(centers.astype(dtype)), np.vstack([X, middle.astype(np.uint8)]), "uint8")
+    return Case(
+        with_centers(centers.astype(dtype)), np.vstack([X, middle.astype(np.uint8)]), "uint8"
+    )
+
+
+def _byte_neighbours(dtype, d, away):
+    """All centres within a small distance of the rows."""
+    rng = np.random.default_rng(3)
+    X = np.repeat(rng.integers(1, 255, (1, d), dtype=np.uint8), 40, axis=0)
+    X[1:] += rng.integers(0, 2, (39, d), dtype=np.uint8) * (rng.uniform(size=(39, d)) < 0.1)
+    centers = X[rng.integers(40, size=30)] + away * rng.standard_normal((30, d))
+    return Case(with_centers(centers.astype(dtype)), X, "uint8")
 
 
 def _byte_patches(dtype):
@@ -166,6 +218,8 @@ def byte_cases(dtype):
     for d in (1, 3, 16):
         cases[f"ties_{d}"] = functools.partial(_byte_ties, dtype, d)
         cases[f"midpoints_{d}"] = functools.partial(_byte_midpoints, dtype, d)
+        for i, away in enumerate((1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)):
+            cases[f"near_{d}_{i}"] = functools.partial(_byte_neighbours, dtype, d, away)
     cases["patches"] = functools.partial(_byte_patches, dtype)
     return cases
 

@@ -9,6 +9,7 @@ import pytest
 from c_models import COMPILERS, WARNINGS, cases_of, header_of, need, run, with_centers
 from sklearn import cluster
 from sklearn.exceptions import NotFittedError
+
 from tilewise import KMeans, MiniBatchKMeans
 from tilewise.export import to_c
 from tilewise.export._c import _number

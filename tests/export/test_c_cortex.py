@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from c_models import Case, cases_of, need, run, with_centers
+
 from tilewise.export import to_c
 from tilewise.export._c import _number
 
@@ -145,7 +146,8 @@ def test_labels_of_hard_rows(board, group, name, tmp_path):
 
 def test_float_saves_nine_instructions_in_ten(tmp_path):
     taken = {
-        kind: ran(tmp_path / kind, KINDS[kind](), "M4F", "-O2")[1] for kind in ("float32", "float64")
+        kind: ran(tmp_path / kind, KINDS[kind](), "M4F", "-O2")[1]
+        for kind in ("float32", "float64")
     }
     assert taken["float64"] >= 10 * taken["float32"] > 0
 

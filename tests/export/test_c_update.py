@@ -5,6 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 from c_models import Case, call, header_of, library, need, pointer, with_centers
+
 from tilewise import MiniBatchKMeans
 from tilewise.export import to_c
 

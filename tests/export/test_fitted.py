@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from sklearn import cluster
 from sklearn.exceptions import NotFittedError
+
 from tilewise import KMeans, MiniBatchKMeans
 from tilewise.export import fitted
 
 ROWS = np.random.default_rng(0).normal(size=(30, 3))
 
 
-@pytest.mark.parametrize(
-    "kind", [KMeans, MiniBatchKMeans, cluster.KMeans, cluster.MiniBatchKMeans]
-)
+@pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans, cluster.KMeans, cluster.MiniBatchKMeans])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_centres_keep_their_type(kind, dtype):
     model = kind(2, random_state=0, n_init=1).fit(ROWS.astype(dtype))

@@ -14,7 +14,7 @@ from tilewise._files import replacing
 from tilewise._typing import PathLike
 from tilewise.engine.ranges import Scale
 from tilewise.export import _c_template as parts
-from tilewise.export._fitted import FittedModel, fitted
+from tilewise.export._fitted import fitted
 
 __all__ = ["to_c"]
 
@@ -273,13 +273,13 @@ def _comment(found, name, value, real):
         f"int @nearest(const {value} *row, {real} *distance)",
         "    The same, and the Euclidean distance to the centre.",
         f"int @transform(const {value} *row, {real} *distances)",
-        f"    0, and the Euclidean distances to the {k} centres; -1 if a number is NaN or infinite.",
+        f"    0, and the distances to the {k} centres; -1 if a number is NaN or infinite.",
         f"int @update(const {value} *rows, int n, int *labels)",
         "    If @@UPDATE is defined before this file is included. Labels of n rows; then each",
         "    centre becomes the mean of its rows so far. 0; -1 if a number is NaN or infinite, and",
         "    no centre moves. Each file that includes this one then has centres of its own.",
         "",
-        "C99 or C++11. Calls no library, allocates nothing. Labels are those of tilewise's predict:",
+        "C99 or C++11. Calls no library, allocates nothing. Labels are those of predict in Python:",
         "the lowest index at the least distance, whatever the compiler and the processor.",
     ]
     if found.feature_names:

@@ -3,26 +3,27 @@
 ``@`` stands for the name and an underscore, ``@@`` for the same in capitals; ``$`` goes before what
 `_c` fills in.
 
-Why labels are exact. D(j) is the squared distance to centre j, D̂(j) the canonical one: float64, all
-terms positive, so |D̂ - D| ≤ θ D with θ = 1.001 (d/8 + 6) 2⁻⁵³ (see docs/exact-labels.md). A cheap
-score s(j) comes first. Let b be the canonical winner of the centres seen so far. The functions named
-``above`` are such that
+Why labels are exact. D(j) is the squared distance to centre j, D̂(j) the canonical one: float64 and
+all terms positive, so |D̂ - D| ≤ θ D with θ = 1.001 (d/8 + 6) 2⁻⁵³ (docs/exact-labels.md). A cheap
+score s(j) comes first. Let b be the canonical winner of the centres seen so far. The functions
+named ``above`` are such that
 
     (1)  D̂(j) ≤ D̂(b)  implies  s(j) ≤ above(s(b)),    for any two centres j and b.
 
-So if s(j) > above(s(b)), b stays; if above(s(j)) < s(b), j is the new winner; else the two canonical
-distances are compared, and equal ones keep the lower index.
+So if s(j) > above(s(b)), b stays; if above(s(j)) < s(b), j is the new winner; else the canonical
+distances are compared, and of equal ones the lower index wins.
 
 *float32 rows.* u = 2⁻²⁴. A difference, and its square after it, have an error of at most 3 u of the
 square. Eight columns, or the fewer at the end, meet in at most six additions. The sums of eight are
-added by Kahan's method, with an error of 2 u + O(d u²) of the total (Higham, Accuracy and Stability,
-2nd ed., 4.3). All terms are positive, so for d ≤ 2²⁰
+added by Kahan's method, with an error of 2 u + O(d u²) of the total (Higham, Accuracy and Stability
+of Numerical Algorithms, 2nd ed., 4.3). All terms are positive, so for d ≤ 2²⁰
 
     |s - D| ≤ γ D,  γ = 12 u,   and (1) gives  s(j) ≤ (1 + γ)(1 + θ) / ((1 - γ)(1 - θ)) s(b)
                                                     ≤ (1 + 25 u) s(b)
 
-`above` multiplies by 1 + 28 u, which also pays for rounding the product. Prefixes of a sum are sums:
-a centre may be left as soon as one exceeds the limit. Contracted or not, γ holds.
+`above` multiplies by 1 + 28 u, which also pays for rounding the product. The first columns have no
+larger sum than all: a centre may be left as soon as theirs exceeds the limit. Where a compiler
+contracts, there is less rounding.
 
 *Underflow.* A square, or a difference that the processor flushes to zero, loses at most 2⁻¹²⁶: d of
 them less than 2⁻¹⁰², that is u/8 of 10⁻²². Scores below that count as 10⁻²².
@@ -37,8 +38,8 @@ Coordinates are wrong by ½ at most, so |P - 2ᶠ√D| ≤ √d / 2, and (1) giv
     s(j) ≤ s(b) + 2 √d P(b) + d + 2.1 θ (P(b) + √d)²
          ≤ s(b) + t s(b) + d/t + 1.01 d + 2.1 θ s(b)         since 2 √d P ≤ t P² + d/t for any t
 
-With t = 2⁻²⁰ (1 - 2⁻⁹), that is at most s(b) + 2⁻²⁰ s(b) + d (2²⁰ + 2¹¹ + 8) for d ≤ 2²⁰; `above` has
-2¹² in place of 2¹¹, of which less than 1 goes to the bits that the shift drops.
+With t = 2⁻²⁰ (1 - 2⁻⁹), that is at most s(b) + 2⁻²⁰ s(b) + d (2²⁰ + 2¹¹ + 8) for d ≤ 2²⁰. `above`
+has 2¹² in place of 2¹¹ + 8; less than 1 of that goes to the bits that the shift drops.
 
 *float64 rows* have no score. Values beyond 2⁴⁸⁰ and below 2⁻⁴⁰⁰ are multiplied by a power of two as
 `predict` does it (`tilewise.engine.ranges`).
