@@ -57,14 +57,6 @@ void fault(void) {
     }
 }
 
-/* -nostdlib: GCC may copy and clear memory by calls even where the source has none. Only the
- * check itself needs them; the objects of the headers are searched for such calls. */
-void *memset(void *to, int value, unsigned size) {
-    volatile unsigned char *byte = to;
-    while (size--) *byte++ = (unsigned char)value;
-    return to;
-}
-
 __attribute__((section(".vectors"), used)) void (*const vectors[16])(void) = {
     (void (*)(void))(void *)&stack_top, reset, fault, fault, fault, fault, fault,
 };
