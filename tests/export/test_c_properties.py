@@ -91,6 +91,7 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 GRIDS = st.sampled_from([0.0, -0.0, 1.0, 2.0, 0.5, 1 + 2.0**-23, 1e-45, 1e-22, 3e38, -3e38, 1e-20])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("elements", [FLOATS, GRIDS], ids=["any", "few"])
 def test_any_rows_and_centres(settable, shape, elements):
