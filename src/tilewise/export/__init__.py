@@ -6,11 +6,14 @@ the lowest index among the centres at the least distance.
 
 A map of the room:
 
-    _fitted    what a form wants of a fitted model
+    _fitted        what a form wants of a fitted model
+    _c             a header of C99 and C++11
+    _c_template    its parts, and why its labels are exact
 
 `FORMS` has a row for each form, by the ending of its files.
 """
 
+from tilewise.export._c import to_c
 from tilewise.export._fitted import FittedModel, fitted
 
-__all__ = ["FittedModel", "fitted"]
+__all__ = ["FittedModel", "fitted", "to_c"]
