@@ -7,10 +7,12 @@ the lowest index among the centres at the least distance.
 A map of the room:
 
     _fitted    what a form wants of a fitted model
+    _onnx      `to_onnx`: a graph for ONNX runtimes; needs the extra `onnx`
 
 `FORMS` has a row for each form, by the ending of its files.
 """
 
 from tilewise.export._fitted import FittedModel, fitted
+from tilewise.export._onnx import to_onnx
 
-__all__ = ["FittedModel", "fitted"]
+__all__ = ["FittedModel", "fitted", "to_onnx"]
