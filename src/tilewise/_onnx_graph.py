@@ -314,7 +314,10 @@ def _add_first(nodes, index, centred):
 
 
 def _add_decision(nodes, rows, direct, scores, squares, found, centred, wide):
-    """Decide by canonical distances among the pairs of a row and a centre that need them."""
+    """Decide by canonical distances among the pairs of a row and a centre that need them.
+
+    Their differences (pairs, d) are in memory at once.
+    """
     masks = []
     if "values" in found:
         lowest = nodes.reduced("ReduceMin", nodes.cast(found["values"], np.float64), 1)
@@ -326,7 +329,10 @@ def _add_decision(nodes, rows, direct, scores, squares, found, centred, wide):
         limit = _add_limit(nodes, squares, *_accuracy(centred))
         masks.append(nodes("Not", nodes("Greater", found["squared"], limit)))
     mask = masks[0] if len(masks) == 1 else nodes("Or", *masks)
-    pairs = nodes("NonZero", mask)
+    # Rows with NaN or infinity have no closest centre. A finite number less itself is zero.
+    zeros = nodes.reduced("ReduceSumSquare", nodes("Sub", rows, rows), 1)
+    finite = nodes("Equal", zeros, nodes.constant(0.0, np.float64))
+    pairs = nodes("NonZero", nodes("And", mask, finite))
     row = nodes("Gather", pairs, nodes.constant(0, np.int64), axis=0)
     column = nodes("Gather", pairs, nodes.constant(1, np.int64), axis=0)
     if len(centred.direct) == 1:

@@ -106,6 +106,11 @@ def to_onnx(
     ``skl2onnx.to_onnx(model, X)`` works for tilewise's estimators, too, alone and in pipelines:
     it writes the same graph with skl2onnx's names of the outputs, ``label`` and ``scores``.
 
+    A row for which scores do not decide needs 8 d bytes for each centre that it compares, a few
+    times over. Most often these are two. For a row that is a million million times farther away
+    than the centres are from each other, such as one with 1e30 for a missing value, these are
+    all: keep batches of such rows small.
+
     The proof of the error bound is on the page on exact labels; ONNX's operators are described
     on https://onnx.ai/onnx/operators/.
 
