@@ -7,6 +7,7 @@ the lowest index among the centres at the least distance.
 A map of the room:
 
     _fitted        what a form wants of a fitted model
+    _onnx          a graph for ONNX runtimes; needs the extra `onnx`
     _c             a header of C99 and C++11
     _c_template    its parts, and why its labels are exact
 
@@ -15,5 +16,6 @@ A map of the room:
 
 from tilewise.export._c import to_c
 from tilewise.export._fitted import FittedModel, fitted
+from tilewise.export._onnx import to_onnx
 
-__all__ = ["FittedModel", "fitted", "to_c"]
+__all__ = ["FittedModel", "fitted", "to_c", "to_onnx"]
