@@ -23,7 +23,7 @@ CHECKED_TESTS ?= $(addprefix tests/,kernels engine algorithms metrics cluster pl
 	--deselect tests/lab/test_explain.py::test_measured_roofs_are_rates
 
 .PHONY: help venv demo test types test-docs test-native test-aarch64 bench bench-dask bench-single lint format docs debug-test
-.PHONY: sanitize sanitize-crowded sanitize-native record wheel clean
+.PHONY: onnx-web sanitize sanitize-crowded sanitize-native record wheel clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) \
@@ -137,6 +137,15 @@ demo: .venv-demo/installed ## quantise a photograph to 64 colours, scikit-learn 
 test: test-native .venv-test/installed .venv-test/checkers ## all tests and the examples in docstrings, installed
 	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) $(ARGS)
 	TILEWISE_TUNING=off .venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) --doctest-modules --pyargs tilewise
+
+onnx-web: build/onnx-web/installed ## what runs exported models as a browser does: needs npm; tests use it if it is there
+
+build/onnx-web/installed: tests/export/web/package.json
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $< $(@D)/
+	npm install --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
+	touch $@
 
 types: .venv-test/installed .venv-test/checkers ## mypy and pyright on a program of users; stubs against compiled modules
 	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) tests/typing $(ARGS)

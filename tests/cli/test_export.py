@@ -15,7 +15,7 @@ from tilewise import KMeans, MiniBatchKMeans
 from tilewise.cli import _export
 from tilewise.cli._errors import MEANINGS, ExitCode
 from tilewise.cli._model import Model, read_model
-from tilewise.export import FORMS, Form, to_pmml
+from tilewise.export import FORMS, Form, to_c, to_pmml
 
 from .support import NAMES, process
 
@@ -244,7 +244,6 @@ def test_the_form_decides_what_is_imported(model):
 
 
 def test_a_c_header(X, estimator, model, invoke, fails):
-    to_c = pytest.importorskip("tilewise.export._c").to_c
     np.save("data.npy", X)
     assert invoke("fit", "data.npy", "-k", 4, "--seed", 0, "-q").exit_code == 0
     assert invoke("export", "data.model.npz", "-o", "m.h").exit_code == 0
@@ -263,7 +262,6 @@ def test_a_c_header(X, estimator, model, invoke, fails):
 
 
 def test_an_onnx_graph(X, estimator, named, invoke, fails):
-    pytest.importorskip("tilewise.export._onnx")
     onnx = pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     for options in ([], ["--labels-only"], ["--precision", "float32"]):
@@ -283,7 +281,6 @@ def test_an_onnx_graph(X, estimator, named, invoke, fails):
 
 @pytest.mark.parametrize("package", ["onnx"])
 def test_an_onnx_graph_without_the_extra(model, package):
-    pytest.importorskip("tilewise.export._onnx")
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
         "from tilewise.cli import main; sys.exit(main(sys.argv[1:]))"

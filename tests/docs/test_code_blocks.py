@@ -70,9 +70,7 @@ def test_blocks_run(page, tmp_path, capsys):
     if "import matplotlib" in page.read_text(encoding="utf-8"):
         pytest.importorskip("matplotlib").use("Agg")
     if "to_onnx(" in page.read_text(encoding="utf-8"):
-        # The last two are for versions that lack these forms.
-        for package in ("onnx", "tilewise.export._onnx", "tilewise.export._c"):
-            pytest.importorskip(package)
+        pytest.importorskip("onnx")
     with contextlib.chdir(tmp_path):
         if page.name == "README.md":  # its commands speak of the reader's own file
             import numpy as np

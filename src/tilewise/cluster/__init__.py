@@ -21,6 +21,8 @@ Nothing is computed here: the loops are in ``algorithms``, the passes in ``engin
 ``Predictor``        a fitted model prepared for single rows (``_predictor``)
 ``k_means``          the same as a function (``_functions``)
 ``kmeans_plusplus``  the seeding alone (``_functions``)
+
+The estimators tell skl2onnx how they are converted (``_onnx``).
 """
 
 from tilewise.cluster._functions import k_means, kmeans_plusplus

@@ -36,6 +36,7 @@ from tilewise.cluster import _scaled, _validation
 from tilewise.cluster._callbacks import CallbackSupportMixin
 from tilewise.cluster._draft import drafted
 from tilewise.cluster._files import Output
+from tilewise.cluster._onnx import OnnxConvertible
 from tilewise.cluster._pickling import VersionedPickles
 from tilewise.cluster._predictor import Predictor
 from tilewise.engine import StreamReport
@@ -61,6 +62,7 @@ class BaseKMeans(
     TransformerMixin,
     ClusterMixin,
     VersionedPickles,
+    OnnxConvertible,
     BaseEstimator,
 ):
     """Everything that follows from cluster centres; how they are found is the subclass's part."""
