@@ -1,7 +1,7 @@
 """What the passes of seeding read, and the gains of candidates."""
 
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 
 from tilewise.kernels._dispatch cimport tw_bins, tw_exact_kernels, tw_tile_kernels
 from tilewise.kernels._rows cimport tw_rows
@@ -74,13 +74,13 @@ cdef struct seeding_pass:
     const double* trial_norms
 
 
-# Adds what a row gains to one candidate.
+# Adds what a row gains to one candidate. Gains of infinite distances mean nothing: they wrap.
 cdef inline void add_gain(const seeding_pass* p, double v, int64_t* at) noexcept nogil:
     cdef double t = v + p.bigs[0]
-    at[0] += tw_bits_of(t) - tw_bits_of(p.bigs[0])
+    at[0] = <int64_t>(<uint64_t>at[0] + <uint64_t>tw_bits_of(t) - <uint64_t>tw_bits_of(p.bigs[0]))
     v -= t - p.bigs[0]
     t = v + p.bigs[1]
-    at[8] += tw_bits_of(t) - tw_bits_of(p.bigs[1])
+    at[8] = <int64_t>(<uint64_t>at[8] + <uint64_t>tw_bits_of(t) - <uint64_t>tw_bits_of(p.bigs[1]))
 
 
 cdef inline void fold_gains(const seeding_pass* p, int thread) noexcept nogil:

@@ -51,7 +51,8 @@ static int near_rows(int count, int64_t first, const int32_t *restrict owner, co
 }
 
 /* gain (count, 2, 8) += weight * (closest - gap) of up to eight rows that are closer to candidate j than
- * to their seed, on two limbs of constants bigs; bit j of gained says which. gaps is (count, 8). */
+ * to their seed, on two limbs of constants bigs; bit j of gained says which. gaps is (count, 8). Gains
+ * of infinite distances mean nothing: they wrap. */
 static void add_gains(int n_rows, int count, const double *restrict gaps, const double *restrict closest,
                       const double *restrict weights, const double *restrict bigs, int64_t *restrict gain,
                       uint16_t *restrict gained) {
@@ -65,10 +66,10 @@ static void add_gains(int n_rows, int count, const double *restrict gaps, const 
         tw_eight v = (tw_eight)((tw_eight_i)(weight * (own - gap)) & closer);
         bits |= closer & (1 << j);
         tw_eight t = v + bigs[0];
-        *(tw_eight_w *)gain += (tw_eight_i)t - tw_bits_of(bigs[0]);
+        *(tw_eight_m *)gain += (tw_eight_m)t - (uint64_t)tw_bits_of(bigs[0]);
         v -= t - bigs[0];
         t = v + bigs[1];
-        *(tw_eight_w *)(gain + 8) += (tw_eight_i)t - tw_bits_of(bigs[1]);
+        *(tw_eight_m *)(gain + 8) += (tw_eight_m)t - (uint64_t)tw_bits_of(bigs[1]);
     }
     for (int r = 0; r < n_rows; r++) gained[r] = (uint16_t)bits[r];
 }

@@ -44,7 +44,7 @@ TW_INLINE void add_eight(const int limbs, tw_eight v, const double *restrict big
 #pragma GCC unroll 2
     for (int i = 0; i < limbs; i++, big += 8, sums += 8) {
         const tw_eight at = *(const tw_eight_u *)big, t = v + at;
-        *(tw_eight_w *)sums += (tw_eight_i)t - (tw_eight_i)at;
+        *(tw_eight_m *)sums += (tw_eight_m)t - (tw_eight_m)at;
         v -= t - at;
     }
 }
