@@ -46,8 +46,12 @@ def models(d, k, dtype):
     rows = (centers[rng.integers(0, k, 64)] + 0.3 * rng.normal(size=(64, d))).astype(dtype)
     fitted = {}
     for name, kind in (("tilewise", tilewise.KMeans), ("scikit-learn", sklearn.cluster.KMeans)):
+        # Twice the centres: their means are these centres again.
         model = kind(k, init=centers, n_init=1, max_iter=1).fit(np.concatenate([centers] * 2))
-        model.cluster_centers_ = centers.copy()
+        if name == "scikit-learn":
+            model.cluster_centers_ = centers.copy()  # it takes the mean of all away meanwhile
+        elif not np.array_equal(model.cluster_centers_, centers):
+            raise RuntimeError("the fit moved the centres")
         fitted[name] = model
     return centers, rows, fitted
 

@@ -1,5 +1,6 @@
 """Calls on few rows: the bits, types, errors and warnings of calls on many."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -122,3 +123,12 @@ def test_set_output_still_wraps():
     pandas = pytest.importorskip("pandas")
     model, X = next(models(np.float64))
     assert isinstance(model.set_output(transform="pandas").transform(X[:2]), pandas.DataFrame)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fitted_centres_start_a_cache_line(dtype):
+    for model, X in models(dtype):
+        assert model.cluster_centers_.ctypes.data % 64 == 0
+        assert pickle.loads(pickle.dumps(model)).predict(X[:3]).tolist() == model.labels_[:3].tolist()
+    model = MiniBatchKMeans(3, random_state=0).partial_fit(X).partial_fit(X)
+    assert model.cluster_centers_.ctypes.data % 64 == 0

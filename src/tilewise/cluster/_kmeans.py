@@ -386,7 +386,7 @@ class KMeans(BaseKMeans):
             )
         self._keep_reports(memory, rows.report)
         labels, inertia = best.labels, best.inertia
-        self.cluster_centers_ = scale.undone(best.centers)
+        self.cluster_centers_ = engine.aligned(scale.undone(best.centers))
         if scale and not np.array_equal(scale.values(self.cluster_centers_), best.centers):
             # Centres below 2**-1022 were rounded: labels belong to these.
             final = backend.open_assignment(rows, self.n_clusters, plan, weights=weights)

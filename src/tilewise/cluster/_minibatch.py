@@ -376,7 +376,7 @@ class MiniBatchKMeans(BaseKMeans):
 
         def attributes(centers, steps):
             return {
-                "cluster_centers_": np.array(centers, dtype=rows.result_dtype),
+                "cluster_centers_": engine.aligned(np.array(centers, dtype=rows.result_dtype)),
                 "_n_features_out": self.n_clusters,
                 "n_steps_": steps,
                 "n_iter_": batches.epochs(steps),
@@ -478,7 +478,7 @@ class MiniBatchKMeans(BaseKMeans):
             verbose=bool(self.verbose),
         )
         found = self._state_of(state) | {
-            "cluster_centers_": state.centers.astype(dtype),
+            "cluster_centers_": engine.aligned(state.centers.astype(dtype)),
             "_n_features_out": self.n_clusters,
             "n_steps_": getattr(self, "n_steps_", 0) + 1,
             "chunk_plan_": plan,

@@ -17,13 +17,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from .cpu import Cpu
-from .single import Wanted
+from .single import Wanted, aligned
 from .stats import Stats
 from .streaming import CpuStreams
 
 __all__ = [
     "BACKENDS", "AssignmentPass", "Backend", "BatchPass", "Batches", "OversamplingPass", "Request",
-    "RowSet", "SeedingPass", "as_rows", "backend_of", "few_rows", "open_rows", "register",
+    "RowSet", "SeedingPass", "aligned", "as_rows", "backend_of", "few_rows", "open_rows", "register",
 ]  # fmt: skip
 
 

@@ -27,9 +27,11 @@ cnp.import_array()
 cdef enum:
     # Centres at a time, on the stack ...
     CHUNK = 1024
-    # ... and so many bytes of them where several rows meet them in L1, in whole vectors.
+    # ... and so many bytes of them where several rows meet them in L1: whole vectors of gaps in
+    # float32, whole steps of canonical distances.
     CHUNK_BYTES = 24576
-    LEAST_CHUNK = 16
+    VECTOR = 16
+    STEP = 4
     # Rows that meet a chunk before the next one.
     GROUP = 32
     # Numbers of a row that are widened on the stack; longer rows are worth an allocation.
@@ -76,6 +78,7 @@ _tables(&_widest, max(_dispatch.available_isas(), key=_dispatch.available_isas()
 
 cdef int _open(single* s, cnp.ndarray centers, str isa) except -1:
     cdef double error
+    cdef int least
     if isa is not None:
         _tables(s, isa)
     elif getenv("TILEWISE_ISA") == NULL:
@@ -85,8 +88,9 @@ cdef int _open(single* s, cnp.ndarray centers, str isa) except -1:
     s.k, s.depth = cnp.PyArray_DIM(centers, 0), <int>cnp.PyArray_DIM(centers, 1)
     s.is_double = cnp.PyArray_TYPE(centers) == cnp.NPY_DOUBLE
     s.rows = <const char*>cnp.PyArray_DATA(centers)
-    s.chunk = CHUNK_BYTES // (max(1, s.depth) * (8 if s.is_double else 4)) // LEAST_CHUNK * LEAST_CHUNK
-    s.chunk = min(<int>CHUNK, max(s.chunk, <int>LEAST_CHUNK))
+    least = STEP if s.is_double else VECTOR
+    s.chunk = CHUNK_BYTES // (s.depth * (8 if s.is_double else 4)) // least * least
+    s.chunk = min(<int>CHUNK, max(s.chunk, least))
     # 2 % for terms of second order.
     error = 1.02 * (s.depth / 4.0 + 8.0) * ldexp(1.0, -24)
     s.grow = 0 if s.is_double or error > 0.01 else <float>((1 + error) / (1 - error) * (1 + ldexp(1.0, -22)))
