@@ -33,10 +33,6 @@ def aligned(values: np.ndarray) -> np.ndarray:
     return room
 
 
-def _dtype_of(X):
-    return X.dtype if type(X) is np.ndarray else X.result_dtype
-
-
 def few_rows(X: Any, centers: np.ndarray, wanted: Wanted) -> np.ndarray | float | None:
     """The answers for few rows, the bits of which are those of a pass over them.
 
@@ -56,7 +52,8 @@ def few_rows(X: Any, centers: np.ndarray, wanted: Wanted) -> np.ndarray | float 
     """
     if len(centers.shape) != 2:
         return None
-    narrow = centers.dtype == np.float32 and _dtype_of(X) == np.float32
+    item = X.itemsize if type(X) is np.ndarray else X.result_dtype.itemsize
+    narrow = item == centers.itemsize == 4  # types that cannot be read are declined below
     most = most_single_rows(*centers.shape, "float32" if narrow else "float64")
     if type(X) is not np.ndarray:
         if X.is_sparse or X.n_rows > most:
