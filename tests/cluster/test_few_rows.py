@@ -129,6 +129,8 @@ def test_set_output_still_wraps():
 def test_fitted_centres_start_a_cache_line(dtype):
     for model, X in models(dtype):
         assert model.cluster_centers_.ctypes.data % 64 == 0
-        assert pickle.loads(pickle.dumps(model)).predict(X[:3]).tolist() == model.labels_[:3].tolist()
+        assert (
+            pickle.loads(pickle.dumps(model)).predict(X[:3]).tolist() == model.labels_[:3].tolist()
+        )
     model = MiniBatchKMeans(3, random_state=0).partial_fit(X).partial_fit(X)
     assert model.cluster_centers_.ctypes.data % 64 == 0

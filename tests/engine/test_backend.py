@@ -237,8 +237,8 @@ for _name, _test in SEMANTICS.items():
 #: that compute nothing from rows of one backend.
 SEAM = {
     "AssignmentPass", "Batches", "BatchPass", "OutOfRange", "Request", "RowSet", "Scale",
-    "SingleRows", "Stats", "StreamReport", "aligned", "as_rows", "backend_of", "extent", "few_rows", "hashed",
-    "labels_of", "open_rows", "refuse_out_of_range", "squared_moves",
+    "SingleRows", "Stats", "StreamReport", "aligned", "as_rows", "backend_of", "extent",
+    "few_rows", "hashed", "labels_of", "open_rows", "refuse_out_of_range", "squared_moves",
 }  # fmt: skip
 
 

@@ -23,7 +23,8 @@ from .streaming import CpuStreams
 
 __all__ = [
     "BACKENDS", "AssignmentPass", "Backend", "BatchPass", "Batches", "OversamplingPass", "Request",
-    "RowSet", "SeedingPass", "aligned", "as_rows", "backend_of", "few_rows", "open_rows", "register",
+    "RowSet", "SeedingPass", "aligned", "as_rows", "backend_of", "few_rows", "open_rows",
+    "register",
 ]  # fmt: skip
 
 
