@@ -293,6 +293,7 @@ class BaseKMeans(
             and type(centers) is np.ndarray
             and "feature_names_in_" not in own
             and X.shape[1:] == (own.get("n_features_in_"),)
+            and self.memory_limit is None
             and self._has_plain_wishes()
         ):
             return engine.few_rows(X, centers, wanted)

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from tilewise import engine
 from tilewise._numbers import as_real, readable
 from tilewise._typing import FloatMatrix, Vector, VectorLike
-from tilewise.cluster import _scaled
+from tilewise.cluster import _scaled, _validation
 from tilewise.cluster._files import check_out
 from tilewise.plan._common import data_type
 
@@ -53,11 +53,7 @@ class Predictor(engine.SingleRows):
     @classmethod
     def of(cls, centers: FloatMatrix, dtype: DTypeLike | None = None) -> Predictor:
         """A predictor with a copy of these centres."""
-        centers = np.asarray(centers)
-        single = centers.dtype.kind == "f" and centers.dtype.itemsize <= 4
-        centers = np.ascontiguousarray(centers, dtype=np.float32 if single else np.float64)
-        if centers.ndim != 2 or not centers.size or not np.isfinite(centers).all():
-            raise ValueError("cluster_centers_ must be a matrix of finite numbers")
+        centers = _validation.check_final_centers(centers)
         kind = None if dtype is None else np.dtype(dtype)
         if kind not in (None, np.float32, np.float64):
             raise ValueError(f"dtype must be float32, float64 or None, got {dtype!r}")

@@ -166,3 +166,19 @@ def check_own_centers(centers):
     if type(centers) is not np.ndarray:
         centers = check_array(readable(centers, "cluster_centers_"), input_name="cluster_centers_")
     return np.ascontiguousarray(centers, dtype=np.float64)
+
+
+def check_final_centers(centers):
+    """Return the centres of a model that nothing changes any more, float32 if they are, else float64.
+
+    In C order. People also put their own in the place of fitted ones.
+    """
+    centers = np.asarray(centers)
+    single = centers.dtype.kind == "f" and centers.dtype.itemsize <= 4
+    centers = np.ascontiguousarray(centers, dtype=np.float32 if single else np.float64)
+    if centers.ndim != 2 or not centers.size:
+        raise ValueError(f"cluster_centers_ has shape {centers.shape}, (k, d) expected")
+    if not np.isfinite(centers).all():
+        row = int(np.flatnonzero(~np.isfinite(centers).all(axis=1))[0])
+        raise ValueError(f"cluster_centers_ is not finite, first in row {row}")
+    return centers

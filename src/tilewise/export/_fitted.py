@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from tilewise._version import __version__
 from tilewise.cluster._base import BaseKMeans
+from tilewise.cluster._validation import check_final_centers
 
 # BisectingKMeans is none of them: it walks down a tree, and the end need not be the closest centre.
 _OF_SCIKIT_LEARN = (cluster.KMeans, cluster.MiniBatchKMeans)
@@ -80,14 +81,7 @@ def fitted(model: Any) -> FittedModel:
             f"{type(model).__name__}"
         )
     check_is_fitted(model, "cluster_centers_")
-    centers = np.asarray(model.cluster_centers_)
-    single = centers.dtype.kind == "f" and centers.dtype.itemsize <= 4
-    centers = np.ascontiguousarray(centers, dtype=np.float32 if single else np.float64)
-    if centers.ndim != 2 or not centers.size:
-        raise ValueError(f"cluster_centers_ has shape {centers.shape}, (k, d) expected")
-    if not np.isfinite(centers).all():
-        row = int(np.flatnonzero(~np.isfinite(centers).all(axis=1))[0])
-        raise ValueError(f"cluster_centers_ is not finite, first in row {row}")
+    centers = check_final_centers(model.cluster_centers_)
     names = getattr(model, "feature_names_in_", None)
     return FittedModel(
         type(model).__name__, centers, None if names is None else tuple(map(str, names))

@@ -443,7 +443,7 @@ cdef class SingleRows:
         Parameters
         ----------
         row : array-like of shape (n_features,)
-            As above.
+            As for a call.
 
         Returns
         -------
