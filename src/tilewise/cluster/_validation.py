@@ -169,7 +169,7 @@ def check_own_centers(centers):
 
 
 def check_final_centers(centers):
-    """Return the centres of a model that nothing changes any more, float32 if they are, else float64.
+    """Return the centres of a finished model, float32 if they are, else float64.
 
     In C order. People also put their own in the place of fitted ones.
     """
