@@ -43,7 +43,7 @@ def replacing(path, what="the file"):
     """Open a temporary file beside `path`, and move it into place when all is written.
 
     An older file of that name stays until then. If anything fails, it stays unchanged and the
-    temporary file is removed.
+    temporary file is removed. Of a link, the file that it leads to is replaced.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ def replacing(path, what="the file"):
     Raises
     ------
     OSError
-        If the file cannot be written; the message names `path` and `what` was being written.
+        If the file cannot be written, or a folder or device has its place; the message names
+        `path` and `what` was being written.
 
     Examples
     --------
@@ -72,7 +73,9 @@ def replacing(path, what="the file"):
     ...     [path.name for path in Path(folder).iterdir()]
     ['told.txt']
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, f"{what} cannot replace what is no file", str(path))
     try:
         with beside(path) as file:
             yield file

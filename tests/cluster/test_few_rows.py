@@ -134,3 +134,47 @@ def test_fitted_centres_start_a_cache_line(dtype):
         )
     model = MiniBatchKMeans(3, random_state=0).partial_fit(X).partial_fit(X)
     assert model.cluster_centers_.ctypes.data % 64 == 0
+
+
+def test_a_score_without_a_number(monkeypatch):
+    """Float32 centres, and rows of float64 that are far away: no sum of their squares."""
+    model = KMeans(2, random_state=0).fit(np.array([[0], [1]], np.float32))
+    for rows in ([[1e154], [1e154]], [[1e154], [0.5]], [[3e153]] * 3):
+        with pytest.warns(RuntimeWarning, match="inertia"):
+            assert model.score(np.array(rows * 12)) == -np.inf
+    with monkeypatch.context() as patch:
+        long_way(patch)
+        expected = model.score(np.array([[1e130], [1e140]]))
+    assert model.score(np.array([[1e130], [1e140]])) == expected
+
+
+def test_centres_that_a_subclass_computes():
+    class Shifted(KMeans):
+        @property
+        def cluster_centers_(self):
+            return vars(self)["cluster_centers_"] + 1
+
+        @cluster_centers_.setter
+        def cluster_centers_(self, centers):
+            vars(self)["cluster_centers_"] = centers
+
+    _, X = next(models(np.float64))
+    shifted = Shifted(20, random_state=0).fit(X)
+    expected = np.argmin(((X[:, None] - shifted.cluster_centers_) ** 2).sum(axis=2), axis=1)
+    assert np.array_equal(shifted.predict(X[:9]), expected[:9])
+    assert np.array_equal(shifted.predict(np.tile(X, (40, 1)))[:9], expected[:9])
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+@pytest.mark.parametrize("method", METHODS)
+def test_float32_rows_and_centres_out_of_range(method, scale, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = KMeans(2, random_state=0).fit(np.array([[1.0], [3.0], [4.0]]) * scale)
+    rows = np.array([[0], [1e30], [-1e-30]], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="The inertia")
+        found = np.asarray(getattr(model, method)(rows))
+        long_way(monkeypatch)
+        assert np.array_equal(found, np.asarray(getattr(model, method)(rows)))

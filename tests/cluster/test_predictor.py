@@ -71,6 +71,10 @@ def test_nobody_can_change_it():
     predictor = fitted()[0].predictor()
     with pytest.raises(ValueError, match="read-only"):
         predictor.centers[0] = 1
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        predictor.centers.flags.writeable = True
+    predictor.centers.shape = (5, 9)
+    assert predictor.centers.shape == (9, 5)
     for name in ("centers", "dtype", "n_clusters", "other"):
         with pytest.raises(AttributeError):
             setattr(predictor, name, 1)
@@ -106,8 +110,19 @@ def test_dtype_is_what_rows_become(model_type):
     expected = model.predict(middle.astype(np.float32))
     assert [narrow(row) for row in middle] == expected.tolist()
     assert np.array_equal(narrow.predict(middle), expected)
-    with pytest.raises(ValueError, match="float32, float64 or None"):
-        model.predictor(dtype="int8")
+    for other in ("int8", "junk"):
+        with pytest.raises(ValueError, match="float32, float64 or None"):
+            model.predictor(dtype=other)
+
+
+def test_nearest_measures_in_float64():
+    model, X = fitted(np.float32)
+    unaligned = np.frombuffer(b"x" + X[3].tobytes(), np.float32, offset=1)
+    for predictor in (model.predictor(), model.predictor(dtype="float32")):
+        assert predictor.nearest(unaligned) == predictor.nearest(X[3])
+    model = KMeans(2, init=[[1e-100], [1.0]]).fit([[1e-100], [1.0]])
+    for dtype in (None, "float32"):
+        assert model.predictor(dtype=dtype).nearest(np.zeros(1)) == (0, 1e-100)
 
 
 def test_bad_rows():
@@ -203,6 +218,12 @@ def test_centres_that_people_put_in_their_place():
     expected = model.predict(X)
     model.cluster_centers_ = np.asfortranarray(model.cluster_centers_).astype(">f8")
     assert np.array_equal(model.predictor().predict(X), expected)
+    unaligned = np.frombuffer(b"x" + model.cluster_centers_.tobytes(), ">f8", offset=1)
+    model.cluster_centers_ = unaligned.reshape(9, 5)
+    assert np.array_equal(model.predictor().predict(X), expected)
+    model.cluster_centers_ = np.ma.masked_less(model.cluster_centers_.astype(float), 0)
+    with pytest.raises(ValueError, match="finite"):
+        model.predictor()
     model.cluster_centers_ = np.full((2, 5), np.nan)
     with pytest.raises(ValueError, match="finite"):
         model.predictor()

@@ -1,5 +1,6 @@
 """What `to_c` takes, refuses and writes; what compilers say of it."""
 
+import os
 import platform
 import re
 import subprocess
@@ -274,3 +275,44 @@ def test_the_template_is_whole():
     for kind in KINDS.values():
         text = to_c(small(*kind), rows=kind[1])
         assert not re.search(r"[@$]", text)
+
+
+def test_what_is_no_file_stays(tmp_path):
+    """Devices and folders are not replaced; of a link, the file that it leads to is."""
+    model = KMeans(2, random_state=0).fit(ROWS)
+    with pytest.raises(FileExistsError, match="cannot replace what is no file"):
+        to_c(model, path=os.devnull)
+    with pytest.raises(FileExistsError):
+        to_c(model, path=tmp_path)
+    target, link = tmp_path / "target.h", tmp_path / "link.h"
+    target.write_text("old")
+    link.symlink_to(target)
+    assert to_c(model, path=link) == target.read_text()
+    assert link.is_symlink()
+
+
+def test_names_of_classes_are_plain():
+    class Größe(KMeans):
+        pass
+
+    Größe.__name__ = "Größe */ int evil; /*"
+    text = to_c(Größe(2, random_state=0).fit(ROWS))
+    assert text.isascii()
+    assert "evil; /*" not in text
+
+
+def test_counts_that_are_no_number_of_the_header():
+    rows = ROWS.astype(np.float32)
+    model = MiniBatchKMeans(2, random_state=0)
+    model.partial_fit(rows, sample_weight=np.full(len(rows), 1e37))
+    assert "inf" not in to_c(model)[1000:]
+
+
+def test_constants_of_single_precision_are_refused(tmp_path):
+    need("gcc")
+    (tmp_path / "kmeans.h").write_text(to_c(small("float64")))
+    source = tmp_path / "user.c"
+    source.write_text('#include "kmeans.h"\nint main(void) { return 0; }\n')
+    for options, code in (([], 0), (["-fsingle-precision-constant"], 1)):
+        done = subprocess.run(["gcc", "-c", *options, source, "-o", tmp_path / "user.o"])
+        assert done.returncode == code

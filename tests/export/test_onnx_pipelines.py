@@ -192,3 +192,14 @@ def test_what_cannot_be_converted():
         to_onnx(make_pipeline(KMeans(2)), X)
     with pytest.raises(NotFittedError):
         skl2onnx.to_onnx(KMeans(2), X[:1])
+
+
+@pytest.mark.parametrize("inner", [KMeans(3, random_state=0), cluster.KMeans(3, random_state=0)])
+@pytest.mark.parametrize("remainder", ["drop", "passthrough"])
+def test_columns_at_the_end_give_what_transform_gives(inner, remainder):
+    X = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    columns = ColumnTransformer([("k", inner, [0, 1])], remainder=remainder)
+    for model in (columns, make_pipeline(columns)):
+        model.fit(X)
+        (found,) = session_of(to_onnx(model, X))(X).values()
+        np.testing.assert_allclose(found, model.transform(X), rtol=1e-5)

@@ -287,10 +287,9 @@ class BaseKMeans(
         Only where nothing about the call can be wrong: the long way has the errors and warnings.
         """
         own = vars(self)
-        centers = own.get("cluster_centers_")
         if (
             type(X) is np.ndarray
-            and type(centers) is np.ndarray
+            and type(centers := getattr(self, "cluster_centers_", None)) is np.ndarray
             and "feature_names_in_" not in own
             and X.shape[1:] == (own.get("n_features_in_"),)
             and self.memory_limit is None

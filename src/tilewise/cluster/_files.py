@@ -102,11 +102,18 @@ class Output:
 
 
 def check_out(out, n_rows, columns, dtype):
-    """Raise unless `out` is an array that can hold the result."""
+    """Raise unless `out` is an array that can hold the result, where a path would do as well."""
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise ValueError(
             f"out must be an array or the path of a .npy file, got {type(out).__name__}"
         )
+    check_array_out(out, n_rows, columns, dtype)
+
+
+def check_array_out(out, n_rows, columns, dtype):
+    """Raise unless `out` is an array that can hold the result."""
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise ValueError(f"out must be an array, got {type(out).__name__}")
     wanted = (len(out) if n_rows is None and out.ndim else n_rows, *columns)
     if out.shape != wanted or out.dtype != dtype or not out.flags.writeable:
         raise ValueError(

@@ -11,7 +11,7 @@ from tilewise import engine
 from tilewise._numbers import as_real, readable
 from tilewise._typing import FloatMatrix, Vector, VectorLike
 from tilewise.cluster import _scaled, _validation
-from tilewise.cluster._files import check_out
+from tilewise.cluster._files import check_array_out
 from tilewise.plan._common import data_type
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class Predictor(engine.SingleRows):
     def of(cls, centers: FloatMatrix, dtype: DTypeLike | None = None) -> Predictor:
         """A predictor with a copy of these centres."""
         centers = _validation.check_final_centers(centers)
-        kind = None if dtype is None else np.dtype(dtype)
+        try:
+            kind = None if dtype is None else np.dtype(dtype)
+        except TypeError:
+            kind = np.dtype(object)
         if kind not in (None, np.float32, np.float64):
             raise ValueError(f"dtype must be float32, float64 or None, got {dtype!r}")
         return cls(centers, kind)
@@ -99,17 +102,13 @@ class Predictor(engine.SingleRows):
         TypeError
             If the row does not hold real numbers.
         """
-        x = self._checked(row)[None]
+        x = self._checked(row)
         if out is not None:
-            check_out(out, self.n_clusters, (), x.dtype)
-        found = engine.few_rows(x, self.centers, "distances")
-        if found is None:
-            rows = self._rows(x)
-            centers = self.centers.astype(np.float64)
-            found = engine.backend_of(rows).distances(rows, centers, self._plan(rows))
+            check_array_out(out, self.n_clusters, (), x.dtype)
+        found = self._distances(x)
         if out is None:
-            return found[0]
-        out[:] = found[0]
+            return found
+        out[:] = found
         return out
 
     def predict(self, X: DataLike, out: Vector[np.int32] | None = None) -> Vector[np.int32]:
@@ -140,7 +139,7 @@ class Predictor(engine.SingleRows):
         if x.ndim != 2 or x.shape[1] != self.n_features:
             raise ValueError(f"X has shape {x.shape}; expected (n, {self.n_features})")
         if out is not None:
-            check_out(out, len(x), (), np.dtype(np.int32))
+            check_array_out(out, len(x), (), np.dtype(np.int32))
         labels = engine.labels_of(x, self.centers)
         if labels is None:
             labels = self._labels(self._rows(x))
@@ -158,7 +157,16 @@ class Predictor(engine.SingleRows):
             return self.nearest(x)
         rows = self._rows(x[None])
         label = int(self._labels(rows)[0])
-        return label, float(self.distances(x.astype(np.float64))[label])
+        return label, float(self._distances(x.astype(np.float64))[label])
+
+    def _distances(self, x):
+        """Distances of a row to all centres, in its type."""
+        found = engine.few_rows(x[None], self.centers, "distances")
+        if found is None:
+            rows = self._rows(x[None])
+            centers = self.centers.astype(np.float64)
+            found = engine.backend_of(rows).distances(rows, centers, self._plan(rows))
+        return found[0]
 
     def _checked(self, row):
         """A row as float32 or float64 (d,); `row` itself if it is one."""

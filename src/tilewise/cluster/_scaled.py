@@ -113,7 +113,7 @@ def _groups(rows, centers):
 
     One row that is huge must not make the others vanish.
     """
-    sizes = rows.magnitudes()
+    sizes = rows.magnitudes().astype(np.float64, copy=False)  # float32 has none of the limits
     own = np.abs(centers).max(axis=1, initial=0.0)
     low, high = engine.Scale.range
     # A row overflows only if all centres are far away from it.

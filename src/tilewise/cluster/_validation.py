@@ -173,9 +173,9 @@ def check_final_centers(centers):
 
     In C order. People also put their own in the place of fitted ones.
     """
-    centers = np.asarray(centers)
+    centers = np.asarray(readable(centers, "cluster_centers_"))
     single = centers.dtype.kind == "f" and centers.dtype.itemsize <= 4
-    centers = np.ascontiguousarray(centers, dtype=np.float32 if single else np.float64)
+    centers = np.require(centers, np.float32 if single else np.float64, ["C", "A"])
     if centers.ndim != 2 or not centers.size:
         raise ValueError(f"cluster_centers_ has shape {centers.shape}, (k, d) expected")
     if not np.isfinite(centers).all():

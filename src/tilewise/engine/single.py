@@ -13,6 +13,8 @@ from tilewise.plan.thresholds import most_single_rows
 
 __all__ = ["Wanted", "aligned", "few_rows"]
 
+# Larger squares may not have a sum.
+_MOST_GAP = 2.0**900
 # Bytes of a cache line.
 _LINE = 64
 
@@ -65,6 +67,8 @@ def few_rows(X: Any, centers: np.ndarray, wanted: Wanted) -> np.ndarray | float 
         return _single.labels_of(X, centers)
     if wanted == "inertia":
         gaps = _single.gaps_of(X, centers)
-        return None if gaps is None else math.fsum(gaps)
+        if gaps is None or not gaps.max() < _MOST_GAP:
+            return None
+        return math.fsum(gaps)
     squares = _single.distances_of(X, centers)
     return None if squares is None else np.sqrt(squares, out=squares).astype(X.dtype, copy=False)

@@ -100,7 +100,8 @@ def to_c(
     -----
     Compile the header with the usual rules of arithmetic. It stops with ``#error`` where
     ``-ffast-math``, a `double` of 32 bits or an x87 processor would change labels, and switches
-    contraction to fused multiply-adds off for its own functions.
+    contraction to fused multiply-adds off for its own functions. Nothing shows the options
+    ``-fno-honor-nans`` and ``-funsafe-math-optimizations`` of clang to a header: leave them out.
 
     Distances of `float` have a relative error below 1e-6; those of `double` are roots of canonical
     distances. A processor that is set to flush subnormal numbers to zero reads values of rows below
@@ -127,7 +128,8 @@ def to_c(
         raise ValueError(f"a row may have up to {_MOST_FEATURES} numbers, got {found.n_features}")
     if rows == "uint8":
         _check_bytes(found.centers)
-    text = _written(found, prefix, rows == "uint8", _counts(model, found.n_clusters))
+    counts = _counts(model, found.n_clusters, found.centers.dtype)
+    text = _written(found, prefix, rows == "uint8", counts)
     if path is not None:
         with replacing(Path(path), "the header") as file:
             file.write(text.encode("ascii"))
@@ -159,15 +161,20 @@ def _check_bytes(centers):
         )
 
 
-def _counts(model, k):
-    """Rows that each centre stands for, (k,), as far as the model knows; else zeros."""
+def _counts(model, k, dtype):
+    """Rows that each centre stands for, (k,), as far as the model knows; else zeros.
+
+    At most what a number of the header can be: a centre of so many rows does not move anyway.
+    """
     counts = getattr(model, "_counts", None)
     if counts is None:
         labels = getattr(model, "labels_", None)
         if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size:
             counts = np.bincount(labels, minlength=k)  # longer if of other centres
     usable = isinstance(counts, np.ndarray) and counts.shape == (k,) and np.isfinite(counts).all()
-    return counts if usable else np.zeros(k)
+    if not usable:
+        return np.zeros(k)
+    return np.minimum(counts, np.finfo(dtype).max)
 
 
 def _written(found, name, of_bytes, counts):
@@ -264,11 +271,16 @@ def _matrix(values, written):
     return ",\n".join(f"    {{{_row(row, written, '     ').strip()}}}" for row in values)
 
 
+def _plain(text):
+    """A text that neither ends a comment nor joins its lines."""
+    return re.sub(r"[^A-Za-z0-9_.,:;()\[\] -]", "_", text)
+
+
 def _comment(found, name, value, real):
     k, d = found.n_clusters, found.n_features
     lines = [
         f"{name}.h: K-Means with {k} clusters of {d} features.",
-        f"Written by tilewise {found.version} of a fitted {found.name}.",
+        f"Written by tilewise {found.version} of a fitted {_plain(found.name)}.",
         "",
         f"int @predict(const {value} *row)",
         f"    The label of a row of {d} numbers, 0 to {k - 1}; -1 if one is NaN or infinite.",
@@ -285,8 +297,7 @@ def _comment(found, name, value, real):
         "the lowest index at the least distance, whatever the compiler and the processor.",
     ]
     if found.feature_names:
-        # Nothing in a name may end the comment, or join its lines.
-        names = [re.sub(r"[^A-Za-z0-9_.,:;()\[\] -]", "_", text) for text in found.feature_names]
+        names = map(_plain, found.feature_names)
         lines += ["", "Columns of a row:", *(f"    {i} {text}" for i, text in enumerate(names))]
     text = "\n".join(f" * {line}".rstrip() for line in lines)
     guard = f"TILEWISE_{name.upper()}_H"

@@ -67,6 +67,10 @@ $includes
 #error "$name.h: x87 arithmetic changes labels; compile with /arch:SSE2"
 #endif
 
+/* A size below zero: constants are of single precision (-fsingle-precision-constant), which changes
+ * labels. */
+typedef char @@DOUBLE_CONSTANTS[sizeof(0.1) == sizeof(double) ? 1 : -1];
+
 /* A fused multiply-add rounds once where two operations round twice: none in these functions.
  * GCC does not inline a function with this attribute into one without it. */
 #if defined(__clang__)

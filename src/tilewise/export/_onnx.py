@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sklearn import cluster
 from sklearn.base import BaseEstimator, is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import FeatureUnion, Pipeline
 
 from tilewise._numbers import readable
 from tilewise._onnx_graph import add_graph
@@ -248,6 +250,8 @@ def _in_pipeline(pipeline, X, wanted, precision, opset):
         raise ValueError("a pipeline needs X, some rows, to know the types of its inputs")
     if not hasattr(X, "iloc"):
         X = np.asarray(table_rows(X)[0])
+    if _only_transforms(pipeline):
+        wanted = ("distances",)
     conversion = _Recording({name: name for name in wanted}, precision)
     kinds = _kinds_of_kmeans()
     written = skl2onnx.convert_sklearn(
@@ -265,6 +269,13 @@ def _in_pipeline(pipeline, X, wanted, precision, opset):
         raise TypeError(f"{type(pipeline).__name__} has no fitted K-Means that could be converted")
     _describe(written, conversion.models, precision, getattr(pipeline, "feature_names_in_", None))
     return written
+
+
+def _only_transforms(model):
+    """Whether the last step puts columns side by side, so that a K-Means in it gives distances."""
+    while isinstance(model, Pipeline) and model.steps:
+        model = model.steps[-1][1]
+    return isinstance(model, (ColumnTransformer, FeatureUnion))
 
 
 def _kinds_of_kmeans():

@@ -11,14 +11,14 @@ canonical distance decides among the centres that may be the closest. All else: 
 import numpy as np
 
 cimport numpy as cnp
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.math cimport INFINITY, fabs, ldexp, sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, getenv, malloc
+from libc.string cimport memcpy
 
 from tilewise.kernels import _dispatch
-
-from tilewise.kernels._workspace import aligned_empty
 
 from tilewise.kernels._dispatch cimport exact_kernels, tile_kernels, tw_exact_kernels, tw_tile_kernels
 
@@ -39,6 +39,7 @@ cdef enum:
     # Coordinates of centres, times rows, from which on other threads may run meanwhile: some
     # microseconds.
     RELEASE = 65536
+    LINE = 64
     # Answers other than labels.
     UNDECIDED = -1
     NO_MEMORY = -2
@@ -360,6 +361,18 @@ def distances_of(X, centers, str isa=None):
     return out if _distances(&s, wide, out) else None
 
 
+cdef cnp.ndarray _frozen(centers):
+    """A copy that nobody can write to, since its memory is that of bytes."""
+    # A load across two cache lines is two loads: large models take half as long again.
+    cdef Py_ssize_t size = centers.nbytes
+    memory = PyBytes_FromStringAndSize(NULL, size + LINE)
+    cdef char* start = PyBytes_AS_STRING(memory)
+    cdef Py_ssize_t offset = -<Py_ssize_t><size_t>start % LINE
+    offset = offset + LINE if offset < 0 else offset
+    memcpy(start + offset, cnp.PyArray_DATA(<cnp.ndarray>centers), size)
+    return np.frombuffer(memory, centers.dtype, centers.size, offset).reshape(centers.shape)
+
+
 cdef class SingleRows:
     """Centres that answer one row at a time.
 
@@ -376,20 +389,22 @@ cdef class SingleRows:
     """
 
     cdef single s
-    cdef readonly object centers
+    cdef object _own
     cdef readonly object dtype
 
     def __cinit__(self, centers, dtype, str isa=None):
         if not _is_centers(centers):
             raise ValueError("centres must be a matrix of float32 or float64 in C order")
-        # A load across two cache lines is two loads: large models take half as long again.
-        own = aligned_empty(centers.nbytes).view(centers.dtype).reshape(centers.shape)
-        own[...] = centers
-        own.flags.writeable = False
-        self.centers, self.dtype = own, dtype
-        _open(&self.s, own, isa)
+        self._own, self.dtype = _frozen(centers), dtype
+        _open(&self.s, self._own, isa)
         self.s.narrow = dtype == np.float32
         self.s.plain = self.s.plain or _is_plain(&self.s)
+
+    @property
+    def centers(self):
+        """The centres, read-only."""
+        # A view of its own for everybody: people can give a view another shape.
+        return self._own.view()
 
     cdef int64_t _answer(self, object row, double* least) noexcept:
         cdef cnp.ndarray x
@@ -466,4 +481,4 @@ cdef class SingleRows:
 
     cdef bint _lies_on(self, row, label):
         """Whether a row is a centre: other distances of 0 are not known to be."""
-        return np.array_equal(row if self.dtype is None else row.astype(self.dtype), self.centers[label])
+        return np.array_equal(row if self.dtype is None else row.astype(self.dtype), self._own[label])
