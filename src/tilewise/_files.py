@@ -73,9 +73,9 @@ def replacing(path, what="the file"):
     ...     [path.name for path in Path(folder).iterdir()]
     ['told.txt']
     """
-    path = Path(os.path.realpath(path))
+    given, path = Path(path), Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        raise FileExistsError(errno.EEXIST, f"{what} cannot replace what is no file", str(path))
+        raise FileExistsError(errno.EEXIST, f"{what} cannot replace what is no file", str(given))
     try:
         with beside(path) as file:
             yield file
@@ -92,7 +92,7 @@ def replacing(path, what="the file"):
         reason = error.strerror or str(error)
         kept = "; the file that was there before is unchanged" if path.exists() else ""
         raise type(error)(
-            error.errno, f"{what} could not be written: {reason}{kept}", str(path)
+            error.errno, f"{what} could not be written: {reason}{kept}", str(given)
         ) from error
 
 
