@@ -243,6 +243,14 @@ cdef inline bint _is_centers(object centers) noexcept:
     )
 
 
+cdef bint _opened(single* s, X, centers, str isa) except -1:
+    """Whether rows and centres can be read as they lie; if so, s is ready for them."""
+    if not _is_centers(centers) or not _is_rows(X, cnp.PyArray_DIM(centers, 1)):
+        return False
+    _open(s, centers, isa)
+    return True
+
+
 cdef int _label_all(const single* s, const char* x, bint is_double, int64_t n, int32_t* out,
                     double* gaps) noexcept nogil:
     cdef int64_t labels[GROUP]
@@ -304,18 +312,16 @@ def labels_of(X, centers, str isa=None):
         order), where a value is not finite, or where squares leave the range of float64.
     """
     cdef single s
-    if not _is_centers(centers) or not _is_rows(X, cnp.PyArray_DIM(centers, 1)):
+    if not _opened(&s, X, centers, isa):
         return None
-    _open(&s, centers, isa)
     return _labels(&s, X, NULL)
 
 
 def gaps_of(X, centers, str isa=None):
     """Canonical squared distances of rows to their closest centres, float64 (n,); None as above."""
     cdef single s
-    if not _is_centers(centers) or not _is_rows(X, cnp.PyArray_DIM(centers, 1)):
+    if not _opened(&s, X, centers, isa):
         return None
-    _open(&s, centers, isa)
     gaps = np.empty(X.shape[0])
     return None if _labels(&s, X, <double*>cnp.PyArray_DATA(gaps)) is None else gaps
 
@@ -351,9 +357,8 @@ def distances_of(X, centers, str isa=None):
     None also where one is so small that its terms may have underflowed.
     """
     cdef single s
-    if not _is_centers(centers) or not _is_rows(X, cnp.PyArray_DIM(centers, 1)):
+    if not _opened(&s, X, centers, isa):
         return None
-    _open(&s, centers, isa)
     # Differences of two numbers of float32 are no smaller than 2^-149.
     s.plain = s.plain and cnp.PyArray_TYPE(X) == cnp.NPY_FLOAT
     wide = np.ascontiguousarray(X, dtype=np.float64)
