@@ -237,6 +237,11 @@ class NumpyPass:
     def close_sums(self):
         pass
 
+    renewable = True
+
+    def renew(self):
+        self.labels = np.full_like(self.labels, -1)
+
 
 class NumpySeeding:
     def __init__(self, rows, weights):
@@ -253,6 +258,9 @@ class NumpySeeding:
             return int(random_state.choice(n, p=np.full(n, 1 / n)))
         weights = self.given.astype(self.rows.result_dtype)
         return int(random_state.choice(n, p=weights / weights.sum()))
+
+    def at_once(self, n_trials):
+        return False
 
     def take(self, candidate):
         X = self.rows.X

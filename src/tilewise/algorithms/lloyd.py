@@ -25,12 +25,15 @@ class LloydResult:
     inertia : float
     centers : ndarray of shape (k, d), of the rows' result_dtype
     n_iter : int
+    spare : AssignmentPass or None
+        The pass that found it, if another run may begin with it.
     """
 
     labels: np.ndarray
     inertia: float
     centers: np.ndarray
     n_iter: int
+    spare: AssignmentPass | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def lloyd(
     rows: RowSet, centers: np.ndarray, *, weights=None, max_iter: int = 300, tol: float = 0.0,
     plan: Plan, verbose: bool = False, on_iteration=None,
     on_iteration_begin=None, stats=None, bounds: bool = True, resume=None, keep=None,
-    copy: bool = True,
+    copy: bool = True, spare: AssignmentPass | None = None,
 ) -> LloydResult:  # fmt: skip
     """Alternate between assigning rows and averaging them.
 
@@ -101,6 +104,8 @@ def lloyd(
         Called as ``keep(state)`` after each iteration; its arrays are used again in later ones.
     copy : bool, default=True
         Whether `centers` stay as they are. If not, their array may be used for others.
+    spare : AssignmentPass, optional
+        That of the result of an earlier run, which differed in its start alone.
 
     Returns
     -------
@@ -114,10 +119,14 @@ def lloyd(
     """
     k = (centers if resume is None else resume.centers).shape[0]
     work = rows.n_rows * rows.n_features * k
-    run = backend_of(rows).open_assignment(
-        rows, k, plan, sums=True, bounds=bounds and max_iter > 1 and work > _UNBOUNDED_WORK,
-        weights=weights, stats=stats,
-    )  # fmt: skip
+    run = spare
+    if run is not None:
+        run.renew()
+    else:
+        run = backend_of(rows).open_assignment(
+            rows, k, plan, sums=True, bounds=bounds and max_iter > 1 and work > _UNBOUNDED_WORK,
+            weights=weights, stats=stats,
+        )  # fmt: skip
     i, ended = 0, ""
     if resume is not None:
         i, centers, ended = resume.n_iter, resume.centers, resume.ended
@@ -167,7 +176,7 @@ def lloyd(
     else:
         del centers
         inertia = run.assign_and_measure(exact)
-    return LloydResult(run.labels, inertia, final, i)
+    return LloydResult(run.labels, inertia, final, i, run if run.renewable else None)
 
 
 def _rounded(centers, dtype):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tilewise.engine import backend_of, refuse_out_of_range
-from tilewise.plan import Plan
+from tilewise.plan import Plan, local_trials
 
 __all__ = ["kmeans_plusplus"]
 
@@ -39,7 +39,7 @@ def kmeans_plusplus(
     Distances are canonical and sums exact, so the rows do not depend on threads, chunks or
     instruction set.
     """
-    n_trials = 2 + int(np.log(n_clusters)) if n_local_trials is None else int(n_local_trials)
+    n_trials = local_trials(n_clusters) if n_local_trials is None else int(n_local_trials)
     indices = np.full(n_clusters, -1, dtype=np.int64)
     state = backend_of(rows).open_seeding(rows, n_clusters, weights, plan)
     indices[0] = state.first(random_state)
@@ -47,6 +47,10 @@ def kmeans_plusplus(
     if not math.isfinite(potential):
         # Every draw would be of the last row. Or weights are that large.
         refuse_out_of_range(rows)
+    if state.at_once(n_trials):
+        # The same numbers, and the same state behind them, as step by step.
+        indices[1:] = state.follow(random_state.uniform(size=(n_clusters - 1, n_trials)))
+        return indices
     for c in range(1, n_clusters):
         targets = random_state.uniform(size=n_trials) * potential
         candidates = state.locate(targets)

@@ -218,11 +218,13 @@ class BaseKMeans(
         sample_weight,
         init_size=None,
         n_centroids=None,
+        plan=None,
     ):
         """Initial centres (n_centroids, n_features) for rows, an ndarray or a CSR matrix ``X``.
 
         ``x_squared_norms`` is part of the signature only: seeding uses direct differences.
-        With ``init_size`` the centres come from that many rows, drawn with replacement.
+        With ``init_size`` the centres come from that many rows, drawn with replacement. ``plan``
+        is that of passes over ``X``, if there is one already.
         """
         n_clusters = self.n_clusters if n_centroids is None else n_centroids
         # Rows have been looked at, unless a size is given, and stay where they are.
@@ -235,7 +237,8 @@ class BaseKMeans(
         if drawn is not None:
             origin, rows = rows.picked(drawn), rows.copied(drawn)
             sample_weight = None if sample_weight is None else sample_weight[drawn]
-        plan = self._plan(rows, n_clusters)
+        if plan is None or drawn is not None:
+            plan = self._plan(rows, n_clusters)
         if init_size is not None:
             largest = engine.backend_of(rows).largest_finite(rows, plan, origin=origin)
             engine.refuse_out_of_range(largest)

@@ -46,6 +46,7 @@ class Start:
     offset: np.ndarray | float  # what to add to the centres that come back, scaled
     weights: np.ndarray | None = None  # of the rows of X
     scale: engine.Scale = field(default_factory=engine.Scale)  # of the fit, where X has none
+    plan: object = None  # of passes over X, where there is one already
 
 
 def centred(rows, mean, scale):
@@ -323,6 +324,7 @@ class KMeans(BaseKMeans):
                 print(f"X is fitted times 2.0**{scale.exponent}, for its squares; so is inertia.")
         seen = rows if sample.rows is whole else scale.rows(sample.rows)
         start = self._start(sample, seen, init, stats.mean, scale)
+        start.plan = plan if seen is rows else None
         self._tol = float(self.tol * np.mean(stats.variance)) if self.tol else 0
 
         def attributes(centers, n_iter):
@@ -343,7 +345,7 @@ class KMeans(BaseKMeans):
             self.max_iter,
             lambda i, centers: attributes(centers, i + 1),
         )
-        first_run, best, resume = 0, None, None
+        first_run, best, resume, spare = 0, None, None, None
         if kept is not None and kept.saved is not None:
             first_run, best, resume = self._resumed(kept, rows, plan, random_state)
         for number in range(first_run, self._n_init):
@@ -364,9 +366,10 @@ class KMeans(BaseKMeans):
                 resume=resume,
                 keep=_checkpoint.keeper(kept, number, best, random_state),
                 copy=False,
+                spare=spare,
                 **hooks,
             )
-            resume = None
+            resume, spare = None, run.spare
             # A lower inertia of the same partition is rounding, and not worth other labels.
             if best is None or (
                 run.inertia < best.inertia
@@ -452,6 +455,7 @@ class KMeans(BaseKMeans):
             init=start.init,
             random_state=random_state,
             sample_weight=start.weights,
+            plan=start.plan,
         )
         if self.verbose:
             print("Initialization complete")

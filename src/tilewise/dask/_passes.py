@@ -213,6 +213,9 @@ class ClusterPass:
     def forget(self):
         """The averages are sent anew in every pass."""
 
+    #: Parts keep their passes.
+    renewable = False
+
     def close_sums(self):
         """Nothing is averaged any more."""
         self._sums = None

@@ -64,6 +64,10 @@ class ClusterSeeding(_Start):
         self._round = 0
         self._top, self._most, self._totals = 0, 0.0, {}
 
+    def at_once(self, n_trials: int) -> bool:
+        """The rows are in many places."""
+        return False
+
     def locate(self, targets) -> np.ndarray:
         """First rows at which the running sum of weight x squared distance reaches the targets."""
         pieces = sorted(self._totals)

@@ -126,9 +126,12 @@ class AssignmentPass(Protocol):
     labels : ndarray of shape (n,), int32
     weights : ndarray of shape (k,), float64
         Weight of each cluster in the sums.
+    renewable : bool
+        Whether `renew` may be called.
     """
 
     labels: np.ndarray
+    renewable: bool
 
     @property
     def weights(self) -> np.ndarray:
@@ -159,7 +162,10 @@ class AssignmentPass(Protocol):
         """Others have had the averages in their hands."""
 
     def close_sums(self) -> None:
-        """Nothing is averaged any more."""
+        """Nothing is averaged any more, unless after `renew`."""
+
+    def renew(self) -> None:
+        """Begin another run, with another array of labels: that of the last run stays as it is."""
 
 
 class SeedingPass(Protocol):
@@ -176,6 +182,15 @@ class SeedingPass(Protocol):
 
     def take(self, candidate: int) -> float:
         """Make a row a seed; returns the potential."""
+
+    def at_once(self, n_trials: int) -> bool:
+        """Whether `follow` can choose all seeds after the first, each among so many candidates."""
+
+    def follow(self, draws: np.ndarray) -> np.ndarray:
+        """Seeds, (steps,) int64, as `locate`, `gains` and `take` find them from uniform draws.
+
+        Those are (steps, n_trials), in the order in which the steps use them.
+        """
 
 
 class OversamplingPass(Protocol):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilewise.kernels._rows import Rows
-from tilewise.plan import plan
+from tilewise.plan import plan, seeds_at_once
 
+from .few_seeding import FewSeeding
 from .minibatch import BatchPass, DrawnBatches
 from .oversampling import OversamplingPass
 from .passes import Pass, distances
@@ -100,6 +101,9 @@ class Cpu:
 
     def open_seeding(self, rows, n_seeds, weights, plan):
         """Closest seed of every row."""
+        if rows.in_memory and not rows.is_sparse:
+            if seeds_at_once(rows.n_rows, rows.n_features, n_seeds):
+                return FewSeeding(rows, n_seeds, weights, plan)
         return SeedingPass(rows, n_seeds, weights, plan)
 
     def open_oversampling(self, rows, weights, plan):

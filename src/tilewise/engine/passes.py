@@ -14,7 +14,12 @@ from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Bins, Grid, Sums
 from tilewise.plan import Plan
 from tilewise.plan.nest import LoopNest
-from tilewise.plan.thresholds import OWN_SUMS_BYTES, few_stored, worth_threads
+from tilewise.plan.thresholds import (
+    KEPT_PASS_BYTES,
+    OWN_SUMS_BYTES,
+    few_stored,
+    worth_threads,
+)
 
 from .matrix import fill_matrix, plan_matrix
 from .ranges import overflow
@@ -85,6 +90,9 @@ class Pass:
         )
         self._weights = weights
         self._score_dtype, self._products = plan.score_dtype, plan.products
+        kept = plan.n_threads * plan.workspace_bytes_per_thread + plan.shared_bytes + 8 * n
+        #: Whether `renew` may be called: of small runs, which opening a pass makes longer.
+        self.renewable = rows.in_memory and kept <= KEPT_PASS_BYTES
         self._centers = self._center_norms = None
         self._averaged = None, None
         self._useless = self._opened = 0
@@ -289,8 +297,18 @@ class Pass:
         return self.sums.weights
 
     def close_sums(self):
-        """Let go of the sums: nothing is averaged any more."""
-        self.sums = None
+        """Let go of the sums: nothing is averaged any more, unless after `renew`."""
+        if not self.renewable:
+            self.sums = None
+
+    def renew(self):
+        """Begin another run, with another array of labels: that of the last run stays as it is."""
+        self.labels = np.empty_like(self.labels)
+        if (self._score_dtype, self._products) != (self.plan.score_dtype, self.plan.products):
+            self._score_dtype, self._products = self.plan.score_dtype, self.plan.products
+            self._kernel = self._make_kernel()
+        self._useless = 0
+        self.restart()
 
     def restart(self):
         """Forget labels and sums: the next pass is a first one."""

@@ -74,6 +74,10 @@ class SeedingPass:
         """Draw a row in proportion to the weights."""
         return first_row(self._rows, self._given, random_state)
 
+    def at_once(self, n_trials: int) -> bool:
+        """Each step is asked for by itself."""
+        return False
+
     def locate(self, targets: np.ndarray) -> np.ndarray:
         """First rows at which the running sum of weight x squared distance reaches the targets."""
         return np.array([self._state.locate(target) for target in targets], dtype=np.int64)

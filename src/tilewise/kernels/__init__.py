@@ -36,6 +36,7 @@ over single clusters, panels or rows of a ready block have a `prange` of their o
     _seeding      the two passes of greedy k-means++
     _seeding_pass what these passes read
     _seeding_csr  the same of CSR rows with few stored entries
+    _seeding_few  all the steps of k-means++ of few rows
     _probe        measured peaks, for benchmarks
     _mountain     reading alone, for the memory mountain
     _cachesim     a simulator of caches, for the lab

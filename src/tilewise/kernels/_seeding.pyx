@@ -35,20 +35,26 @@ from tilewise.kernels._rows cimport (
 )
 from tilewise.kernels._sums cimport (
     TW_FOLD,
-    TW_HIGHEST,
     tw_big,
     tw_bin_exponent,
-    tw_bin_for,
     tw_bins_clear,
-    tw_bins_fold,
     tw_bins_less,
     tw_bins_merge,
     tw_bins_raise,
     tw_bins_value,
-    tw_exponent,
 )
 from tilewise.kernels._seeding_csr cimport Candidates, gain_shard_sparse, lay_out, take_shard_sparse
-from tilewise.kernels._seeding_pass cimport BLOCK, FOLDED, MOST_TRIALS, add_gain, fold_gains, seeding_pass
+from tilewise.kernels._seeding_pass cimport (
+    BLOCK,
+    FOLDED,
+    MOST_TRIALS,
+    add_gain,
+    fold_gains,
+    gain_bin,
+    gain_worth,
+    potential_bin,
+    seeding_pass,
+)
 
 cdef enum:
     # Rows between the prefetch of a row and its use.
@@ -260,27 +266,13 @@ cdef void _total_rows(void* work, int64_t first, int count, int _thread) noexcep
         total, count, p.closest + first, p.weights + first if p.weights != NULL else NULL))
 
 
-cdef int64_t gain_bin(double most) noexcept nogil:
-    """Of the first limb of a gain: none exceeds the largest weight x distance."""
-    return min(tw_bin_for(tw_exponent(most)), <int64_t>TW_HIGHEST)
-
-
 def worth(const int64_t[:, ::1] gains, double most):
     """What `Seeding.gains` of all rows stand for, (t,) float64; most is their largest weight x distance."""
-    cdef tw_bins one
     cdef Py_ssize_t t
-    cdef int limb
-    cdef double low
     out = np.empty(gains.shape[0])
     cdef double[::1] to = out
     for t in range(gains.shape[0]):
-        tw_bins_clear(&one)
-        one.top = gain_bin(most)
-        for limb in range(2):
-            one.low[limb] = gains[t, limb]
-            one.high[limb] = gains[t, 2 + limb]
-        tw_bins_fold(&one)
-        tw_bins_value(&one, &to[t], &low)
+        to[t] = gain_worth(&gains[t, 0], most)
     return out
 
 
@@ -577,12 +569,8 @@ cdef tw_bins _bins_of(const unsigned char[::1] state) except *:
 
 
 def seeding_top(double most, int64_t n_rows, int64_t shard_rows):
-    """The first bin of a potential: distances only get smaller.
-
-    With room for the sum of all, which draws are compared with.
-    """
-    cdef int64_t n_shards = (n_rows + shard_rows - 1) // shard_rows
-    return tw_bin_for(min(1024, tw_exponent(most) + <int>n_shards.bit_length() + <int>shard_rows.bit_length()))
+    """The first bin of a potential; most is the largest weight x distance."""
+    return potential_bin(most, n_rows, shard_rows)
 
 
 def locate_among(totals, double target, int64_t top, *, str isa):

@@ -5,7 +5,16 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 
 from tilewise.kernels._dispatch cimport tw_bins, tw_exact_kernels, tw_tile_kernels
 from tilewise.kernels._rows cimport tw_rows
-from tilewise.kernels._sums cimport TW_LIMB, tw_bits_of
+from tilewise.kernels._sums cimport (
+    TW_HIGHEST,
+    TW_LIMB,
+    tw_bin_for,
+    tw_bins_clear,
+    tw_bins_fold,
+    tw_bins_value,
+    tw_bits_of,
+    tw_exponent,
+)
 
 cdef enum:
     # Rows that are fetched at a time.
@@ -94,3 +103,37 @@ cdef inline void fold_gains(const seeding_pass* p, int thread) noexcept nogil:
             carry = gain[lane] >> TW_LIMB
             high[limb] += carry
             gain[lane] -= carry * (<int64_t>1 << TW_LIMB)
+
+
+# The bin of the first limb of a gain: none exceeds the largest weight x distance.
+cdef inline int64_t gain_bin(double most) noexcept nogil:
+    return min(tw_bin_for(tw_exponent(most)), <int64_t>TW_HIGHEST)
+
+
+# What the two limbs of a gain and what exceeds 50 bits of them stand for.
+cdef inline double gain_worth(const int64_t* gains, double most) noexcept nogil:
+    cdef tw_bins one
+    cdef int limb
+    cdef double high, low
+    tw_bins_clear(&one)
+    one.top = gain_bin(most)
+    for limb in range(2):
+        one.low[limb] = gains[limb]
+        one.high[limb] = gains[2 + limb]
+    tw_bins_fold(&one)
+    tw_bins_value(&one, &high, &low)
+    return high
+
+
+# The first bin of a potential, with room for the sum of all, which draws are compared with; most is the
+# largest weight x distance: distances only get smaller.
+cdef inline int64_t potential_bin(double most, int64_t n_rows, int64_t shard_rows) noexcept nogil:
+    cdef int64_t n_shards = (n_rows + shard_rows - 1) // shard_rows
+    cdef int bits = 0
+    while n_shards:
+        n_shards >>= 1
+        bits += 1
+    while shard_rows:
+        shard_rows >>= 1
+        bits += 1
+    return tw_bin_for(min(1024, tw_exponent(most) + bits))

@@ -6,6 +6,7 @@ Planning is arithmetic: it measures nothing and gives the same plan for the same
 same record of what was measured before (`tuning`), if there is one.
 """
 
+from tilewise.plan.few_seeds import local_trials, seeds_at_once
 from tilewise.plan.machine import Fact, Machine, detect, machine
 from tilewise.plan.neighbors import NeighborPlan, plan_neighbors
 from tilewise.plan.pairs import PairPlan, plan_pairs
@@ -16,6 +17,6 @@ from tilewise.plan.threads import n_threads
 
 __all__ = [
     "Fact", "LimitTooSmall", "Machine", "NeighborPlan", "PairPlan", "Plan", "StreamPlan", "detect",
-    "exact_shard_rows", "machine", "n_threads", "parse_bytes", "plan", "plan_neighbors",
-    "plan_pairs", "plan_stream", "sample_rows",
+    "exact_shard_rows", "local_trials", "machine", "n_threads", "parse_bytes", "plan",
+    "plan_neighbors", "plan_pairs", "plan_stream", "sample_rows", "seeds_at_once",
 ]  # fmt: skip

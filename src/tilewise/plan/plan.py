@@ -24,6 +24,7 @@ from tilewise.plan._common import (
     shared_threads,
 )
 from tilewise.plan._reasons import Reasoned, sourced
+from tilewise.plan.few_seeds import at_once_reason, seeds_at_once
 from tilewise.plan.layout import TILES, csr_vectors, layout_for, tile_shape
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
@@ -78,6 +79,7 @@ _TITLES = {
     "shards": "Shards",
     "stored": "Stored entries",
     "few_rows": "Few rows",
+    "seeding": "Seeding",
     "sums": "Sums",
     "memory": "Memory",
 }
@@ -394,6 +396,8 @@ def _plan(
             f"predict, transform and score of up to {most} rows compare each with the centres as "
             "they lie. Packing the centres pays for more rows only."
         )
+        if seeds_at_once(n, d, k):
+            why["seeding"] = at_once_reason(n, d, k)
     # Memory: of stored entries, as many as the density lets expect; the longest row may have more.
     nest = LoopNest.of(made, RowShape(direct, width, n * width))
     own, shared = nest.workspace_bytes, nest.shared_bytes
