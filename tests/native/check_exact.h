@@ -10,6 +10,27 @@ static double N(plain_distance)(const S *x, const double *c, int depth) {
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
+/* Rows of exactly their length against the one of `count` others that is theirs. */
+static void N(check_own)(const tw_exact_kernels *e, const double *c, ptrdiff_t ldc, int count, int depth, double scale) {
+    const S *rows[20];
+    int32_t labels[20];
+    const int n_rows = whole(1, 20);
+    double *out = buffer((size_t)(n_rows + 7) / 8 * 64);
+    for (int r = 0; r < n_rows; r++) {
+        S *row = buffer((size_t)depth * sizeof *row);
+        for (int l = 0; l < depth; l++) row[l] = (S)((uniform() - 0.5) * scale);
+        rows[r] = row;
+        labels[r] = whole(0, count - 1);
+    }
+    e->N(distances_own)(rows, labels, c, ldc, n_rows, depth, out);
+    for (int r = 0; r < n_rows; r++) {
+        const double expected = N(plain_distance)(rows[r], c + labels[r] * ldc, depth);
+        CHECK(out[r] == expected, "depth %d, row %d of %d: %a, not %a", depth, r, n_rows, out[r], expected);
+        free((void *)rows[r]);
+    }
+    free(out);
+}
+
 static void N(check_exact)(const tw_exact_kernels *e) {
     for (int d = -1; d < N_DEPTHS; d++) {
         const int depth = d < 0 ? 0 : DEPTHS[d];
@@ -34,6 +55,7 @@ static void N(check_exact)(const tw_exact_kernels *e) {
             e->N(distances_picked)(x, c, ldc, picks, count, depth, out);
             for (int j = 0; j < count; j++)
                 CHECK(out[j] == N(plain_distance)(x, c + picks[j] * ldc, depth), "depth %d, pick %d", depth, j);
+            N(check_own)(e, c, ldc, count, depth, scale);
             if (depth <= TW_LANES_DEPTH) {
                 const S *eight[8];
                 double *lanes = buffer((size_t)count * 8 * sizeof *lanes);

@@ -115,14 +115,17 @@ static void N(check_bins)(const tw_exact_kernels *e, int depth) {
         most[l] = 0, fewest[l] = INFINITY;
     }
     for (int block = 0; block < 4; block++) {
-        const S *rows[12];
-        double weights[12];
-        const int n_rows = whole(1, 12), range = sizeof(S) == 8 ? 300 : 30;
+        const S *rows[130];
+        double weights[130];
+        /* Every other block is narrow: its floats, and their squares, may have digits in two limbs alone. */
+        const int narrow = whole(0, 1), n_rows = whole(1, narrow ? 130 : 12);
+        const int range = narrow ? 6 : sizeof(S) == 8 ? 300 : 30;
         for (int l = 0; l < depth; l++) exponents[l] = (int16_t)whole(-range, range);
         for (int r = 0; r < n_rows; r++) {
             S *x = N(some_row)(depth, exponents);
             weights[r] = block & 1 ? uniform() - 0.3 : 1.0;
             if (depth && whole(0, 1)) x[whole(0, depth - 1)] = 0;
+            if (depth && whole(0, 9) == 0) x[whole(0, depth - 1)] *= (S)0x1p-20;
             for (int l = 0; l < depth; l++) {
                 const double v = (double)x[l], product = v * v;
                 tw_bins_add(one + l, weights[r] * v);

@@ -91,6 +91,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_act distances_f4, distances_f8
         tw_act distances_picked_f4, distances_picked_f8
         tw_act distances_lanes_f4, distances_lanes_f8
+        tw_act distances_own_f4, distances_own_f8
         tw_act between_f4, between_f8
         tw_act single_f4, single_f8
         tw_act add_row_f4, add_row_f8

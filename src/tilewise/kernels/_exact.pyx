@@ -124,15 +124,13 @@ cdef void _own_rows(void* work, int64_t first, int count, int thread) noexcept n
     cdef const exact_pass* p = <const exact_pass*>work
     cdef const void* pointers[BLOCK]
     cdef double gaps[BLOCK]
-    cdef int r
-    cdef const double* c
     tw_fetch_rows(p.rows, NULL, first, count, pointers, p.staging + thread * p.staging_bytes, p.step)
-    for r in range(count):
-        c = p.centers + p.labels[first + r] * p.ldc
-        if p.rows.is_double:
-            gaps[r] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
-        else:
-            gaps[r] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
+    if p.rows.is_double:
+        p.exact.distances_own_f8(<const double* const*>pointers, p.labels + first, p.centers, p.ldc, count,
+                                 p.rows.depth, gaps)
+    else:
+        p.exact.distances_own_f4(<const float* const*>pointers, p.labels + first, p.centers, p.ldc, count,
+                                 p.rows.depth, gaps)
     _book(p, first, count, gaps, thread)
 
 

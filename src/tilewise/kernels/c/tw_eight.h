@@ -62,6 +62,15 @@ TW_INLINE double meet_eight(const tw_eight a) {
     return last[0] + last[1];
 }
 
+/* Lane i is TW_MEET of v[i]: two of eight vectors at a time are halved together. */
+#define TW_PICK_EIGHT(WHICH, a, b, k) TW_PICK(tw_eight_i, 8, WHICH, a, b, k)
+#define TW_HALVED(a, b, k) (TW_PICK_EIGHT(TW_LOW, a, b, k) + TW_PICK_EIGHT(TW_HIGH, a, b, k))
+TW_INLINE tw_eight meet_eights(const tw_eight v[8]) {
+    const tw_eight even = TW_HALVED(TW_HALVED(v[0], v[4], 4), TW_HALVED(v[2], v[6], 4), 2);
+    const tw_eight odd = TW_HALVED(TW_HALVED(v[1], v[5], 4), TW_HALVED(v[3], v[7], 4), 2);
+    return TW_HALVED(even, odd, 1);
+}
+
 /* The same of eight sums in as many vectors as they take. */
 TW_INLINE double meet_vectors(const tw_f8 *a) {
 #if TW_VECTOR_BYTES == 64

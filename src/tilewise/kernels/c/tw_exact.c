@@ -5,11 +5,10 @@
 #include "tw_root.h"
 #include "tw_vector.h"
 
-#define PICK_EIGHT(WHICH, a, b, k) TW_PICK(tw_eight_i, 8, WHICH, a, b, k)
 TW_INLINE void turn_over(tw_eight v[8]) {
-    TW_TURN(tw_eight, PICK_EIGHT, v, 8, 1)
-    TW_TURN(tw_eight, PICK_EIGHT, v, 8, 2)
-    TW_TURN(tw_eight, PICK_EIGHT, v, 8, 4)
+    TW_TURN(tw_eight, TW_PICK_EIGHT, v, 8, 1)
+    TW_TURN(tw_eight, TW_PICK_EIGHT, v, 8, 2)
+    TW_TURN(tw_eight, TW_PICK_EIGHT, v, 8, 4)
 }
 
 #include "tw_sums_eight.h"

@@ -122,6 +122,8 @@ enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANH
       const int *picks, int count, int depth, double *out)) \
     K(void, distances_lanes_##SUFFIX, (const S *const *x, const double *c, ptrdiff_t ldc, int count, \
       int depth, double *out)) \
+    K(void, distances_own_##SUFFIX, (const S *const *x, const int32_t *labels, const double *c, ptrdiff_t ldc, \
+      int count, int depth, double *out)) \
     K(void, between_##SUFFIX, (const S *x, const S *const *rows, int count, int depth, double *out)) \
     K(void, single_##SUFFIX, (const double *x, const S *rows, int count, int depth, double *out)) \
     K(void, add_row_##SUFFIX, (const tw_grid *grid, const S *x, double weight, int first, int stop, \

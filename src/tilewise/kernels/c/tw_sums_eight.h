@@ -39,6 +39,28 @@ TW_INLINE void bin_eight(const int limbs, tw_eight v, const tw_eight *bigs, tw_e
     }
 }
 
+/* Cuts v at a limb of constants big and adds the bits of what was cut, constant included; returns the
+ * rest. uncount takes the constants of n of them away in the end. */
+TW_INLINE tw_eight cut_eight(tw_eight v, tw_eight big, tw_eight_i *sum) {
+    const tw_eight t = v + big;
+    *sum = (tw_eight_i)((tw_eight_m)*sum + (tw_eight_m)t);
+    return v - (t - big);
+}
+TW_INLINE tw_eight_i uncount(tw_eight_i sum, tw_eight big, int n) {
+    return (tw_eight_i)((tw_eight_m)sum - (tw_eight_m)big * (uint64_t)n);
+}
+
+/* cut_eight of the square of v, whose square is a number of float64. */
+TW_INLINE tw_eight cut_square(tw_eight v, tw_eight big, tw_eight_i *sum) {
+#if defined(__AVX512F__)
+    const tw_eight t = (tw_eight)_mm512_fmadd_pd((__m512d)v, (__m512d)v, (__m512d)big);
+    *sum = (tw_eight_i)((tw_eight_m)*sum + (tw_eight_m)t);
+    return (tw_eight)_mm512_fmadd_pd((__m512d)v, (__m512d)v, (__m512d)(big - t));
+#else
+    return cut_eight(v * v, big, sum);
+#endif
+}
+
 /* Adds v to eight columns of a row of sums on a grid, whose limbs and their constants stand in memory. */
 TW_INLINE void add_eight(const int limbs, tw_eight v, const double *restrict big, int64_t *restrict sums) {
 #pragma GCC unroll 2
@@ -53,6 +75,14 @@ TW_INLINE void add_eight(const int limbs, tw_eight v, const double *restrict big
 TW_INLINE tw_eight square_rest(tw_eight x, tw_eight square) {
     const tw_eight c = x * 134217729.0, high = c - (c - x), low = x - high;
     return ((high * high - square) + 2.0 * high * low) + low * low;
+}
+
+/* The same where no digit of it is below the range of float64. */
+TW_INLINE tw_eight square_rest_of(const int normal, tw_eight x, tw_eight square) {
+#if defined(__AVX512F__)
+    if (normal) return (tw_eight)_mm512_fmsub_pd((__m512d)x, (__m512d)x, (__m512d)square);
+#endif
+    return square_rest(x, square);
 }
 
 /* 1.5 * 2^52 units of limb i of eight sums. */
@@ -80,6 +110,74 @@ TW_INLINE void place_bins(tw_bins8 *sums, tw_eight largest, tw_eight probe, tw_e
             else if (higher[l]) tw_bins8_raise(sums, l, tops[l]);
     }
     for (int i = 0; i < TW_BINS; i++) bigs[i] = bins_big(sums->tops, i);
+}
+
+/* The largest magnitude of the columns from l on, a cache line of them or what there is, and the least
+ * other than zero, or infinity; the largest is not finite where a number is not. Magnitudes have the order
+ * of their bits, and one less, without the sign, puts zero behind infinity, where the search begins. */
+TW_INLINE void extremes_f4(const int whole, const float *const *x, int n_rows, int l, int depth, tw_eight *most,
+                           tw_eight *fewest) {
+    typedef int32_t tw_sixteen __attribute__((vector_size(64)));
+    typedef int32_t tw_sixteen_u __attribute__((vector_size(64), aligned(4), may_alias));
+    const int count = whole ? 16 : depth - l;
+    tw_sixteen high = {0}, low = {0};
+    low += 0x7f7fffff;
+    for (int r = 0; r < n_rows; r++) {
+        tw_sixteen size = {0};
+        if (whole) size = *(const tw_sixteen_u *)(x[r] + l);
+#if defined(__AVX512F__)
+        else size = (tw_sixteen)_mm512_maskz_loadu_ps((__mmask16)((1 << count) - 1), x[r] + l);
+        size &= INT32_MAX;
+        high = (tw_sixteen)_mm512_max_epi32((__m512i)size, (__m512i)high);
+        low = (tw_sixteen)_mm512_min_epi32((__m512i)((size - 1) & INT32_MAX), (__m512i)low);
+#else
+        else memcpy(&size, x[r] + l, (size_t)count * 4);
+        size &= INT32_MAX;
+        const tw_sixteen below = (size - 1) & INT32_MAX, more = size > high, less = below < low;
+        high = (size & more) | (high & ~more);
+        low = (below & less) | (low & ~less);
+#endif
+    }
+    union { tw_sixteen all; float numbers[16]; } top = {high}, bottom = {low + 1};
+    for (int i = 0; i < 2; i++) {
+        most[i] = widened_f4(top.numbers + 8 * i);
+        fewest[i] = widened_f4(bottom.numbers + 8 * i);
+    }
+}
+
+TW_INLINE void extremes_f8(const int whole, const double *const *x, int n_rows, int l, int depth, tw_eight *most,
+                           tw_eight *fewest) {
+#if defined(__AVX512F__)
+    __m512i high = _mm512_setzero_si512(), one = _mm512_set1_epi64(1);
+    __m512i low = _mm512_set1_epi64((0x7ffll << 52) - 1);
+    for (int r = 0; r < n_rows; r++) {
+        const __m512i size = (__m512i)abs_eight(whole ? widened_f8(x[r] + l) : some_widened_f8(x[r] + l, depth - l));
+        high = _mm512_max_epi64(size, high);
+        low = _mm512_min_epi64(_mm512_and_si512(_mm512_sub_epi64(size, one), _mm512_set1_epi64(INT64_MAX)), low);
+    }
+    *most = (tw_eight)high;
+    *fewest = (tw_eight)_mm512_add_epi64(low, one);
+#else
+    tw_eight high = {0}, low = {0}, probe = {0};
+    low += __builtin_inf();
+    for (int r = 0; r < n_rows; r++) {
+        const tw_eight v = whole ? widened_f8(x[r] + l) : some_widened_f8(x[r] + l, depth - l), size = abs_eight(v);
+        high = larger_of(size, high);
+        low = least_of(size, low);
+        probe += v * 0.0;
+    }
+    *most = high + probe;
+    *fewest = low;
+#endif
+}
+
+/* Whether sums of floats no smaller than these, and of their squares, have no digit below the second limb: a
+ * float below 2^e is a whole number of 2^(e - 24), where 2^e is at most twice its magnitude. */
+TW_INLINE int two_limbs(tw_eight fewest, const tw_bins8 *sums, const tw_bins8 *squares) {
+    const tw_eight_i last = ((tw_eight_i)fewest >> 52) - (1022 + 24);
+    const tw_eight_i unit = (*(const tw_eight_w *)sums->tops - 1) * TW_LIMB + TW_LOWEST;
+    const tw_eight_i square_unit = (*(const tw_eight_w *)squares->tops - 1) * TW_LIMB + TW_LOWEST;
+    return !any_of((last < unit) | (2 * last < square_unit));
 }
 
 /* Moves what is above 50 bits in the limbs of blocks first to stop of a row of sums up, and in the

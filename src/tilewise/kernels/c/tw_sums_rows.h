@@ -80,37 +80,64 @@ static int E(move_by_rows)(const S *const *x, int n_rows, int depth, double coun
     return 1;
 }
 
+/* The sums of eight columns from l on and of their squares, on so many limbs: as many as have digits. */
+TW_INLINE void E(moments_some)(const int limbs, const int whole, const int normal, const S *const *x, int n_rows, int l,
+                               int depth, const tw_eight *bigs, const tw_eight *wide, tw_bins8 *sums,
+                               tw_bins8 *squares) {
+    tw_eight_i more[TW_BINS] = {{0}}, most[TW_BINS] = {{0}}, rests[TW_BINS] = {{0}};
+    for (int r = 0; r < n_rows; r++) {
+        const tw_eight v = whole ? E(widened)(x[r] + l) : E(some_widened)(x[r] + l, depth - l), square = v * v;
+        tw_eight a = v, b = square;
+#pragma GCC unroll 3
+        for (int i = 0; i < limbs; i++) {
+            a = cut_eight(a, bigs[i], more + i);
+            b = sizeof(S) == 4 && i == 0 ? cut_square(v, wide[0], most) : cut_eight(b, wide[i], most + i);
+        }
+        if (sizeof(S) == 4) continue;
+        /* A rest is less than an eighth of the unit of the first limb. */
+        tw_eight rest = square_rest_of(normal, v, square);
+#pragma GCC unroll 3
+        for (int i = 1; i < limbs; i++) rest = cut_eight(rest, wide[i], rests + i);
+    }
+    for (int i = 0; i < limbs; i++) {
+        *(tw_eight_m *)sums->low[i] += (tw_eight_m)uncount(more[i], bigs[i], n_rows);
+        *(tw_eight_m *)squares->low[i] += (tw_eight_m)uncount(most[i], wide[i], n_rows);
+        if (sizeof(S) == 8 && i > 0)
+            *(tw_eight_m *)squares->low[i] += (tw_eight_m)uncount(rests[i], wide[i], n_rows);
+    }
+}
+
+TW_INLINE void E(moments_eight)(const int whole, const S *const *x, int n_rows, int l, int depth, tw_eight most,
+                                tw_eight fewest, tw_bins8 *sums, tw_bins8 *squares, double *largest, double *least) {
+    tw_eight bigs[TW_BINS], wide[TW_BINS];
+    place_bins(sums, most, most * 0.0, bigs);
+    place_bins(squares, most * most, most * 0.0, wide);
+    if (sizeof(S) == 4 && two_limbs(fewest, sums, squares))
+        E(moments_some)(2, whole, 1, x, n_rows, l, depth, bigs, wide, sums, squares);
+    else if (sizeof(S) == 4 || !any_of((tw_eight_i)(fewest < 0x1p-480)))
+        E(moments_some)(TW_BINS, whole, 1, x, n_rows, l, depth, bigs, wide, sums, squares);
+    else E(moments_some)(TW_BINS, whole, 0, x, n_rows, l, depth, bigs, wide, sums, squares);
+    tw_bins8_fold(sums);
+    tw_bins8_fold(squares);
+    *(tw_eight_u *)largest = larger_of(most, *(const tw_eight_u *)largest);
+    *(tw_eight_u *)least = smaller_of(fewest, *(const tw_eight_u *)least);
+}
+
 /* The same without weights, and the sums of squares, and the largest and the least magnitude other
- * than zero of each column (whole blocks are written; least is infinite if all are zero). */
+ * than zero of each column (whole blocks are written; least is infinite if all are zero). Columns are
+ * walked as many at a time as their magnitudes fit a cache line, twice. */
 static void E(moments)(const S *const *x, int n_rows, int depth, tw_bins8 *sums, tw_bins8 *squares, double *largest,
                        double *least) {
+    enum { SOME = 64 / sizeof(S) };
     for (int l = 0; l < depth; l += 8, sums++, squares++, largest += 8, least += 8) {
-        tw_eight most = {0}, fewest = {0}, probe = {0};
-        fewest += __builtin_inf();
-        for (int r = 0; r < n_rows; r++) {
-            const tw_eight v = E(eight_of)(x[r], l, depth), size = abs_eight(v);
-            most = larger_of(size, most);
-            fewest = least_of(size, fewest);
-            probe += v * 0.0;
+        tw_eight most[2], fewest[2];
+        if (l % SOME == 0) {
+            if (l + SOME <= depth) E(extremes)(1, x, n_rows, l, depth, most, fewest);
+            else E(extremes)(0, x, n_rows, l, depth, most, fewest);
         }
-        tw_eight bigs[TW_BINS], wide[TW_BINS];
-        tw_eight_i more[TW_BINS] = {{0}}, most_squares[TW_BINS] = {{0}};
-        place_bins(sums, most, probe, bigs);
-        place_bins(squares, most * most, probe, wide);
-        for (int r = 0; r < n_rows; r++) {
-            const tw_eight v = E(eight_of)(x[r], l, depth), square = v * v;
-            bin_eight(TW_BINS, v, bigs, more);
-            bin_eight(TW_BINS, square, wide, most_squares);
-            /* A rest is less than an eighth of the unit of the first limb. */
-            if (sizeof(S) == 8) bin_eight(TW_BINS - 1, square_rest(v, square), wide + 1, most_squares + 1);
-        }
-        for (int i = 0; i < TW_BINS; i++) {
-            *(tw_eight_m *)sums->low[i] += (tw_eight_m)more[i];
-            *(tw_eight_m *)squares->low[i] += (tw_eight_m)most_squares[i];
-        }
-        tw_bins8_fold(sums);
-        tw_bins8_fold(squares);
-        *(tw_eight_u *)largest = larger_of(most, *(const tw_eight_u *)largest);
-        *(tw_eight_u *)least = smaller_of(fewest, *(const tw_eight_u *)least);
+        const int at = l % SOME / 8;
+        if (l + 8 <= depth)
+            E(moments_eight)(1, x, n_rows, l, depth, most[at], fewest[at], sums, squares, largest, least);
+        else E(moments_eight)(0, x, n_rows, l, depth, most[at], fewest[at], sums, squares, largest, least);
     }
 }
