@@ -342,6 +342,38 @@ def test_averages_and_how_far_they_moved(d):
     assert np.array_equal(there[~changed], before[~changed])
 
 
+@pytest.mark.parametrize("isa", hostile.ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_means_do_not_depend_on_the_columns_beside(dtype, isa):
+    """Columns without a value, of subnormals, and of many limbs, next to plain ones."""
+    rng = np.random.RandomState(8)
+    n, k = 60, 4
+    labels = np.r_[np.arange(k), rng.randint(k, size=n - k)]
+    kinds = [
+        np.zeros(n), rng.standard_normal(n), rng.randint(0, 9, n), rng.standard_normal(n) * 1e30,
+        rng.standard_normal(n) * 10.0 ** rng.uniform(-30, 30, n), -np.zeros(n),
+        rng.randint(-9, 9, n) * np.finfo(dtype).smallest_subnormal.astype(float),
+        rng.standard_normal(n) * (1e-37 if dtype == np.float32 else 1e-305),
+    ]  # fmt: skip
+    columns = [column.astype(dtype) for column in kinds]
+    alone = []
+    for column in columns:
+        sums = open_sums(np.repeat(column[:, None], 8, axis=1), k, isa=isa)
+        add(sums, Rows(np.repeat(column[:, None], 8, axis=1)), labels)
+        alone.append(averages(sums)[:, 0])
+    for d in (1, 5, 8, 13, 40):
+        chosen = rng.randint(len(columns), size=d)
+        X = np.stack([columns[i] for i in chosen], axis=1)
+        for rows in (Rows(X), Rows(sp.csr_array(X))):
+            sums = open_sums(X, k, isa=isa, is_sparse=rows.is_sparse)
+            add(sums, rows, labels)
+            found = averages(sums)
+            expected = np.stack([alone[i] for i in chosen], axis=1)
+            assert found.tobytes() == expected.tobytes()
+    assert not np.signbit(alone[0]).any()
+    assert not np.signbit(alone[5]).any()
+
+
 def test_clusters_without_rows_take_the_mean_of_the_heaviest():
     rng = np.random.RandomState(7)
     X, labels, sums = opened_with(rng, 4, 11)

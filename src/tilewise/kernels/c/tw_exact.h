@@ -227,6 +227,9 @@ static void E(distances_pairs)(const S *const *x, const double *const *c, int co
     }
 }
 
+/* Bytes between the fetch of a row that is read once and its use: 11 ms became 8 for 1M x 16 floats, with less
+ * ahead 9 and 10 (measured). Behind the last row the fetch has no effect. */
+#define TW_OWN_AHEAD 4096
 /* out is (8): distance of x[i] to row labels[i] of c, for count rows, up to eight; the last one fills up. */
 TW_INLINE void E(own_eight)(const int rounds, const S *const *x, const int32_t *labels, const double *c, ptrdiff_t ldc,
                             int count, int depth, double *restrict out) {
@@ -243,6 +246,7 @@ TW_INLINE void E(own_eight)(const int rounds, const S *const *x, const int32_t *
     for (int l = 0; l < whole; l += 8)
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) {
+            if (l * sizeof(S) % 64 == 0) __builtin_prefetch((const char *)(at[i] + l) + TW_OWN_AHEAD);
             const tw_eight gap = E(widened)(at[i] + l) - *(const tw_eight_u *)(own[i] + l);
             sum[i] += gap * gap;
         }

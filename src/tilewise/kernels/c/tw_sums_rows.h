@@ -81,13 +81,14 @@ static int E(move_by_rows)(const S *const *x, int n_rows, int depth, double coun
 }
 
 /* The sums of eight columns from l on and of their squares, on so many limbs: as many as have digits. */
-TW_INLINE void E(moments_some)(const int limbs, const int whole, const int normal, const S *const *x, int n_rows, int l,
-                               int depth, const tw_eight *bigs, const tw_eight *wide, tw_bins8 *sums,
-                               tw_bins8 *squares) {
+TW_INLINE void E(moments_some)(const int limbs, const int whole, const int normal, const S *const *x, ptrdiff_t ahead,
+                               int n_rows, int l, int depth, const tw_eight *bigs, const tw_eight *wide,
+                               tw_bins8 *sums, tw_bins8 *squares) {
     tw_eight_i more[TW_BINS] = {{0}}, most[TW_BINS] = {{0}}, rests[TW_BINS] = {{0}};
     for (int r = 0; r < n_rows; r++) {
         const tw_eight v = whole ? E(widened)(x[r] + l) : E(some_widened)(x[r] + l, depth - l), square = v * v;
         tw_eight a = v, b = square;
+        if (l * sizeof(S) % 64 == 0) __builtin_prefetch((const char *)(x[r] + l) + ahead, 0, 2);
 #pragma GCC unroll 3
         for (int i = 0; i < limbs; i++) {
             a = cut_eight(a, bigs[i], more + i);
@@ -107,28 +108,31 @@ TW_INLINE void E(moments_some)(const int limbs, const int whole, const int norma
     }
 }
 
-TW_INLINE void E(moments_eight)(const int whole, const S *const *x, int n_rows, int l, int depth, tw_eight most,
-                                tw_eight fewest, tw_bins8 *sums, tw_bins8 *squares, double *largest, double *least) {
+TW_INLINE void E(moments_eight)(const int whole, const S *const *x, ptrdiff_t ahead, int n_rows, int l, int depth,
+                                tw_eight most, tw_eight fewest, tw_bins8 *sums, tw_bins8 *squares, double *largest,
+                                double *least) {
     tw_eight bigs[TW_BINS], wide[TW_BINS];
     place_bins(sums, most, most * 0.0, bigs);
     place_bins(squares, most * most, most * 0.0, wide);
     if (sizeof(S) == 4 && two_limbs(fewest, sums, squares))
-        E(moments_some)(2, whole, 1, x, n_rows, l, depth, bigs, wide, sums, squares);
+        E(moments_some)(2, whole, 1, x, ahead, n_rows, l, depth, bigs, wide, sums, squares);
     else if (sizeof(S) == 4 || !any_of((tw_eight_i)(fewest < 0x1p-480)))
-        E(moments_some)(TW_BINS, whole, 1, x, n_rows, l, depth, bigs, wide, sums, squares);
-    else E(moments_some)(TW_BINS, whole, 0, x, n_rows, l, depth, bigs, wide, sums, squares);
+        E(moments_some)(TW_BINS, whole, 1, x, ahead, n_rows, l, depth, bigs, wide, sums, squares);
+    else E(moments_some)(TW_BINS, whole, 0, x, ahead, n_rows, l, depth, bigs, wide, sums, squares);
     tw_bins8_fold(sums);
     tw_bins8_fold(squares);
     *(tw_eight_u *)largest = larger_of(most, *(const tw_eight_u *)largest);
     *(tw_eight_u *)least = smaller_of(fewest, *(const tw_eight_u *)least);
 }
 
-/* The same without weights, and the sums of squares, and the largest and the least magnitude other
- * than zero of each column (whole blocks are written; least is infinite if all are zero). Columns are
- * walked as many at a time as their magnitudes fit a cache line, twice. */
+/* sums and squares (blocks of eight columns) += up to TW_FOLD rows and their squares, of any values; and the
+ * largest and the least magnitude other than zero of each column (whole blocks are written; least is infinite
+ * if all are zero). As many columns as fill a cache line are walked for their magnitudes, then for their sums. */
 static void E(moments)(const S *const *x, int n_rows, int depth, tw_bins8 *sums, tw_bins8 *squares, double *largest,
                        double *least) {
     enum { SOME = 64 / sizeof(S) };
+    /* The next as many rows, if they follow in memory; else the fetch has no effect. */
+    const ptrdiff_t ahead = n_rows > 1 ? ((const char *)x[1] - (const char *)x[0]) * n_rows : 0;
     for (int l = 0; l < depth; l += 8, sums++, squares++, largest += 8, least += 8) {
         tw_eight most[2], fewest[2];
         if (l % SOME == 0) {
@@ -137,7 +141,7 @@ static void E(moments)(const S *const *x, int n_rows, int depth, tw_bins8 *sums,
         }
         const int at = l % SOME / 8;
         if (l + 8 <= depth)
-            E(moments_eight)(1, x, n_rows, l, depth, most[at], fewest[at], sums, squares, largest, least);
-        else E(moments_eight)(0, x, n_rows, l, depth, most[at], fewest[at], sums, squares, largest, least);
+            E(moments_eight)(1, x, ahead, n_rows, l, depth, most[at], fewest[at], sums, squares, largest, least);
+        else E(moments_eight)(0, x, ahead, n_rows, l, depth, most[at], fewest[at], sums, squares, largest, least);
     }
 }
