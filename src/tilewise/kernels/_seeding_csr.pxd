@@ -19,5 +19,6 @@ cdef class Candidates:
     cdef object _held
     cdef object _listed
     cdef object _table
+    cdef object _row_norms
     cdef int hold(self, seeding_pass* p, numbers, bint table) except -1
     cdef int clear(self) except -1

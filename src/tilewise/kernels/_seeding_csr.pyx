@@ -16,21 +16,32 @@ cdef enum:
     # Stored values that are unpacked at a time.
     ENTRIES = 16384
     SQEUCLIDEAN = 1  # of enum tw_sparse_kernel
+    F8 = 2  # of the kinds of values
 
 # Below this the rounding of a distance is no longer relative.
 cdef double SMALLEST = 1e-280
 
 
-cdef int _unpack_sparse(const seeding_pass* p, int64_t* first, int64_t stop, uint16_t wanted, int64_t* ids,
-                        char* ws) noexcept nogil:
-    """Entries and squared norms of as many rows from `first` on as fit; returns how many.
+ctypedef fused value_t:
+    float
+    double
 
-    Only of those that one of the wanted candidates gained, if any is named.
+
+ctypedef fused column_t:
+    int32_t
+    int64_t
+
+
+cdef int _unpack_gained(const seeding_pass* p, int64_t* first, int64_t stop, uint16_t wanted, int64_t* ids,
+                        char* ws) noexcept nogil:
+    """Entries and squared norms of as many rows from `first` on as fit, of those that a wanted candidate gained.
+
+    Returns how many.
     """
     cdef int64_t room = p.entries, stored
     cdef int n = 0
     while n < BLOCK and first[0] < stop:
-        if not wanted or p.gained[first[0]] & wanted:
+        if p.gained[first[0]] & wanted:
             stored = tw_row_start(p.rows, first[0] + 1) - tw_row_start(p.rows, first[0])
             if stored > room:
                 break
@@ -38,27 +49,51 @@ cdef int _unpack_sparse(const seeding_pass* p, int64_t* first, int64_t stop, uin
             ids[n] = first[0]
             n += 1
         first[0] += 1
-    tw_pack_entries_f8(p.rows, ids, n, 1.0, <int32_t*>ws, <int32_t*>(ws + p.columns), <double*>(ws + p.values),
-                       <double*>(ws + p.norms))
+    _unpack(p, ids, n, ws)
     return n
 
 
-cdef void _find_met(const seeding_pass* p, int n, char* ws) noexcept nogil:
-    """The entries of n unpacked rows in whose columns some candidate has one."""
-    cdef const int32_t* starts = <const int32_t*>ws
-    cdef const int32_t* columns = <const int32_t*>(ws + p.columns)
-    cdef const double* values = <const double*>(ws + p.values)
+cdef inline void _unpack(const seeding_pass* p, const int64_t* ids, int n, char* ws) noexcept nogil:
+    tw_pack_entries_f8(p.rows, ids, n, 1.0, <int32_t*>ws, <int32_t*>(ws + p.columns), <double*>(ws + p.values),
+                       <double*>(ws + p.norms))
+
+
+cdef int _find_met(const seeding_pass* p, int64_t first, int64_t stop, const value_t* values, const column_t* columns,
+                   char* ws) noexcept nogil:
+    """The entries in whose columns some candidate has one, of as many rows from `first` on as fit.
+
+    Returns how many rows.
+    """
     cdef int32_t* met_starts = <int32_t*>(ws + p.met_starts)
     cdef int32_t* met_slots = <int32_t*>(ws + p.met_slots)
     cdef double* met_values = <double*>(ws + p.met_values)
-    cdef int r, e, m = 0
+    cdef int64_t e = tw_row_start(p.rows, first), limit = e + p.entries, end
+    cdef int n = 0, m = 0
     met_starts[0] = 0
-    for r in range(n):
-        for e in range(starts[r], starts[r + 1]):
+    while n < BLOCK and first + n < stop:
+        end = tw_row_start(p.rows, first + n + 1)
+        if end > limit:
+            break
+        while e < end:
             met_slots[m] = p.slots[columns[e]]
             met_values[m] = values[e]
             m += met_slots[m] != 0
-        met_starts[r + 1] = m
+            e += 1
+        n += 1
+        met_starts[n] = m
+    return n
+
+
+cdef int _find(const seeding_pass* p, int64_t first, int64_t stop, char* ws) noexcept nogil:
+    cdef const void* values = p.rows.data
+    cdef const void* columns = p.rows.columns
+    if p.rows.kind == F8:
+        if p.rows.column_bytes == 4:
+            return _find_met(p, first, stop, <const double*>values, <const int32_t*>columns, ws)
+        return _find_met(p, first, stop, <const double*>values, <const int64_t*>columns, ws)
+    if p.rows.column_bytes == 4:
+        return _find_met(p, first, stop, <const float*>values, <const int32_t*>columns, ws)
+    return _find_met(p, first, stop, <const float*>values, <const int64_t*>columns, ws)
 
 
 cdef inline double _merged(const seeding_pass* p, int r, int t, const char* ws) noexcept nogil:
@@ -74,37 +109,40 @@ cdef void gain_shard_sparse(void* work, int64_t first, int count, int thread) no
     """The gains of CSR rows, as many at a time as fit: products rule out most candidates, the rest is measured."""
     cdef const seeding_pass* p = <const seeding_pass*>work
     cdef char* ws = p.staging + thread * p.staging_bytes
-    cdef const double* norms = <const double*>(ws + p.norms)
     cdef const double* products
     cdef int64_t* gain = p.gains + thread * MOST_TRIALS * 16
-    cdef int64_t ids[BLOCK]
     cdef int64_t stop = first + count, i
     cdef int r, t, n, since = 0
     cdef uint16_t mask
     cdef double m, both, gap, weight = 1.0
+    cdef bint unpacked
     while first < stop:
-        n = _unpack_sparse(p, &first, stop, 0, ids, ws)
-        _find_met(p, n, ws)
+        n = _find(p, first, stop, ws)
         p.exact.csr_panels(0, n, <const int32_t*>(ws + p.met_starts), <const int32_t*>(ws + p.met_slots),
                            <const double*>(ws + p.met_values), p.n_slots, p.panels, p.n_panels,
                            p.panel_vectors, <double*>(ws + p.products), p.n_panels * p.width)
         for r in range(n):
-            i = ids[r]
+            i = first + r
             m = p.closest[i]
             if p.weights != NULL:
                 weight = p.weights[i]
             products = <const double*>(ws + p.products) + r * p.n_panels * p.width
             mask = 0
+            unpacked = False
             for t in range(p.n_trials):
-                both = norms[r] + p.trial_norms[t]
+                both = p.row_norms[i] + p.trial_norms[t]
                 # What is not a number, or out of range, is measured.
                 if both - 2.0 * products[t] - p.product_error * both - SMALLEST >= m:
                     continue
-                gap = _merged(p, r, t, ws)
+                if not unpacked:
+                    _unpack(p, &i, 1, ws)
+                    unpacked = True
+                gap = _merged(p, 0, t, ws)
                 if gap < m:
                     mask |= <uint16_t>(1 << t)
                     add_gain(p, weight * (m - gap), gain + 16 * t)
             p.gained[i] = mask
+        first += n
         since += n
         if since > FOLDED - BLOCK:
             fold_gains(p, thread)
@@ -115,14 +153,16 @@ cdef void gain_shard_sparse(void* work, int64_t first, int count, int thread) no
 cdef void take_shard_sparse(void* work, int64_t first, int count, int thread) noexcept nogil:
     cdef const seeding_pass* p = <const seeding_pass*>work
     cdef char* ws = p.staging + thread * p.staging_bytes
+    cdef const double* norms = <const double*>(ws + p.norms)
     cdef int64_t ids[BLOCK]
     cdef int64_t stop = first + count
     cdef int r, n
     while first < stop:
-        n = _unpack_sparse(p, &first, stop, <uint16_t>(1 << p.trial), ids, ws)
+        n = _unpack_gained(p, &first, stop, <uint16_t>(1 << p.trial), ids, ws)
         for r in range(n):
             p.stale[ids[r] // p.shard_rows] = 1
             p.owner[ids[r]] = p.seed
+            p.row_norms[ids[r]] = norms[r]
             p.closest[ids[r]] = _merged(p, r, p.trial, ws)
 
 
@@ -155,6 +195,8 @@ cdef class Candidates:
     def __init__(self, Rows rows):
         self.rows = rows
         self._slots = np.zeros(max(1, rows.c.depth), dtype=np.int32)
+        # Of every row, from the first seed on: all rows are unpacked for it.
+        self._row_norms = np.full(rows.c.n_rows, np.nan)
 
     cdef int hold(self, seeding_pass* p, numbers, bint table) except -1:
         cdef int64_t n = numbers.size
@@ -172,6 +214,7 @@ cdef class Candidates:
         p.trial_columns = <const int32_t*>address(self._listed[1])
         p.trial_values = <const double*>address(self._listed[2])
         p.trial_norms = <const double*>address(norms)
+        p.row_norms = <double*>address(self._row_norms)
         if not table:
             return 0
         p.n_panels = <int>((n + p.width - 1) // p.width)

@@ -81,6 +81,7 @@ cdef struct seeding_pass:
     const int32_t* trial_columns
     const double* trial_values
     const double* trial_norms
+    double* row_norms       # (n) squared norms of the rows
 
 
 # Adds what a row gains to one candidate. Gains of infinite distances mean nothing: they wrap.

@@ -97,6 +97,11 @@ static inline int64_t entry(const void *array, int bytes, int64_t i) {
 
 void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int count,
                    const void **pointers, void *staging, ptrdiff_t step) {
+    if (rows->direct && !ids && !rows->picks) {
+        const char *const start = rows->data + first * rows->row_stride;
+        for (int r = 0; r < count; r++) pointers[r] = start + r * rows->row_stride;
+        return;
+    }
     if (rows->direct) {
         for (int r = 0; r < count; r++)
             pointers[r] = rows->data + place(rows, ids, first, r) * rows->row_stride;
