@@ -66,6 +66,34 @@ def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
         assert scored < 0.9 * total
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e12])
+def test_bounds_hold(dtype, offset, size):
+    """The kept bounds lie on the right side of distances in more digits, and near them."""
+    for seed, isa in enumerate(hostile.ISAS):
+        rng = np.random.RandomState(seed)
+        n, d, k = 500, int(rng.choice([25, 40, 97, 130])), int(rng.choice([48, 64, 100]))
+        X = ((rng.standard_normal((n, d)) + offset) * size).astype(dtype)
+        rows = Rows(X)
+        run = Pass(rows, k, hostile.plan_for(rows, k, isa, n_threads=2), bounds=True, sums=True)
+        # Centres that float32 does not hold.
+        centers = X[rng.randint(n, size=k)] * (1 + 1e-9 * rng.standard_normal((k, d)))
+        measured = 0
+        for _ in range(6):
+            run.assign_and_sum(np.ascontiguousarray(centers, dtype=np.float64))
+            upper, lower = run._bounds
+            gaps = X[:, None, :].astype(np.longdouble) - centers[None]
+            true = np.sqrt((gaps * gaps).sum(axis=2))
+            own = true[np.arange(n), run.labels].copy()
+            true[np.arange(n), run.labels] = np.inf
+            assert (upper >= own * (1 + 5e-7)).all()
+            assert (lower <= true.min(axis=1) * (1 - 5e-7)).all()
+            measured += np.count_nonzero(upper < own * (1 + 1e-4) + offset * size * 1e-5)
+            centers = centers + rng.standard_normal((k, d)) * 1e-3 * size
+        assert measured > n
+
+
 def assert_same_sums(one, other):
     for name in ("values", "weights", "members"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name

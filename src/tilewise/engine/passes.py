@@ -16,8 +16,10 @@ from tilewise.plan import Plan
 from tilewise.plan.nest import LoopNest
 from tilewise.plan.thresholds import (
     KEPT_PASS_BYTES,
+    OWN_CLUSTERS,
     OWN_SUMS_BYTES,
     few_stored,
+    own_distance_share,
     worth_threads,
 )
 
@@ -110,6 +112,7 @@ class Pass:
     def _make_kernel(self):
         rows = self.rows.window
         nest = LoopNest.of(self.plan, rows, score_dtype=self._score_dtype, products=self._products)
+        self._own_share = own_distance_share(nest.k, nest.d, nest.lanes, nest.products)
         return _assign.Assignment(rows, nest)
 
     @property
@@ -184,7 +187,7 @@ class Pass:
     def _run(self, centers, sums, stale, visit=None):
         moves = self._moves(centers)
         self.changed = self.scored = self.undecided = self.rescanned = self._opened = 0
-        tighten = moves is not None and self._k >= _TIGHTEN_CLUSTERS and self._useless == 0
+        tighten = moves is not None and self._k >= OWN_CLUSTERS and self._useless == 0
         if self.rows.n_rows:
             self._kernel.set_centers(centers, stale)
             self._center_norms = self._kernel.center_norms
@@ -196,7 +199,7 @@ class Pass:
                         visit(first, last)
         if self._useless:
             self._useless -= 1
-        elif tighten and self._opened - self.scored < _TIGHTEN_GAIN * self._opened:
+        elif tighten and self._opened - self.scored < self._own_share * self._opened:
             self._useless = _TIGHTEN_PAUSE
         self._centers = centers
         self._averaged = None, None
@@ -410,11 +413,8 @@ def farthest_first(gaps: np.ndarray, ids, count: int) -> np.ndarray:
     return found[np.lexsort((ids[found], -gaps[found]))[:count]]
 
 
-# From this many clusters on, one distance to the own centre first is cheaper than scoring.
-_TIGHTEN_CLUSTERS = 48
-# ... if it settles this share of the rows; else it is left out for some passes, since centres
-# that still move far settle hardly any.
-_TIGHTEN_GAIN = 0.1
+# Passes for which own distances are left out once they settled too few rows: centres that still
+# move far settle hardly any.
 _TIGHTEN_PAUSE = 4
 
 

@@ -7,7 +7,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
-from tilewise.kernels._centers cimport place_centers
+from tilewise.kernels._centers cimport narrow_centers, place_centers
 from tilewise.kernels._decide cimport AGAIN, decide_rows, measure_own
 from tilewise.kernels._dispatch cimport (
     TW_SPLIT_ROWS,
@@ -213,6 +213,7 @@ cdef class Assignment:
     cdef int threads, center_threads
     cdef int64_t shard_rows, most_shards
     cdef const double[:, ::1] given
+    cdef bint narrowed          # whether the centres have been rounded for measure_own
 
     def __init__(self, Rows rows, nest):
         cdef assign_pass* p = &self.p
@@ -252,6 +253,9 @@ cdef class Assignment:
         p.centers = <double*>self._at("canonical centres")
         p.origin = self._at("origin")
         self.origin = <double*>self._at("wide origin")
+        p.ldn = (p.depth + 15) // 16 * 16
+        p.narrow_centers = <float*>self._at("narrow centres") if nest.narrowed else NULL
+        p.narrow_errors = <double*>self._at("narrow errors")
         p.listed = <int32_t*>self._at("lengths of lists")
         p.listed_columns = <int32_t*>self._at("listed columns")
         p.listed_values = <double*>self._at("listed values")
@@ -301,6 +305,7 @@ cdef class Assignment:
             raise ValueError("one mark per centre expected")
         p.stale = &stale[0] if stale is not None and p.layout == CSR and self.given is not None else NULL
         self.given = centers
+        self.narrowed = False
         place_centers(p, centers, self.origin, usable_threads(self.center_threads))
 
     def run(self, int64_t first, int64_t stop, int32_t[::1] labels, *, float[::1] upper=None,
@@ -316,7 +321,8 @@ cdef class Assignment:
             Bounds of the distance to the own and to every other centre. Written always;
             used if `moves`, how far each centre moved since they were written, is given.
         tighten : bool
-            Measure the distance to the own centre before scoring all.
+            Measure the distance to the own centre before scoring all. The nest decides how many
+            centres there must be for that.
         sums : Sums, INOUT, optional
             Rows with a new label are counted for it, and no longer for the one before.
         weights : float64 (n,), optional
@@ -347,6 +353,11 @@ cdef class Assignment:
         p.labels = &labels[0]
         # One distance to the own centre reads all columns; scoring, only the stored entries.
         p.tighten = tighten and p.layout != CSR
+        if p.tighten and not p.rows.is_double and not self.narrowed:
+            if p.narrow_centers == NULL:
+                raise ValueError("no room was planned for measuring own distances")
+            narrow_centers(&self.p, usable_threads(self.center_threads))
+            self.narrowed = True
         p.upper = p.lower = NULL
         p.use_bounds = 0
         if upper is not None:

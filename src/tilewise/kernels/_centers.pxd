@@ -3,6 +3,8 @@ from tilewise.kernels._pass cimport assign_pass
 
 # Everything of a pass that follows from its centres; origin is (depth) to write to.
 cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* origin, int threads) except -1
+# The centres rounded to float32, from which rows are measured first.
+cdef void narrow_centers(const assign_pass* p, int threads) noexcept
 # The error bound and what it rests on, term by term: docs/exact-labels.md.
 cdef double choose_scale(double largest, bint wide) noexcept nogil
 cdef double score_error(double additions, double unit) noexcept nogil

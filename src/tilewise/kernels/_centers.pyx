@@ -284,6 +284,25 @@ cdef int place_centers(assign_pass* p, const double[:, ::1] centers, double* ori
     return 0
 
 
+cdef double _narrow_center(const double* c, int depth, float* out) noexcept nogil:
+    """Round a centre to float32; upper bound of how far that moves it."""
+    cdef double square = 0.0, gap
+    cdef int l
+    for l in range(depth):
+        out[l] = <float>c[l]
+        gap = c[l] - out[l]
+        square += gap * gap
+    # Squares below 2^-1022 are covered by the second term; infinity and NaN stay what they are.
+    return sqrt(square) * (1.0 + 1e-6) + 1e-140
+
+
+cdef void narrow_centers(const assign_pass* p, int threads) noexcept:
+    """Fill `narrow_centers` and `narrow_errors`."""
+    cdef int j
+    for j in prange(p.n_clusters, nogil=True, schedule="static", num_threads=threads):
+        p.narrow_errors[j] = _narrow_center(p.centers + j * p.ldc, p.depth, p.narrow_centers + j * p.ldn)
+
+
 cdef double _squared_gap(const double* a, const double* b, Py_ssize_t d) noexcept nogil:
     """Squared distance of two centres, in the canonical order."""
     cdef double sums[8]

@@ -18,13 +18,18 @@ from tilewise.kernels._pass cimport (
     score_t,
     shard_report,
 )
-from tilewise.kernels._rows cimport tw_widen_row
+from tilewise.kernels._rows cimport tw_prefetch, tw_widen_row
 
 cdef enum:
     # Candidates that a row is decided among one by one; with more, all centres are compared,
     # so many per call of the canonical distance.
     BATCH = 64
     SQEUCLIDEAN = 1  # of enum tw_sparse_kernel
+    # Rows whose distances to their own centres are taken at a time.
+    MEASURED = 64
+    # Rows, and bytes of a row, that are fetched before they are needed.
+    AHEAD = 6
+    FETCHED = 1024
 
 
 # ---------------------------------------------------------------- bounds
@@ -35,20 +40,54 @@ cdef inline float _rounded_up(double value) noexcept nogil:
     return <float>(value * (1.0 + 1e-6) + 1e-37)
 
 
+cdef bint _settled_roughly(const assign_pass* p, int64_t i, float rough, double error) noexcept nogil:
+    """Whether the own distance in float32, squared, says all that can be said; renews the bound.
+
+    Not where squares may underflow or overflow, nor where rounding the centre counts.
+    """
+    cdef double size, moved = p.narrow_errors[p.labels[i]]
+    if not 1e-20 < rough < 1e37:
+        return False
+    size = sqrt(rough * (1.0 + error))
+    p.upper[i] = _rounded_up(size + moved)
+    return p.upper[i] < p.lower[i] or moved <= size * 2.0**-10
+
+
 cdef int measure_own(const assign_pass* p, int n, int64_t* ids, const void** pointers) noexcept nogil:
     """Measure the distance to the own centre; drop the rows that this settles."""
-    cdef int r, kept = 0
+    cdef int32_t own[MEASURED]
+    cdef float rough[MEASURED]
+    cdef double error = 1.01 * (p.depth * 4.0 / p.tile.vector_bytes + 16.0) * 2.0**-23
+    cdef bint narrow = not p.rows.is_double and error < 1e-3
+    cdef int r, at = 0, count, kept = 0
     cdef int64_t i
-    cdef double gap
-    for r in range(n):
-        i = ids[r]
-        gap = _canonical(p, pointers[r], p.labels[i])
-        p.upper[i] = _rounded_up(sqrt(gap))
-        if not p.upper[i] < p.lower[i]:
-            ids[kept] = i
-            pointers[kept] = pointers[r]
-            kept += 1
+    while at < n:
+        count = min(n - at, <int>MEASURED)
+        if narrow:
+            for r in range(count):
+                own[r] = p.labels[ids[at + r]]
+            p.tile.own_gaps(count, <const float* const*>(pointers + at), own, p.narrow_centers, p.ldn, p.depth, rough)
+        for r in range(at, at + count):
+            i = ids[r]
+            if not narrow:
+                _fetch(p, n, r + AHEAD, pointers)
+            if not narrow or not _settled_roughly(p, i, rough[r - at], error):
+                p.upper[i] = _rounded_up(sqrt(_canonical(p, pointers[r], p.labels[i])))
+            if not p.upper[i] < p.lower[i]:
+                ids[kept] = i
+                pointers[kept] = pointers[r]
+                kept += 1
+        at += count
     return kept
+
+
+cdef inline void _fetch(const assign_pass* p, int n, int r, const void** pointers) noexcept nogil:
+    """Ask for the start of row r of n."""
+    cdef ptrdiff_t at = 0, size = min(p.depth * (8 if p.rows.is_double else 4), <ptrdiff_t>FETCHED)
+    if r < n:
+        while at < size:
+            tw_prefetch(<const char*>pointers[r] + at)
+            at += 64
 
 
 # ---------------------------------------------------------------- canonical decisions

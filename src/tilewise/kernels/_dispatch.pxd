@@ -78,6 +78,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_measure_f4 rough_gaps
         tw_count rough_picks
         tw_act narrow
+        tw_act own_gaps
         tw_measure multiply_adds_f4, multiply_adds_f8
 
     enum:

@@ -38,6 +38,9 @@ cdef struct assign_pass:
     void* half_norms        # (k) in the type of the scores
     double* centers         # (k, ldc), canonical; CSR: those of the caller, not padded
     ptrdiff_t ldc
+    float* narrow_centers   # (k, ldn) rounded to float32 for measure_own; float32 rows that are not CSR
+    ptrdiff_t ldn
+    double* narrow_errors   # (k) upper bounds of how far that moved them
     int listed_entries      # CSR: room for the numbers other than zero of one centre
     int32_t* listed         # (k) how many there are, or -1 for more
     int32_t* listed_columns  # (k, listed_entries)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from tilewise.plan._common import item_of
 from tilewise.plan.layout import TILES, tile_shape
 from tilewise.plan.split import SPLIT_STEP, split_bytes
-from tilewise.plan.thresholds import OWN_SUMS_BYTES, worth_threads
+from tilewise.plan.thresholds import OWN_CLUSTERS, OWN_SUMS_BYTES, worth_threads
 
 if TYPE_CHECKING:
     from tilewise.plan.plan import Plan
@@ -277,6 +277,8 @@ class LoopNest:
             "half norms": k * self.item,
             "norms of centres": 8 * k,
             "canonical centres": 0 if csr else k * -(-d // 8) * 64,
+            "narrow centres": k * -(-d // 16) * 64 if self.narrowed else 0,
+            "narrow errors": 8 * k if self.narrowed else 0,
             "origin": 0 if csr else d * self.origin_item,
             "wide origin": 0 if csr else 8 * d,
             "lengths of lists": 4 * k if csr else 0,
@@ -322,6 +324,11 @@ class LoopNest:
     def gathered(self) -> bool:
         """Whether CSR rows meet the centres where they stand, none of which is packed."""
         return self.layout == "csr" and self.width == 1
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether rows may be measured from centres that are rounded to float32."""
+        return self.layout != "csr" and self.data_item == 4 and self.k >= OWN_CLUSTERS
 
     @property
     def workspace_bytes(self) -> int:

@@ -9,10 +9,9 @@ from typing import NamedTuple, Protocol
 
 __all__ = [
     "BRUTE_FORCE_MOST_ROWS", "CANCELLING_SHARE", "CSR_INDEXED_ROWS", "FEW_DISTANCES", "FEW_SEEDS",
-    "KEPT_PASS_BYTES", "MIRRORED_FEATURES", "MIRRORED_ROWS",
-    "MIRRORED_THREADS", "OWN_SUMS_BYTES", "PRODUCTS_FEATURES", "SCAN_ROWS",
-    "SERIAL_WORK", "STORED_SHARE", "Limit", "brute_force_pays", "few_stored",
-    "most_single_rows", "worth_threads",
+    "KEPT_PASS_BYTES", "MIRRORED_FEATURES", "MIRRORED_ROWS", "MIRRORED_THREADS", "OWN_CLUSTERS",
+    "OWN_SUMS_BYTES", "PRODUCTS_FEATURES", "SCAN_ROWS", "SERIAL_WORK", "STORED_SHARE", "Limit",
+    "brute_force_pays", "few_stored", "most_single_rows", "own_distance_share", "worth_threads",
 ]  # fmt: skip
 
 
@@ -148,6 +147,22 @@ OWN_SUMS_BYTES = 2**19
 # next. Opening a pass takes about 50 microseconds (measured at 150 x 4 and 1,797 x 64), a third of
 # a run on 150 rows; where there is more to keep, it is less than 2 % of a run.
 KEPT_PASS_BYTES = 2**20
+
+
+# From this many clusters on, one distance to the own centre first may be cheaper than scoring.
+OWN_CLUSTERS = 48
+# Nanoseconds of such a distance, of a row and of each of its numbers, where rows are scattered
+# (measured with AVX-512 at 64 and 192 columns, on a busy machine) ...
+_OWN_ROW, _OWN_NUMBER = 20, 0.4
+# ... and multiply-adds per nanosecond of scores, of each lane (measured: 44 with sixteen) and
+# how many times faster products of parts are.
+_LANE_RATE, _PRODUCTS_RATE = 2.75, 3
+
+
+def own_distance_share(k: int, d: int, lanes: int, products: int) -> float:
+    """The share of rows that own distances must settle to take no longer than they save."""
+    rate = lanes * _LANE_RATE * (_PRODUCTS_RATE if products else 1)
+    return (_OWN_ROW + _OWN_NUMBER * d) * rate / max(1, k * d)
 
 
 # Nanoseconds (measured with AVX-512, one thread, 2 x 8 to 128 x 4096): a call that plans and packs,

@@ -101,6 +101,8 @@ typedef struct tw_near {
     K(float, rough_gaps, (const float *x, const float *rows, int count, int depth, float *gaps)) \
     K(int, rough_picks, (const float *gaps, int count, float limit, int *picks)) \
     K(void, narrow, (const double *x, const double *origin, int depth, float *out)) \
+    K(void, own_gaps, (int n, const float *const *x, const int32_t *own, const float *c, ptrdiff_t ldc, \
+      int depth, float *out)) \
     K(double, multiply_adds_f4, (long repeats)) \
     K(double, multiply_adds_f8, (long repeats))
 

@@ -169,6 +169,7 @@ static void narrow(const double *restrict x, const double *restrict origin, int 
 }
 
 #include "tw_single.h"
+#include "tw_own.h"
 
 /* Peak of multiply-add: twelve independent chains of registers, nothing else. */
 #define TW_PROBE(NAME, T, V)                                                     \
