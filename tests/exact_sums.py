@@ -96,3 +96,9 @@ def moments(X):
         except OverflowError:
             spread.append(float("inf"))
     return np.array(mean), np.array(spread)
+
+
+def assert_same(one, other):
+    """Whether two `Sums` are the same, bit by bit."""
+    for name in ("values", "weights", "members"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name

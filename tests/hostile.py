@@ -38,7 +38,7 @@ def machine_with(isa):
 
 
 def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, chunk_size="auto",
-             density=None, products=None):  # fmt: skip
+             density=None, products=None, groups=None):  # fmt: skip
     made = plan(
         rows.n_rows,
         rows.n_features,
@@ -52,6 +52,7 @@ def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, ch
         score_dtype=score_dtype,
         density=density,
         products=products,
+        groups=groups,
     )
     if products and made.layout != "centres-in-lanes":
         # Short rows have a layout of their own, but nothing forbids this one.
@@ -249,3 +250,16 @@ def make(name, rng, n, d, k, dtype):
     assert np.isfinite(X).all()
     assert np.isfinite(centers).all()
     return X, centers
+
+
+def moving(rng, X, centers, passes, mover=None):
+    """Yield centres that jump, creep, stand still and, with `mover`, fly away one by one."""
+    reach = np.abs(X).max() + np.finfo(np.float64).tiny
+    for i in range(passes):
+        yield centers
+        step = rng.standard_normal(centers.shape) * reach * 10.0 ** -rng.randint(1, 9)
+        step *= rng.uniform(size=(len(centers), 1)) < rng.choice([0.0, 0.2, 1.0])
+        centers = centers + step
+        if mover is not None and i == mover:
+            # Where all centres are that far away, large rows have no closest one.
+            centers[rng.randint(len(centers))] *= 1e3 if len(centers) > 1 else 1.0

@@ -11,20 +11,6 @@ from stream_data import streamed
 from tilewise import engine
 from tilewise.engine import Pass, Rows
 
-
-def moving(rng, X, centers, passes, mover=None):
-    """Yield centres that jump, creep, stand still and, with `mover`, fly away one by one."""
-    reach = np.abs(X).max() + np.finfo(np.float64).tiny
-    for i in range(passes):
-        yield centers
-        step = rng.standard_normal(centers.shape) * reach * 10.0 ** -rng.randint(1, 9)
-        step *= rng.uniform(size=(len(centers), 1)) < rng.choice([0.0, 0.2, 1.0])
-        centers = centers + step
-        if mover is not None and i == mover:
-            # Where all centres are that far away, large rows have no closest one.
-            centers[rng.randint(len(centers))] *= 1e3 if len(centers) > 1 else 1.0
-
-
 SIZES = {np.float32: (1.0, 1e-30, 1e15, 1e-37), np.float64: (1.0, 1e-150, 1e150, 1e-300, 1e35)}
 CASES = [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes]
 
@@ -48,7 +34,7 @@ def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
         plan = hostile.plan_for(rows, k, isa, name, score, **sizes)
         skipping = Pass(rows, k, plan, bounds=True, sums=True, weights=weights)
         start = X[rng.randint(n, size=k)].astype(np.float64)
-        for i, centers in enumerate(moving(rng, X, start, 8, mover=4)):
+        for i, centers in enumerate(hostile.moving(rng, X, start, 8, mover=4)):
             # Another object, without a memory of the passes before.
             fresh = Pass(rows, k, plan, sums=True, weights=weights)
             before = skipping.labels.copy()
@@ -60,7 +46,7 @@ def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
                     expected = reference.assign(reference.Rows(X), centers)
                 assert np.array_equal(skipping.labels, expected)
             scored, total = scored + skipping.scored, total + n
-            assert_same_sums(skipping.sums, fresh.sums)
+            exact_sums.assert_same(skipping.sums, fresh.sums)
     # Where float32 bounds can hold the distances they must also save work.
     if 1e-30 <= size <= 1e15:
         assert scored < 0.9 * total
@@ -92,11 +78,6 @@ def test_bounds_hold(dtype, offset, size):
             measured += np.count_nonzero(upper < own * (1 + 1e-4) + offset * size * 1e-5)
             centers = centers + rng.standard_normal((k, d)) * 1e-3 * size
         assert measured > n
-
-
-def assert_same_sums(one, other):
-    for name in ("values", "weights", "members"):
-        assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from stream_data import ArraySource, clouds, streamed
 
 from tilewise import KMeans, MiniBatchKMeans, engine
-from tilewise.engine import neighbors
+from tilewise.engine import neighbors, passes
 from tilewise.engine.streaming import CpuStreams
 from tilewise.kernels import (
     _assign,
@@ -25,7 +25,15 @@ from tilewise.plan import plan_neighbors
 from tilewise.plan.nest import LoopNest
 
 #: (rows, features, clusters): every layout, on whichever instruction set.
-SHAPES = [(900, 2, 100), (900, 3, 5), (700, 40, 30), (600, 70, 50), (500, 130, 40), (400, 300, 33)]
+SHAPES = [
+    (900, 2, 100),
+    (900, 3, 5),
+    (700, 40, 30),
+    (600, 70, 50),
+    (500, 130, 40),
+    (400, 300, 33),
+    (10_001, 70, 600),
+]
 #: Under the address sanitizer gaps that nobody may touch follow the buffers.
 GUARDED = 23 * _workspace.GUARD
 
@@ -53,6 +61,8 @@ class Told:
 
 @pytest.fixture
 def assignments(monkeypatch):
+    # Groups from the first pass on.
+    monkeypatch.setattr(passes, "GROUPS_AFTER", 0.0)
     return Told(_assign.Assignment, monkeypatch, _assign, "Assignment")
 
 
@@ -74,24 +84,31 @@ def allocated(kernel, nest):
 def compare(plan, told):
     """Whether the first pass had the sizes of the plan, and every pass the bytes that it states."""
     assert told.args, "no kernel was made"
-    # Products, and scores of float32, are given up where they leave too many rows open.
-    (rows, nest), kernel = told.args[0], told.kernels[0]
-    assert nest == LoopNest.of(plan, rows)
+    # Products, and scores of float32, are given up where they leave too many rows open. Groups,
+    # where there are any, come last.
+    rows, nest = told.args[-1 if plan.groups else 0]
+    grouped = bool(nest.groups)
+    assert nest.groups == plan.groups
+    assert nest == LoopNest.of(plan, rows, grouped=grouped)
     same = {
-        "isa": nest.isa, "layout": nest.layout, "products": nest.products,
+        "isa": nest.isa, "layout": nest.layout,
         "score_dtype": "float64" if nest.item == 8 else "float32",
-        "chunk_rows": nest.chunk_rows, "tile_rows": nest.tile_rows, "panel_columns": nest.width,
+        "group_rows" if grouped else "chunk_rows": nest.chunk_rows,
         "panels_per_block": nest.panels_per_block, "shard_rows": nest.shard_rows,
         "n_threads": nest.n_threads, "shards_per_call": nest.shards_per_call,
     }  # fmt: skip
+    # Scores of groups are plain.
+    if not (grouped and plan.products):
+        same |= {"tile_rows": nest.tile_rows, "panel_columns": nest.width}
+        same |= {"products": nest.products}
     assert {name: getattr(plan, name) for name in same} == same
     if plan.layout == "centres-in-lanes":
         assert min(nest.depth_block, plan.n_features) == plan.depth_block
     if plan.layout != "csr":
         # Of stored entries a plan knows the density, not the longest row.
         staged = 0 if rows.is_direct else nest.workspace["staging"]
-        assert nest.workspace_bytes - staged <= plan.workspace_bytes_per_thread
-        assert plan.workspace_bytes_per_thread <= nest.workspace_bytes
+        held = max(nest.workspace_bytes, LoopNest.of(plan, rows).workspace_bytes)
+        assert held - staged <= plan.workspace_bytes_per_thread <= held
     for (_, planned), kernel in zip(told.args, told.kernels, strict=True):
         allocated(kernel, planned)
 

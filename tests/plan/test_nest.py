@@ -26,16 +26,25 @@ def test_buffers_are_the_bytes_that_the_plan_states(n, d, k, dtype, isa, engine,
     plan = tilewise.plan(
         n, d, k, dtype, engine=engine, chunk_size=chunk, n_threads=1, machine=machine_with(isa)
     )
-    nest = LoopNest.of(plan)
+    kinds = [LoopNest.of(plan), LoopNest.of(plan, grouped=True)]
+    assert [nest.groups for nest in kinds] == [0, plan.groups]
+    assert plan.workspace_bytes_per_thread == max(nest.workspace_bytes for nest in kinds)
+    assert plan.shared_bytes == max(nest.shared_bytes for nest in kinds)
+    for nest in kinds:
+        check_buffers(nest, update)
+    of_rows = plan.row_bytes * n
+    assert plan.row_bytes == 12 + 4 * plan.groups
+    total = plan.workspace_bytes_per_thread + plan.shared_bytes + of_rows
+    assert f": {sized(total)} on top of the data." in plan.reasons["memory"]
+
+
+def check_buffers(nest, update):
     (workspace,) = (part for part in nest.buffers(update=update) if "ids" in part)
     assert workspace == nest.workspace
     lines = [-(-size // 64) * 64 for size in nest.workspace.values()]
-    assert sum(lines) == nest.workspace_bytes == plan.workspace_bytes_per_thread
+    assert sum(lines) == nest.workspace_bytes
     shared = sum(nest.shared.values()) + sum(nest.summing.values())
-    assert shared == nest.shared_bytes == plan.shared_bytes
-    of_rows = 12 * n
-    total = plan.workspace_bytes_per_thread + plan.shared_bytes + of_rows
-    assert f": {sized(total)} on top of the data." in plan.reasons["memory"]
+    assert shared == nest.shared_bytes
     at = nest.addresses(update=update)
     buffers = {name: size for part in nest.buffers(update=update) for name, size in part.items()}
     assert list(at) == [*buffers, "end"]

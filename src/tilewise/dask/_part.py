@@ -67,8 +67,9 @@ class Part:
     def plan(self, job):
         """The plan of passes over these rows, on this machine."""
         return plan_of_shape(
-            self.n_rows, job["n_features"], job["n_clusters"], job["dtype"], **job["wishes"]
-        )
+            self.n_rows, job["n_features"], job["n_clusters"], job["dtype"], groups=False,
+            **job["wishes"],
+        )  # fmt: skip
 
     def __getstate__(self):
         # Moved or spilled without the cache.

@@ -62,7 +62,9 @@ class Cpu:
         return plan(
             rows.n_rows if batch_size is None else batch_size, rows.n_features, n_clusters,
             np.dtype(rows.compute_dtype).name, direct=rows.is_direct,
-            density=rows.density if rows.is_sparse else None, **wishes,
+            density=rows.density if rows.is_sparse else None,
+            # Bounds of batches would not be used again; those of groups are for rows in memory.
+            groups=None if batch_size is None and rows.in_memory else False, **wishes,
         )  # fmt: skip
 
     def open_weights(self, rows, weights, check):

@@ -13,6 +13,7 @@ from tilewise.kernels import _assign, _centers, _exact
 from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Bins, Grid, Sums
 from tilewise.plan import Plan
+from tilewise.plan.groups import GROUPS_AFTER
 from tilewise.plan.nest import LoopNest
 from tilewise.plan.thresholds import (
     KEPT_PASS_BYTES,
@@ -23,6 +24,7 @@ from tilewise.plan.thresholds import (
     worth_threads,
 )
 
+from .groups import MOST_EXPECTED, SAMPLED, Groups
 from .matrix import fill_matrix, plan_matrix
 from .ranges import overflow
 from .stats import column_stats
@@ -98,6 +100,10 @@ class Pass:
         self._centers = self._center_norms = None
         self._averaged = None, None
         self._useless = self._opened = 0
+        # Groups of centres are made once passes have shown that they may pay.
+        self._groups, self._grouped = None, False
+        self._waiting, self._spent = bool(bounds and n) and self._may_group(), 0
+        self._patience = GROUPS_AFTER
         self._kernel = self._make_kernel()
         self.sums = sums or None
         if sums is True:
@@ -109,11 +115,21 @@ class Pass:
             )  # fmt: skip
         self.changed = self.scored = self.undecided = self.rescanned = 0
 
+    def _may_group(self):
+        """Whether bounds of groups may be kept: they are planned for rows that are always there."""
+        return bool(self.plan.groups) and self.rows.in_memory
+
     def _make_kernel(self):
         rows = self.rows.window
-        nest = LoopNest.of(self.plan, rows, score_dtype=self._score_dtype, products=self._products)
+        nest = LoopNest.of(
+            self.plan, rows, score_dtype=self._score_dtype, products=self._products,
+            grouped=self._grouped,
+        )  # fmt: skip
         self._own_share = own_distance_share(nest.k, nest.d, nest.lanes, nest.products)
-        return _assign.Assignment(rows, nest)
+        kernel = _assign.Assignment(rows, nest)
+        if self._groups is not None:
+            kernel.set_groups(self._groups.order, self._groups.slots)
+        return kernel
 
     @property
     def center_norms(self):
@@ -186,7 +202,13 @@ class Pass:
 
     def _run(self, centers, sums, stale, visit=None):
         moves = self._moves(centers)
+        # Where rows are shown as well, the pass is the last one.
+        if self._waiting and visit is None and self._spent >= self._patience * self.rows.n_rows:
+            moves = self._group(centers, moves)
         self.changed = self.scored = self.undecided = self.rescanned = self._opened = 0
+        self._met = 0
+        if self._grouped:
+            self._groups.move(moves)
         tighten = moves is not None and self._k >= OWN_CLUSTERS and self._useless == 0
         if self.rows.n_rows:
             self._kernel.set_centers(centers, stale)
@@ -204,15 +226,46 @@ class Pass:
         self._centers = centers
         self._averaged = None, None
         self._choose_scores()
+        self._spent += 0 if moves is None else self.scored
+        if self._grouped and moves is not None and not self._groups.pays(self._met, self.scored):
+            self._groups, self._grouped = None, False
+            self._kernel = self._make_kernel()
         return self.changed
+
+    def _group(self, centers, moves):
+        """Sort the centres into groups if that will pay; returns `moves` if not.
+
+        If it will, None: all rows have to be scored.
+        """
+        n = self.rows.n_rows
+        groups = Groups(n, self.plan.groups, centers)
+        if self._patience and moves is not None:
+            sample = Rows(self.rows.take(np.linspace(0, n - 1, min(n, SAMPLED), dtype=np.int64)))
+            try:
+                gaps = distances(sample, centers, self.plan)
+            except ValueError:
+                # The pass itself names the row.
+                return moves
+            if groups.expected(gaps, moves) > MOST_EXPECTED * self.scored / n:
+                self._patience *= 2
+                return moves
+        self._groups, self._grouped, self._waiting = groups, True, False
+        # The buffers of one kernel go before those of the next come.
+        self._kernel = None
+        self._kernel = self._make_kernel()
+        return None
 
     def _assign_part(self, first, last, centers, moves, tighten, sums):
         upper, lower = self._bounds
+        bounds, drift = None, None
+        if self._grouped:
+            bounds, drift = self._groups.bounds, self._groups.drift
         # The interpreter looks for Ctrl-C between two calls.
         while first < last:
-            first, changed, opened, scored, undecided, rescanned, bad = self._kernel.run(
+            first, changed, opened, scored, undecided, rescanned, met, bad = self._kernel.run(
                 first, last, self.labels, upper=upper, lower=lower, moves=moves, tighten=tighten,
-                sums=sums, weights=None if sums is None else self._weights,
+                sums=sums, weights=None if sums is None else self._weights, group_bounds=bounds,
+                drift=drift,
             )  # fmt: skip
             if bad >= 0:
                 self.rows.raise_nonfinite(bad)
@@ -222,6 +275,7 @@ class Pass:
             self.scored += scored
             self.undecided += undecided
             self.rescanned += rescanned
+            self._met += met
 
     def _choose_scores(self):
         """Score the next pass otherwise where rounding left too many rows open."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from libc.math cimport isfinite
+from libc.math cimport INFINITY, isfinite
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
@@ -10,6 +10,7 @@ from libc.string cimport memcpy
 from tilewise.kernels._centers cimport narrow_centers, place_centers
 from tilewise.kernels._decide cimport AGAIN, decide_rows, measure_own
 from tilewise.kernels._dispatch cimport (
+    TW_GROUP_CENTRES,
     TW_SPLIT_ROWS,
     TW_SPLIT_STEP,
     exact_kernels,
@@ -18,6 +19,12 @@ from tilewise.kernels._dispatch cimport (
     tile_kernels,
     tw_tile_kernels,
     usable_threads,
+)
+from tilewise.kernels._groups cimport (
+    collect_rows,
+    collected,
+    label_collected,
+    rows_that_fit,
 )
 from tilewise.kernels._pass cimport (
     BLAS,
@@ -73,6 +80,9 @@ def _check_nest(nest, Rows rows):
     if split:
         fits = fits and nest.layout == "centres-in-lanes" and nest.item == 4 and nest.d <= MOST_SPLIT
         fits = fits and held["again"] >= 4 * nest.d * (AGAIN + tile.tile_rows)
+    if nest.groups:
+        fits = fits and nest.layout == "centres-in-lanes" and not split and nest.width == widths[1] and (
+            nest.groups == -(-nest.k // TW_GROUP_CENTRES) and nest.list_entries >= nest.groups)
     if not fits or nest.shared["reports"] < nest.shards_per_call * <ptrdiff_t>sizeof(shard_report):
         raise ValueError(f"the kernels of {nest.isa} do not have the sizes of {nest}")
 
@@ -138,6 +148,24 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
     _update(p, n, ws, o, sums, report)
 
 
+cdef void _run_in_groups(const assign_pass* p, int64_t first, int64_t stop, char* ws, const offsets_t* o,
+                         cluster_sums* sums, shard_report* report) noexcept nogil:
+    """Rows of a shard that meet some groups of centres only."""
+    cdef collected c
+    cdef int count
+    c.rows = c.entries = 0
+    while first < stop or c.rows:
+        count = rows_that_fit(p, &c)
+        if first < stop and count:
+            count = <int>min(count, stop - first)
+            collect_rows(p, first, count, ws, o, &c, report)
+            first += count
+        elif c.rows:
+            label_collected(p, &c, ws, o, report)
+            _update(p, c.rows, ws, o, sums, report)
+            c.rows = c.entries = 0
+
+
 cdef int _rows_that_fit(const assign_pass* p, int64_t first, int count) noexcept nogil:
     """How many of count CSR rows have entries that fit the workspace; one always does."""
     cdef int64_t limit, room = p.entries, row
@@ -179,8 +207,11 @@ cdef void _run_shard(void* work, int64_t shard, int _count, int thread) noexcept
     cdef int64_t first = s.first + shard * s.shard_rows, stop = min(s.stop, first + s.shard_rows)
     cdef cluster_sums* sums = s.sums + thread * s.own_sums if s.sums != NULL else NULL
     cdef int count
-    report.changed = report.open = report.scored = report.undecided = report.rescanned = 0
+    report.changed = report.open = report.scored = report.undecided = report.rescanned = report.entries = 0
     report.bad_row = -1
+    if p.n_groups:
+        _run_in_groups(p, first, stop, s.workspace + thread * s.step, s.o, sums, report)
+        return
     while first < stop:
         count = p.chunk_rows if stop - first > p.chunk_rows else <int>(stop - first)
         if p.layout == CSR:
@@ -213,6 +244,8 @@ cdef class Assignment:
     cdef int threads, center_threads
     cdef int64_t shard_rows, most_shards
     cdef const double[:, ::1] given
+    cdef int32_t* order         # of the groups: p.order once it is set
+    cdef int32_t* slots
     cdef bint narrowed          # whether the centres have been rounded for measure_own
 
     def __init__(self, Rows rows, nest):
@@ -238,6 +271,7 @@ cdef class Assignment:
         if p.products:
             p.steps, p.step_block = nest.depth // TW_SPLIT_STEP, nest.depth_block // TW_SPLIT_STEP
             p.split_step = nest.panel_bytes // 2
+        p.n_groups, p.list_entries = nest.groups, nest.list_entries
         p.entries, p.longest, p.listed_entries = nest.entries, nest.longest, nest.listed_entries
         p.ld_scores = nest.n_panels * nest.width if p.layout == CSR else nest.k
         self.parts, self.shared = Workspace(), Workspace()
@@ -254,8 +288,9 @@ cdef class Assignment:
         p.origin = self._at("origin")
         self.origin = <double*>self._at("wide origin")
         p.ldn = (p.depth + 15) // 16 * 16
-        p.narrow_centers = <float*>self._at("narrow centres") if nest.narrowed else NULL
+        p.narrow_centers = <float*>self._at("narrow centres") if nest.shared["narrow centres"] else NULL
         p.narrow_errors = <double*>self._at("narrow errors")
+        self.order, self.slots = <int32_t*>self._at("order"), <int32_t*>self._at("slots")
         p.listed = <int32_t*>self._at("lengths of lists")
         p.listed_columns = <int32_t*>self._at("listed columns")
         p.listed_values = <double*>self._at("listed values")
@@ -289,6 +324,17 @@ cdef class Assignment:
         start = self.starts["squared norms"]
         return self.shared.buffer[start:start + 8 * self.p.n_clusters].view(np.float64)
 
+    def set_groups(self, const int32_t[::1] order, const int32_t[::1] slots):
+        """Say which centre lies in which slot of the groups, before centres are set; and the inverse."""
+        cdef int j
+        if order.shape[0] != self.p.n_clusters or slots.shape[0] != self.p.n_clusters:
+            raise ValueError("one slot per centre expected")
+        for j in range(self.p.n_clusters):
+            if not 0 <= order[j] < self.p.n_clusters or slots[order[j]] != j:
+                raise ValueError("every centre has one slot")
+            self.order[j], self.slots[j] = order[j], slots[j]
+        self.p.order, self.p.slots = self.order, self.slots
+
     def set_centers(self, const double[:, ::1] centers, const uint8_t[::1] stale=None):
         """Pack the centres, choose origin and scale, and fix the error bound.
 
@@ -303,6 +349,8 @@ cdef class Assignment:
             )
         if stale is not None and stale.shape[0] != p.n_clusters:
             raise ValueError("one mark per centre expected")
+        if p.n_groups and p.order == NULL:
+            raise ValueError("the groups of the centres have not been set")
         p.stale = &stale[0] if stale is not None and p.layout == CSR and self.given is not None else NULL
         self.given = centers
         self.narrowed = False
@@ -310,7 +358,8 @@ cdef class Assignment:
 
     def run(self, int64_t first, int64_t stop, int32_t[::1] labels, *, float[::1] upper=None,
             float[::1] lower=None, const float[::1] moves=None, bint tighten=False,
-            Sums sums=None, const double[::1] weights=None):
+            Sums sums=None, const double[::1] weights=None, float[::1] group_bounds=None,
+            const float[:, ::1] drift=None):
         """Assign rows from `first` on, as many before `stop` as one call takes.
 
         Parameters
@@ -326,17 +375,23 @@ cdef class Assignment:
         sums : Sums, INOUT, optional
             Rows with a new label are counted for it, and no longer for the one before.
         weights : float64 (n,), optional
+        group_bounds : float32 (n * n_groups + 16), INOUT
+            Where the nest has groups: lower bounds of the distance to every other centre of each
+            group, in whose terms c/tw_groups.h tells. Rows are always measured then.
+        drift : float32 (2, at least n_groups, whole vectors)
+            How far the centres of each group went: bounds from below and above; minus infinity
+            behind them.
 
         Returns
         -------
         tuple of int
             The row to go on from; rows with a new label, rows that the bounds left open, rows
-            scored, rows that rounding left open, rows compared with every centre again; the
-            first row with a value that is not finite, or -1.
+            scored, rows that rounding left open, rows compared with every centre again; groups
+            that the scored rows met, together; the first row with a value that is not finite, or -1.
         """
         cdef assign_pass p = self.p
         cdef int64_t n = p.rows.n_rows, s, count, size = self.shard_rows
-        cdef int64_t changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, bad = -1
+        cdef int64_t changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, met = 0, bad = -1
         cdef int threads = self.threads
         cdef shards_pass run
         cdef shard_report* reports = self.reports
@@ -347,12 +402,12 @@ cdef class Assignment:
         stop = min(stop, first + size * self.most_shards)
         count = (stop - first + size - 1) // size
         if count <= 0:
-            return stop, 0, 0, 0, 0, 0, -1
+            return stop, 0, 0, 0, 0, 0, 0, -1
         if self.rows.is_window:
             check_window(self.rows, first, stop)
         p.labels = &labels[0]
         # One distance to the own centre reads all columns; scoring, only the stored entries.
-        p.tighten = tighten and p.layout != CSR
+        p.tighten = (tighten or (p.n_groups and moves is not None)) and p.layout != CSR
         if p.tighten and not p.rows.is_double and not self.narrowed:
             if p.narrow_centers == NULL:
                 raise ValueError("no room was planned for measuring own distances")
@@ -371,6 +426,8 @@ cdef class Assignment:
                 p.moves = &moves[0]
                 p.use_bounds = 1
                 _two_largest(moves, &p)
+        if p.n_groups:
+            _use_groups(&p, n, group_bounds, drift)
         if sums is not None:
             if sums.grid.c.depth != p.depth or sums.c.n_clusters != p.n_clusters or (
                     sums.threads < threads):
@@ -391,11 +448,26 @@ cdef class Assignment:
             scored += reports[s].scored
             undecided += reports[s].undecided
             rescanned += reports[s].rescanned
+            met += reports[s].entries
             if bad < 0 and reports[s].bad_row >= 0:
                 bad = reports[s].bad_row
         if sums is not None:
             sums.gather()
-        return stop, changed, opened, scored, undecided, rescanned, bad
+        return stop, changed, opened, scored, undecided, rescanned, met, bad
+
+
+cdef int _use_groups(assign_pass* p, int64_t n, float[::1] bounds, const float[:, ::1] drift) except -1:
+    cdef Py_ssize_t lanes = 16, g
+    if p.upper == NULL or bounds is None or bounds.shape[0] != n * p.n_groups + lanes:
+        raise ValueError("bounds must have one entry per row and group")
+    if drift is None or drift.shape[0] != 2 or drift.shape[1] != (p.n_groups + lanes - 1) // lanes * lanes:
+        raise ValueError("two drifts per group expected")
+    for g in range(p.n_groups, drift.shape[1]):
+        if drift[1, g] != -INFINITY:
+            raise ValueError("the drift of no group is minus infinity")
+    p.group_bounds = &bounds[0]
+    p.drift_below, p.drift_above = &drift[0, 0], &drift[1, 0]
+    return 0
 
 
 cdef int _two_largest(const float[::1] moves, assign_pass* p) except -1:

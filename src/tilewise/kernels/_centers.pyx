@@ -107,7 +107,7 @@ cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, dou
                       score_t kind) noexcept nogil:
     """Scale and negate the centres of one panel (or group); bounds of their norms."""
     cdef int width = p.tile.group if p.layout == ROWS_IN_LANES else p.panel_vectors * p.lanes
-    cdef int d = p.depth, first = panel * width, q, l, count = p.n_clusters - first
+    cdef int d = p.depth, first = panel * width, q, j, l, count = p.n_clusters - first
     cdef score_t* half = <score_t*>p.half_norms
     cdef score_t* to = <score_t*>p.packed + <ptrdiff_t>panel * (d + 1) * width
     cdef score_t* row
@@ -117,14 +117,15 @@ cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, dou
     if count > width:
         count = width
     for q in range(count):
-        norms[first + q] = 0.0
+        norms[p.order[first + q] if p.n_groups else first + q] = 0.0
     # A few columns at a time, so that what is written side by side meets in L1.
     while start < d:
         stop = start + COLUMNS if d - start > COLUMNS else d
         for q in range(count):
-            c = p.centers + <ptrdiff_t>(first + q) * p.ldc
-            row = <score_t*>p.row_major + <ptrdiff_t>(first + q) * d
-            square = norms[first + q]
+            j = p.order[first + q] if p.n_groups else first + q
+            c = p.centers + <ptrdiff_t>j * p.ldc
+            row = <score_t*>p.row_major + <ptrdiff_t>j * d
+            square = norms[j]
             for l in range(start, stop):
                 value = (c[l] - origin[l]) * p.scale if p.scale != 0.0 else 0.0
                 square += value * value
@@ -132,14 +133,15 @@ cdef void _pack_panel(const assign_pass* p, int panel, const double* origin, dou
                     row[l] = <score_t>-value
                 else:
                     to[<ptrdiff_t>(1 + l) * width + q] = <score_t>-value
-            norms[first + q] = square
+            norms[j] = square
         start = stop
     for q in range(count):
-        square = norms[first + q]
-        norms[first + q] = sqrt(square) * (1.0 + 1e-6)
-        half[first + q] = <score_t>(0.5 * square)
+        j = p.order[first + q] if p.n_groups else first + q
+        square = norms[j]
+        norms[j] = sqrt(square) * (1.0 + 1e-6)
+        half[j] = <score_t>(0.5 * square)
         if p.layout != BLAS:
-            to[q] = half[first + q]
+            to[q] = half[j]
     if p.layout == BLAS:
         return
     for q in range(count, width):

@@ -11,3 +11,7 @@ cdef enum:
 cdef int measure_own(const assign_pass* p, int n, int64_t* ids, const void** pointers) noexcept nogil
 # Renew the bounds of n scored rows and label those that the certificate leaves open.
 cdef void decide_rows(const assign_pass* p, int n, char* ws, const offsets_t* o, shard_report* report) noexcept nogil
+# Label the collected rows that met some groups of centres: `label` is the slot that the scores are
+# certain of, or -1, and becomes the centre; upper bounds of those that they were not certain of.
+cdef void decide_in_groups(const assign_pass* p, int n, char* ws, const offsets_t* o,
+                           shard_report* report) noexcept nogil

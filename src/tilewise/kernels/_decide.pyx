@@ -8,7 +8,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
-from tilewise.kernels._dispatch cimport tw_tile_kernels
+from tilewise.kernels._dispatch cimport TW_GROUP_CENTRES, tw_tile_kernels
 from tilewise.kernels._pass cimport (
     BLAS,
     CSR,
@@ -408,3 +408,89 @@ cdef void decide_rows(const assign_pass* p, int n, char* ws, const offsets_t* o,
         _decide_rows[double](p, n, ws, o, <double*>(ws + o.best), <double*>(ws + o.second), report)
     else:
         _decide_rows[float](p, n, ws, o, <float*>(ws + o.best), <float*>(ws + o.second), report)
+
+
+# ---------------------------------------------------------------- rows that met some groups
+
+
+cdef int32_t _decide_among_groups(const assign_pass* p, int r, const void* x, char* ws, const offsets_t* o,
+                                  double norm, double low, int32_t leader, double* gap, score_t* scores,
+                                  shard_report* report) noexcept nogil:
+    """Lowest index at the least canonical distance among the centres that the row met."""
+    cdef const int32_t* starts = <const int32_t*>(ws + o.starts)
+    cdef const int32_t* groups = <const int32_t*>(ws + o.groups)
+    cdef const int32_t* places = <const int32_t*>(ws + o.places)
+    cdef const int32_t* where = <const int32_t*>(ws + o.where)
+    cdef const score_t* next = <const score_t*>(ws + o.next)
+    cdef int e, at, slot, stop
+    cdef int32_t j, label = -1
+    cdef bint crowded = False
+    cdef double distance, wide = 0.0, limit
+    limit = _limit(p, norm, low, leader, 0.0, &wide)
+    gap[0] = INFINITY
+    for e in range(starts[r], starts[r + 1]):
+        at = places[e]
+        if not scores[at] <= limit or where[at] < 0:
+            continue
+        slot = where[at]
+        stop = slot + 1
+        if not next[at] > limit:
+            # The group holds more than its best: all of it is compared.
+            slot = groups[e] * TW_GROUP_CENTRES
+            stop = min(slot + TW_GROUP_CENTRES, p.n_clusters)
+            crowded = True
+        while slot < stop:
+            j = p.order[slot]
+            distance = _canonical(p, x, j)
+            if label < 0 or distance < gap[0] or (distance == gap[0] and j < label):
+                gap[0] = distance
+                label = j
+            slot += 1
+    report.rescanned += crowded
+    return label
+
+
+cdef void _decide_in_groups(const assign_pass* p, int n, char* ws, const offsets_t* o, shard_report* report,
+                            score_t* low) noexcept nogil:
+    cdef const void** pointers = <const void**>(ws + o.pointers)
+    cdef const int64_t* ids = <const int64_t*>(ws + o.ids)
+    cdef const int32_t* starts = <const int32_t*>(ws + o.starts)
+    cdef const int32_t* places = <const int32_t*>(ws + o.places)
+    cdef const int32_t* where = <const int32_t*>(ws + o.where)
+    cdef const score_t* norms = <const score_t*>(ws + o.norms)
+    cdef const score_t* lowest = <const score_t*>(ws + o.lowest)
+    cdef int32_t* label = <int32_t*>(ws + o.label)
+    cdef float* upper = <float*>(ws + o.upper)
+    cdef double gap, norm
+    cdef int r, e
+    cdef int32_t leader
+    for r in range(n):
+        if label[r] >= 0:
+            label[r] = p.order[label[r]]
+            continue
+        norm = norms[r]
+        leader = -1
+        for e in range(starts[r], starts[r + 1]):
+            if low[places[e]] == lowest[r] and where[places[e]] >= 0:
+                leader = p.order[where[places[e]]]
+        if not isfinite(norm) and not _row_is_finite(p, r, pointers[r], ws, o):
+            label[r] = 0
+            gap = INFINITY
+        elif p.hopeless or not norm < 1e30 or leader < 0:
+            report.undecided += 1
+            report.rescanned += 1
+            label[r] = _decide_among_all(p, r, pointers[r], &gap, ws, o)
+        else:
+            report.undecided += 1
+            label[r] = _decide_among_groups(p, r, pointers[r], ws, o, norm, lowest[r], leader, &gap, low, report)
+        if gap == INFINITY:
+            _report(report, ids[r])
+        upper[r] = _rounded_up(sqrt(gap))
+
+
+cdef void decide_in_groups(const assign_pass* p, int n, char* ws, const offsets_t* o,
+                           shard_report* report) noexcept nogil:
+    if p.score_double:
+        _decide_in_groups[double](p, n, ws, o, report, <double*>(ws + o.low))
+    else:
+        _decide_in_groups[float](p, n, ws, o, report, <float*>(ws + o.low))

@@ -73,7 +73,12 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_count feed_f8
         tw_measure_f4 extent_f4
         tw_measure extent_f8
+        tw_act meet_group_f4, meet_group_f8
+        tw_act certify_groups_f4, certify_groups_f8
+        tw_act renew_groups_f4, renew_groups_f8
         tw_count open_rows
+        tw_count open_by_groups
+        tw_count near_groups
         tw_count plausible
         tw_measure_f4 rough_gaps
         tw_count rough_picks
@@ -82,6 +87,7 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_measure multiply_adds_f4, multiply_adds_f8
 
     enum:
+        TW_GROUP_CENTRES
         TW_LANES_DEPTH
         TW_BRUTE_FORCE_ROWS
         TW_AS_ROOT

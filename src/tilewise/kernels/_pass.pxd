@@ -28,6 +28,8 @@ cdef struct assign_pass:
     int64_t longest         # CSR: stored values of the longest row
     int entries             # CSR: stored values that fit the workspace
     ptrdiff_t ld_scores     # BLAS, CSR: length of a row of scores in memory
+    int n_groups            # of centres, each with a bound of every row; 0: there are none
+    int list_entries        # groups that the rows of a chunk may meet, together
     int gathered            # CSR: scores come from the centres where they stand; nothing is packed
     # centres
     void* packed            # panels or groups, in the type of the scores
@@ -61,12 +63,18 @@ cdef struct assign_pass:
     double nu               # relative error of a packed row's squared norm
     double largest_norm
     int hopeless            # magnitudes outside what the bound covers: decide every row
+    # groups: slot s of the packed centres holds centre order[s], and slots is the inverse
+    const int32_t* order
+    const int32_t* slots
     # state of the rows
     int32_t* labels
     float* upper            # upper bound of the distance to the own centre, or NULL
     float* lower            # lower bound of the distance to every other centre
     int use_bounds
     int tighten
+    float* group_bounds     # (n, n_groups) of the distance to every other centre of a group: c/tw_groups.h
+    const float* drift_below  # (n_groups) how far centres of a group went since the first pass: no more ...
+    const float* drift_above  # ... and no less
     const float* moves      # (k) how far each centre moved since the bounds were made
     float largest_move
     float second_move
@@ -81,6 +89,7 @@ cdef struct shard_report:
     int64_t scored
     int64_t undecided       # rows that the scores alone did not settle
     int64_t rescanned       # rows decided among all centres again
+    int64_t entries         # groups that the scored rows met, together
     int64_t bad_row         # first row with a value that is not finite, or -1
 
 
@@ -116,6 +125,14 @@ cdef struct offsets_t:
     ptrdiff_t upper
     ptrdiff_t lower
     ptrdiff_t scratch
+    ptrdiff_t groups        # groups: those that each row meets, row after row ...
+    ptrdiff_t places        # ... where these entries stand when they are sorted by group
+    ptrdiff_t begins        # ... where those of each group begin
+    ptrdiff_t listed        # ... their rows, packed
+    ptrdiff_t low           # ... and what each group leaves of a row
+    ptrdiff_t next
+    ptrdiff_t where
+    ptrdiff_t slot
 
 
 # The type of the scores.

@@ -39,7 +39,7 @@ cdef void _pack(const assign_pass* p, int n, const void** pointers, score_t* pac
     cdef ptrdiff_t row_step = p.lanes, segment_step = k.tile_rows * p.lanes
     cdef ptrdiff_t tile_step = segments * segment_step
     cdef int tile_rows = k.tile_rows
-    if p.layout == BLAS:
+    if p.layout == BLAS or p.n_groups:
         tile_rows = n
         row_step = segments * p.lanes
         segment_step = p.lanes
@@ -193,16 +193,10 @@ cdef void _score_entries(const assign_pass* p, int n, char* ws, const offsets_t*
                   <int64_t*>(ws + o.ordinal))
 
 
-cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* best,
-                   score_t* second) noexcept nogil:
-    """label is the one centre within twice the error bound of the best score, or -1."""
+cdef void _bands(const assign_pass* p, int n, const score_t* norms, score_t* band,
+                 const float* split_errors) noexcept nogil:
+    """band is twice the error bound of the scores of a row."""
     cdef const tw_tile_kernels* k = p.tile
-    cdef score_t* norms = <score_t*>(ws + o.norms)
-    cdef score_t* band = <score_t*>(ws + o.band)
-    cdef int32_t* label = <int32_t*>(ws + o.label)
-    cdef score_t* lowest = <score_t*>(ws + o.lowest)
-    cdef score_t* second_lowest = <score_t*>(ws + o.second_lowest)
-    cdef const float* split_errors = <const float*>(ws + o.split_errors)
     cdef double c = p.largest_norm
     cdef score_t per_split_error = <score_t>(2.02 * c)
     cdef int r
@@ -219,6 +213,17 @@ cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, sc
     if p.products:
         for r in range(n):
             band[r] += per_split_error * split_errors[r]
+
+
+cdef void _certify(const assign_pass* p, int n, char* ws, const offsets_t* o, score_t* best,
+                   score_t* second) noexcept nogil:
+    """label is the one centre within twice the error bound of the best score, or -1."""
+    cdef const tw_tile_kernels* k = p.tile
+    cdef score_t* band = <score_t*>(ws + o.band)
+    cdef int32_t* label = <int32_t*>(ws + o.label)
+    cdef score_t* lowest = <score_t*>(ws + o.lowest)
+    cdef score_t* second_lowest = <score_t*>(ws + o.second_lowest)
+    _bands(p, n, <score_t*>(ws + o.norms), band, <const float*>(ws + o.split_errors))
     if p.layout == ROWS_IN_LANES:
         if score_t is float:
             k.certify_lanes_f4(n, best, second, <int32_t*>(ws + o.ordinal), band, label)
@@ -266,3 +271,23 @@ cdef void score_rows(const assign_pass* p, int n, char* ws, const offsets_t* o, 
         _score_rows[double](p, n, ws, o, next_row, whole, 0)
     else:
         _score_rows[float](p, n, ws, o, next_row, whole, 0)
+
+
+cdef void pack_rows(const assign_pass* p, int n, const void** pointers, int first, char* ws,
+                    const offsets_t* o) noexcept nogil:
+    """Pack n rows behind the first ones of the workspace, each on its own, with their norms."""
+    cdef ptrdiff_t at = (p.depth + p.lanes - 1) // p.lanes * p.lanes * <ptrdiff_t>first
+    if n == 0:
+        return
+    if p.score_double:
+        _pack[double](p, n, pointers, <double*>(ws + o.rows) + at, <double*>(ws + o.norms) + first)
+    else:
+        _pack[float](p, n, pointers, <float*>(ws + o.rows) + at, <float*>(ws + o.norms) + first)
+
+
+cdef void measure_bands(const assign_pass* p, int n, char* ws, const offsets_t* o) noexcept nogil:
+    """Twice the error bound of the scores of n packed rows."""
+    if p.score_double:
+        _bands[double](p, n, <double*>(ws + o.norms), <double*>(ws + o.band), NULL)
+    else:
+        _bands[float](p, n, <float*>(ws + o.norms), <float*>(ws + o.band), NULL)

@@ -30,11 +30,17 @@ PANELS_PER_BATCH = 2
 #: half a MiB or so, a quarter of a common L2.
 ENTRIES = 65536
 
+# Groups of centres that collected rows may meet together: three quarters of a MiB with all that is
+# kept of them.
+_LIST_ENTRIES = 32768
+# Rows that are collected at least, however many groups there are.
+_LIST_ROWS = 128
+
 _PAGE = 4096
 _LINE = 64
 # As the kernels have it: rows of a second look, and bytes of what one shard reports.
 _LOOK_ROWS = 32
-_REPORT_BYTES = 48
+_REPORT_BYTES = 56
 # Features per running score in the second look at rows that were split: as many as keep its own
 # error small.
 _LOOK_BLOCK = 64
@@ -113,11 +119,13 @@ class LoopNest:
     longest: int  # CSR: stored values of the longest row
     listed_entries: int  # CSR: most numbers of a centre that is listed
     direct: bool  # whether rows are read where they stand
+    groups: int  # of centres that have a bound of every row; 0: rows meet all centres
+    list_entries: int  # groups that the rows of a chunk may meet, together
 
     @classmethod
     def of(
         cls, plan: "Plan", rows: _Shaped = IN_PLACE, *, score_dtype: str | None = None,
-        products: int | None = None,
+        products: int | None = None, grouped: bool = False,
     ) -> "LoopNest":  # fmt: skip
         """Sizes of the loop nest that runs `plan`.
 
@@ -128,7 +136,12 @@ class LoopNest:
             Dense rows that are read where they stand, by default.
         score_dtype, products
             Scores of another kind than those of the plan.
+        grouped : bool
+            Whether rows meet those of the plan's groups of centres that their bounds leave open.
+            Scores are plain then.
         """
+        groups = plan.groups if grouped else 0
+        products = 0 if groups else products
         products = plan.products if products is None else products
         item, data_item = item_of(score_dtype or plan.score_dtype), item_of(plan.dtype)
         products = 0 if item == 8 or not plan.n_features else products
@@ -151,7 +164,8 @@ class LoopNest:
             tile_rows=tile_rows, width=width, n_panels=n_panels,
             panels_per_block=min(plan.panels_per_block, n_panels),
             depth_block=max(step, -(-plan.depth_block // step) * step), look_block=_LOOK_BLOCK,
-            chunk_rows=plan.chunk_rows, shard_rows=plan.shard_rows,
+            chunk_rows=plan.group_rows if groups else plan.chunk_rows,
+            shard_rows=plan.shard_rows,
             shards_per_call=max(1, plan.shards_per_call), n_threads=plan.n_threads,
             center_threads=worth_threads(plan.n_threads, k * d, "centers"),
             packed_row_bytes=packed_row, state_row_bytes=item if in_lanes else vector_bytes,
@@ -161,7 +175,8 @@ class LoopNest:
             products=products, number_bytes=number, depth=depth, look_rows=look_rows,
             entries=max(1, rows.longest, min(ENTRIES, rows.stored)) if csr else 0,
             longest=rows.longest if csr else 0, listed_entries=d // _LISTED_SHARE if csr else 0,
-            direct=rows.is_direct,
+            direct=rows.is_direct, groups=groups,
+            list_entries=max(_LIST_ENTRIES, _LIST_ROWS * groups) if groups else 0,
         )  # fmt: skip
 
     @property
@@ -239,12 +254,12 @@ class LoopNest:
         return {
             "ids": 8 * rows,
             "pointers": 0 if csr else 8 * rows,
-            "ahead": 8 * rows if self.layout == "centres-in-lanes" else 0,
+            "ahead": 8 * rows if self.layout == "centres-in-lanes" and not self.groups else 0,
             "staging": 0 if csr or self.direct else rows * -(-self.d // 8) * 8 * self.data_item,
             "rows": self.entries * item if csr
             else rows * (self.packed_row_bytes if self.products else filled),
             "columns": 4 * self.entries,
-            "starts": 4 * (rows + 1) if csr else 0,
+            "starts": 4 * (rows + 1) if csr or self.groups else 0,
             "wide": 8 * self.longest,
             "second_norms": split,
             "rest_norms": split,
@@ -252,16 +267,24 @@ class LoopNest:
             "again": (_LOOK_ROWS + self.look_rows) * filled if self.products else 0,
             "norms": number,
             "band": number,
-            "best": state,
-            "second": state,
-            "ordinal": state,
+            "best": 0 if self.groups else state,
+            "second": 0 if self.groups else state,
+            "ordinal": 0 if self.groups else state,
             "label": 4 * rows,
             "lowest": number,
             "second_lowest": number,
             "upper": 4 * rows,
             "lower": 4 * rows,
             "scratch": rows * scores * item if scores
-            else self.panels_per_block * self.scratch_bytes,
+            else 0 if self.groups else self.panels_per_block * self.scratch_bytes,
+            "groups": 4 * self.list_entries,
+            "places": 4 * self.list_entries,
+            "begins": 4 * (self.groups + 1) if self.groups else 0,
+            "listed": 8 * self.list_entries,
+            "low": item * self.list_entries,
+            "next": item * self.list_entries,
+            "where": 4 * self.list_entries,
+            "slot": 4 * rows if self.groups else 0,
         }  # fmt: skip
 
     @cached_property
@@ -279,6 +302,8 @@ class LoopNest:
             "canonical centres": 0 if csr else k * -(-d // 8) * 64,
             "narrow centres": k * -(-d // 16) * 64 if self.narrowed else 0,
             "narrow errors": 8 * k if self.narrowed else 0,
+            "order": 4 * k if self.groups else 0,
+            "slots": 4 * k if self.groups else 0,
             "origin": 0 if csr else d * self.origin_item,
             "wide origin": 0 if csr else 8 * d,
             "lengths of lists": 4 * k if csr else 0,
@@ -328,7 +353,11 @@ class LoopNest:
     @property
     def narrowed(self) -> bool:
         """Whether rows may be measured from centres that are rounded to float32."""
-        return self.layout != "csr" and self.data_item == 4 and self.k >= OWN_CLUSTERS
+        return (
+            self.layout != "csr"
+            and self.data_item == 4
+            and (self.k >= OWN_CLUSTERS or self.groups > 0)
+        )
 
     @property
     def workspace_bytes(self) -> int:
@@ -404,9 +433,9 @@ _ATTRIBUTED = {
         "centres": ("packed", "split panels", "half norms"),
         "running bests": ("best", "second", "ordinal"),
         "scores": ("finished",),
-        "certificate": ("norms", "second_norms", "rest_norms", "split_errors", "band", "label",
-                        "lowest", "second_lowest"),
-        "row lists": ("ids", "pointers", "ahead"),
+        "certificate": ("low", "next", "where", "norms", "second_norms", "rest_norms",
+                        "split_errors", "band", "label", "lowest", "second_lowest"),
+        "row lists": ("ids", "pointers", "ahead", "groups", "places", "begins", "listed", "slot"),
         "labels": ("labels",),
         "origin": ("origin", "grid"),
         "sums": ("sums", "pending", "members", "changed"),

@@ -25,6 +25,7 @@ from tilewise.plan._common import (
 )
 from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.few_seeds import at_once_reason, seeds_at_once
+from tilewise.plan.groups import groups_for
 from tilewise.plan.layout import TILES, csr_vectors, layout_for, tile_shape
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
@@ -61,6 +62,8 @@ _ENTRIES_BLOCK = 64
 _GATHERED_ENTRIES = 2
 # Numbers of centres that are worth a thread of their own, however few rows meet them.
 _CENTER_NUMBERS = 2**18
+# Bytes kept per row: label and two bounds.
+_ROW_BYTES = 12
 # What a tuning record can speak of.
 TUNED_LAYOUTS = ("centres-in-lanes", "rows-in-lanes")
 # Multiply-adds between two looks for Ctrl-C, per thread: about a quarter of a second.
@@ -80,6 +83,7 @@ _TITLES = {
     "stored": "Stored entries",
     "few_rows": "Few rows",
     "seeding": "Seeding",
+    "groups": "Groups",
     "sums": "Sums",
     "memory": "Memory",
 }
@@ -128,8 +132,14 @@ class Plan(Reasoned):
         Buffers of one thread.
     shared_bytes : int
         Packed centres, and sums of the clusters.
+    groups : int
+        Groups of centres of each of which a fit keeps a distance bound per row, so that a row
+        meets only those that may hold a closer centre; 0 where rows meet all centres. Labels do
+        not depend on it.
+    group_rows : int
+        Rows that one thread collects before the groups meet them; 0 without groups.
     row_bytes : int
-        Bytes kept per row while fitting: label and two bounds.
+        Bytes kept per row while fitting: label, two bounds, and one bound of each group.
     reasons : dict of str to str
         For each size, the fact, formula or override that it comes from.
 
@@ -163,6 +173,8 @@ class Plan(Reasoned):
     shards_per_call: int
     workspace_bytes_per_thread: int
     shared_bytes: int
+    groups: int
+    group_rows: int
     row_bytes: int
     reasons: dict[str, str] = field(compare=False)
 
@@ -184,6 +196,7 @@ def plan(
     score_dtype: DTypeLike | None = None,
     density: float | None = None,
     products: Literal[0, 3, 6] | None = None,
+    groups: bool | None = None,
 ) -> Plan:
     """Choose every size of a K-Means run.
 
@@ -214,6 +227,9 @@ def plan(
     products : {0, 3, 6}, optional
         Products of parts of bfloat16 per feature, 0 for plain scores, where centres lie in the
         lanes and scores are float32; by default what pays on this machine.
+    groups : bool, optional
+        Whether bounds of groups of centres may be kept while fitting, where centres lie in the
+        lanes; by default where that pays.
 
     Returns
     -------
@@ -245,7 +261,7 @@ def plan(
     direct = direct and np.dtype(dtype) in (np.float32, np.float64)
     task = (
         n, d, k, compute_type(dtype), threads, n_threads is not None, chunk_size, engine, direct,
-        scores, density, products,
+        scores, density, products, groups,
     )  # fmt: skip
     return _RECENT.get(task, (here, tuned), lambda: _plan(here, *task, tuned))
 
@@ -256,7 +272,8 @@ _RECENT = Recent()
 def _plan(
     here: Machine, n: int, d: int, k: int, dtype: str, available: Fact, asked: bool,
     chunk_size: int | str, engine: str, direct: bool, score_dtype: str | None,
-    density: float | None, products: int | None, tuned: tuning.Tuning | None,
+    density: float | None, products: int | None, groups: bool | None,
+    tuned: tuning.Tuning | None,
 ) -> Plan:  # fmt: skip
     scores = score_type(score_dtype)
     if engine not in ENGINES:
@@ -385,7 +402,7 @@ def _plan(
         panels_per_block=panels_per_block, depth_block=depth_block, products=split.products,
         shard_rows=shard_rows,
         n_shards=n_shards, shards_per_call=at_once, workspace_bytes_per_thread=0,
-        shared_bytes=0, row_bytes=12, reasons=why,
+        shared_bytes=0, groups=0, group_rows=0, row_bytes=_ROW_BYTES, reasons=why,
     )  # fmt: skip
 
     if density is not None:
@@ -398,14 +415,27 @@ def _plan(
         )
         if seeds_at_once(n, d, k):
             why["seeding"] = at_once_reason(n, d, k)
+    if layout == "centres-in-lanes" and groups is not False:
+        found = groups_for(here.isa.value, n, d, k, asked=groups is True)
+        collected = found.rows(-(-d // lanes) * lanes * item, made.shard_rows, tile_rows)
+        if chunk_size != "auto":
+            collected = chunk_rows
+        why["groups"] = found.reason.format(rows=collected)
+        made = replace(
+            made, groups=found.groups, group_rows=collected if found.groups else 0,
+            row_bytes=_ROW_BYTES + 4 * found.groups,
+        )  # fmt: skip
     # Memory: of stored entries, as many as the density lets expect; the longest row may have more.
-    nest = LoopNest.of(made, RowShape(direct, width, n * width))
-    own, shared = nest.workspace_bytes, nest.shared_bytes
+    rows = RowShape(direct, width, n * width)
+    nest, other = LoopNest.of(made, rows), LoopNest.of(made, rows, grouped=True)
+    # Passes with groups and without take turns.
+    own = max(nest.workspace_bytes, other.workspace_bytes)
+    shared = max(nest.shared_bytes, other.shared_bytes)
     if threads > 1:
         why["sums"] = _sums(nest)
     why["memory"] = (
-        f"{sized(own)} per thread, {sized(shared)} for centres and sums, and 12 bytes per "
-        f"row: {sized(own * threads + shared + 12 * n)} on top of the data."
+        f"{sized(own)} per thread, {sized(shared)} for centres and sums, and {made.row_bytes} "
+        f"bytes per row: {sized(own * threads + shared + made.row_bytes * n)} on top of the data."
     )
     return replace(made, workspace_bytes_per_thread=own, shared_bytes=shared)
 

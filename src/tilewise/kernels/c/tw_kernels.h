@@ -78,6 +78,14 @@ typedef struct tw_near {
       const T *panels, int n_panels, int panel_vectors, I first, const tw_near *near, T *scratch)) \
     K(void, compact_##SUFFIX, (const tw_near *near, int row)) \
     K(int, feed_##SUFFIX, (const tw_near *near, int row, const T *values, int count, I first)) \
+    K(void, meet_group_##SUFFIX, (int n, const T *const *rows, int depth, int depth_block, const T *panels, \
+      int n_panels, int first, T *low, T *next, int32_t *where)) \
+    K(void, certify_groups_##SUFFIX, (int n_rows, const int32_t *starts, const int32_t *places, const T *low, \
+      const T *next, const int32_t *where, const T *band, int32_t *slot, T *lowest, T *second_lowest)) \
+    K(void, renew_groups_##SUFFIX, (int n_rows, const int64_t *ids, const int32_t *starts, \
+      const int32_t *groups, const int32_t *places, const T *low, const T *next, const int32_t *where, \
+      const int32_t *slot, const T *norms, const T *band, T norm_error, double unscale, const float *below, \
+      const float *above, int n_groups, float *bounds, float *lower)) \
     K(T, extent_##SUFFIX, (const T *const *rows, int n_rows, int depth, const T *origin))
 
 /* S is the type of the data, T of the scores, W the wider of the two. */
@@ -96,6 +104,10 @@ typedef struct tw_near {
     TW_PACK_KERNELS(K, double, float, double, f8f4) TW_PACK_KERNELS(K, double, double, double, f8f8) \
     K(int, open_rows, (int count, int64_t first, const int32_t *labels, float *upper, float *lower, \
       const float *moves, float largest, float runner_up, int32_t mover, int64_t *ids)) \
+    K(int, open_by_groups, (int n, int64_t *ids, const float *bounds, const float *drift, int n_groups, \
+      const float *upper, float *lower)) \
+    K(int, near_groups, (const float *bounds, const float *drift, int n_groups, float limit, int32_t own, \
+      int32_t *groups)) \
     K(int, plausible, (const float *x, const float *c, ptrdiff_t ldc, int count, int depth, \
       double within, int *picks)) \
     K(float, rough_gaps, (const float *x, const float *rows, int count, int depth, float *gaps)) \
@@ -105,6 +117,9 @@ typedef struct tw_near {
       int depth, float *out)) \
     K(double, multiply_adds_f4, (long repeats)) \
     K(double, multiply_adds_f8, (long repeats))
+
+/* Centres of a group, for which a row has one lower bound: whole panels of every type. */
+enum { TW_GROUP_CENTRES = 32 };
 
 /* Rows up to this long also have distances with eight rows in the lanes. */
 #define TW_LANES_DEPTH 24

@@ -7,11 +7,14 @@
 #include "tw_tile.h"
 #include "tw_near.h"
 #include "tw_csr.h"
+#include "tw_bounds.h"
+#include "tw_groups.h"
 #define TW_SCORE 8
 #include "tw_score.h"
 #include "tw_tile.h"
 #include "tw_near.h"
 #include "tw_csr.h"
+#include "tw_groups.h"
 #undef T
 
 #if TW_VECTOR_BYTES >= 32
