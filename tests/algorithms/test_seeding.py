@@ -1,5 +1,7 @@
 """Seeds are scikit-learn's; where they differ, its rounding decided, and that is shown."""
 
+import dataclasses
+
 import exact_sums
 import hostile
 import numpy as np
@@ -157,7 +159,7 @@ def test_an_unrelated_pick_is_not_explained():
 @pytest.mark.parametrize("n_trials", [None, 1, 15, 16, 17, 33])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_plain_twin_picks_the_same(n_trials, dtype):
-    """Skipping rows by the triangle inequality, and candidates in float32, changes nothing."""
+    """Skipping rows by the triangle inequality, and candidates by a screen, changes nothing."""
     for seed in range(12):
         rng = np.random.RandomState(seed)
         n, d, k = int(rng.randint(300, 1500)), int(rng.choice([1, 2, 8, 17, 40])), 30
@@ -165,6 +167,9 @@ def test_the_plain_twin_picks_the_same(n_trials, dtype):
         X = (X * 10.0 ** rng.choice([0, 0, 12, -12])).astype(dtype)
         weights = rng.uniform(size=n) if seed % 2 else None
         rows = Rows(X)
+        plan = hostile.plan_for(rows, k, n_threads=2)
+        if seed % 3:
+            plan = dataclasses.replace(plan, seeding="copy", seeding_kept_bytes=12 * (seed % 3 - 1))
         found, expected = (
             seeding(
                 rows_of,
@@ -172,7 +177,7 @@ def test_the_plain_twin_picks_the_same(n_trials, dtype):
                 weights=weights,
                 random_state=np.random.RandomState(seed),
                 n_local_trials=n_trials,
-                plan=hostile.plan_for(rows, k, n_threads=2),
+                plan=plan,
             )
             for seeding, rows_of in (
                 (algorithms.kmeans_plusplus, rows),
@@ -182,15 +187,24 @@ def test_the_plain_twin_picks_the_same(n_trials, dtype):
         assert np.array_equal(found, expected)
 
 
+#: Threads, and ways to screen rows: none of them changes a number. Gaps are kept of all rows, of
+#: some and of none; 8-bit products are used or not.
+SCREENS = [
+    (1, {}), (2, {"kept": 3}), (3, {"copy": True}), (1, {"copy": True, "kept": 200}),
+    (2, {"copy": True, "kept": 3, "vnni": False}), (3, {"kept": 200}),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(("name", "dtype"), hostile.CASES, ids=hostile.CASE_NAMES)
 @pytest.mark.parametrize("isa", hostile.ISAS)
 def test_gains_are_those_of_every_distance(name, dtype, isa):
     """No filter hides a candidate that is closer; gains and potentials are exact sums."""
-    for seed, n_threads in enumerate((1, 2, 3)):
+    for seed, (n_threads, how) in enumerate(SCREENS):
         rng = np.random.RandomState(seed)
         X, _ = hostile.make(name, rng, 200, int(rng.choice([1, 3, 16, 40])), 12, dtype)
         points = _exact.padded(X.astype(np.float64))
-        state = Seeding(Rows(X), None, isa=isa, shard_rows=64, n_threads=n_threads)
+        rows = Rows(X if seed % 2 else np.asfortranarray(X))
+        state = Seeding(rows, None, isa=isa, shard_rows=64, n_threads=n_threads, **how)
         d = X.shape[1]
         seeds = points[rng.randint(200, size=8)]
         state.take(seeds[:1], 0, 0)
@@ -251,9 +265,11 @@ def test_gains_and_potentials_have_no_order(d, dtype):
             order = rng.permutation(n)
             some, shard = X[order], int(rng.choice([64, 448, 8192, 2**20]))
             for rows in (Rows(some), Rows(np.asfortranarray(some)), Rows(sp.csr_array(some))):
+                how = SCREENS[rng.randint(len(SCREENS))][1]
                 state = Seeding(
-                    rows, weights[order], isa=isa, shard_rows=shard, n_threads=n_threads
+                    rows, weights[order], isa=isa, shard_rows=shard, n_threads=n_threads, **how
                 )
+                assert state.copied == how.get("copy", False)
                 state.take(points[ids[0]], 0, 0)
                 told = [state.potential()]
                 for c in range(1, 4):
@@ -287,8 +303,9 @@ def test_draws_find_the_row_that_the_exact_running_sum_reaches(weighted):
         assert state.locate(target) == (reached.index(True) if True in reached else 699)
 
 
-@pytest.mark.parametrize("way", ["dense", "short", "csr", "dense csr"])
-def test_runs_of_rows_leave_what_all_rows_would(way):
+@pytest.mark.parametrize("kept", [0, 3, 200])
+@pytest.mark.parametrize("way", ["dense", "short", "csr", "dense csr", "copy"])
+def test_runs_of_rows_leave_what_all_rows_would(way, kept):
     """Calls for one run of rows after another; rows of no run stay as they are."""
     rng = np.random.RandomState(4)
     n, d = 1000, 9 if way == "short" else 60
@@ -298,7 +315,7 @@ def test_runs_of_rows_leave_what_all_rows_would(way):
     whole, parts = (
         Seeding(
             rows, weights, isa=hostile.ISAS[-1], shard_rows=384, n_threads=t,
-            by_entries=way == "csr",
+            by_entries=way == "csr", copy=way == "copy", kept=kept,
         )
         for t in (1, 2)
     )  # fmt: skip
@@ -342,14 +359,17 @@ def test_same_on_every_machine():
     results = set()
     for isa in hostile.ISAS:
         for n_threads in (1, 2, 3, 8):
-            for variant in variants:
+            for at, variant in enumerate(variants):
                 rows = Rows(variant)
+                plan = hostile.plan_for(rows, 20, isa, n_threads=n_threads)
+                if (at + n_threads) % 2:
+                    plan = dataclasses.replace(plan, seeding="copy")
                 found = algorithms.kmeans_plusplus(
                     rows,
                     20,
                     weights=weights,
                     random_state=np.random.RandomState(1),
-                    plan=hostile.plan_for(rows, 20, isa, n_threads=n_threads),
+                    plan=plan,
                 )
                 results.add(found.tobytes())
     assert len(results) == 1

@@ -50,6 +50,28 @@ def test_moments():
         assert planned <= held - before <= planned + 2**13
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("d", "way"), [(3, "lanes"), (16, "lanes"), (64, "copy"), (300, "copy")])
+def test_seeding(dtype, d, way):
+    """What is kept of each row, whatever steps there are; and not much less than planned."""
+    X = np.random.default_rng(0).normal(size=(40_000, d)).astype(dtype)
+    rows = engine.Rows(X)
+    plan = hostile.plan_for(rows, 20)
+    assert plan.seeding == way
+
+    def run():
+        state = engine.SeedingPass(rows, 20, None, plan)
+        state.take(0)
+        candidates = np.array([5, 600, 7000])
+        state.gains(candidates)
+        state.take(candidates[1])
+
+    held = peak(run)
+    planned = plan.seeding_row_bytes * len(X)
+    # The seeds, sums of shards, and the sample that the grid of a copy is chosen from.
+    assert 0.95 * planned <= held <= planned + 2**17 + (6 * 2**20 if way == "copy" else 0)
+
+
 SOURCES = {
     # Rows, features, clusters, and what of the plan is largest.
     "rows": (20_000, 64, 8), "labels": (100_000, 4, 8), "centres": (2500, 256, 400),

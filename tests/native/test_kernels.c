@@ -7,6 +7,7 @@
 #include "tw_cpu.h"
 #include "tw_kernels.h"
 #include "tw_pair.h"
+#include "tw_screen.h"
 #include "tw_split.h"
 
 #include <math.h>
@@ -59,6 +60,19 @@ enum { N_DEPTHS = sizeof DEPTHS / sizeof *DEPTHS };
 #define N(name) name##_f8
 #include "check_exact.h"
 #include "check_sums.h"
+#undef S
+#undef N
+
+/* Rows that are screened. */
+enum { SCREENED = 53, SCREENED_GROUPS = (SCREENED + 15) / 16 };
+#define S float
+#define N(name) name##_f4
+#include "check_screen.h"
+#undef S
+#undef N
+#define S double
+#define N(name) name##_f8
+#include "check_screen.h"
 #undef S
 #undef N
 
@@ -160,44 +174,6 @@ static void check_open_rows(const tw_tile_kernels *t) {
     }
 }
 
-/* All candidates that lie within the distance are found, and few others. */
-static void check_plausible(const tw_tile_kernels *t) {
-    for (int d = 0; d < N_DEPTHS; d++)
-        for (int count = 1; count <= 16; count++)
-            for (int size = -35; size <= 35; size += 7) {
-                const int depth = DEPTHS[d];
-                const ptrdiff_t ldc = (depth + 15) / 16 * 16;
-                const double scale = pow(10, size);
-                float *x = buffer((size_t)depth * 4), *c = buffer((size_t)(count * ldc) * 4);
-                double gaps[16];
-                int picks[16], n;
-                memset(c, 0, (size_t)(count * ldc) * 4);
-                for (int l = 0; l < depth; l++) x[l] = (float)((uniform() - 0.5) * scale);
-                for (int j = 0; j < count; j++) {
-                    gaps[j] = 0;
-                    for (int l = 0; l < depth; l++) {
-                        c[j * ldc + l] = (float)((uniform() - 0.5) * scale);
-                        const double gap = (double)x[l] - c[j * ldc + l];
-                        gaps[j] += gap * gap;
-                    }
-                }
-                const double within = gaps[whole(0, count - 1)];
-                n = t->plausible(x, c, ldc, count, depth, within, picks);
-                int at = 0;
-                for (int j = 0; j < count; j++) {
-                    const int found = at < n && picks[at] == j;
-                    at += found;
-                    CHECK(found || gaps[j] > within, "depth %d, 1e%d: candidate %d is missing", depth, size, j);
-                    /* Above the range of float nothing can be told apart. */
-                    CHECK(!found || gaps[j] <= within * 1.001 + 1e-36 || within > 1e38, "depth %d, 1e%d: %d is far", depth, size, j);
-                }
-                CHECK(at == n, "depth %d: %d of %d in order", depth, at, n);
-                n = t->plausible(x, c, ldc, count, depth, INFINITY, picks);
-                CHECK(n == count, "depth %d: all are within infinity", depth);
-                free(x), free(c);
-            }
-}
-
 /* Squared distances in float of one row to rows as they lie: close to the true ones at any offset, infinity
  * behind the last one, and nothing beside the rows is read. */
 static void check_single(const tw_tile_kernels *t) {
@@ -254,7 +230,7 @@ static void check_table(const char *name, const void *table, size_t bytes, size_
 }
 
 static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact_kernels *e,
-                      const tw_pair_kernels *p, const tw_split_kernels *s) {
+                      const tw_pair_kernels *p, const tw_split_kernels *s, const tw_screen_kernels *screen) {
     const int before = failures, checks_before = checks;
     current = name;
     check_table("tile", t, sizeof *t, offsetof(tw_tile_kernels, assign_f4), 0);
@@ -262,6 +238,7 @@ static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact
     check_table("pair", p, sizeof *p, offsetof(tw_pair_kernels, pack_f4), 0);
     /* Only AMX has a peak of its own. */
     check_table("split", s, sizeof *s, 0, strcmp(name, "amx") != 0);
+    check_table("screen", screen, sizeof *screen, offsetof(tw_screen_kernels, lanes_f4), 0);
     check_exact_f4(e);
     check_exact_f8(e);
     check_sums_f4(e);
@@ -273,17 +250,47 @@ static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact
     check_pack_f8f4(t);
     check_pack_f8f8(t);
     check_open_rows(t);
-    check_plausible(t);
     check_single(t);
     check_pair(p);
     check_split(t, s);
+    check_screens(screen);
     CHECK(isfinite(t->multiply_adds_f4(1000)) && isfinite(t->multiply_adds_f8(1000)), "probe");
     printf("%-8s %9d checks, %d failed\n", name, checks - checks_before, failures - before);
 }
 
 #define TABLES(ISA) extern const tw_tile_kernels tw_tile_##ISA; extern const tw_exact_kernels tw_exact_##ISA; \
-                    extern const tw_pair_kernels tw_pair_##ISA; extern const tw_split_kernels tw_split_##ISA;
-#define RUN(ISA) check_all(#ISA, &tw_tile_##ISA, &tw_exact_##ISA, &tw_pair_##ISA, &tw_split_##ISA)
+                    extern const tw_pair_kernels tw_pair_##ISA; extern const tw_split_kernels tw_split_##ISA; \
+                    extern const tw_screen_kernels tw_screen_##ISA;
+#define RUN(ISA) check_all(#ISA, &tw_tile_##ISA, &tw_exact_##ISA, &tw_pair_##ISA, &tw_split_##ISA, &tw_screen_##ISA)
+
+/* Rows that are near some candidate are listed, all others not. */
+static void check_near_rows(const tw_screen_kernels *k) {
+    for (int n = 1; n <= TW_SCREEN_ROWS; n += whole(1, 15)) {
+        int32_t *owner = buffer((size_t)n * 4);
+        float *radius = buffer((size_t)n * 4), halves[5] = {1, 2, INFINITY, NAN, 0};
+        uint16_t near[TW_SCREEN_GROUPS + 1];
+        memset(near, 255, sizeof near);
+        for (int i = 0; i < n; i++) {
+            owner[i] = whole(0, 4);
+            radius[i] = i % 11 == 7 ? NAN : i % 13 == 5 ? INFINITY : (float)whole(0, 4) / 2;
+        }
+        k->near_rows(n, owner, radius, halves, near);
+        for (int i = 0; i < (n + 15) / 16 * 16; i++)
+            CHECK((near[i / 16] >> i % 16 & 1) == (i < n && !(halves[owner[i < n ? i : 0]] > radius[i < n ? i : 0])), "row %d of %d", i, n);
+        CHECK(near[(n + 15) / 16] == 65535, "no group behind the last one");
+        free(owner), free(radius);
+    }
+}
+
+static void check_screens(const tw_screen_kernels *screen) {
+    check_near_rows(screen);
+    check_lanes_f4(screen);
+    check_lanes_f8(screen);
+    check_rounding_f4(screen);
+    check_rounding_f8(screen);
+    check_copy_f4(screen);
+    check_copy_f8(screen);
+}
 
 #if defined(__x86_64__) || defined(__i386__)
 TABLES(sse2)
@@ -292,12 +299,24 @@ TABLES(avx512)
 #ifdef TW_HAS_AMX
 extern const tw_split_kernels tw_split_amx;
 #endif
+#ifdef TW_HAS_VNNI
+extern const tw_screen_kernels tw_screen_vnni;
+#endif
 int main(void) {
     RUN(sse2);
     if (tw_cpu_level() >= 1) RUN(avx2);
     if (tw_cpu_level() >= 2) RUN(avx512);
 #ifdef TW_HAS_AMX
-    if (tw_cpu_level() >= 3) check_all("amx", &tw_tile_avx512, &tw_exact_avx512, &tw_pair_avx512, &tw_split_amx);
+    if (tw_cpu_level() >= 3) check_all("amx", &tw_tile_avx512, &tw_exact_avx512, &tw_pair_avx512, &tw_split_amx,
+                                       &tw_screen_avx512);
+#endif
+#ifdef TW_HAS_VNNI
+    if (tw_cpu_level() >= 2 && __builtin_cpu_supports("avx512vnni")) {
+        const int before = failures;
+        current = "vnni";
+        check_screens(&tw_screen_vnni);
+        printf("vnni     %d failed\n", failures - before);
+    }
 #endif
 #elif defined(__aarch64__)
 TABLES(neon)

@@ -187,7 +187,9 @@ class BaseKMeans(
 
     def _plan(self, rows, n_clusters, batch_size=None):
         backend = engine.backend_of(rows)
-        return backend.plan(rows, n_clusters, batch_size=batch_size, **self._wishes)
+        # Who limits memory does not want it to be spent on speed.
+        wishes = self._wishes if self.memory_limit is None else self._wishes | {"spare": False}
+        return backend.plan(rows, n_clusters, batch_size=batch_size, **wishes)
 
     def _choose_runs(self):
         """Set how many starts there are; warn where the parameter has to give way.

@@ -57,14 +57,15 @@ class Cpu:
     #: Few rows of an array need no plan.
     few_rows = staticmethod(few_rows)
 
-    def plan(self, rows, n_clusters, *, batch_size=None, **wishes):
+    def plan(self, rows, n_clusters, *, batch_size=None, spare=True, **wishes):
         """Sizes of passes over the rows, or over so many of them at a time."""
         return plan(
             rows.n_rows if batch_size is None else batch_size, rows.n_features, n_clusters,
             np.dtype(rows.compute_dtype).name, direct=rows.is_direct,
             density=rows.density if rows.is_sparse else None,
             # Bounds of batches would not be used again; those of groups are for rows in memory.
-            groups=None if batch_size is None and rows.in_memory else False, **wishes,
+            groups=None if batch_size is None and rows.in_memory else False,
+            spare=spare and rows.in_memory and not rows.is_mapped, **wishes,
         )  # fmt: skip
 
     def open_weights(self, rows, weights, check):

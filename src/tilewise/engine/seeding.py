@@ -61,9 +61,13 @@ class SeedingPass:
         self._rows, self._given, self._isa = rows, weights, plan.isa
         n, d = rows.n_rows, rows.n_features
         self._n_threads = worth_threads(plan.n_threads, n * d, "one seed")
+        by_entries = few_stored(rows, "rows one by one")
+        # Rows that come in parts are there for a moment only. A plan for them has no copy either.
+        here = rows.in_memory and not by_entries
         self._state = _seeding.Seeding(
             rows.window, scaled_weights(weights), isa=plan.isa, n_threads=self._n_threads,
-            shard_rows=exact_shard_rows(n, d), by_entries=few_stored(rows, "rows one by one"),
+            shard_rows=exact_shard_rows(n, d), by_entries=by_entries,
+            copy=here and plan.seeding == "copy", kept=plan.seeding_kept_bytes * here,
         )  # fmt: skip
         # Padded. Sparse rows need no distances between seeds.
         kept = 0 if self._state.by_entries else n_seeds

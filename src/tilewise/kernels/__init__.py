@@ -34,7 +34,8 @@ over single clusters, panels or rows of a ready block have a `prange` of their o
     _single       single rows against centres as they lie in memory
     _topk         the k lowest values of blocks, for any metric
     _within       values of blocks up to a radius, for any metric
-    _seeding      the two passes of greedy k-means++
+    _seeding      greedy k-means++: what candidates gain, sums, draws
+    _screen       its two passes over dense rows
     _seeding_pass what these passes read
     _seeding_csr  the same of CSR rows with few stored entries
     _seeding_few  all the steps of k-means++ of few rows

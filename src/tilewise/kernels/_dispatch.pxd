@@ -1,5 +1,5 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
 
 
 cdef extern from "c/tw_kernels.h" nogil:
@@ -79,15 +79,34 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_count open_rows
         tw_count open_by_groups
         tw_count near_groups
-        tw_count plausible
         tw_measure_f4 rough_gaps
         tw_count rough_picks
-        tw_act narrow
         tw_act own_gaps
         tw_measure multiply_adds_f4, multiply_adds_f8
 
+    ctypedef struct tw_open:
+        const uint16_t* places
+        const void* const* pointers
+        const char* data
+        ptrdiff_t row_stride
+        int depth
+        const double* trials
+        ptrdiff_t ldc
+        const double* closest
+        const double* weights
+        uint16_t* gained
+        uint32_t offset
+        const double* bigs
+        int64_t* gain
+        double* gaps
+        uint32_t* kept
+        int64_t* n_kept
+        int64_t room
+        uint8_t* lost
+
     enum:
         TW_GROUP_CENTRES
+        TW_PLACE_BITS
         TW_LANES_DEPTH
         TW_BRUTE_FORCE_ROWS
         TW_AS_ROOT
@@ -106,7 +125,8 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_count move_by_rows_f4, move_by_rows_f8
         tw_act moments_f4, moments_f8
         tw_act distances_pairs_f4, distances_pairs_f8
-        tw_count near_rows
+        tw_act measure_open_f4, measure_open_f8
+        tw_act distances_same_f4, distances_same_f8
         tw_act add_gains
         tw_act carry_row
         tw_measure average_row
@@ -129,6 +149,50 @@ cdef extern from "c/tw_kernels.h" nogil:
         tw_act gather_scores
         tw_measure measure_center
         tw_act fade
+
+
+cdef extern from "c/tw_screen.h" nogil:
+    enum:
+        TW_SCREEN_GROUP
+        TW_SCREEN_ROWS
+        TW_SCREEN_GROUPS
+        TW_SCREEN_PLACES
+        TW_SCREEN_DEPTH
+
+    int tw_bits(uint16_t mask)
+    float tw_radius(double square)
+
+    ctypedef struct tw_rough:
+        const float* values
+        ptrdiff_t step
+        int count
+        int depth
+        const double* origin
+
+    ctypedef struct tw_copied:
+        const uint8_t* rows
+        const float* radius
+        const float* errors
+        const float* halves
+        int steps
+
+    ctypedef struct tw_candidates:
+        const int8_t* values
+        const int32_t* bases
+        const float* errors
+        float inverse
+        int count
+
+    ctypedef struct tw_screen_kernels:
+        int coarse
+        tw_act lanes_f4, lanes_f8
+        tw_act lanes_here_f4, lanes_here_f8
+        tw_act copy_f4, copy_f8
+        tw_act near_rows
+        tw_count list_bits
+        tw_act limits
+        tw_act copy_trials
+        tw_act compare
 
 
 cdef extern from "c/tw_order.h" nogil:
@@ -216,6 +280,8 @@ cdef const tw_tile_kernels* tile_kernels(str isa) except NULL
 cdef const tw_exact_kernels* exact_kernels(str isa) except NULL
 cdef const tw_pair_kernels* pair_kernels(str isa) except NULL
 cdef const tw_split_kernels* split_kernels(str isa) except NULL
+# Without `vnni` as on a processor that has AVX-512 but not its 8-bit products.
+cdef const tw_screen_kernels* screen_kernels(str isa, bint vnni=*) except NULL
 cdef int usable_threads(int wanted) noexcept nogil
 cdef int enter_loop(int wanted) noexcept nogil
 cdef void leave_loop() noexcept nogil

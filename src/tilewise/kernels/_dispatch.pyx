@@ -12,6 +12,7 @@ cdef extern from *:
     """
     #include "c/tw_kernels.h"
     #include "c/tw_pair.h"
+    #include "c/tw_screen.h"
     #include "c/tw_sets.h"
     #include "c/tw_split.h"
     typedef struct {
@@ -20,18 +21,32 @@ cdef extern from *:
         const tw_exact_kernels *exact;
         const tw_pair_kernels *pair;
         const tw_split_kernels *split;
+        const tw_screen_kernels *screen, *vnni;
     } tw_set;
     #define TW_DECLARE(NAME, BASE, SPLIT, RUNS)                 \\
         extern const tw_tile_kernels TW_JOIN(tw_tile, BASE);    \\
         extern const tw_exact_kernels TW_JOIN(tw_exact, BASE);  \\
         extern const tw_pair_kernels TW_JOIN(tw_pair, BASE);    \\
+        extern const tw_screen_kernels TW_JOIN(tw_screen, BASE); \\
         extern const tw_split_kernels TW_JOIN(tw_split, SPLIT);
     TW_SETS(TW_DECLARE)
     #define TW_STRING2(x) #x
     #define TW_STRING(x) TW_STRING2(x)
     #define TW_SET(NAME, BASE, SPLIT, RUNS)                                                           \\
         {TW_STRING(NAME), &TW_JOIN(tw_tile, BASE), &TW_JOIN(tw_exact, BASE), &TW_JOIN(tw_pair, BASE), \\
-         &TW_JOIN(tw_split, SPLIT)},
+         &TW_JOIN(tw_split, SPLIT), &TW_JOIN(tw_screen, BASE), TW_VNNI_OF(BASE)},
+    #ifdef TW_HAS_VNNI
+    extern const tw_screen_kernels tw_screen_vnni;
+    #define TW_VNNI_sse2 NULL
+    #define TW_VNNI_avx2 NULL
+    #define TW_VNNI_avx512 &tw_screen_vnni
+    #define TW_VNNI_OF(BASE) TW_JOIN(TW_VNNI, BASE)
+    #define TW_RUNS_VNNI (__builtin_cpu_init(), __builtin_cpu_supports("avx512vnni"))
+    #else
+    #define TW_VNNI_OF(BASE) NULL
+    #define TW_RUNS_VNNI 0
+    #endif
+    static int tw_runs_vnni(void) { return TW_RUNS_VNNI != 0; }
     static const tw_set tw_sets[] = {TW_SETS(TW_SET)};
     """
     ctypedef struct tw_set:
@@ -40,8 +55,11 @@ cdef extern from *:
         const tw_exact_kernels* exact
         const tw_pair_kernels* pair
         const tw_split_kernels* split
+        const tw_screen_kernels* screen
+        const tw_screen_kernels* vnni
 
     const tw_set* tw_sets
+    bint tw_runs_vnni() nogil
 
 cdef extern from "c/tw_threads.h" nogil:
     int tw_omp_max_threads()
@@ -164,3 +182,8 @@ cdef const tw_pair_kernels* pair_kernels(str isa) except NULL:
 
 cdef const tw_split_kernels* split_kernels(str isa) except NULL:
     return tw_sets[_position(isa)].split
+
+
+cdef const tw_screen_kernels* screen_kernels(str isa, bint vnni=True) except NULL:
+    cdef const tw_set* own = &tw_sets[_position(isa)]
+    return own.vnni if vnni and own.vnni != NULL and tw_runs_vnni() else own.screen

@@ -1,6 +1,7 @@
 """Rows of a dense array of any real type and layout, or of a CSR matrix, without a copy."""
 
 import hashlib
+import mmap
 
 import numpy as np
 import scipy.sparse as sp
@@ -279,6 +280,14 @@ cdef class Rows:
     def is_direct(self):
         """Whether the kernels read the rows where they stand, without staging."""
         return bool(self.c.direct)
+
+    @property
+    def is_mapped(self):
+        """Whether the values are those of a mapped file, as far as NumPy knows."""
+        at = self.source
+        while at is not None and not isinstance(at, (np.memmap, mmap.mmap)):
+            at = at.obj if isinstance(at, memoryview) else getattr(at, "base", None)
+        return at is not None
 
     # What a pass asks of any rows: those in memory are one part that is there all the time.
 

@@ -15,7 +15,12 @@ class Seeding:
         shard_rows: int,
         n_threads: int,
         by_entries: bool = False,
+        copy: bool = False,
+        kept: int = 0,
+        vnni: bool = True,
     ) -> None: ...
+    @property
+    def copied(self) -> bool: ...
     @property
     def by_entries(self) -> bool: ...
     @property

@@ -1,9 +1,7 @@
-"""The passes of greedy k-means++: what each candidate would gain, and taking the best.
+"""The state of greedy k-means++: what each candidate would gain, taking the best, sums and draws.
 
-A row keeps its squared distance m to the closest seed and which seed that is. A candidate
-whose squared distance to that seed exceeds 4 m cannot be closer (triangle inequality, as
-in Raff, "Exact Acceleration of K-Means++ and K-Means||", IJCAI 2021), so late passes read
-few rows. The numbers are those of a pass without this test, bit for bit.
+A row keeps its squared distance to the closest seed and which seed that is. The passes over the rows
+are those of `_screen`, or of `_seeding_csr` where rows have few stored entries.
 """
 
 import numpy as np
@@ -11,13 +9,14 @@ import numpy as np
 from tilewise.kernels._workspace import aligned_empty
 
 from cython.parallel cimport prange
-from libc.math cimport sqrt
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 from libc.string cimport memcpy, memset
 
 from tilewise.kernels._dispatch cimport (
-    TW_LANES_DEPTH,
+    TW_SCREEN_GROUP,
+    TW_SCREEN_GROUPS,
+    TW_SCREEN_ROWS,
     exact_kernels,
     run_blocks,
     tile_kernels,
@@ -25,14 +24,8 @@ from tilewise.kernels._dispatch cimport (
     tw_exact_kernels,
     usable_threads,
 )
-from tilewise.kernels._rows cimport (
-    all_rows,
-    Rows,
-    address,
-    check_window,
-    tw_fetch_rows,
-    tw_prefetch,
-)
+from tilewise.kernels._rows cimport Rows, address, all_rows, check_window
+from tilewise.kernels._screen cimport Screen, gain_shard, take_shard
 from tilewise.kernels._sums cimport (
     TW_FOLD,
     tw_big,
@@ -46,10 +39,7 @@ from tilewise.kernels._sums cimport (
 from tilewise.kernels._seeding_csr cimport Candidates, gain_shard_sparse, lay_out, take_shard_sparse
 from tilewise.kernels._seeding_pass cimport (
     BLOCK,
-    FOLDED,
     MOST_TRIALS,
-    add_gain,
-    fold_gains,
     gain_bin,
     gain_worth,
     potential_bin,
@@ -57,196 +47,10 @@ from tilewise.kernels._seeding_pass cimport (
 )
 
 cdef enum:
-    # Rows between the prefetch of a row and its use.
-    AHEAD = 4
     # Numbers of rows that are staged at a time.
     STAGED = 1 << 19
 
-# Above this squares might overflow in float.
-cdef double WIDEST = 1e18
-
 most_trials = MOST_TRIALS
-
-
-cdef bint _may_gain(const seeding_pass* p, const void* x, int32_t owner, double m, int thread, int* picks,
-                    int* left) noexcept nogil:
-    """Lists the candidates that may be closer than m, by distances in float; False if that says nothing.
-
-    Rows of doubles are rounded to float less the first seed. With u = 2**-24 that moves a row or
-    a candidate by no more than u times its distance from there, and the row's is no more than
-    sqrt(m) plus its own seed's.
-    """
-    cdef double root, widest, within = m
-    cdef float* values
-    if p.rows.is_double:
-        root = sqrt(m)
-        widest = root + p.reach[owner] + p.trials_reach
-        if not widest < WIDEST:
-            return False
-        within = root + 1.02 * 2.0**-24 * widest + 1e-37
-        within *= within
-        values = p.narrowed + thread * p.rough_step
-        p.tile.narrow(<const double*>x, p.origin, p.rows.depth, values)
-        x = values
-    left[0] = p.tile.plausible(<const float*>x, p.rough, p.rough_step, p.n_trials, p.rows.depth, within, picks)
-    return True
-
-
-cdef inline void _lanes(const seeding_pass* p, const void* const* pointers, int first, int n, const double* c,
-                        int count, double* out) noexcept nogil:
-    """out (count, 8) distances of up to eight of n rows, from `first` on; the last one fills up."""
-    cdef const void* eight[8]
-    cdef int r
-    for r in range(8):
-        eight[r] = pointers[first + r if first + r < n else n - 1]
-    if p.rows.is_double:
-        p.exact.distances_lanes_f8(<const double* const*>eight, c, p.ldc, count, p.rows.depth, out)
-    else:
-        p.exact.distances_lanes_f4(<const float* const*>eight, c, p.ldc, count, p.rows.depth, out)
-
-
-cdef void _gain_short(const seeding_pass* p, int n, const int64_t* ids, int thread, int64_t* gain) noexcept nogil:
-    """The gains of n short rows: every distance, without a branch, is cheaper than a filter."""
-    cdef const void* pointers[BLOCK]
-    cdef double gaps[8 * MOST_TRIALS]
-    cdef double closest[8]
-    cdef double weights[8]
-    cdef uint16_t gained[8]
-    cdef int start, r, count
-    tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
-    for r in range(8):
-        weights[r] = 1.0
-        closest[r] = 0.0
-    for start in range(0, n, 8):
-        count = 8 if n - start > 8 else n - start
-        _lanes(p, pointers, start, n, p.trials, p.n_trials, gaps)
-        for r in range(count):
-            closest[r] = p.closest[ids[start + r]]
-            if p.weights != NULL:
-                weights[r] = p.weights[ids[start + r]]
-        p.exact.add_gains(count, p.n_trials, gaps, closest, weights, p.bigs, gain, gained)
-        for r in range(count):
-            p.gained[ids[start + r]] = gained[r]
-
-
-cdef void _gain_shard_short(const seeding_pass* p, int64_t first, int64_t stop, int thread,
-                            int64_t* gain) noexcept nogil:
-    """Blocks of rows: one is fetched while the one before is computed."""
-    cdef int64_t ids[2][BLOCK]
-    cdef int n[2]
-    cdef int count, r, at = 0, l, since = 0
-    cdef ptrdiff_t bytes = p.rows.depth * (8 if p.rows.is_double else 4)
-    cdef const char* row
-    n[0] = n[1] = 0
-    while first < stop or n[1 - at]:
-        n[at] = 0
-        if first < stop:
-            count = BLOCK if stop - first > BLOCK else <int>(stop - first)
-            memset(p.gained + first, 0, count * sizeof(uint16_t))
-            n[at] = p.exact.near_rows(count, first, p.owner, p.closest, p.nearest, ids[at])
-            first += count
-            if p.rows.direct and p.rows.picks == NULL:
-                for r in range(n[at]):
-                    row = p.rows.data + ids[at][r] * p.rows.row_stride
-                    for l in range(0, bytes, 64):
-                        tw_prefetch(row + l)
-        at = 1 - at
-        if n[at]:
-            _gain_short(p, n[at], ids[at], thread, gain)
-            since += n[at]
-            n[at] = 0
-            if since > FOLDED - BLOCK:
-                fold_gains(p, thread)
-                since = 0
-
-
-cdef void _gain_shard(void* work, int64_t first, int rows, int thread) noexcept nogil:
-    """A whole shard, since gains are folded by the rows that were near."""
-    cdef const seeding_pass* p = <const seeding_pass*>work
-    cdef const void* pointers[BLOCK]
-    cdef int64_t ids[BLOCK]
-    cdef double gap[MOST_TRIALS]
-    cdef int64_t* gain = p.gains + thread * MOST_TRIALS * 16
-    cdef int64_t stop = first + rows, i
-    cdef int picks[MOST_TRIALS]
-    cdef int r, t, n, count, left, since = 0
-    cdef uint16_t mask
-    cdef double m, weight = 1.0
-    # Rows that the first test skipped leave gaps that the hardware does not foresee.
-    cdef int lines = p.rows.depth * (8 if p.rows.is_double else 4)
-    if lines > 2048:
-        lines = 2048
-    if p.rows.depth <= TW_LANES_DEPTH:
-        _gain_shard_short(p, first, stop, thread, gain)
-        first = stop
-    while first < stop:
-        count = p.block if stop - first > p.block else <int>(stop - first)
-        memset(p.gained + first, 0, count * sizeof(uint16_t))
-        n = p.exact.near_rows(count, first, p.owner, p.closest, p.nearest, ids)
-        first += count
-        if n == 0:
-            continue
-        since += n
-        if since > FOLDED:
-            fold_gains(p, thread)
-            since = n
-        tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
-        for r in range(n):
-            if r + AHEAD < n and p.rows.direct:
-                for t in range(0, lines, 64):
-                    tw_prefetch(<const char*>pointers[r + AHEAD] + t)
-            i = ids[r]
-            m = p.closest[i]
-            if p.weights != NULL:
-                weight = p.weights[i]
-            if not _may_gain(p, pointers[r], p.owner[i], m, thread, picks, &left):
-                left = p.n_trials
-                for t in range(left):
-                    picks[t] = t
-            if left == 0:
-                continue
-            if p.rows.is_double:
-                p.exact.distances_picked_f8(<const double*>pointers[r], p.trials, p.ldc, picks, left,
-                                            p.rows.depth, gap)
-            else:
-                p.exact.distances_picked_f4(<const float*>pointers[r], p.trials, p.ldc, picks, left,
-                                            p.rows.depth, gap)
-            mask = 0
-            for t in range(left):
-                if gap[t] < m:
-                    mask |= <uint16_t>(1 << picks[t])
-                    add_gain(p, weight * (m - gap[t]), gain + 16 * picks[t])
-            p.gained[i] = mask
-    fold_gains(p, thread)
-
-
-cdef void _take_rows(void* work, int64_t first, int count, int thread) noexcept nogil:
-    cdef const seeding_pass* p = <const seeding_pass*>work
-    cdef const void* pointers[BLOCK]
-    cdef int64_t ids[BLOCK]
-    cdef int64_t i
-    cdef int r, n = 0
-    cdef double gaps[8]
-    cdef const double* c = p.trials + p.trial * p.ldc
-    for r in range(count):
-        if p.gained[first + r] >> p.trial & 1:
-            ids[n] = first + r
-            n += 1
-    if n == 0:
-        return
-    p.stale[first // p.shard_rows] = 1
-    tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
-    for r in range(n):
-        i = ids[r]
-        p.owner[i] = p.seed
-        if p.rows.depth <= TW_LANES_DEPTH:
-            if r % 8 == 0:
-                _lanes(p, pointers, r, n, c, 1, gaps)
-            p.closest[i] = gaps[r % 8]
-        elif p.rows.is_double:
-            p.closest[i] = p.exact.distance_f8(<const double*>pointers[r], c, p.rows.depth)
-        else:
-            p.closest[i] = p.exact.distance_f4(<const float*>pointers[r], c, p.rows.depth)
 
 
 cdef void _total_rows(void* work, int64_t first, int count, int _thread) noexcept nogil:
@@ -276,11 +80,6 @@ def worth(const int64_t[:, ::1] gains, double most):
     return out
 
 
-cdef double _distance(const double[::1] a, const double[::1] b, const tw_exact_kernels* exact):
-    """Upper bound of the distance of two padded rows."""
-    return sqrt(exact.distance_f8(&a[0], &b[0], <int>a.shape[0])) * (1 + 2.0**-20) + 1e-150
-
-
 cdef class Seeding:
     """Closest seed of every row while seeds are added.
 
@@ -292,6 +91,12 @@ cdef class Seeding:
     shard_rows, n_threads : int
     by_entries : bool, default=False
         Whether CSR rows are measured by their stored entries alone; they need no distances to seeds.
+    copy : bool, default=False
+        Whether rows are rounded to bytes once, so that each step compares these first.
+    kept : int, default=0
+        Bytes per row for gaps that one step finds, so that `take` does not read the rows again.
+    vnni : bool, default=True
+        False leaves the 8-bit products of some processors with AVX-512 unused.
     """
 
     cdef seeding_pass p
@@ -302,11 +107,10 @@ cdef class Seeding:
     cdef readonly bint by_entries
     cdef Candidates _candidates
     cdef tw_bins whole             # of all shards
-    cdef object first
-    cdef list reach
+    cdef Screen screen
 
     def __init__(self, Rows rows, const double[::1] weights, *, str isa, int64_t shard_rows, int n_threads,
-                 bint by_entries=False):
+                 bint by_entries=False, bint copy=False, int kept=0, bint vnni=True):
         all_rows(rows)
         cdef seeding_pass* p = &self.p
         p.end = rows.c.n_rows
@@ -326,15 +130,18 @@ cdef class Seeding:
         p.weights = &weights[0] if weights is not None else NULL
         closest = np.full(n, np.inf)
         owner = np.zeros(n, dtype=np.int32)
-        gained = np.ones(n, dtype=np.uint16)
-        p.block = BLOCK if rows.c.direct or rows.c.depth <= TW_LANES_DEPTH else max(1, min(BLOCK, STAGED // p.step))
+        # Before the first seed every row gains.
+        groups = (n + TW_SCREEN_GROUP - 1) // TW_SCREEN_GROUP
+        gained = np.full(groups * TW_SCREEN_GROUP, 1 if by_entries else 0xFFFF, dtype=np.uint16)
+        p.block = TW_SCREEN_ROWS if rows.c.direct else max(1, min(TW_SCREEN_ROWS, STAGED // max(1, p.step)))
+        if p.block >= TW_SCREEN_GROUP:
+            p.block -= p.block % TW_SCREEN_GROUP
         p.staging_bytes = 0 if rows.c.direct else p.block * p.step * 8
         self.by_entries = p.by_entries = by_entries
         if self.by_entries:
             lay_out(p, rows)
             self._candidates = Candidates(rows)
         staging = aligned_empty(max(1, p.staging_bytes * n_threads))
-        self.reach = []
         totals = aligned_empty(self.n_shards * sizeof(tw_bins))
         farthest = np.zeros(self.n_shards)
         stale = np.ones(self.n_shards, dtype=np.uint8)
@@ -344,50 +151,52 @@ cdef class Seeding:
         p.stale = <uint8_t*>address(stale)
         p.gains = <int64_t*>address(gains)
         p.highs = p.gains + n_threads * MOST_TRIALS * 16
-        p.rough_step = (rows.c.depth + 15) // 16 * 16
-        narrowed = np.zeros(max(1, p.rough_step * n_threads), dtype=np.float32)
-        p.narrowed = <float*>address(narrowed)
-        self._keep = (closest, owner, gained, staging, weights, narrowed, totals, farthest, stale, gains)
+        self._keep = (closest, owner, gained, staging, weights, totals, farthest, stale, gains)
         p.closest = <double*>address(closest)
         p.owner = <int32_t*>address(owner)
         p.gained = <uint16_t*>address(gained)
         p.staging = <char*>address(staging)
+        if not self.by_entries:
+            self.screen = Screen()
+            self.screen.attach(rows, p, self.n_shards, kept, isa, vnni)
+            if copy:
+                self.screen.copy_rows(n_threads)
+
+    @property
+    def copied(self):
+        """Whether there is a copy of the rows in bytes."""
+        return self.p.copied != NULL
 
     @property
     def closest(self):
         """Squared canonical distance of each row to its closest seed."""
         return self._keep[0]
 
-    cdef object _roughen(self, seeding_pass* p, trials):
-        """The candidates in float: as they are for float rows, else less the first seed."""
-        rough = np.zeros((p.n_trials, p.rough_step), dtype=np.float32)
-        values = trials[:, : p.rows.depth]
-        if p.rows.is_double:
-            p.trials_reach = max(_distance(self.first, row, p.exact) for row in trials)
-            values = values - self.first[: p.rows.depth]
-        with np.errstate(over="ignore"):
-            rough[:, : p.rows.depth] = values
-        return rough
-
     def near(self, const double[::1] nearest, int64_t begin, int64_t end):
         """Whether some candidate may be closer to one of these rows than its seed is.
 
         If not, the rows count as seen by `gains`.
         """
-        cdef int64_t ids[BLOCK]
+        cdef uint16_t masks[TW_SCREEN_GROUPS]
         cdef int64_t at = begin
-        cdef int count, found = 0
+        cdef int count, g, found = 0
+        halves = self.screen.halves(nearest)
+        cdef const float[::1] half = halves
         with nogil:
             while at < end and not found:
-                count = BLOCK if end - at > BLOCK else <int>(end - at)
-                found = self.p.exact.near_rows(count, at, self.p.owner, self.p.closest, &nearest[0], ids)
+                count = <int>min(<int64_t>TW_SCREEN_ROWS, end - at)
+                self.p.screen.near_rows(count, self.p.owner + at, self.p.radius + at, &half[0], masks)
+                for g in range((count + TW_SCREEN_GROUP - 1) // TW_SCREEN_GROUP):
+                    found |= masks[g]
                 at += count
             if not found:
-                memset(self.p.gained + begin, 0, (end - begin) * sizeof(uint16_t))
+                memset(self.p.gained + begin, 0, (end - begin + 15) // 16 * 16 * sizeof(uint16_t))
         return found > 0
 
     def gained(self, int trial, int64_t begin, int64_t end):
         """Whether candidate `trial` of the last pass is closer to one of these rows."""
+        if not self.by_entries:
+            return self.screen.gained(trial, begin, end)
         return bool(np.any(self._keep[2][begin:end] >> trial & 1))
 
     cdef int _show(self, seeding_pass* p, trials, bint table) except -1:
@@ -422,19 +231,15 @@ cdef class Seeding:
         self._limit(&p, begin, end)
         self._show(&p, trials, True)
         if not self.by_entries:
-            p.nearest = &nearest[0]
-            rough = self._roughen(&p, np.asarray(trials))
-            p.rough = <const float*>address(rough)
-            if p.rows.is_double:
-                reach = np.array(self.reach)
-                p.origin = <const double*>address(self.first)
-                p.reach = <const double*>address(reach)
+            self.screen.show(&p, trials, nearest)
+            if p.begin == 0:
+                self.screen.forget()
         for t in range(2):
             p.bigs[t] = tw_big(tw_bin_exponent(<int>self._bin(most) - t))
-        self._keep[9][...] = 0
+        self._keep[8][...] = 0
         if self.rows.is_window:
             check_window(self.rows, p.begin, p.end)
-        run_blocks(gain_shard_sparse if p.by_entries else _gain_shard, &p, p.begin, p.end, p.shard_rows, p.shard_rows,
+        run_blocks(gain_shard_sparse if p.by_entries else gain_shard, &p, p.begin, p.end, p.shard_rows, p.shard_rows,
                    self.threads)
         if self.by_entries:
             self._candidates.clear()
@@ -474,20 +279,15 @@ cdef class Seeding:
         p.trial, p.seed = trial, seed
         self._limit(&p, begin, end)
         self._show(&p, trials, False)
-        if not self.by_entries:
-            taken = np.array(trials[trial])
-            if seed == 0 and begin == 0:
-                self.first = taken
-                self.reach = []
-            if begin == 0:
-                self.reach.append(_distance(self.first, taken, p.exact))
+        if not self.by_entries and begin == 0:
+            self.screen.follow(np.array(trials[trial]), seed == 0)
         # Rows that did not gain are not touched.
         if self.rows.is_window and self.gained(trial, p.begin, p.end):
             check_window(self.rows, p.begin, p.end)
         if p.by_entries:
             run_blocks(take_shard_sparse, &p, p.begin, p.end, p.shard_rows, p.shard_rows, self.threads)
         else:
-            run_blocks(_take_rows, &p, p.begin, p.end, p.shard_rows, p.block, self.threads)
+            run_blocks(take_shard, &p, p.begin, p.end, p.shard_rows, p.shard_rows, self.threads)
 
     def total(self, int64_t top=0):
         """Largest weight x distance, and from bin `top` on the sum of all, as bytes for `Bins`.

@@ -7,7 +7,7 @@ read again for the candidate that becomes a seed.
 
 from libc.math cimport isfinite
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t, uint16_t
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from tilewise.kernels._dispatch cimport TW_LANES_DEPTH, exact_kernels, tw_bins
@@ -192,7 +192,6 @@ cdef class FewSeeding:
         """The distances of all rows to the candidates, and what these gain."""
         cdef const void* pointers[BLOCK]
         cdef double weights[8]
-        cdef uint16_t gained[8]
         cdef double* gaps = self.gaps
         cdef int64_t first = 0
         cdef int r, count, n, since = 0
@@ -208,7 +207,7 @@ cdef class FewSeeding:
                     if self.p.weights != NULL:
                         memcpy(weights, self.p.weights + first + r, n * sizeof(double))
                     self.p.exact.add_gains(n, n_trials, gaps, self.closest + first + r, weights, self.p.bigs,
-                                           self.p.gains, gained)
+                                           self.p.gains)
                 gaps += 8 * n_trials
             first += count
             since += count

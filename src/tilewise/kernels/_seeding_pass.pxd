@@ -1,9 +1,16 @@
 """What the passes of seeding read, and the gains of candidates."""
 
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from tilewise.kernels._dispatch cimport tw_bins, tw_exact_kernels, tw_tile_kernels
+from tilewise.kernels._dispatch cimport (
+    tw_bins,
+    tw_candidates,
+    tw_exact_kernels,
+    tw_rough,
+    tw_screen_kernels,
+    tw_tile_kernels,
+)
 from tilewise.kernels._rows cimport tw_rows
 from tilewise.kernels._sums cimport (
     TW_HIGHEST,
@@ -17,7 +24,7 @@ from tilewise.kernels._sums cimport (
 )
 
 cdef enum:
-    # Rows that are fetched at a time.
+    # Rows that are fetched at a time, of CSR rows with few entries.
     BLOCK = 64
     ALIGNMENT = 64
     # Candidates of a pass: one bit each in the mask of a row.
@@ -38,19 +45,33 @@ cdef struct seeding_pass:
     const double* weights
     double* closest         # (n)
     int32_t* owner          # (n)
-    uint16_t* gained        # (n) bit t: candidate t is closer
+    # (n) Number 16 g + t: to which rows of group g candidate t is closer, where the gap was not kept. Of CSR
+    # rows by their entries bit t of number i: whether that is for row i.
+    uint16_t* gained
     const double* trials    # (n_trials, ldc)
     ptrdiff_t ldc
-    const float* rough      # the same in float (n_trials, rough_step); less the origin if double
-    ptrdiff_t rough_step
-    const double* origin    # (depth) the first seed, for double rows
-    const double* reach     # (seeds) how far each seed is from the origin
-    double trials_reach     # how far the farthest candidate is
-    float* narrowed         # (threads, rough_step)
+    # What the screen has: see c/tw_screen.h
+    const tw_screen_kernels* screen
+    float* radius           # (n) upper bound of the distance to the own seed
+    const float* halves     # (seeds) at most half the distance to the nearest candidate
+    tw_rough rough
+    const float* reaches    # (seeds) how far each seed is from the origin, for rows of doubles
+    float beyond            # ... what the candidates err by, less the origin and in float
+    float grow              # what a sum of squares in float may be, as a share of the true one
+    uint8_t* copied         # the rows in bytes, or NULL, with
+    float* errors           # (n) how far each is from its copy
+    float* half_norms       # (n) half its squared norm
+    int steps
+    const tw_candidates* candidates
+    # Gaps of pairs that gain, (shards, room) each, so that the candidate that is taken needs no pass
+    int64_t room
+    double* gaps
+    uint32_t* places        # number of the row in its shard, and the candidate
+    int64_t* n_kept         # (shards)
+    uint8_t* lost           # (shards) some had no room
     int n_trials
     int trial               # the candidate that becomes a seed, and the number of the seed
     int32_t seed
-    const double* nearest   # (seeds) least squared distance of a candidate
     double bigs[2]          # constants of the two limbs of a gain: see c/tw_sums.h
     int64_t* gains          # (threads, MOST_TRIALS, 2, 8) what each candidate gains, in these limbs
     int64_t* highs          # (threads, MOST_TRIALS, 2) what exceeds 50 bits of them

@@ -30,6 +30,7 @@ from tilewise.plan.layout import TILES, csr_vectors, layout_for, tile_shape
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.nest import LoopNest, RowShape
+from tilewise.plan.seeding import seeding_for
 from tilewise.plan.shards import shard_rows as shard_rows_for
 from tilewise.plan.split import split_for
 from tilewise.plan.threads import n_threads as threads_for
@@ -140,6 +141,13 @@ class Plan(Reasoned):
         Rows that one thread collects before the groups meet them; 0 without groups.
     row_bytes : int
         Bytes kept per row while fitting: label, two bounds, and one bound of each group.
+    seeding : {"copy", "lanes", "entries"}
+        How k-means++ finds the rows that it measures: from a copy in bytes, in float32, or from
+        stored entries. Seeds do not depend on it.
+    seeding_row_bytes : int
+        Bytes kept per row while k-means++ runs; those of `row_bytes` are not there yet.
+    seeding_kept_bytes : int
+        Those of them that are for gaps of candidates.
     reasons : dict of str to str
         For each size, the fact, formula or override that it comes from.
 
@@ -176,6 +184,9 @@ class Plan(Reasoned):
     groups: int
     group_rows: int
     row_bytes: int
+    seeding: Literal["copy", "lanes", "entries"]
+    seeding_row_bytes: int
+    seeding_kept_bytes: int
     reasons: dict[str, str] = field(compare=False)
 
     _titles = _TITLES
@@ -197,6 +208,7 @@ def plan(
     density: float | None = None,
     products: Literal[0, 3, 6] | None = None,
     groups: bool | None = None,
+    spare: bool = True,
 ) -> Plan:
     """Choose every size of a K-Means run.
 
@@ -230,6 +242,8 @@ def plan(
     groups : bool, optional
         Whether bounds of groups of centres may be kept while fitting, where centres lie in the
         lanes; by default where that pays.
+    spare : bool, default=True
+        Whether k-means++ may keep a copy of the rows in bytes, a third of the data at most.
 
     Returns
     -------
@@ -261,7 +275,7 @@ def plan(
     direct = direct and np.dtype(dtype) in (np.float32, np.float64)
     task = (
         n, d, k, compute_type(dtype), threads, n_threads is not None, chunk_size, engine, direct,
-        scores, density, products, groups,
+        scores, density, products, groups, bool(spare),
     )  # fmt: skip
     return _RECENT.get(task, (here, tuned), lambda: _plan(here, *task, tuned))
 
@@ -272,7 +286,7 @@ _RECENT = Recent()
 def _plan(
     here: Machine, n: int, d: int, k: int, dtype: str, available: Fact, asked: bool,
     chunk_size: int | str, engine: str, direct: bool, score_dtype: str | None,
-    density: float | None, products: int | None, groups: bool | None,
+    density: float | None, products: int | None, groups: bool | None, spare: bool,
     tuned: tuning.Tuning | None,
 ) -> Plan:  # fmt: skip
     scores = score_type(score_dtype)
@@ -395,6 +409,7 @@ def _plan(
         f"for Ctrl-C after every {at_once}. Sums have no order: results do not depend on this."
     )
 
+    seeding = seeding_for(n, d, k, data_item, here.isa.value, spare=spare, density=density)
     made = Plan(
         n_samples=n, n_features=d, n_clusters=k, dtype=dtype, score_dtype=scores,
         engine=chosen, layout=layout, isa=here.isa.value, n_threads=threads,
@@ -402,7 +417,8 @@ def _plan(
         panels_per_block=panels_per_block, depth_block=depth_block, products=split.products,
         shard_rows=shard_rows,
         n_shards=n_shards, shards_per_call=at_once, workspace_bytes_per_thread=0,
-        shared_bytes=0, groups=0, group_rows=0, row_bytes=_ROW_BYTES, reasons=why,
+        shared_bytes=0, groups=0, group_rows=0, row_bytes=_ROW_BYTES, seeding=seeding.way,
+        seeding_row_bytes=seeding.row_bytes, seeding_kept_bytes=seeding.kept, reasons=why,
     )  # fmt: skip
 
     if density is not None:
@@ -413,8 +429,9 @@ def _plan(
             f"predict, transform and score of up to {most} rows compare each with the centres as "
             "they lie. Packing the centres pays for more rows only."
         )
-        if seeds_at_once(n, d, k):
-            why["seeding"] = at_once_reason(n, d, k)
+    why["seeding"] = seeding.reason
+    if density is None and seeds_at_once(n, d, k):
+        why["seeding"] = at_once_reason(n, d, k)
     if layout == "centres-in-lanes" and groups is not False:
         found = groups_for(here.isa.value, n, d, k, asked=groups is True)
         collected = found.rows(-(-d // lanes) * lanes * item, made.shard_rows, tile_rows)

@@ -13,6 +13,7 @@ from tilewise.plan._reasons import Reasoned
 from tilewise.plan.nest import LoopNest
 from tilewise.plan.oversampling import ROUNDS, most_candidates
 from tilewise.plan.plan import Plan
+from tilewise.plan.seeding import seeding_for
 
 __all__ = ["LimitTooSmall", "StreamPlan", "parse_bytes", "plan_stream", "sample_rows"]
 
@@ -35,11 +36,9 @@ _SAMPLE_ROWS_PER_CLUSTER = 16
 # Bytes for eight columns of each thread: sums and sums of squares in bins of 512 bytes, and largest
 # and least magnitudes.
 _MOMENTS_BYTES = 2 * 512 + 2 * 64
-# Bytes that k-means++ keeps of each row: its squared distance to the closest seed, which seed that
-# is, and which candidates are closer. With weights, drawing the first seed takes more: the weight
-# of each sampled row, its share twice, and the sum of the shares up to it.
-_SEED_BYTES = 8 + 4 + 2
-_WEIGHTED_SEED_BYTES = 4 * 8
+# With weights, drawing the first seed takes so many bytes of each row more: its weight, its share
+# twice, and the sum of the shares up to it, less what k-means++ has not touched yet.
+_WEIGHTED_SEED_BYTES = 4 * 8 - 14
 # Bytes that k-means|| keeps of each row: its squared distance to the closest candidate, which one
 # that is, and a label while more are taken in. Temporary arrays are of so many rows.
 _CANDIDATE_BYTES = 8 + 4 + 4
@@ -245,12 +244,16 @@ def plan_stream(
     sampled = 0 if seeded_from_all else sample * stored
     if seeded_from_all:
         sample = n
-    seeding = sample * (_WEIGHTED_SEED_BYTES if weighted else _SEED_BYTES)
+    screen = seeding_for(
+        sample, d, k, np.dtype(dtype).itemsize, plan.isa,
+        spare=memory_limit is None and not seeded_from_all,
+    )  # fmt: skip
+    seeding = sample * (screen.row_bytes + _WEIGHTED_SEED_BYTES * weighted)
     method, candidates = "k-means++", 0
     if round_plan is not None:
         method, candidates = "k-means||", _candidates(round_plan, k, stored)
         candidates += min(sample, _RUN_ROWS) * _RUN_BYTES
-        seeding = sample * (_CANDIDATE_BYTES + _WEIGHTED_SEED_BYTES * weighted)
+        seeding = sample * (_CANDIDATE_BYTES + 32 * weighted)
     held = {
         f"{kept} bytes per row": kept * n, "rows to start from": sampled,
         "the source itself": extra_bytes, "objects": _OBJECTS,

@@ -13,65 +13,72 @@ TW_INLINE void turn_over(tw_eight v[8]) {
 
 #include "tw_sums_eight.h"
 
+/* Numbers at eight places, in double. */
+#if defined(__AVX512F__)
+TW_INLINE tw_eight gathered_f4(const float *x, const int32_t *at) {
+    return (tw_eight)_mm512_cvtps_pd(_mm256_i32gather_ps(x, _mm256_loadu_si256((const __m256i *)at), 4));
+}
+TW_INLINE tw_eight gathered_f8(const double *x, const int32_t *at) {
+    return (tw_eight)_mm512_i32gather_pd(_mm256_loadu_si256((const __m256i *)at), x, 8);
+}
+#else
+TW_INLINE tw_eight gathered_f4(const float *x, const int32_t *at) {
+    tw_eight out;
+    for (int r = 0; r < 8; r++) out[r] = x[at[r]];
+    return out;
+}
+TW_INLINE tw_eight gathered_f8(const double *x, const int32_t *at) {
+    tw_eight out;
+    for (int r = 0; r < 8; r++) out[r] = x[at[r]];
+    return out;
+}
+#endif
+
+/* gain (2, 8) += weight * (closest - gap) of those of eight rows, a bit each, that are closer to a candidate
+ * than to their seed, on two limbs of constants bigs; returns which they are. Gains of infinite distances
+ * mean nothing: they wrap. */
+TW_INLINE uint32_t add_gain_eight(tw_eight gap, tw_eight closest, tw_eight weight, const double *bigs, uint32_t rows,
+                                  int64_t *gain) {
+#if defined(__AVX512F__)
+    const uint32_t bits = _mm512_cmp_pd_mask((__m512d)gap, (__m512d)closest, _CMP_LT_OQ) & rows;
+    tw_eight v = (tw_eight)_mm512_maskz_mov_pd((__mmask8)bits, (__m512d)(weight * (closest - gap)));
+#else
+    tw_eight_i closer = (tw_eight_i)(gap < closest);
+    for (int r = 0; r < 8; r++) closer[r] &= -(int64_t)(rows >> r & 1);
+    tw_eight v = (tw_eight)((tw_eight_i)(weight * (closest - gap)) & closer);
+    uint32_t bits = 0;
+    for (int r = 0; r < 8; r++) bits |= (uint32_t)(closer[r] & 1) << r;
+#endif
+    tw_eight t = v + bigs[0];
+    *(tw_eight_m *)gain += (tw_eight_m)t - (uint64_t)tw_bits_of(bigs[0]);
+    v -= t - bigs[0];
+    t = v + bigs[1];
+    *(tw_eight_m *)(gain + 8) += (tw_eight_m)t - (uint64_t)tw_bits_of(bigs[1]);
+    return bits;
+}
+
+/* gain (count, 2, 8) += the same of up to eight rows and every candidate; gaps is (count, 8). */
+static void add_gains(int n_rows, int count, const double *restrict gaps, const double *restrict closest,
+                      const double *restrict weights, const double *restrict bigs, int64_t *restrict gain) {
+    const uint32_t rows = (1u << n_rows) - 1;
+    tw_eight own;
+    for (int r = 0; r < 8; r++) own[r] = r < n_rows ? closest[r] : 0.0;
+    for (int j = 0; j < count; j++, gaps += 8, gain += 16)
+        add_gain_eight(*(const tw_eight_u *)gaps, own, *(const tw_eight_u *)weights, bigs, rows, gain);
+}
+
 #define S float
 #define E(name) name##_f4
 #include "tw_exact.h"
+#include "tw_open.h"
 #include "tw_sums_rows.h"
 #undef S
 #undef E
 #define S double
 #define E(name) name##_f8
 #include "tw_exact.h"
+#include "tw_open.h"
 #include "tw_sums_rows.h"
-
-/* Lists those of count rows whose own seed is not so far from every candidate that none can be
- * closer: nearest is (seeds), the least squared distance of a candidate to each seed. A candidate
- * at more than twice the distance to the own seed cannot be closer (triangle inequality). The
- * canonical distance is within 2^-40 of the true one for any depth below 2^12 lanes of eight; a
- * margin of 2^-20 leaves no room for it to matter. Below 1e-280 rounding is no longer relative. */
-static int near_rows(int count, int64_t first, const int32_t *restrict owner, const double *restrict closest,
-                     const double *restrict nearest, int64_t *restrict ids) {
-    enum { BLOCK = 256 };
-    const double margin = 4.0 * (1.0 + 0x1p-20);
-    uint8_t near[BLOCK];
-    int n = 0;
-    for (int start = 0; start < count; start += BLOCK) {
-        const int stop = count - start < BLOCK ? count - start : BLOCK;
-        const int32_t *own = owner + first + start;
-        const double *m = closest + first + start;
-        for (int r = 0; r < stop; r++)
-            near[r] = !((nearest[own[r]] > margin * m[r]) & ((m[r] > 1e-280) | (m[r] == 0.0)));
-        for (int r = 0; r < stop; r++) {
-            ids[n] = first + start + r;
-            n += near[r];
-        }
-    }
-    return n;
-}
-
-/* gain (count, 2, 8) += weight * (closest - gap) of up to eight rows that are closer to candidate j than
- * to their seed, on two limbs of constants bigs; bit j of gained says which. gaps is (count, 8). Gains
- * of infinite distances mean nothing: they wrap. */
-static void add_gains(int n_rows, int count, const double *restrict gaps, const double *restrict closest,
-                      const double *restrict weights, const double *restrict bigs, int64_t *restrict gain,
-                      uint16_t *restrict gained) {
-    tw_eight_i bits = {0};
-    tw_eight own;
-    for (int r = 0; r < 8; r++) own[r] = r < n_rows ? closest[r] : -1.0;
-    const tw_eight weight = *(const tw_eight_u *)weights;
-    for (int j = 0; j < count; j++, gaps += 8, gain += 16) {
-        const tw_eight gap = *(const tw_eight_u *)gaps;
-        const tw_eight_i closer = (tw_eight_i)(gap < own);
-        tw_eight v = (tw_eight)((tw_eight_i)(weight * (own - gap)) & closer);
-        bits |= closer & (1 << j);
-        tw_eight t = v + bigs[0];
-        *(tw_eight_m *)gain += (tw_eight_m)t - (uint64_t)tw_bits_of(bigs[0]);
-        v -= t - bigs[0];
-        t = v + bigs[1];
-        *(tw_eight_m *)(gain + 8) += (tw_eight_m)t - (uint64_t)tw_bits_of(bigs[1]);
-    }
-    for (int r = 0; r < n_rows; r++) gained[r] = (uint16_t)bits[r];
-}
 
 /* How many numbers of x (depth) are not zero. */
 static int nonzeros(const double *restrict x, int depth) {

@@ -108,11 +108,8 @@ typedef struct tw_near {
       const float *upper, float *lower)) \
     K(int, near_groups, (const float *bounds, const float *drift, int n_groups, float limit, int32_t own, \
       int32_t *groups)) \
-    K(int, plausible, (const float *x, const float *c, ptrdiff_t ldc, int count, int depth, \
-      double within, int *picks)) \
     K(float, rough_gaps, (const float *x, const float *rows, int count, int depth, float *gaps)) \
     K(int, rough_picks, (const float *gaps, int count, float limit, int *picks)) \
-    K(void, narrow, (const double *x, const double *origin, int depth, float *out)) \
     K(void, own_gaps, (int n, const float *const *x, const int32_t *own, const float *c, ptrdiff_t ldc, \
       int depth, float *out)) \
     K(double, multiply_adds_f4, (long repeats)) \
@@ -129,6 +126,32 @@ enum { TW_BRUTE_FORCE_ROWS = 128, TW_AS_ROOT = 1, TW_AS_FLOAT = 2 };
 
 /* Distances of sparse rows, see tw_sparse.h. */
 enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANHATTAN };
+
+/* The rows of a block that have pairs left open by the screen of k-means++: place i stands for row places[i]
+ * of the block, or for row i. */
+typedef struct tw_open {
+    const uint16_t *places;      /* or NULL */
+    const void *const *pointers; /* (places), or NULL: row i of the block is at data + i * row_stride */
+    const char *data;
+    ptrdiff_t row_stride;
+    int depth;
+    const double *trials;        /* (candidates, ldc) */
+    ptrdiff_t ldc;
+    const double *closest;       /* of the block, as the next three */
+    const double *weights;       /* or NULL */
+    uint16_t *gained;            /* bit t: candidate t is closer, and its gap was not kept */
+    uint32_t offset;             /* of the block in its shard */
+    const double *bigs;          /* constants of two limbs */
+    int64_t *gain;               /* (candidates, 2, 8) */
+    double *gaps;                /* (room) kept gaps of the shard, and whose they are */
+    uint32_t *kept;
+    int64_t *n_kept;
+    int64_t room;
+    uint8_t *lost;               /* becomes 1 where there is no room */
+} tw_open;
+
+/* The number of a row in its shard stands below so many bits, the candidate above. */
+enum { TW_PLACE_BITS = 28 };
 
 /* c is (count, ldc) with rows padded by zeros to a multiple of eight. */
 #define TW_DATA_KERNELS(K, S, SUFFIX) \
@@ -153,15 +176,15 @@ enum tw_sparse_kernel { TW_DOT, TW_SQEUCLIDEAN, TW_EUCLIDEAN, TW_COSINE, TW_MANH
       tw_bins8 *squares, double *largest, double *least)) \
     K(void, distances_pairs_##SUFFIX, (const S *const *x, const double *const *c, int count, \
       int depth, double *out)) \
+    K(void, measure_open_##SUFFIX, (const tw_open *b, int t, int n, const uint16_t *places)) \
+    K(void, distances_same_##SUFFIX, (const S *const *x, int n, const double *c, int depth, double *out)) \
     K(int, finish_##SUFFIX, (int kernel, int n, double size, const double *sizes, \
       const double *sums, double share, S *out, uint8_t *flags, int32_t *redo))
 
 #define TW_EXACT_KERNELS(K) \
     TW_DATA_KERNELS(K, float, f4) TW_DATA_KERNELS(K, double, f8) \
-    K(int, near_rows, (int count, int64_t first, const int32_t *owner, const double *closest, \
-      const double *nearest, int64_t *ids)) \
     K(void, add_gains, (int n_rows, int count, const double *gaps, const double *closest, \
-      const double *weights, const double *bigs, int64_t *gain, uint16_t *gained)) \
+      const double *weights, const double *bigs, int64_t *gain)) \
     K(void, carry_row, (const tw_grid *grid, int first, int stop, int64_t *sums, int64_t *spill)) \
     K(double, average_row, (const tw_grid *grid, const int64_t *sums, const int64_t *spill, int spilt, \
       double weight, const double *old, double *out)) \

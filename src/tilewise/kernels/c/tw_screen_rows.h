@@ -1,0 +1,116 @@
+/* The parts of the screen that read rows. Included once per type of the data with S, P(name), LESS and
+ * VECTOR defined: columns of a row, less the origin if doubles, in float. */
+
+/* turned is (width, 16): columns start on of sixteen rows; step is how many items apart they stand, or 0. */
+TW_INLINE void P(turn_rows)(const S *const *x, ptrdiff_t step, int start, int width, const double *origin,
+                            float *turned) {
+    (void)origin;
+    int l = 0;
+    for (; l + N <= width; l += N)
+#pragma GCC unroll 4
+        for (int p = 0; p < V; p++) {
+            tw_f4 v[N];
+#pragma GCC unroll 16
+            for (int r = 0; r < N; r++) v[r] = VECTOR(x[p * N + r], start + l);
+            turn_over(v);
+#pragma GCC unroll 16
+            for (int i = 0; i < N; i++) *(tw_f4 *)(turned + (l + i) * 16 + p * N) = v[i];
+        }
+#if defined(__AVX512F__)
+    if (step > 0 && step < 1 << 20) {
+        const __m512i items = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                                 _mm512_set1_epi32((int)step));
+        for (; l < width; l++) *(tw_f4 *)(turned + l * 16) = P(gather)(x[0], items, start + l, origin);
+    }
+#else
+    (void)step;
+#endif
+    for (int r = 0; r < 16 && l < width; r++)
+        for (int i = l; i < width; i++) turned[i * 16 + r] = LESS(x[r], start + i);
+}
+
+/* masks (candidates, groups), of one group: where a sum of squared differences in float is not above the limit. */
+TW_INLINE void P(screen_group)(const S *const *x, ptrdiff_t step, const float *limits, const tw_rough *trials,
+                               uint32_t rows, uint16_t *masks) {
+    float turned[COLUMNS * 16] __attribute__((aligned(64)));
+    tw_f4 sums[16 * V];
+    for (int i = 0; i < trials->count * V; i++) sums[i] = (tw_f4){0};
+    for (int start = 0; start < trials->depth; start += COLUMNS) {
+        const int width = trials->depth - start < COLUMNS ? trials->depth - start : COLUMNS;
+        P(turn_rows)(x, step, start, width, trials->origin, turned);
+        add_all_squares(trials->count, turned, width, trials->values + start, trials->step, sums);
+    }
+    for (int j = 0; j < trials->count; j++) {
+        uint32_t bits = 0;
+        for (int p = 0; p < V; p++) bits |= unless_above(sums[j * V + p], *(const tw_f4u *)(limits + p * N)) << p * N;
+        masks[j * TW_SCREEN_GROUPS] = (uint16_t)(bits & rows);
+    }
+}
+
+/* Rows wherever they are; those of the next group are fetched meanwhile. limits is padded to whole groups. */
+static void P(lanes)(int n_rows, const S *const *x, const float *limits, const tw_rough *trials, uint16_t *masks) {
+    const int depth = trials->depth;
+    const size_t bytes = depth < 16 ? 0 : (size_t)(depth < 512 ? depth : 512) * sizeof(S);
+    for (int first = 0; first < n_rows; first += 16) {
+        const S *rows[16];
+        const int count = n_rows - first < 16 ? n_rows - first : 16;
+        for (int r = 0; r < 16; r++) rows[r] = x[first + (r < count ? r : count - 1)];
+        for (int r = 16; r < 32 && first + r < n_rows; r++)
+            for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)x[first + r] + at);
+        P(screen_group)(rows, 0, limits + first, trials, (1u << count) - 1, masks + first / 16);
+    }
+}
+
+/* Rows one after another, step items apart; those that are not near do not count. */
+static void P(lanes_here)(int n_rows, const S *x, ptrdiff_t step, const uint16_t *near, const float *limits,
+                          const tw_rough *trials, uint16_t *masks) {
+    for (int first = 0; first < n_rows; first += 16) {
+        const S *rows[16];
+        const int count = n_rows - first < 16 ? n_rows - first : 16;
+        if (!near[first / 16]) {
+            for (int j = 0; j < trials->count; j++) masks[j * TW_SCREEN_GROUPS + first / 16] = 0;
+            continue;
+        }
+        for (int r = 0; r < 16; r++) rows[r] = x + (first + (r < count ? r : count - 1)) * step;
+        /* Four groups ahead; what lies behind the last row is not read. */
+        for (ptrdiff_t at = 0; at < 16 * step * (ptrdiff_t)sizeof(S); at += 64)
+            __builtin_prefetch((const char *)rows[0] + 64 * step * (ptrdiff_t)sizeof(S) + at);
+        P(screen_group)(rows, count == 16 ? step : 0, limits + first, trials, near[first / 16], masks + first / 16);
+    }
+}
+
+/* One row as whole numbers of `unit` from the mean, up to `most`, plus 128; returns a bound of what is left,
+ * and their squared norm. The bound has room for the rounding of all that is computed here. */
+TW_INLINE float P(copy_row)(const S *restrict x, const double *restrict mean, double unit, double most, int depth,
+                            uint8_t *restrict out, double *restrict norm) {
+    const double inverse = 1 / unit;
+    double left[8] = {0}, squares[8] = {0};
+    int l = 0;
+    for (; l + 8 <= depth; l += 8)
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++)
+            out[l + i] = copied_value((double)x[l + i] - mean[l + i], unit, inverse, most, left + i, squares + i);
+    for (int i = 0; l + i < depth; i++)
+        out[l + i] = copied_value((double)x[l + i] - mean[l + i], unit, inverse, most, left + i, squares + i);
+    double error = 0, sum = 0;
+    for (int i = 0; i < 8; i++) {
+        error += left[i];
+        sum += squares[i];
+    }
+    *norm = sum;
+    error = sqrt(error);
+    return (float)((error + 0x1p-40 * (error + unit * sqrt(sum))) * (1 + 0x1p-20)) + 1e-37f;
+}
+
+static void P(copy)(int n_rows, const S *const *x, const double *mean, double unit, int depth, uint8_t *out,
+                    float *errors, float *halves) {
+    const int steps = (depth + 3) / 4;
+    int32_t words[TW_SCREEN_DEPTH / 4];
+    for (int r = 0; r < n_rows; r++) {
+        double norm;
+        words[steps - 1] = (int32_t)0x80808080;
+        errors[r] = P(copy_row)(x[r], mean, unit, 127, depth, (uint8_t *)words, &norm);
+        halves[r] = (float)(0.5 * norm * (1 - 0x1p-20));
+        for (int l = 0; l < steps; l++) ((int32_t *)out)[l * 16 + r] = words[l];
+    }
+}
