@@ -164,6 +164,8 @@ class NumpyRows:
 
 
 class NumpyPass:
+    hold, blank = staticmethod(engine.Pass.hold), staticmethod(engine.Pass.blank)
+
     def __init__(self, rows, k, weights=None, stats=None):
         self.rows, self.k, self.given = rows, k, weights
         self.labels = np.full(rows.n_rows, -1, dtype=np.int32)

@@ -9,6 +9,7 @@ A map of the house; each room may use those below it:
     tilewise.cluster      KMeans, MiniBatchKMeans, k_means, kmeans_plusplus: scikit-learn's contract
     tilewise.metrics      distances, nearest rows, rows within a radius: scikit-learn's contract
     tilewise.algorithms   the loops: Lloyd, mini-batches, seeding
+    tilewise.cuda         the passes on a GPU: a place to run; needs torch and triton
     tilewise.engine       one pass over the rows
     tilewise.sources      rows that lie somewhere else than in memory
     tilewise.plan         facts about the machine, and every size that a run uses
@@ -17,6 +18,7 @@ A map of the house; each room may use those below it:
 Everything that most people need stands here, at the top.
 """
 
+import tilewise.cuda  # noqa: F401 - adds a place to run
 from tilewise._version import __version__
 from tilewise._versions import show_versions
 from tilewise.cluster import KMeans, MiniBatchKMeans, k_means, kmeans_plusplus

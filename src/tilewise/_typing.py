@@ -13,10 +13,10 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 __all__ = [
-    "ChunkSize", "CsrMatrix", "DataLike", "DatasetLike", "Engine", "FloatDtype", "FloatMatrix",
-    "FloatVector", "InitFunction", "InitLike", "Matrix", "MatrixLike", "MetricFunction",
-    "MetricName", "NeighborName", "PathLike", "RandomState", "Rank3", "SourceLike", "SparseLike",
-    "SupportsArray", "Vector", "VectorLike", "WeightsLike",
+    "ChunkSize", "CsrMatrix", "DataLike", "DatasetLike", "Device", "Engine", "FloatDtype",
+    "FloatMatrix", "FloatVector", "InitFunction", "InitLike", "Matrix", "MatrixLike",
+    "MetricFunction", "MetricName", "NeighborName", "PathLike", "RandomState", "Rank3",
+    "SourceLike", "SparseLike", "SupportsArray", "Vector", "VectorLike", "WeightsLike",
 ]  # fmt: skip
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -119,6 +119,7 @@ MetricFunction: TypeAlias = Callable[[Any, Any], float]
 
 ChunkSize: TypeAlias = int | Literal["auto"]
 Engine: TypeAlias = Literal["auto", "fused", "blas"]
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 RandomState: TypeAlias = int | np.random.RandomState | None
 
 

@@ -12,7 +12,7 @@ from tilewise.engine.few_seeding import FewSeeding
 from tilewise.engine.seeding import SeedingPass
 from tilewise.kernels._seeding_few import FewSeeding as Steps
 from tilewise.plan import exact_shard_rows, local_trials, seeds_at_once
-from tilewise.plan.few_seeds import at_once_bytes
+from tilewise.plan.few_seeds import at_once_bytes, at_once_reason
 from tilewise.plan.thresholds import FEW_DISTANCES, FEW_SEEDS, SERIAL_WORK
 
 VARIANTS = {
@@ -141,7 +141,8 @@ def test_who_gets_it():
         rows = Rows(np.zeros((n, d), dtype=np.float32))
         plan = cpu.plan(rows, k)
         state = cpu.open_seeding(rows, k, None, plan)
-        assert ("seeding" in plan.reasons) == (type(state) is FewSeeding)
+        said = plan.reasons["seeding"] == at_once_reason(n, d, k)
+        assert said == (type(state) is FewSeeding)
         return type(state)
 
     most = SERIAL_WORK["one seed"].value

@@ -9,8 +9,8 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks"
 NAMES = (
-    "dask_clusters", "data", "environment", "memory", "pair_suites", "peers", "report", "running",
-    "single_rows", "suites", "timing",
+    "cuda_tables", "dask_clusters", "data", "environment", "memory", "pair_suites", "peers",
+    "report", "running", "single_rows", "suites", "timing",
 )  # fmt: skip
 
 

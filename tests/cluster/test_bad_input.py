@@ -130,6 +130,8 @@ def test_unfitted(method):
         {"n_threads": "auto"},
         {"engine": "gpu"},
         {"engine": None},
+        {"device": "gpu"},
+        {"device": None},
     ],
     ids=str,
 )

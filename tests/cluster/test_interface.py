@@ -32,6 +32,7 @@ ALL_PARAMETERS = {
     "chunk_size": 64,
     "n_threads": 1,
     "engine": "blas",
+    "device": "cpu",
     "memory_limit": "1GB",
     "init_size": 100,
     "checkpoint": None,
@@ -40,7 +41,7 @@ ALL_PARAMETERS = {
 
 def test_parameters_are_scikit_learns_and_some_more():
     ours, theirs = KMeans().get_params(), PeerKMeans().get_params()
-    added = {"chunk_size": "auto", "n_threads": None, "engine": "auto"}
+    added = {"chunk_size": "auto", "n_threads": None, "engine": "auto", "device": "auto"}
     added |= {"memory_limit": None, "init_size": None, "checkpoint": None}
     assert ours == {**theirs, **added}
     assert set(ALL_PARAMETERS) == set(ours)

@@ -21,9 +21,9 @@ from worker_fit import fit_batches
 from tilewise import MiniBatchKMeans, algorithms
 
 
-def test_parameters_are_scikit_learns_and_three_more():
+def test_parameters_are_scikit_learns_and_some_more():
     ours, theirs = MiniBatchKMeans().get_params(), PeerMiniBatchKMeans().get_params()
-    added = {"chunk_size": "auto", "n_threads": None, "engine": "auto"}
+    added = {"chunk_size": "auto", "n_threads": None, "engine": "auto", "device": "auto"}
     assert ours == {**theirs, **added, "memory_limit": None, "checkpoint": None}
     changed = {
         name: 7 if isinstance(value, int) else value for name, value in ours.items()

@@ -286,7 +286,8 @@ def test_local_models(client, tmp_path):
     model = KMeans(6, random_state=0, client=client).fit(in_chunks(X, CUTS["odd"]))
     local = model.to_local()
     assert type(local) is tilewise.KMeans
-    assert local.get_params() == {k: v for k, v in model.get_params().items() if k != "client"}
+    own = {name: value for name, value in model.get_params().items() if name != "client"}
+    assert local.get_params() == {**own, "device": "auto"}  # the workers have no choice
     assert np.array_equal(local.predict(X), model.labels_.compute())
     assert not hasattr(local, "labels_")
     assert type(MiniBatchKMeans(2).to_local()) is tilewise.MiniBatchKMeans

@@ -66,6 +66,8 @@ def run_commands(code):
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_blocks_run(page, tmp_path, capsys):
+    if page.name == "gpu.md":
+        pytest.skip("its arrays live on a GPU: tests/cuda/test_page.py runs it")
     namespace = {"__name__": page.stem}
     if "import matplotlib" in page.read_text(encoding="utf-8"):
         pytest.importorskip("matplotlib").use("Agg")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from backend_data import DATA, bits
 from cluster_data import blobs
 from numpy_backend import NumpyBackend
-from sklearn.datasets import load_digits, load_iris
 from stream_data import ArraySource
 
 import tilewise
@@ -51,7 +51,8 @@ def test_the_table_of_backends(plain):
     names = [backend.name for backend in BACKENDS]
     BACKENDS.remove(other)
     # Somebody may have imported tilewise.dask.
-    assert [name for name in names if name != "dask"] == ["numpy", "cpu, streamed", "other", "cpu"]
+    own = [name for name in names if name != "dask"]
+    assert own == ["numpy", "cuda", "cpu, streamed", "other", "cpu"]
 
 
 def test_data_that_nobody_takes(monkeypatch):
@@ -61,36 +62,6 @@ def test_data_that_nobody_takes(monkeypatch):
 
 
 # ---------------------------------------------------------------- the same bits
-
-
-def datasets():
-    rng = np.random.RandomState(0)
-    yield "blobs", blobs(seed=3), 4
-    yield "iris", load_iris().data.astype(np.float32), 3
-    yield "digits", load_digits().data[:400].astype(np.float32), 10
-    yield "far away", blobs(seed=1) + 1e6, 4
-    yield "far away in float32", (blobs(seed=1) + 1e3).astype(np.float32), 4
-    yield "duplicates", rng.randint(0, 2, (200, 3)).astype(float), 8
-    yield (
-        "many magnitudes",
-        rng.standard_normal((150, 9)) * 10.0 ** rng.uniform(-12, 12, (150, 1)),
-        5,
-    )
-    yield "one column", rng.standard_normal((100, 1)), 6
-    yield "as many clusters as rows", rng.standard_normal((12, 2)), 12
-    yield "whole numbers", rng.randint(0, 256, (200, 12), dtype=np.uint8), 5
-    yield "huge", rng.standard_normal((120, 4)) * 1e200, 3
-    yield "tiny", rng.standard_normal((120, 4)) * 1e-170, 3
-    yield "a huge value", np.r_[blobs(100), [[1e30, 0, 0, 0, 0]]], 4
-
-
-DATA = {name: (X, k) for name, X, k in datasets()}
-
-
-def bits(model):
-    names = [name for name in vars(model) if name.endswith("_") and "plan" not in name]
-    values = {name: np.asarray(getattr(model, name)) for name in sorted(names)}
-    return {name: (value.dtype, value.shape, value.tobytes()) for name, value in values.items()}
 
 
 def on_both(work):
@@ -237,8 +208,9 @@ for _name, _test in SEMANTICS.items():
 #: that compute nothing from rows of one backend.
 SEAM = {
     "AssignmentPass", "Batches", "BatchPass", "OutOfRange", "Request", "RowSet", "Scale",
-    "SingleRows", "Stats", "StreamReport", "aligned", "as_rows", "backend_of", "extent",
-    "few_rows", "hashed", "labels_of", "open_rows", "refuse_out_of_range", "squared_moves",
+    "SingleRows", "Stats", "StreamReport", "aligned", "as_rows", "backend_of", "computing",
+    "extent", "few_rows", "hashed", "labels_of", "on_host", "open_rows", "refuse_out_of_range",
+    "squared_moves",
 }  # fmt: skip
 
 

@@ -48,6 +48,8 @@ class Suite:
         Attributes that tilewise keeps for these tests.
     listed : str
         Ending of the file of known failures; by default that of the module.
+    on_device : bool
+        Whether it runs with the tests of tilewise.cuda, and not with all others.
     passed, unreachable_cases, least_in_tilewise : int
         What scikit-learn 1.9 gives, and how many of the passing cases must run tilewise.
     """
@@ -61,6 +63,7 @@ class Suite:
     seeds: tuple[int, ...] = (42, 0, 7)
     hooks: frozenset[str] = frozenset()
     listed: str = ""
+    on_device: bool = False
     passed: int = 0
     unreachable_cases: int = 0
     least_in_tilewise: int = 0
@@ -88,6 +91,15 @@ def _rebind_partitioned():
 
     sklearn.cluster.KMeans = partitioned.KMeans
     return ["KMeans"]
+
+
+def _rebind_on_device():
+    from sklearn_suite import on_device
+
+    names = ["KMeans", "MiniBatchKMeans", "k_means", "kmeans_plusplus"]
+    for name in names:
+        setattr(sklearn.cluster, name, getattr(on_device, name))
+    return names
 
 
 def _rebind_metrics():
@@ -134,6 +146,20 @@ SUITES = {
         passed=263,
         unreachable_cases=15,
         least_in_tilewise=164,
+    ),
+    "k_means on a device": Suite(
+        "sklearn.cluster.tests.test_k_means",
+        _rebind_on_device,
+        ("KMeans", "MiniBatchKMeans", "k_means", "kmeans_plusplus"),
+        ((_validation, "check_data"), (_base.BaseKMeans, "_init_centroids")),
+        private=("sklearn.cluster._",),
+        seeds=(42,),
+        hooks=frozenset({"_n_init", "_init_size", "_init_centroids"}),
+        listed="on_device",
+        on_device=True,
+        passed=267,
+        unreachable_cases=15,
+        least_in_tilewise=267,
     ),
     "pairwise": Suite(
         "sklearn.metrics.tests.test_pairwise",

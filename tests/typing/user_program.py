@@ -57,6 +57,8 @@ def batches() -> Iterator[np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
 def estimators() -> None:
     model = KMeans(n_clusters=3, init="random", n_init=2, tol=1e-3, random_state=0)
     assert_type(model.n_clusters, int)
+    assert_type(KMeans(2, device="cpu").device, Literal["auto", "cpu", "cuda"])
+    assert_type(kmeans_plusplus(X, 2, device="cpu")[1], IndexRow)
     assert_type(model.n_init, int | Literal["auto"])
     assert_type(model.chunk_size, int | Literal["auto"])
     assert_type(model.engine, Literal["auto", "fused", "blas"])

@@ -13,6 +13,8 @@ KMeans(n_cluster=2)  # wrong
 KMeans("2")  # wrong
 KMeans(2, init="kmeans++")  # wrong
 KMeans(2, engine="fast")  # wrong
+KMeans(2, device="gpu")  # wrong
+MiniBatchKMeans(2, device=0)  # wrong
 KMeans(2, algorithm="full")  # wrong
 KMeans(2, n_init="all")  # wrong
 KMeans(2, chunk_size="big")  # wrong

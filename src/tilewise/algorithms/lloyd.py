@@ -130,8 +130,8 @@ def lloyd(
     i, ended = 0, ""
     if resume is not None:
         i, centers, ended = resume.n_iter, resume.centers, resume.ended
-        run.assign_and_sum(np.ascontiguousarray(resume.assigned, dtype=np.float64))
-    centers = np.ascontiguousarray(centers, dtype=np.float64)
+        run.assign_and_sum(run.hold(resume.assigned))
+    centers = run.hold(centers)
     # New centres may be written over old ones that nobody else sees.
     ours = not copy and resume is None
     shared = on_iteration is not None or keep is not None
@@ -142,7 +142,7 @@ def lloyd(
         changed = run.assign_and_sum(centers)
         assigned = centers
         if shared or not ours:
-            centers = np.empty_like(assigned)
+            centers = run.blank(assigned)
         ours = True
         moved = run.average(centers)
         if moved is None:
@@ -168,6 +168,7 @@ def lloyd(
             keep(LloydState(i, centers, assigned, ended))
     # Nothing is averaged any more: of many columns the sums are as large as the centres.
     run.close_sums()
+    centers = np.asarray(centers)
     final = _rounded(centers, rows.result_dtype)
     exact = final if rows.result_dtype == np.float64 else final.astype(np.float64)
     # Labels that did not change belong to the centres they were found for: these, if they stayed.

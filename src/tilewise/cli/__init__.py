@@ -10,6 +10,7 @@ module     what it holds
 _app       the command group; every error becomes one line and an exit code
 _info      ``tilewise info``
 _explain   ``tilewise explain``
+_devices   what both say of GPUs
 _fit       ``tilewise fit``
 _predict   ``tilewise predict``
 _export    ``tilewise export``

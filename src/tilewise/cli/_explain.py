@@ -47,6 +47,15 @@ machine_options = chained(
         "roofs_file",
     ),
     flag("--sums", help="Explain a pass that also sums the rows of each cluster."),
+    click.option(
+        "--device",
+        "device_file",
+        is_flag=False,
+        flag_value="",
+        metavar="[FILE]",
+        help="Explain passes on the GPU of this machine, or on the one whose facts "
+        "`tilewise info --devices --json` wrote to FILE.",
+    ),
 )
 
 
@@ -55,6 +64,7 @@ machine_options = chained(
         "tilewise explain --rows 200000 --features 64 --clusters 256",
         "tilewise explain --rows 60000 --features 784 --clusters 10 --measure",
         "tilewise explain --rows 1000000 --features 16 --clusters 16 --machine other.json",
+        "tilewise explain --rows 1000000 --features 128 --clusters 1024 --device",
     )
 )
 @shape_options
@@ -62,7 +72,18 @@ machine_options = chained(
 @machine_options
 @flag("--json", "as_json", help="Print everything as JSON on stdout.")
 @debug_option
-def explain(rows, features, clusters, dtype, machine_file, measure, roofs_file, as_json, **choices):
+def explain(
+    rows,
+    features,
+    clusters,
+    dtype,
+    machine_file,
+    measure,
+    roofs_file,
+    device_file,
+    as_json,
+    **choices,
+):
     """Explain what a pass over dense rows will cost, without running it.
 
     The command prints the plan, the buffers with the cache that each should stay in, the bytes
@@ -76,8 +97,17 @@ def explain(rows, features, clusters, dtype, machine_file, measure, roofs_file, 
         raise WrongUsage("--measure is for this machine, --machine for another one: give one")
     if roofs_file is not None and measure:
         raise WrongUsage("--roofs and --measure both say how fast the machine is: give one")
-    machine, recorded_threads = read_machine(machine_file)
     given = choices.pop("threads")
+    if device_file is not None:
+        from ._devices import explain_on_device
+
+        if machine_file or measure or roofs_file or choices.pop("sums"):
+            raise WrongUsage(
+                "--machine, --measure, --roofs and --sums are for a CPU: leave out --device"
+            )
+        explain_on_device((rows, features, clusters), dtype, device_file, given, as_json)
+        return
+    machine, recorded_threads = read_machine(machine_file)
     threads = given if given is not None else recorded_threads
     choices |= {"n_threads": threads, "machine": machine, "update": choices.pop("sums")}
     try:

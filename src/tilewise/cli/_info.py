@@ -16,9 +16,10 @@ from ._output import print_json
 
 
 @click.command(epilog=epilog("tilewise info", "tilewise info --json", codes=False))
+@flag("--devices", "with_devices", help="Show the GPUs that torch sees as well.")
 @flag("--json", "as_json", help="Print the facts as JSON.")
 @debug_option
-def info(as_json):
+def info(with_devices, as_json):
     """Show what the planner knows about this machine, and from where.
 
     Set an environment variable such as TILEWISE_L2_BYTES or TILEWISE_NUM_THREADS to override a
@@ -32,8 +33,13 @@ def info(as_json):
     except ValueError as error:  # an environment variable with a wrong value
         raise WrongUsage(first_line(error)) from error
     versions = _versions()
+    if with_devices:
+        from ._devices import devices, show_devices
+
+        found = devices()
     if as_json:
-        print_json({"versions": versions, "facts": facts})
+        more = {"devices": [own.to_dict() for own in found]} if with_devices else {}
+        print_json({"versions": versions, "facts": facts} | more)
         return
     console = Console(markup=False, highlight=False)
     console.print(", ".join(f"{name} {version}" for name, version in versions.items()))
@@ -44,6 +50,8 @@ def info(as_json):
     for name, fact in facts.items():
         table.add_row(*cells((name, fact_text(name, fact["value"]), fact["source"])))
     console.print(table)
+    if with_devices:
+        show_devices(found)
 
 
 def _versions():

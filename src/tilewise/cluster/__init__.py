@@ -2,8 +2,9 @@
 
 Enters: whatever scikit-learn's estimators take - arrays of any real dtype, order and byte order,
 read-only and memory-mapped ones, lists, data frames, sparse matrices - and their parameters.
-Leaves: fitted attributes, labels and distances as NumPy arrays, and scikit-learn's own warnings
-and types of error.
+Leaves: fitted attributes, labels and distances as NumPy arrays, or, for rows on a device, as the
+same kind of array there (CuPy arrays, torch's CUDA tensors), and scikit-learn's own warnings and
+types of error.
 
 A fit works on a draft of the estimator (``_draft``), which takes over the result at once: a fit
 that fails changes nothing. Values whose squares float64 has no room for are scaled by a power of

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
+from sklearn import get_config
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -23,6 +24,7 @@ from tilewise._sklearn import (
 from tilewise._typing import (
     ChunkSize,
     DataLike,
+    Device,
     Engine,
     FloatMatrix,
     InitLike,
@@ -78,6 +80,7 @@ class BaseKMeans(
     chunk_size: ChunkSize
     n_threads: int | None
     engine: Engine
+    device: Device
     memory_limit: int | str | None
     checkpoint: PathLike | None
 
@@ -125,6 +128,7 @@ class BaseKMeans(
         "verbose": ["verbose"],
         "random_state": ["random_state"],
         **_validation.PLAN_CONSTRAINTS,
+        **_validation.DEVICE_CONSTRAINTS,
         **_validation.SOURCE_CONSTRAINTS,
     }
 
@@ -177,6 +181,7 @@ class BaseKMeans(
             again=again,
             once=once,
             in_memory=in_memory,
+            device=self.device,
         )
         return engine.open_rows(X, request)
 
@@ -258,7 +263,7 @@ class BaseKMeans(
         else:
             weights = np.ones(rows.n_rows)
             if sample_weight is not None:
-                weights = np.asarray(sample_weight)
+                weights = np.asarray(engine.on_host(sample_weight))
             # Not a plain choice without weights: that would draw other rows than scikit-learn does.
             shares = weights / weights.sum()
             ids = random_state.choice(rows.n_rows, size=n_clusters, replace=False, p=shares)
@@ -384,15 +389,19 @@ class BaseKMeans(
         few = self._few_rows(X, "labels") if out is None else None
         if few is not None:
             return few
-        rows, centers = self._new_rows(X)
-        plan_of = partial(self._plan, n_clusters=len(centers))
+        with engine.computing(X, self.device):
+            rows, centers = self._new_rows(X)
+            plan_of = partial(self._plan, n_clusters=len(centers))
 
-        def labels(part):
-            few = self._few_of(part, "labels")
-            return few if few is not None else _scaled.labels_of(part, centers, plan_of)
+            def labels(part):
+                few = self._few_of(part, "labels")
+                if few is not None:
+                    return few
+                found = _scaled.labels_of(part, centers, plan_of)
+                return engine.backend_of(part).kept_labels(part, found)
 
-        output = Output(out, rows.n_rows, (), np.int32)
-        return output.put(self._mapped(rows, centers, labels, 4, out is None))
+            output = Output(out, rows.n_rows, (), np.int32)
+            return output.put(self._mapped(rows, centers, labels, 4, out is None))
 
     def predictor(self, *, dtype: DTypeLike | None = None) -> Predictor:
         """Return the model prepared for rows that arrive one by one.
@@ -470,18 +479,26 @@ class BaseKMeans(
         few = self._few_rows(X, "distances") if out is None else None
         if few is not None:
             return few
-        rows, centers = self._new_rows(X)
-        k = len(centers)
+        with engine.computing(X, self.device):
+            rows, centers = self._new_rows(X)
+            k = len(centers)
 
-        def distances(part):
-            few = self._few_of(part, "distances")
-            if few is not None:
-                return few
-            return engine.backend_of(part).distances(part, centers, self._plan(part, k))
+            def distances(part):
+                few = self._few_of(part, "distances")
+                if few is not None:
+                    return few
+                return engine.backend_of(part).distances(part, centers, self._plan(part, k))
 
-        output = Output(out, rows.n_rows, (k,), rows.result_dtype)
-        row_bytes = k * rows.result_dtype.itemsize
-        return output.put(self._mapped(rows, centers, distances, row_bytes, out is None))
+            output = Output(out, rows.n_rows, (k,), rows.result_dtype)
+            row_bytes = k * rows.result_dtype.itemsize
+            found = output.put(self._mapped(rows, centers, distances, row_bytes, out is None))
+        return found if self._container == "default" else engine.on_host(found)
+
+    @property
+    def _container(self):
+        """What `set_output` has `transform` return: data frames are made of arrays in memory."""
+        own = getattr(self, "_sklearn_output_config", {})
+        return own.get("transform") or get_config()["transform_output"]
 
     def score(
         self, X: DataLike, y: object = None, sample_weight: WeightsLike | None = None
@@ -505,19 +522,20 @@ class BaseKMeans(
         few = self._few_rows(X, "inertia") if sample_weight is None else None
         if few is not None:
             return -few
-        rows, centers = self._new_rows(
-            X, again="score adds up rows in an order that needs their number."
-        )
-        weights = engine.backend_of(rows).open_weights(
-            rows, sample_weight, _validation.check_weights
-        )
-        plan_of = partial(self._plan, n_clusters=len(centers))
-        engine.backend_of(rows).plan_memory(
-            rows, plan_of(rows), self.memory_limit, init_rows=0, bounds=False,
-            weighted=weights is not None,
-        )  # fmt: skip
-        mapped = partial(self._mapped, rows, centers)
-        inertia = _scaled.inertia_of(rows, centers, weights, plan_of, mapped)
+        with engine.computing(X, self.device):
+            rows, centers = self._new_rows(
+                X, again="score adds up rows in an order that needs their number."
+            )
+            weights = engine.backend_of(rows).open_weights(
+                rows, sample_weight, _validation.check_weights
+            )
+            plan_of = partial(self._plan, n_clusters=len(centers))
+            engine.backend_of(rows).plan_memory(
+                rows, plan_of(rows), self.memory_limit, init_rows=0, bounds=False,
+                weighted=weights is not None,
+            )  # fmt: skip
+            mapped = partial(self._mapped, rows, centers)
+            inertia = _scaled.inertia_of(rows, centers, weights, plan_of, mapped)
         if not math.isfinite(inertia):
             _scaled.warn_of_inertia()
         return -float(inertia)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tilewise import algorithms
+from tilewise import algorithms, engine
 from tilewise._files import replacing
 from tilewise._json import loads
 from tilewise._text import printable
@@ -17,7 +17,7 @@ from tilewise.sources import Archive, SourceError
 #: Parameters that change how a fit runs and never what it finds.
 WITHOUT_EFFECT = frozenset(
     ("chunk_size", "n_threads", "engine", "verbose", "copy_x", "algorithm", "memory_limit",
-     "checkpoint", "compute_labels", "client")
+     "checkpoint", "compute_labels", "client", "device")
 )  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def identity_of(estimator, rows, weights):
         elif callable(value):
             value = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}"
         elif not isinstance(value, str | int | float | bool | type(None)):
-            value = digest_of(np.asarray(value))
+            value = digest_of(np.asarray(engine.on_host(value)))
         parameters[name] = value
     data = {"shape": [rows.n_rows, rows.n_features], "dtype": rows.result_dtype.name}
     data |= rows.fingerprint()
@@ -194,7 +194,7 @@ def identity_of(estimator, rows, weights):
         "tilewise": __version__,
         "parameters": parameters,
         "data": data,
-        "sample_weight": None if weights is None else digest_of(weights),
+        "sample_weight": None if weights is None else digest_of(engine.on_host(weights)),
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tilewise._files import replacing
+from tilewise.engine import on_host
 
 
 class Output:
@@ -53,7 +54,7 @@ class Output:
             with replacing(self._path, "the result") as file:
                 self._header(file, 0)
                 for part in parts:
-                    file.write(np.ascontiguousarray(part, self._dtype).data)
+                    file.write(np.ascontiguousarray(on_host(part), self._dtype).data)
                     self.rows += len(part)
                 size = file.tell()
                 file.seek(0)
@@ -78,7 +79,7 @@ class Output:
         elif last > len(self._array):
             raise ValueError(f"out has {len(self._array)} rows, and there are more")
         else:
-            self._array[self.rows : last] = part
+            self._array[self.rows : last] = on_host(part)
         self.rows = last
 
     def _collected(self):

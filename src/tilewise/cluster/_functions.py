@@ -14,6 +14,7 @@ from tilewise._numbers import readable
 from tilewise._sklearn import validate_params
 from tilewise._typing import (
     ChunkSize,
+    Device,
     Engine,
     FloatMatrix,
     InitLike,
@@ -39,6 +40,7 @@ def k_means(
     verbose: int = ..., tol: float = ..., random_state: RandomState = ..., copy_x: bool = ...,
     algorithm: Literal["lloyd", "elkan"] = ..., return_n_iter: Literal[False] = ...,
     chunk_size: ChunkSize = ..., n_threads: int | None = ..., engine: Engine = ...,
+    device: Device = ...,
 ) -> _Found: ...  # fmt: skip
 @overload
 def k_means(
@@ -47,6 +49,7 @@ def k_means(
     verbose: int = ..., tol: float = ..., random_state: RandomState = ..., copy_x: bool = ...,
     algorithm: Literal["lloyd", "elkan"] = ..., return_n_iter: Literal[True],
     chunk_size: ChunkSize = ..., n_threads: int | None = ..., engine: Engine = ...,
+    device: Device = ...,
 ) -> _FoundAndIterations: ...  # fmt: skip
 @overload
 def k_means(
@@ -54,7 +57,7 @@ def k_means(
     init: InitLike = ..., n_init: int | Literal["auto"] = ..., max_iter: int = ...,
     verbose: int = ..., tol: float = ..., random_state: RandomState = ..., copy_x: bool = ...,
     algorithm: Literal["lloyd", "elkan"] = ..., return_n_iter: bool, chunk_size: ChunkSize = ...,
-    n_threads: int | None = ..., engine: Engine = ...,
+    n_threads: int | None = ..., engine: Engine = ..., device: Device = ...,
 ) -> _Found | _FoundAndIterations: ...  # fmt: skip
 @validate_params(
     {
@@ -81,6 +84,7 @@ def k_means(
     chunk_size: ChunkSize = "auto",
     n_threads: int | None = None,
     engine: Engine = "auto",
+    device: Device = "auto",
 ) -> _Found | _FoundAndIterations:
     """Cluster the rows of ``X``: :class:`KMeans` as a function.
 
@@ -98,6 +102,8 @@ def k_means(
         Whether to return the number of iterations as well.
     chunk_size, n_threads, engine
         As in :class:`KMeans`; they change speed and memory, never results.
+    device : {'auto', 'cpu', 'cuda'}, default='auto'
+        As in :class:`KMeans`.
 
     Returns
     -------
@@ -138,6 +144,7 @@ def k_means(
         chunk_size=chunk_size,
         n_threads=n_threads,
         engine=engine,
+        device=device,
     ).fit(X, sample_weight=sample_weight)
     found = (model.cluster_centers_, model.labels_, model.inertia_)
     return (*found, model.n_iter_) if return_n_iter else found
@@ -152,13 +159,14 @@ def kmeans_plusplus(
     X: np.ndarray[Any, np.dtype[_Number]], n_clusters: int, *,
     sample_weight: WeightsLike | None = ..., x_squared_norms: VectorLike | None = ...,
     random_state: RandomState = ..., n_local_trials: int | None = ..., chunk_size: ChunkSize = ...,
-    n_threads: int | None = ...,
+    n_threads: int | None = ..., device: Device = ...,
 ) -> tuple[Matrix[_Number], Vector[np.intp]]: ...  # fmt: skip
 @overload
 def kmeans_plusplus(
     X: MatrixLike, n_clusters: int, *, sample_weight: WeightsLike | None = ...,
     x_squared_norms: VectorLike | None = ..., random_state: RandomState = ...,
     n_local_trials: int | None = ..., chunk_size: ChunkSize = ..., n_threads: int | None = ...,
+    device: Device = ...,
 ) -> tuple[Matrix[Any], Vector[np.intp]]: ...  # fmt: skip
 @validate_params(
     {
@@ -170,6 +178,7 @@ def kmeans_plusplus(
         "n_local_trials": [Interval(Integral, 1, None, closed="left"), None],
         "chunk_size": _validation.PLAN_CONSTRAINTS["chunk_size"],
         "n_threads": _validation.PLAN_CONSTRAINTS["n_threads"],
+        **_validation.DEVICE_CONSTRAINTS,
     },
     prefer_skip_nested_validation=True,
 )
@@ -183,6 +192,7 @@ def kmeans_plusplus(
     n_local_trials: int | None = None,
     chunk_size: ChunkSize = "auto",
     n_threads: int | None = None,
+    device: Device = "auto",
 ) -> tuple[Matrix[Any], Vector[np.intp]]:
     """Draw rows to start K-Means from, by greedy k-means++.
 
@@ -209,6 +219,8 @@ def kmeans_plusplus(
         Rows per chunk; changes speed, never the draws.
     n_threads : int or None, default=None
         Number of threads, as in :class:`KMeans`; changes speed, never the draws.
+    device : {'auto', 'cpu', 'cuda'}, default='auto'
+        As in :class:`KMeans`; changes speed, never the draws.
 
     Returns
     -------
@@ -238,31 +250,39 @@ def kmeans_plusplus(
     >>> indices
     array([3, 2])
     """
-    rows = engine.open_rows(
-        X, engine.Request("kmeans_plusplus", _validation.check_data, _no_columns, in_memory=True)
+    request = engine.Request(
+        "kmeans_plusplus", _validation.check_data, _no_columns, in_memory=True, device=device
     )
-    backend = engine.backend_of(rows)
-    weights = _validation.check_weights(sample_weight, rows.n_rows)
-    _validation.check_enough_rows(rows.n_rows, n_clusters)
-    if x_squared_norms is not None:
-        norms = readable(x_squared_norms, "x_squared_norms")
-        norms = check_array(norms, dtype=rows.result_dtype, ensure_2d=False)
-        if len(norms) != rows.n_rows:
-            raise ValueError(
-                f"The length of x_squared_norms {len(norms)} should be equal to the length of "
-                f"n_samples {rows.n_rows}."
-            )
-    plan = backend.plan(rows, n_clusters, chunk_size=chunk_size, n_threads=n_threads)
-    stats = backend.column_stats(rows, plan)  # finds values that are not finite
-    indices = algorithms.kmeans_plusplus(
-        _scaled.fit_scale(rows, stats.largest).rows(rows),
-        n_clusters,
-        weights=weights,
-        random_state=check_random_state(random_state),
-        n_local_trials=n_local_trials,
-        plan=plan,
-    )
-    return rows.originals(indices), indices
+    with engine.computing(X, device):
+        rows = engine.open_rows(X, request)
+        backend = engine.backend_of(rows)
+        weights = backend.open_weights(rows, sample_weight, _validation.check_weights)
+        _validation.check_enough_rows(rows.n_rows, n_clusters)
+        _check_norms(x_squared_norms, rows)
+        plan = backend.plan(rows, n_clusters, chunk_size=chunk_size, n_threads=n_threads)
+        stats = backend.column_stats(rows, plan)  # finds values that are not finite
+        indices = algorithms.kmeans_plusplus(
+            _scaled.fit_scale(rows, stats.largest).rows(rows),
+            n_clusters,
+            weights=weights,
+            random_state=check_random_state(random_state),
+            n_local_trials=n_local_trials,
+            plan=plan,
+        )
+        return rows.originals(indices), backend.kept(rows, indices)
+
+
+def _check_norms(norms, rows):
+    """Norms that nobody needs still have a length."""
+    if norms is None:
+        return
+    norms = readable(engine.on_host(norms), "x_squared_norms")
+    norms = check_array(norms, dtype=rows.result_dtype, ensure_2d=False)
+    if len(norms) != rows.n_rows:
+        raise ValueError(
+            f"The length of x_squared_norms {len(norms)} should be equal to the length of "
+            f"n_samples {rows.n_rows}."
+        )
 
 
 def _no_columns(n_features, names):

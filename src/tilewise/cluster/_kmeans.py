@@ -17,6 +17,7 @@ from tilewise._sklearn import _fit_context
 from tilewise._typing import (
     ChunkSize,
     DataLike,
+    Device,
     Engine,
     FloatMatrix,
     InitLike,
@@ -33,9 +34,6 @@ from tilewise.cluster._draft import drafted
 if TYPE_CHECKING:
     from typing import Self
 
-# Rows centred at a time for a callable init; any number that keeps the temporary small will do.
-CENTRED_ROWS = 4096
-
 
 @dataclass
 class Start:
@@ -47,18 +45,6 @@ class Start:
     weights: np.ndarray | None = None  # of the rows of X
     scale: engine.Scale = field(default_factory=engine.Scale)  # of the fit, where X has none
     plan: object = None  # of passes over X, where there is one already
-
-
-def centred(rows, mean, scale):
-    """The rows, which have no scale, less their mean, which has, in their result_dtype."""
-    out = np.empty((rows.n_rows, rows.n_features), dtype=rows.result_dtype)
-    for first in range(0, len(out), CENTRED_ROWS):
-        part = slice(first, first + CENTRED_ROWS)
-        values = rows.take(np.arange(len(out))[part])
-        np.subtract(scale.values(values), mean, out=out[part], casting="same_kind")
-        if scale:
-            out[part] = scale.undone(out[part])
-    return out
 
 
 class KMeans(BaseKMeans):
@@ -109,6 +95,12 @@ class KMeans(BaseKMeans):
     engine : {'auto', 'fused', 'blas'}, default='auto'
         'fused' keeps distances in registers, 'blas' multiplies matrices chunk by chunk.
         Changes speed and memory, never results.
+    device : {'auto', 'cpu', 'cuda'}, default='auto'
+        Where to compute. 'auto' is where the rows are: CuPy arrays and torch's CUDA tensors on
+        their GPU, everything else in memory. Results come back as the kind of array that the rows
+        are, on the same device. 'cuda' moves arrays in memory to the current GPU; results are NumPy
+        arrays. 'cpu' copies rows from a GPU to memory; results are NumPy arrays. A GPU needs
+        ``pip install "tilewise[cuda]"``, takes dense rows only, and gives the bits of the CPU.
     memory_limit : int, str or None, default=None
         For data that are streamed: bytes that a fit may allocate beyond what the process holds
         before it, as a number or a text such as "1GB" or "512MiB". Buffers, labels, bounds, sums
@@ -192,6 +184,7 @@ class KMeans(BaseKMeans):
     n_init: int | Literal["auto"]
     chunk_size: ChunkSize
     engine: Engine
+    device: Device
     copy_x: bool
     algorithm: Literal["lloyd", "elkan"]
     init_size: int | Literal["all"] | None
@@ -224,6 +217,7 @@ class KMeans(BaseKMeans):
         chunk_size: ChunkSize = "auto",
         n_threads: int | None = None,
         engine: Engine = "auto",
+        device: Device = "auto",
         memory_limit: int | str | None = None,
         init_size: int | Literal["all"] | None = None,
         checkpoint: PathLike | None = None,
@@ -240,6 +234,7 @@ class KMeans(BaseKMeans):
         self.chunk_size = chunk_size
         self.n_threads = n_threads
         self.engine = engine
+        self.device = device
         self.memory_limit = memory_limit
         self.init_size = init_size
         self.checkpoint = checkpoint
@@ -253,6 +248,7 @@ class KMeans(BaseKMeans):
         X : {array-like, sparse matrix} of shape (n_samples, n_features), or a source
             Rows to cluster. Arrays of any real dtype and order, read-only and memory-mapped
             ones included, are used where they are; sparse formats other than CSR are converted.
+            CuPy arrays and torch's CUDA tensors stay on their device.
             What `tilewise.sources.as_source` knows - paths, lists of paths, data of pyarrow,
             Zarr, HDF5 and dask, callables that return batches - is read in parts, several times.
         y : Ignored
@@ -272,6 +268,9 @@ class KMeans(BaseKMeans):
             If parameters or shapes do not fit, if all weights are 0, or if a value is NaN or
             infinite; the message names its row and column. Of sources also if ``memory_limit``
             cannot be kept, if rows come once only, or as `SourceError` if reading fails.
+        ImportError, RuntimeError, MemoryError
+            If rows are to be computed with on a device and torch or triton is not installed, there
+            is no device that will do, or its memory is not enough.
 
         Warns
         -----
@@ -286,7 +285,7 @@ class KMeans(BaseKMeans):
         The estimator keeps its old attributes until the fit has succeeded, and after a fit that
         failed.
         """
-        with drafted(self) as draft:
+        with engine.computing(X, self.device), drafted(self) as draft:
             draft._fit(X, y, sample_weight)
         return self
 
@@ -329,7 +328,9 @@ class KMeans(BaseKMeans):
 
         def attributes(centers, n_iter):
             return {
-                "cluster_centers_": np.array(scale.undone(centers), dtype=rows.result_dtype),
+                "cluster_centers_": backend.kept(
+                    rows, np.array(scale.undone(np.asarray(centers)), dtype=rows.result_dtype)
+                ),
                 "_n_features_out": self.n_clusters,
                 "n_iter_": n_iter,
                 "chunk_plan_": plan,
@@ -389,14 +390,15 @@ class KMeans(BaseKMeans):
             )
         self._keep_reports(memory, rows.report)
         labels, inertia = best.labels, best.inertia
-        self.cluster_centers_ = engine.aligned(scale.undone(best.centers))
-        if scale and not np.array_equal(scale.values(self.cluster_centers_), best.centers):
+        centers = engine.aligned(scale.undone(best.centers))
+        if scale and not np.array_equal(scale.values(centers), best.centers):
             # Centres below 2**-1022 were rounded: labels belong to these.
             final = backend.open_assignment(rows, self.n_clusters, plan, weights=weights)
-            inertia = final.assign_and_measure(scale.values(self.cluster_centers_))
+            inertia = final.assign_and_measure(scale.values(centers))
             labels = final.labels
+        self.cluster_centers_ = backend.kept(rows, centers)
         self._n_features_out = self.n_clusters
-        self.labels_ = backend.kept_labels(labels)
+        self.labels_ = backend.kept_labels(rows, labels)
         self.inertia_ = float(scale.undone(inertia, 2))
         if not np.isfinite(self.inertia_):
             _scaled.warn_of_inertia(stacklevel=6)
@@ -445,7 +447,8 @@ class KMeans(BaseKMeans):
         # What users see, and return, has no scale.
         if rows.is_sparse:
             return Start(init, rows, 0.0, weights, scale)
-        return Start(init, centred(rows, mean, scale), mean, weights, scale)
+        X = engine.backend_of(rows).centred(rows, mean, scale)
+        return Start(init, X, mean, weights, scale)
 
     def _first_centers(self, start, random_state):
         """Initial centres of one run, in float64 and in the coordinates of the data."""

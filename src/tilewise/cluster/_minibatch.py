@@ -16,6 +16,7 @@ from tilewise._sklearn import _fit_context
 from tilewise._typing import (
     ChunkSize,
     DataLike,
+    Device,
     Engine,
     InitLike,
     MatrixLike,
@@ -81,6 +82,9 @@ class MiniBatchKMeans(BaseKMeans):
         Number of threads, as in `KMeans`. Never changes results.
     engine : {'auto', 'fused', 'blas'}, default='auto'
         As in `KMeans`. Changes speed and memory, never results.
+    device : {'auto', 'cpu', 'cuda'}, default='auto'
+        As in `KMeans`. Batches are assigned on the device; their rows then come to memory, where
+        the centres are moved.
     memory_limit : int, str or None, default=None
         As in `KMeans`, for data that are streamed. Never changes results.
     checkpoint : str, path-like or None, default=None
@@ -168,6 +172,7 @@ class MiniBatchKMeans(BaseKMeans):
     n_init: int | Literal["auto"]
     chunk_size: ChunkSize
     engine: Engine
+    device: Device
     batch_size: int
     compute_labels: bool
     max_no_improvement: int | None
@@ -210,6 +215,7 @@ class MiniBatchKMeans(BaseKMeans):
         chunk_size: ChunkSize = "auto",
         n_threads: int | None = None,
         engine: Engine = "auto",
+        device: Device = "auto",
         memory_limit: int | str | None = None,
         checkpoint: PathLike | None = None,
     ) -> None:
@@ -228,6 +234,7 @@ class MiniBatchKMeans(BaseKMeans):
         self.chunk_size = chunk_size
         self.n_threads = n_threads
         self.engine = engine
+        self.device = device
         self.memory_limit = memory_limit
         self.checkpoint = checkpoint
 
@@ -268,7 +275,7 @@ class MiniBatchKMeans(BaseKMeans):
             If ``init_size`` is less than ``n_clusters``, or an array is given to start from
             together with another ``n_init`` than 1.
         """
-        with drafted(self) as draft:
+        with engine.computing(X, self.device), drafted(self) as draft:
             draft._fit(X, y, sample_weight)
         return self
 
@@ -281,6 +288,8 @@ class MiniBatchKMeans(BaseKMeans):
             fit = self._fit_epochs
         found, kept, tasks = fit(rows, sample_weight, partial(fit_tasks, self, X, y, sample_weight))
         engine.refuse_out_of_range(found["cluster_centers_"])
+        kept_centers = engine.backend_of(rows).kept(rows, found.pop("cluster_centers_"))
+        found["cluster_centers_"] = kept_centers
         vars(self).pop("labels_", None)
         self._keep_reports(found.pop("stream_plan_", None), rows.report)
         vars(self).update(found)
@@ -385,7 +394,13 @@ class MiniBatchKMeans(BaseKMeans):
             }
 
         n_steps = batches.most_steps(self.max_iter)
-        tasks = tasks(1, n_steps, lambda i, centers: attributes(centers, i + 1))
+        kept = engine.backend_of(rows).kept
+
+        def shown(i, centers):
+            found = attributes(centers, i + 1)
+            return found | {"cluster_centers_": kept(rows, found["cluster_centers_"])}
+
+        tasks = tasks(1, n_steps, shown)
         rules = {"tol": self._tol, "max_no_improvement": self.max_no_improvement}
         with batches:
             run = algorithms.minibatch(
@@ -418,7 +433,7 @@ class MiniBatchKMeans(BaseKMeans):
 
         Goes on from `fit` and from other calls, also after pickling: counts and generator are
         part of the estimator. Batches of another dtype than the first will do; the centres keep
-        theirs.
+        theirs. Labels and centres are where the last batch was.
 
         Parameters
         ----------
@@ -439,7 +454,7 @@ class MiniBatchKMeans(BaseKMeans):
         ValueError
             As in `fit`. Centres, counts and draws are what they were then.
         """
-        with drafted(self) as draft:
+        with engine.computing(X, self.device), drafted(self) as draft:
             draft._partial_fit(X, sample_weight)
         return self
 
@@ -447,15 +462,17 @@ class MiniBatchKMeans(BaseKMeans):
     def _partial_fit(self, X, sample_weight):
         started = hasattr(self, "cluster_centers_")
         rows = self._open(X, reset=not started, in_memory=True)
-        weights = _validation.check_weights(sample_weight, rows.n_rows)
+        backend = engine.backend_of(rows)
+        weights = backend.open_weights(rows, sample_weight, _validation.check_weights)
         if not hasattr(self, "_random_state"):
             self._random_state = check_random_state(self.random_state)
         plan = self._plan(rows, self.n_clusters)
         if started:
-            dtype = self.cluster_centers_.dtype
+            before = np.asarray(engine.on_host(self.cluster_centers_))
+            dtype = before.dtype
             # Copies: what was loaded from a memory map cannot be written to.
             state = algorithms.MiniBatchState(
-                np.array(self.cluster_centers_, dtype=np.float64, order="C"),
+                np.array(before, dtype=np.float64, order="C"),
                 np.array(self._counts, dtype=np.float64),
                 self._n_since_last_reassign,
             )
@@ -487,6 +504,7 @@ class MiniBatchKMeans(BaseKMeans):
         if self.compute_labels:
             np.copyto(state.centers, found["cluster_centers_"])
             found |= self._labelled(rows, weights, state.centers)
+        found["cluster_centers_"] = backend.kept(rows, found["cluster_centers_"])
         vars(self).update(found)
 
     def _check_sizes(self, rows):
@@ -564,4 +582,4 @@ class MiniBatchKMeans(BaseKMeans):
         backend, plan = engine.backend_of(rows), self._plan(rows, self.n_clusters)
         run = backend.open_assignment(rows, self.n_clusters, plan, weights=weights)
         inertia = run.assign_and_measure(centers)
-        return {"labels_": backend.kept_labels(run.labels), "inertia_": float(inertia)}
+        return {"labels_": backend.kept_labels(rows, run.labels), "inertia_": float(inertia)}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from tilewise import engine
 from tilewise._onnx_graph import add_graph
 from tilewise._onnx_nodes import Nodes
 from tilewise.cluster import _validation
@@ -117,7 +118,7 @@ class Conversion:
 
 def _centers(model):
     centers = _validation.check_own_centers(model.cluster_centers_)
-    single = np.asarray(model.cluster_centers_).dtype == np.float32
+    single = np.asarray(engine.on_host(model.cluster_centers_)).dtype == np.float32
     return centers.astype(np.float32) if single else centers
 
 

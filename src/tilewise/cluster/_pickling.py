@@ -1,11 +1,18 @@
 """Pickles that know which version wrote them."""
 
+from __future__ import annotations
+
 import warnings
-from typing import Any
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
 
 from sklearn.exceptions import InconsistentVersionWarning
 
 from tilewise._version import __version__
+from tilewise.engine import on_host
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class InconsistentTilewiseVersionWarning(InconsistentVersionWarning):
@@ -20,10 +27,25 @@ class InconsistentTilewiseVersionWarning(InconsistentVersionWarning):
 
 
 class VersionedPickles:
-    """Record the version of tilewise in the state of an estimator; compare it on loading."""
+    """Record the version of tilewise in the state of an estimator; compare it on loading.
+
+    Copies made by `copy` are no pickles: arrays on a device stay there.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_tilewise_version": __version__}
+        # Whoever reads a pickle may have no device: arrays come as NumPy's.
+        state = {name: on_host(value) for name, value in super().__getstate__().items()}
+        return {**state, "_tilewise_version": __version__}
+
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = memo[id(self)] = object.__new__(type(self))
+        vars(twin).update({name: deepcopy(value, memo) for name, value in vars(self).items()})
+        return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)

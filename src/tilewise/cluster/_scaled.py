@@ -61,7 +61,7 @@ def labels_of(rows, centers, plan_of):
     if labels is None:
         labels = np.empty(rows.n_rows, dtype=np.int32)
         for ids, part, scale in _groups(rows, centers):
-            labels[ids] = assign(part, scale.values(centers))
+            labels[ids] = engine.on_host(assign(part, scale.values(centers)))
     return labels
 
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from tilewise._numbers import UNCHANGED, as_real, canonical, readable
 from tilewise._tables import table_rows
+from tilewise.engine import on_host
 
 #: Constraints of the parameters that tilewise adds to scikit-learn's.
 PLAN_CONSTRAINTS = {
@@ -20,6 +21,9 @@ PLAN_CONSTRAINTS = {
     "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     "engine": [StrOptions({"auto", "fused", "blas"})],
 }
+
+#: Where to compute.
+DEVICE_CONSTRAINTS = {"device": [StrOptions({"auto", "cpu", "cuda"})]}
 
 #: Constraints of the parameters that only matter for rows that are read.
 SOURCE_CONSTRAINTS = {
@@ -109,7 +113,7 @@ def check_weights(sample_weight, n_rows):
         weights = np.full(n_rows, as_real(np.asarray(sample_weight), name), dtype=np.float64)
     else:
         weights = check_array(
-            readable(sample_weight, name),
+            readable(on_host(sample_weight), name),
             ensure_2d=False,
             ensure_min_samples=0,
             dtype=None,
@@ -145,7 +149,8 @@ def check_centers(centers, rows, n_clusters):
     They pass through the rows' result_dtype first, as scikit-learn's do: centres that come from
     float32 data are float32 values.
     """
-    centers = as_real(check_array(readable(centers, "init"), dtype=None, **_UNREAD), "init")
+    centers = readable(on_host(centers), "init")
+    centers = as_real(check_array(centers, dtype=None, **_UNREAD), "init")
     centers = check_array(centers, dtype=rows.result_dtype, order="C", input_name="init")
     for length, wanted, what in zip(
         centers.shape,
@@ -164,7 +169,8 @@ def check_centers(centers, rows, n_clusters):
 def check_own_centers(centers):
     """Return the centres of a fitted model as float64 (k, d); None of them may be missing."""
     if type(centers) is not np.ndarray:
-        centers = check_array(readable(centers, "cluster_centers_"), input_name="cluster_centers_")
+        centers = readable(on_host(centers), "cluster_centers_")
+        centers = check_array(centers, input_name="cluster_centers_")
     return np.ascontiguousarray(centers, dtype=np.float64)
 
 
@@ -173,7 +179,7 @@ def check_final_centers(centers):
 
     In C order. People also put their own in the place of fitted ones.
     """
-    centers = np.asarray(readable(centers, "cluster_centers_"))
+    centers = np.asarray(readable(on_host(centers), "cluster_centers_"))
     single = centers.dtype.kind == "f" and centers.dtype.itemsize <= 4
     centers = np.require(centers, np.float32 if single else np.float64, ["C", "A"])
     if centers.ndim != 2 or not centers.size:

@@ -103,7 +103,7 @@ class ClusterBackend(engine.CpuStreams):
         """Counted when the labels were found."""
         return int(np.count_nonzero(labels.found))
 
-    def kept_labels(self, labels):
+    def kept_labels(self, rows, labels):
         """A dask array."""
         return labels.dask_array()
 

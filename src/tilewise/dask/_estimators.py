@@ -75,11 +75,6 @@ class _OnCluster:
         # A client belongs to its process.
         return super().__getstate__() | {"client": None}
 
-    def __copy__(self) -> Any:
-        twin = object.__new__(type(self))
-        vars(twin).update(vars(self))
-        return twin
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         twin = object.__new__(type(self))
         for name, value in vars(self).items():

@@ -88,6 +88,8 @@ class ClusterPass:
         self.changed = 0
         self.labels = None
 
+    hold, blank = staticmethod(engine.Pass.hold), staticmethod(engine.Pass.blank)
+
     # ------------------------------------------------------------ passes
 
     def assign_and_sum(self, centers) -> int:

@@ -22,7 +22,10 @@ from tilewise.engine.backend import (
     aligned,
     as_rows,
     backend_of,
+    computing,
     few_rows,
+    on_host,
+    open_pair,
     open_rows,
     register,
 )
@@ -33,7 +36,15 @@ from tilewise.engine.blocks import (
     radius_blocks,
 )
 from tilewise.engine.cpu import Cpu, Sample
-from tilewise.engine.matrix import KERNELS, fill_matrix, plan_matrix
+from tilewise.engine.matrix import (
+    KERNELS,
+    LOOKED_AT,
+    ProductTerms,
+    fill_matrix,
+    looked_at,
+    plan_matrix,
+    product_terms,
+)
 from tilewise.engine.minibatch import BatchPass, DrawnBatches, Draws, squared_moves
 from tilewise.engine.neighbors import argkmin, radius
 from tilewise.engine.oversampling import OversamplingPass, draws, hashed
@@ -74,16 +85,16 @@ from tilewise.kernels._rows import Rows
 from tilewise.kernels._single import SingleRows, labels_of
 
 __all__ = [
-    "BACKENDS", "KERNELS", "AssignmentPass", "Backend", "BatchPass", "Batches", "Bins", "Cpu",
-    "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "OutOfRange",
-    "OversamplingPass", "PartSeeding", "Pass", "ReadBatches", "Request", "RowSet", "Rows",
-    "Sample", "Scale", "SeedingPass", "SingleRows", "Stats", "StreamReport", "StreamRows",
+    "BACKENDS", "KERNELS", "LOOKED_AT", "AssignmentPass", "Backend", "BatchPass", "Batches", "Bins",
+    "Cpu", "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "OutOfRange",
+    "OversamplingPass", "PartSeeding", "Pass", "ProductTerms", "ReadBatches", "Request", "RowSet",
+    "Rows", "Sample", "Scale", "SeedingPass", "SingleRows", "Stats", "StreamReport", "StreamRows",
     "aligned", "argkmin", "argkmin_blocks", "argmin_blocks", "as_rows", "assign", "assign_inertia",
-    "backend_of", "batch_bytes", "column_stats", "count_rows", "distances", "draws", "extent",
-    "farthest_first", "few_rows", "fill_matrix", "first_row", "hashed", "inertia", "labels_of",
-    "largest_finite", "locate_among",
-    "moments_of", "most_trials", "open_rows", "open_sums", "own_distances", "plan_matrix",
-    "potential_bin", "radius", "radius_blocks", "refuse_out_of_range", "register", "sampled",
-    "scaled_weights", "squared_moves", "total_gains", "weight_exponent", "weight_sizes",
+    "backend_of", "batch_bytes", "column_stats", "computing", "count_rows", "distances", "draws",
+    "extent", "farthest_first", "few_rows", "fill_matrix", "first_row", "hashed", "inertia",
+    "labels_of", "largest_finite", "locate_among", "looked_at", "moments_of", "most_trials",
+    "on_host", "open_pair", "open_rows", "open_sums", "own_distances", "plan_matrix",
+    "potential_bin", "product_terms", "radius", "radius_blocks", "refuse_out_of_range", "register",
+    "sampled", "scaled_weights", "squared_moves", "total_gains", "weight_exponent", "weight_sizes",
     "weights_of",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ are exact before they are rounded once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,8 +23,8 @@ from .streaming import CpuStreams
 
 __all__ = [
     "BACKENDS", "AssignmentPass", "Backend", "BatchPass", "Batches", "OversamplingPass", "Request",
-    "RowSet", "SeedingPass", "aligned", "as_rows", "backend_of", "few_rows", "open_rows",
-    "register",
+    "RowPair", "RowSet", "SeedingPass", "aligned", "as_rows", "backend_of", "computing", "few_rows",
+    "on_host", "open_pair", "open_rows", "register",
 ]  # fmt: skip
 
 
@@ -49,6 +49,8 @@ class Request:
         Whether rows that come once will do nevertheless.
     in_memory : bool
         Whether only data in memory will do.
+    device : {"auto", "cpu", "cuda"}
+        As estimators take it.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Request:
     again: str | None = None
     once: bool = False
     in_memory: bool = False
+    device: str = "auto"
 
 
 class RowSet(Protocol):
@@ -108,8 +111,8 @@ class RowSet(Protocol):
     def array(self) -> Any:
         """The rows as functions of the user get them: an array or CSR matrix of `result_dtype`."""
 
-    def originals(self, ids: np.ndarray) -> np.ndarray:
-        """Rows by index in the type in which they were given, (m, d)."""
+    def originals(self, ids: np.ndarray) -> Any:
+        """Rows by index in the type in which they were given, (m, d), where they were given."""
 
     def fingerprint(self) -> dict[str, Any]:
         """JSON-safe values that differ for other data."""
@@ -136,6 +139,12 @@ class AssignmentPass(Protocol):
     @property
     def weights(self) -> np.ndarray:
         """Weight of each cluster in the sums, (k,) float64."""
+
+    def hold(self, centers) -> Any:
+        """Centres (k, d) as float64 where the pass wants them; NumPy can read what comes back."""
+
+    def blank(self, centers) -> Any:
+        """Room for as many others as `hold` returned, for `average`."""
 
     def assign(self, centers: np.ndarray) -> int:
         """Assign every row to its closest centre; returns how many labels changed."""
@@ -259,6 +268,38 @@ class Batches(AbstractContextManager, Protocol):
         """What the mean inertia of a row is multiplied by for that of all rows."""
 
 
+class RowPair(Protocol):
+    """Two sets of rows X and Y whose distances a backend computes.
+
+    Results lie where the rows lie, and have the bits that the CPU gives them.
+
+    Attributes
+    ----------
+    shapes : tuple of two tuples of int
+        Nobody has checked them.
+    """
+
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+
+    def check_finite(self) -> None:
+        """Raise the ValueError that names the first NaN or infinity, if there is one."""
+
+    def swapped(self) -> RowPair:
+        """Rows of Y and X."""
+
+    def matrix(self, kernel: str) -> Any:
+        """Distances of all rows of X to all rows of Y, (n, m).
+
+        By "euclidean", "sqeuclidean" or "cosine"; float32 where all rows are.
+        """
+
+    def argkmin(self, k: int, kernel: str, *, root: bool) -> tuple[Any, Any]:
+        """Distances and indices, (n, k), of the k rows of Y that are nearest to each row of X.
+
+        By "sqeuclidean" or "cosine", or by the root of it.
+        """
+
+
 class Backend(Protocol):
     """A place to run.
 
@@ -327,14 +368,29 @@ class Backend(Protocol):
     def count_clusters(self, labels, n_clusters: int) -> int:
         """How many clusters have rows."""
 
-    def kept_labels(self, labels):
-        """The labels of a pass as an estimator keeps them."""
+    def kept_labels(self, rows, labels):
+        """The labels of a pass over the rows as users get them."""
 
-    def distances(self, rows, centers: np.ndarray, plan) -> np.ndarray:
-        """Euclidean distances to all centres, (n, k), in `result_dtype`."""
+    def kept(self, rows, values: np.ndarray):
+        """An array that was found from the rows as users get it: where the rows came from."""
+
+    def centred(self, rows, mean: np.ndarray, scale):
+        """The rows, which have no scale, less their mean, which has; (n, d) in `result_dtype`."""
+
+    def distances(self, rows, centers: np.ndarray, plan):
+        """Euclidean distances to all centres, (n, k), in `result_dtype`, as users get them."""
 
     def mapped(self, rows, function, **needs) -> Iterable[np.ndarray]:
         """``function(part)`` of the rows, a part at a time, in order; each part is a `RowSet`."""
+
+    def open_pair(self, X, Y) -> RowPair | None:
+        """Two arrays that a user passed in, `Y` None for `X`; or None to decline both."""
+
+    def computing(self, X, device: str) -> AbstractContextManager | None:
+        """What is in force while data of a user are computed with, or None for others' data."""
+
+    def on_host(self, X) -> np.ndarray | None:
+        """An array of this backend's in memory that NumPy can read, or None for anything else."""
 
 
 #: Places to run. The first that does not decline has the data; the last takes all in memory.
@@ -383,6 +439,51 @@ def few_rows(X: np.ndarray, centers: np.ndarray, wanted: Wanted) -> Any:
         if answer is not None:
             return answer(X, centers, wanted)
     return None
+
+
+def open_pair(X, Y) -> RowPair | None:
+    """Two sets of rows from the backend that computes their distances; None for the CPU.
+
+    Raises
+    ------
+    ValueError
+        If they lie in different places.
+    """
+    for backend in BACKENDS:
+        pair = backend.open_pair(X, Y)
+        if pair is not None:
+            return pair
+    return None
+
+
+def computing(X, device: str = "auto") -> AbstractContextManager:
+    """What is in force while the data that a user passed in are computed with.
+
+    Parameters
+    ----------
+    X : object
+        Anything.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        As estimators take it.
+
+    Returns
+    -------
+    context manager
+    """
+    for backend in BACKENDS:
+        found = backend.computing(X, device)
+        if found is not None:
+            return found
+    return nullcontext()
+
+
+def on_host(X) -> Any:
+    """`X` itself, or a copy that NumPy can read of an array that it cannot."""
+    for backend in BACKENDS:
+        found = backend.on_host(X)
+        if found is not None:
+            return found
+    return X
 
 
 def backend_of(rows: RowSet) -> Backend:

@@ -21,6 +21,8 @@ __all__ = ["Cpu", "Sample"]
 
 # Labels that are looked at together, since NumPy makes wider copies of them.
 _COUNTED_ROWS = 2**17
+# Rows centred at a time; any number that keeps the temporary small will do.
+_CENTRED_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,24 @@ class Cpu:
             met[labels[first : first + _COUNTED_ROWS]] = True
         return int(np.count_nonzero(met))
 
-    def kept_labels(self, labels):
+    def kept_labels(self, rows, labels):
         """The array."""
         return labels
+
+    def kept(self, rows, values):
+        """The array."""
+        return values
+
+    def centred(self, rows, mean, scale):
+        """The rows less their mean, in an array."""
+        out = np.empty((rows.n_rows, rows.n_features), dtype=rows.result_dtype)
+        for first in range(0, len(out), _CENTRED_ROWS):
+            part = slice(first, first + _CENTRED_ROWS)
+            values = rows.take(np.arange(len(out))[part])
+            np.subtract(scale.values(values), mean, out=out[part], casting="same_kind")
+            if scale:
+                out[part] = scale.undone(out[part])
+        return out
 
     def distances(self, rows, centers, plan):
         """Euclidean distances to all centres, (n, k)."""
@@ -146,3 +163,15 @@ class Cpu:
     def mapped(self, rows, function, **needs):
         """All rows are one part."""
         yield function(rows)
+
+    def open_pair(self, X, Y):
+        """Arrays in memory are computed with by the functions of `tilewise.metrics`."""
+        return None
+
+    def computing(self, X, device):
+        """Nothing has to be in force."""
+        return None
+
+    def on_host(self, X):
+        """All arrays of this backend's are there."""
+        return None

@@ -12,7 +12,10 @@ from tilewise.plan.pairs import walks_y
 
 from .ranges import Scale, extent
 
-__all__ = ["KERNELS", "fill_matrix", "plan_matrix"]
+__all__ = [
+    "KERNELS", "LOOKED_AT", "ProductTerms", "fill_matrix", "looked_at", "plan_matrix",
+    "product_terms",
+]  # fmt: skip
 
 #: Names of the kernels that `fill_matrix` knows.
 KERNELS = _pairs.KERNELS
@@ -23,8 +26,8 @@ _UNINTERRUPTED = {"minkowski": 2**23, "canberra": 2**27, "braycurtis": 2**28}
 _UNINTERRUPTED_OTHERS = 2**30
 # Stored entries that meet others, likewise: each is several times the work.
 _UNINTERRUPTED_ENTRIES = 2**27
-# Rows of each side that are looked at to find an origin.
-_LOOK = 64
+#: Rows of each side that are looked at to find an origin.
+LOOKED_AT = 64
 
 # Bytes of rows of length one that are made at a time, of X and of Y.
 _UNIT_BYTES = 16 * 2**20
@@ -308,7 +311,7 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
         or weights is not None
         or (canonical and dtype == "float64")
         or rows_x.n_features < thresholds.PRODUCTS_FEATURES[dtype]
-        or min(rows_x.n_rows, rows_y.n_rows) < _LOOK
+        or min(rows_x.n_rows, rows_y.n_rows) < LOOKED_AT
     ):
         return None
     some_x, some_y = _some(rows_x), _some(rows_y)
@@ -320,9 +323,9 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
     if not np.isfinite(origin).all():
         return None
     x, y, o = Rows(some_x, np.float64), Rows(some_y, np.float64), Rows(origin[None], np.float64)
-    between = fill_matrix(x, y, np.empty((_LOOK, _LOOK)), kernel="sqeuclidean")
-    norms_x = fill_matrix(x, o, np.empty((_LOOK, 1)), kernel="sqeuclidean")
-    norms_y = fill_matrix(y, o, np.empty((_LOOK, 1)), kernel="sqeuclidean")
+    between = fill_matrix(x, y, np.empty((LOOKED_AT, LOOKED_AT)), kernel="sqeuclidean")
+    norms_x = fill_matrix(x, o, np.empty((LOOKED_AT, 1)), kernel="sqeuclidean")
+    norms_y = fill_matrix(y, o, np.empty((LOOKED_AT, 1)), kernel="sqeuclidean")
     share = _pairs.trusted_share(rows_x.n_features, kernel != "sqeuclidean", dtype)
     lowest = 0.0
     if kernel == "unit_cosine" and dtype == "float32":
@@ -332,13 +335,64 @@ def _origin(rows_x, rows_y, out, kernel, p, weights, canonical=True):
     return origin if bad.mean() <= thresholds.CANCELLING_SHARE[dtype] else None
 
 
+def looked_at(n_rows: int) -> np.ndarray:
+    """Which rows are looked at, of at least as many: spread over all of them."""
+    return np.arange(LOOKED_AT) * (n_rows - 1) // (LOOKED_AT - 1)
+
+
 def _some(rows):
-    return rows.take(np.arange(_LOOK) * (rows.n_rows - 1) // (_LOOK - 1))
+    return rows.take(looked_at(rows.n_rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class ProductTerms:
+    """How norms and products give the distances of two sets of rows.
+
+    Attributes
+    ----------
+    origin : ndarray of shape (d,), of the type of the arithmetic
+        What is subtracted from all rows before they are multiplied.
+    trusted : float
+        Share of the two squared norms together from which on a squared distance is kept.
+    lowest : float
+        The same for the squared distance itself: of float32 rows of length one.
+    """
+
+    origin: np.ndarray
+    trusted: float
+    lowest: float = 0.0
+
+
+def product_terms(some_x: np.ndarray, some_y: np.ndarray, out_dtype, kernel: str):
+    """How norms and products give distances whose rows are somewhere else, or None.
+
+    Parameters
+    ----------
+    some_x, some_y : ndarray of shape (LOOKED_AT, d)
+        The rows `looked_at`: float32 where `out_dtype` is.
+    out_dtype : dtype
+        Of the matrix.
+    kernel : {"euclidean", "sqeuclidean", "cosine"}
+
+    Returns
+    -------
+    ProductTerms or None
+        None where differences give the distances; those of "cosine" are always of float64 then.
+    """
+    rows_x, rows_y, out = Rows(some_x), Rows(some_y), np.empty(0, dtype=out_dtype)
+    kernel = "unit_cosine" if kernel == "cosine" else kernel
+    origin = _origin(rows_x, rows_y, out, kernel, 2.0, None, False)
+    if origin is None:
+        return None
+    d, dtype = rows_x.n_features, origin.dtype
+    if kernel == "unit_cosine" and dtype == np.float32:
+        return ProductTerms(origin, *_pairs.cosine_share(d))
+    return ProductTerms(origin, _pairs.trusted_share(d, kernel == "euclidean", dtype))
 
 
 def _of_length_one(some):
     norms = fill_matrix(
-        Rows(some, np.float64), Rows(np.zeros((1, some.shape[1]))), np.empty((_LOOK, 1)),
+        Rows(some, np.float64), Rows(np.zeros((1, some.shape[1]))), np.empty((LOOKED_AT, 1)),
         kernel="euclidean",
     )  # fmt: skip
     norms[norms == 0] = 1

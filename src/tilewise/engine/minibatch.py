@@ -74,9 +74,11 @@ class BatchPass:
             If a row of the batch holds a value that is not finite. Nothing has moved then.
         """
         self._pass.assign(centers, stale)
-        return self._update.run(
-            self._pass.labels, centers, moved, counts, self._weights, self._pass.center_norms
-        )
+        return self.move(self._pass.labels, centers, moved, counts, self._pass.center_norms)
+
+    def move(self, labels, centers, moved, counts, norms=None) -> float:
+        """The same for rows that have been assigned; `norms` (k,) are those of the centres."""
+        return self._update.run(labels, centers, moved, counts, self._weights, norms)
 
 
 class DrawnBatches:
@@ -112,12 +114,15 @@ class DrawnBatches:
 
     def next_batch(self) -> BatchPass:
         """The batch of the next step; it holds until the one after is asked for."""
+        self._draw()
+        return self._batch
+
+    def _draw(self):
         self._draws.draw(self._random_state.random_sample(len(self._ids)), self._ids)
         # A state to go on from after as many rows as there are.
         self._seen += len(self._ids)
         self.at_rest = self._seen >= self.n_rows
         self._seen %= max(1, self.n_rows)
-        return self._batch
 
     def most_steps(self, epochs: int) -> int:
         """Steps in which no more rows are seen than in so many epochs."""

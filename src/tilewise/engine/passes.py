@@ -22,7 +22,7 @@ from tilewise.plan.thresholds import (
     few_stored,
     own_distance_share,
     worth_threads,
-)
+)  # fmt: skip
 
 from .groups import MOST_EXPECTED, SAMPLED, Groups
 from .matrix import fill_matrix, plan_matrix
@@ -130,6 +130,16 @@ class Pass:
         if self._groups is not None:
             kernel.set_groups(self._groups.order, self._groups.slots)
         return kernel
+
+    @staticmethod
+    def hold(centers) -> np.ndarray:
+        """Centres where a pass wants them: (k, d) float64, C-contiguous."""
+        return np.ascontiguousarray(centers, dtype=np.float64)
+
+    @staticmethod
+    def blank(centers) -> np.ndarray:
+        """Room for as many others."""
+        return np.empty_like(centers)
 
     @property
     def center_norms(self):

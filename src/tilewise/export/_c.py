@@ -12,6 +12,7 @@ import numpy as np
 
 from tilewise._files import replacing
 from tilewise._typing import PathLike
+from tilewise.engine import on_host
 from tilewise.engine.ranges import Scale
 from tilewise.export import _c_template as parts
 from tilewise.export._fitted import fitted
@@ -168,7 +169,7 @@ def _counts(model, k, dtype):
     """
     counts = getattr(model, "_counts", None)
     if counts is None:
-        labels = getattr(model, "labels_", None)
+        labels = on_host(getattr(model, "labels_", None))
         if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" and labels.size:
             counts = np.bincount(labels, minlength=k)  # longer if of other centres
     usable = isinstance(counts, np.ndarray) and counts.shape == (k,) and np.isfinite(counts).all()

@@ -23,6 +23,7 @@ from tilewise._typing import (
 
 from . import _fallback
 from ._call import MetricCall
+from ._device import refuse_device
 from ._pairwise import Matrix
 from ._table import METRICS, find
 from ._validation import THREADS, check_arrays, read_pair, readable_pair, thread_count
@@ -121,6 +122,7 @@ def pairwise_distances_chunked(
     """
     row = find(metric)
     threads = thread_count(n_threads, n_jobs)
+    refuse_device(X, Y, "pairwise_distances_chunked")
     X, Y = read_pair(X, Y)
     if row is None:
         return _fallback.chunks(

@@ -24,6 +24,7 @@ from tilewise._typing import (
     Vector,
 )
 
+from ._device import device_neighbors, on_device, refuse_device
 from ._ranges import float32_below
 from ._search import METRIC_NAMES, Search
 from ._validation import THREADS, check_k, check_out, check_radius
@@ -49,6 +50,11 @@ _ARGMIN_CONSTRAINTS = {
 
 
 def _argmin(X, Y, axis, metric, metric_kwargs, n_threads):
+    found = on_device(
+        X, Y, lambda pair: device_neighbors(pair, 1, metric, metric_kwargs, axis=axis)
+    )
+    if found is not None:
+        return found[0][:, 0], found[1][:, 0]
     if axis == 0:
         X, Y = (Y, X) if Y is not None else (X, Y)
     return Search(X, Y, metric, metric_kwargs, n_threads).argmin()
@@ -68,9 +74,9 @@ def pairwise_distances_argmin_min(
 
     Parameters
     ----------
-    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
-        Rows.
-    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features)
+    X : {array-like, sparse matrix, array on a GPU} of shape (n_samples_X, n_features)
+        Rows. A CuPy array or CUDA tensor of torch gives results of its kind, on its device.
+    Y : {array-like, sparse matrix, array on a GPU} of shape (n_samples_Y, n_features)
         Rows to find the nearest among; None stands for ``X``.
     axis : int, default=1
         0 finds the nearest row of ``X`` for every row of ``Y`` instead.
@@ -126,9 +132,9 @@ def pairwise_distances_argmin(
 
     Parameters
     ----------
-    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
-        Rows.
-    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features)
+    X : {array-like, sparse matrix, array on a GPU} of shape (n_samples_X, n_features)
+        Rows. A CuPy array or CUDA tensor of torch gives results of its kind, on its device.
+    Y : {array-like, sparse matrix, array on a GPU} of shape (n_samples_Y, n_features)
         Rows to find the nearest among; None stands for ``X``.
     axis : int, default=1
         0 finds the nearest row of ``X`` for every row of ``Y`` instead.
@@ -193,9 +199,9 @@ def argkmin(
 
     Parameters
     ----------
-    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
-        Rows.
-    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features)
+    X : {array-like, sparse matrix, array on a GPU} of shape (n_samples_X, n_features)
+        Rows. A CuPy array or CUDA tensor of torch gives results of its kind, on its device.
+    Y : {array-like, sparse matrix, array on a GPU} of shape (n_samples_Y, n_features)
         Rows to find the nearest among; None stands for ``X``, where every row is its own
         first neighbour unless an equal one stands before it.
     k : int
@@ -245,6 +251,9 @@ def argkmin(
     array([[0, 1],
            [2, 0]])
     """
+    found = on_device(X, Y, lambda pair: device_neighbors(pair, k, metric, metric_kwargs, out))
+    if found is not None:
+        return found if return_distance else found[1]
     search = Search(X, Y, metric, metric_kwargs, n_threads)
     k = check_k(k, search.shape[1])
     shape = search.shape[0], k
@@ -379,6 +388,7 @@ def radius_neighbors(
     >>> radius_neighbors([[0.0]], [[1.0], [0.5]], 1.5, return_as="csr").toarray()
     array([[1. , 0.5]])
     """
+    refuse_device(X, Y, "radius_neighbors")
     radius = check_radius(radius)
     search = Search(X, Y, metric, metric_kwargs, n_threads)
     if search.row is not None and search.row.largest_first:

@@ -22,6 +22,7 @@ from tilewise.engine import fill_matrix, plan_matrix
 
 from . import _fallback
 from ._call import MetricCall, check_norms
+from ._device import device_matrix, euclidean_on_device, on_device, refuse_device
 from ._table import METRICS, find
 from ._validation import (
     THREADS,
@@ -113,9 +114,11 @@ def pairwise_distances(
 
     Parameters
     ----------
-    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
-        Rows; distances of shape (n_samples_X, n_samples_Y) if ``metric="precomputed"``.
-    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
+    X : {array-like, sparse matrix, array on a GPU} of shape (n_samples_X, n_features)
+        Rows; distances of shape (n_samples_X, n_samples_Y) if ``metric="precomputed"``. A CuPy
+        array or CUDA tensor of torch, with "euclidean", "sqeuclidean" or "cosine", gives a
+        result of its kind, on its device.
+    Y : {array-like, sparse matrix, array on a GPU} of shape (n_samples_Y, n_features), default=None
         Other rows; None stands for ``X``. Columns are matched by position. Frames whose columns
         have the same names in another order are refused.
     metric : str or callable, default="euclidean"
@@ -171,6 +174,9 @@ def pairwise_distances(
     """
     row = find(metric)
     threads = thread_count(n_threads, n_jobs)
+    found = on_device(X, Y, lambda pair: device_matrix(pair, metric, kwds, out))
+    if found is not None:
+        return found
     X, Y = read_pair(X, Y)
     if row is None:
         return _by_fallback(X, Y, metric, n_jobs, ensure_all_finite, out, kwds)
@@ -235,9 +241,9 @@ def euclidean_distances(
 
     Parameters
     ----------
-    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
-        Rows.
-    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
+    X : {array-like, sparse matrix, array on a GPU} of shape (n_samples_X, n_features)
+        Rows. A CuPy array or CUDA tensor of torch gives a result of its kind, on its device.
+    Y : {array-like, sparse matrix, array on a GPU} of shape (n_samples_Y, n_features), default=None
         Other rows; None stands for ``X``.
     Y_norm_squared : array-like of shape (n_samples_Y,), (n_samples_Y, 1) or (1, n_samples_Y), \
             default=None
@@ -272,6 +278,9 @@ def euclidean_distances(
     array([[0., 5.],
            [5., 0.]])
     """
+    found = euclidean_on_device(X, Y, X_norm_squared, Y_norm_squared, squared, out)
+    if found is not None:
+        return found
     X, Y = check_pair(X, Y)
     check_norms(X, X_norm_squared, "X")
     check_norms(Y, Y_norm_squared, "Y")
@@ -312,6 +321,7 @@ def manhattan_distances(
     array([[0., 2.],
            [4., 4.]])
     """
+    refuse_device(X, Y, "manhattan_distances")
     X, Y = check_pair(X, Y)
     return _fill(X, Y, MetricCall.of(METRICS["manhattan"], {}, X, Y), out, n_threads)
 
@@ -328,9 +338,9 @@ def cosine_distances(
 
     Parameters
     ----------
-    X : {array-like, sparse matrix} of shape (n_samples_X, n_features)
-        Rows.
-    Y : {array-like, sparse matrix} of shape (n_samples_Y, n_features), default=None
+    X : {array-like, sparse matrix, array on a GPU} of shape (n_samples_X, n_features)
+        Rows. A CuPy array or CUDA tensor of torch gives a result of its kind, on its device.
+    Y : {array-like, sparse matrix, array on a GPU} of shape (n_samples_Y, n_features), default=None
         Other rows; None stands for ``X``.
     out : ndarray of shape (n_samples_X, n_samples_Y), default=None
         Where to write, as in :func:`pairwise_distances`.
@@ -349,6 +359,9 @@ def cosine_distances(
     >>> cosine_distances([[1, 0]], [[0, 2], [-3, 0], [5, 0]])
     array([[1., 2., 0.]])
     """
+    found = on_device(X, Y, lambda pair: device_matrix(pair, "cosine", {}, out))
+    if found is not None:
+        return found
     X, Y = check_pair(X, Y)
     return _fill(X, Y, MetricCall.of(METRICS["cosine"], {}, X, Y), out, n_threads)
 
@@ -411,6 +424,7 @@ def nan_euclidean_distances(
     >>> nan_euclidean_distances([[3, np.nan, np.nan, 6]], [[1, np.nan, 4, 5]], squared=True)
     array([[10.]])
     """
+    refuse_device(X, Y, "nan_euclidean_distances")
     X, Y = check_pair(X, Y)
     parameters = {"squared": squared, "missing_values": missing_values}
     call = MetricCall.of(METRICS["nan_euclidean"], parameters, X, Y)

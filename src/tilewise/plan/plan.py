@@ -143,7 +143,8 @@ class Plan(Reasoned):
         Bytes kept per row while fitting: label, two bounds, and one bound of each group.
     seeding : {"copy", "lanes", "entries"}
         How k-means++ finds the rows that it measures: from a copy in bytes, in float32, or from
-        stored entries. Seeds do not depend on it.
+        stored entries. Few rows are all measured: `reasons` says where one call does that. Seeds
+        do not depend on it.
     seeding_row_bytes : int
         Bytes kept per row while k-means++ runs; those of `row_bytes` are not there yet.
     seeding_kept_bytes : int

@@ -1,0 +1,39 @@
+"""The same estimators on a GPU: labels, centres and inertia have the bits of the CPU's.
+
+Enters: CuPy arrays and torch's CUDA tensors, or arrays in memory if ``device="cuda"``. Leaves: the
+same kinds of arrays, on the device that they came from. This folder is a client of the seam,
+`tilewise.engine.backend`, and validates shapes and types of arrays that lie on a device.
+
+Importing it adds a row to the table of places to run and imports nothing else: torch and triton
+come with the first array on a device. They are installed by ``pip install "tilewise[cuda]"``.
+
+``_entry``      the row of the table: which arrays are taken
+``_arrays``     arrays of other packages as tensors, and back
+``_device``     the device itself: whether it will do, its memory, its errors
+``_backend``    what the seam asks of a place to run
+``_rows``       rows on a device
+``_facts``      what a device is, each fact with its source
+``_plan``       sizes of passes, and why; what they keep in memory
+``_passes``     a pass: first look, decision, sums, averages
+``_scorer``     the first look
+``_decision``   rows that it leaves open
+``_sums``       exact sums, as kernels
+``_clusters``   sums of the rows of each cluster, and their averages
+``_moments``    exact moments of columns
+``_gaps``       canonical distances, as kernels
+``_pairs``      two sets of rows whose distances are wanted
+``_nearest``    the nearest rows
+``_matrix``     matrices of distances
+``_distances``  distances of two sets of rows, as kernels
+``_seeding``    starts: k-means++ and k-means||
+``_batches``    mini-batches
+``_triton``     Triton, and what all kernels share
+"""
+
+from tilewise import engine
+
+from ._entry import Entry
+
+__all__: list[str] = []
+
+engine.register(Entry())
