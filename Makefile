@@ -175,6 +175,30 @@ bench-dask: .venv-dask/installed ## measure a cluster of two processes against o
 bench-single: .venv-bench/installed ## measure answers to one row against scikit-learn, faiss and ONNX Runtime; three minutes
 	.venv-bench/bin/python benchmarks/single_rows.py $(ARGS)
 
+# On a machine with a GPU, with a Python that has torch, triton and what the tests need. To look for
+# errors of memory: make test-cuda CUDA_RUN="compute-sanitizer --tool memcheck"
+CUDA_PYTHON ?= $(PYTHON)
+CUDA_RUN ?=
+
+test-cuda: ## the tests of tilewise.cuda on a GPU, with the torch and triton of CUDA_PYTHON; minutes
+	$(CUDA_PYTHON) tools/cuda_build.py
+	env -u TRITON_INTERPRET PYTHONPATH="$(CURDIR)/src$${PYTHONPATH:+:$$PYTHONPATH}" $(CUDA_RUN) $(CUDA_PYTHON) -m pytest tests/cuda \
+		-p no:cacheprovider --timeout=$(TEST_TIMEOUT) --durations=10 $(ARGS)
+
+# torch and triton lie in a folder of their own: they take 2 GB, and other tests run without them.
+build/interpreter/installed: tools/interpreter-requirements.txt .venv-test/created
+	rm -rf $(@D)
+	.venv-test/bin/python -m pip install $(PIP_QUIET) --target $(@D) -r $<
+	touch $@
+
+test-interpreter: .venv-test/installed build/interpreter/installed ## the tests of tilewise.cuda without a GPU, through Triton's interpreter
+	PYTHONPATH="$(CURDIR)/build/interpreter" .venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) \
+		tests/cuda tests/benchmarks/test_cuda_clusters.py $(ARGS)
+
+bench-cuda: ## measure a GPU against the libraries there and the CPU; ARGS="--seconds 300" ends it early
+	$(CUDA_PYTHON) tools/cuda_build.py
+	env -u TRITON_INTERPRET PYTHONPATH="$(CURDIR)/src$${PYTHONPATH:+:$$PYTHONPATH}" $(CUDA_PYTHON) benchmarks/cuda_clusters.py $(ARGS)
+
 lint: .venv-lint/installed ## ruff, cython-lint and numpydoc; changes nothing
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
