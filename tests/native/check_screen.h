@@ -61,7 +61,7 @@ static void N(check_masks)(const N(screened) *p, const char *what, const uint16_
         CHECK(masks[j * TW_SCREEN_GROUPS + SCREENED / 16] >> SCREENED % 16 == 0, "%s: rows that do not exist", what);
 }
 
-static void N(check_lanes)(const tw_screen_kernels *k) {
+static void N(check_screened_lanes)(const tw_screen_kernels *k) {
     const double scales[] = {1, 1e-6, 1e9}, offsets[] = {0, 1e4, 1e6};
     for (int d = 0; d < N_DEPTHS; d++)
         for (int round = 0; round < 9; round++) {

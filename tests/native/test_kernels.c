@@ -229,6 +229,35 @@ static void check_table(const char *name, const void *table, size_t bytes, size_
     }
 }
 
+/* Rows that are near some candidate are listed, all others not. */
+static void check_near_rows(const tw_screen_kernels *k) {
+    for (int n = 1; n <= TW_SCREEN_ROWS; n += whole(1, 15)) {
+        int32_t *owner = buffer((size_t)n * 4);
+        float *radius = buffer((size_t)n * 4), halves[5] = {1, 2, INFINITY, NAN, 0};
+        uint16_t near[TW_SCREEN_GROUPS + 1];
+        memset(near, 255, sizeof near);
+        for (int i = 0; i < n; i++) {
+            owner[i] = whole(0, 4);
+            radius[i] = i % 11 == 7 ? NAN : i % 13 == 5 ? INFINITY : (float)whole(0, 4) / 2;
+        }
+        k->near_rows(n, owner, radius, halves, near);
+        for (int i = 0; i < (n + 15) / 16 * 16; i++)
+            CHECK((near[i / 16] >> i % 16 & 1) == (i < n && !(halves[owner[i < n ? i : 0]] > radius[i < n ? i : 0])), "row %d of %d", i, n);
+        CHECK(near[(n + 15) / 16] == 65535, "no group behind the last one");
+        free(owner), free(radius);
+    }
+}
+
+static void check_screens(const tw_screen_kernels *screen) {
+    check_near_rows(screen);
+    check_screened_lanes_f4(screen);
+    check_screened_lanes_f8(screen);
+    check_rounding_f4(screen);
+    check_rounding_f8(screen);
+    check_copy_f4(screen);
+    check_copy_f8(screen);
+}
+
 static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact_kernels *e,
                       const tw_pair_kernels *p, const tw_split_kernels *s, const tw_screen_kernels *screen) {
     const int before = failures, checks_before = checks;
@@ -262,35 +291,6 @@ static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact
                     extern const tw_pair_kernels tw_pair_##ISA; extern const tw_split_kernels tw_split_##ISA; \
                     extern const tw_screen_kernels tw_screen_##ISA;
 #define RUN(ISA) check_all(#ISA, &tw_tile_##ISA, &tw_exact_##ISA, &tw_pair_##ISA, &tw_split_##ISA, &tw_screen_##ISA)
-
-/* Rows that are near some candidate are listed, all others not. */
-static void check_near_rows(const tw_screen_kernels *k) {
-    for (int n = 1; n <= TW_SCREEN_ROWS; n += whole(1, 15)) {
-        int32_t *owner = buffer((size_t)n * 4);
-        float *radius = buffer((size_t)n * 4), halves[5] = {1, 2, INFINITY, NAN, 0};
-        uint16_t near[TW_SCREEN_GROUPS + 1];
-        memset(near, 255, sizeof near);
-        for (int i = 0; i < n; i++) {
-            owner[i] = whole(0, 4);
-            radius[i] = i % 11 == 7 ? NAN : i % 13 == 5 ? INFINITY : (float)whole(0, 4) / 2;
-        }
-        k->near_rows(n, owner, radius, halves, near);
-        for (int i = 0; i < (n + 15) / 16 * 16; i++)
-            CHECK((near[i / 16] >> i % 16 & 1) == (i < n && !(halves[owner[i < n ? i : 0]] > radius[i < n ? i : 0])), "row %d of %d", i, n);
-        CHECK(near[(n + 15) / 16] == 65535, "no group behind the last one");
-        free(owner), free(radius);
-    }
-}
-
-static void check_screens(const tw_screen_kernels *screen) {
-    check_near_rows(screen);
-    check_lanes_f4(screen);
-    check_lanes_f8(screen);
-    check_rounding_f4(screen);
-    check_rounding_f8(screen);
-    check_copy_f4(screen);
-    check_copy_f8(screen);
-}
 
 #if defined(__x86_64__) || defined(__i386__)
 TABLES(sse2)
