@@ -7,6 +7,8 @@ import torch
 
 from tilewise import engine
 
+from ._plan import COPIES as _COPIES
+from ._plan import COPIES_BYTES as _COPIES_BYTES
 from ._sums import add_moved, average, join_copies
 from ._triton import EXACT, triton
 
@@ -17,8 +19,6 @@ _HALF, _LIMB = 2**25 - 1, 2**50 - 1
 # of a mean and a number of rows leaves the range in which it can be split.
 _PLAIN_EXPONENT = 400
 _MOST_LIMBS = 3
-# Rows are added to one of several copies of small sums: fewer programs meet at one number.
-_COPIES, _COPIES_BYTES = 64, 2**23
 
 
 class _Table:
@@ -46,6 +46,7 @@ class _Table:
             for array in (positions.astype(np.int32), limbs, bigs)
         ]
         size = n_clusters * self.length * 2
+        # Rows are added to one of several copies of small sums: fewer programs meet at one number.
         self.n_copies = max(1, min(_COPIES, _COPIES_BYTES // (8 * size)))
         shape = (self.n_copies, n_clusters, self.length, 2)
         self._copies = torch.zeros(shape, dtype=torch.int64, device=device)

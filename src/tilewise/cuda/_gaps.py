@@ -1,9 +1,9 @@
-"""Canonical distances: to the own centre, to candidates of a start, and to all centres."""
+"""Canonical distances: to the own centre and to candidates of a start."""
 
 from ._sums import big_of
 from ._triton import canonical, digits, folded, tl, triton
 
-__all__ = ["block_digits", "candidate_gains", "locate_rows", "own_gaps", "take_seed", "to_all"]
+__all__ = ["block_digits", "candidate_gains", "locate_rows", "own_gaps", "take_seed"]
 
 _HALF = tl.constexpr((1 << 25) - 1)
 
@@ -182,33 +182,3 @@ def candidate_gains(
         at = GAINS + trials * 4 + 2 * i
         tl.atomic_add(at, digit >> 25, mask=trials < n_trials, sem="relaxed")
         tl.atomic_add(at + 1, digit & _HALF, mask=trials < n_trials, sem="relaxed")
-
-
-@triton.jit
-def to_all(
-    X, row_stride, column_stride, scale: tl.float64, C, OUT, n, d, k,
-    BM: tl.constexpr, BK: tl.constexpr,
-):  # fmt: skip
-    """OUT (n, k) float64 = squared distances of all rows to all centres."""
-    rows = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
-    centers = tl.program_id(1) * BK + tl.arange(0, BK)
-    ok, known = rows < n, centers < k
-    lanes = tl.arange(0, 8)
-    sums = tl.zeros([BM, BK, 8], tl.float64)
-    for start in range(0, d, 8):
-        columns = start + lanes
-        inside = columns < d
-        x = tl.load(
-            X + rows[:, None] * row_stride + columns[None, :] * column_stride,
-            mask=ok[:, None] & inside[None, :], other=0,
-        )  # fmt: skip
-        c = tl.load(
-            C + centers[:, None].to(tl.int64) * d + columns[None, :],
-            mask=known[:, None] & inside[None, :], other=0,
-        )  # fmt: skip
-        gap = (x.to(tl.float64) * scale)[:, None, :] - c.to(tl.float64)[None, :, :]
-        sums += gap * gap
-    gaps = tl.reshape(folded(tl.reshape(sums, (BM * BK, 8))), (BM, BK))
-    tl.store(
-        OUT + rows[:, None] * k + centers[None, :], gaps, mask=ok[:, None] & known[None, :]
-    )  # fmt: skip

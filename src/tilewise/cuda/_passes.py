@@ -10,15 +10,15 @@ from tilewise.engine.ranges import overflow
 
 from ._clusters import ClusterSums
 from ._decision import decide, decide_among_all
-from ._gaps import own_gaps, to_all
+from ._gaps import own_gaps
+from ._plan import CANDIDATES as _CAP
 from ._scorer import FACTS, look, measure_centers, pack_centers
 from ._sums import list_moved, total_digits
 from ._triton import EXACT, triton
 
-__all__ = ["DeviceCenters", "DevicePass", "distances", "total_of"]
+__all__ = ["DeviceCenters", "DevicePass", "total_of"]
 
 _NO_ROW = 2**31 - 1
-_CAP = 8
 # What kernels count, in the order of COUNT.
 _OPEN, _LEFT, _BAD, _MOVED, _EMPTY = range(5)
 
@@ -305,15 +305,3 @@ def total_of(values, most, weights, plan):
     pairs = found[1:].reshape(3, 2).tolist()
     total.merge_state(bins_state(top_of(largest), [(high << 25) + low for high, low in pairs]))
     return total.value
-
-
-def distances(rows, centers, plan):
-    """Euclidean distances to all centres, (n, k) float64, on the device."""
-    squares = torch.empty((rows.n_rows, len(centers)), dtype=torch.float64, device=rows.device)
-    C = torch.from_numpy(np.array(centers, dtype=np.float64, order="C")).to(rows.device)
-    n, (k, d) = rows.n_rows, C.shape
-    if n and k:
-        to_all[(triton.cdiv(n, 16), triton.cdiv(k, 16))](
-            *rows.strided, rows.scale, C, squares, n, d, k, BM=16, BK=16, num_warps=4, **EXACT
-        )
-    return squares

@@ -9,11 +9,11 @@ from tilewise import engine
 
 from ._gaps import block_digits, candidate_gains, locate_rows, take_seed
 from ._passes import DevicePass, bins_state, top_of, total_of
+from ._plan import SEED_BLOCK as _BLOCK
 from ._triton import EXACT, triton
 
 __all__ = ["DeviceOversampling", "DeviceSeeding"]
 
-_BLOCK = 4096
 _TRIALS = 8
 _HALF = 2**25 - 1
 
