@@ -13,6 +13,12 @@ ARGS ?=
 PIP_QUIET ?= --quiet
 TEST_TIMEOUT ?= 900
 
+# Tests run in so many processes, each file of them in one. Threads that wait sleep at once: they
+# are more than there are CPUs, and one that spins keeps another from what it is waited for.
+TEST_PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); \
+	echo $$((n > 4 ? 4 : n)))
+IN_PROCESSES := $(if $(filter-out 0 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES) --dist loadfile)
+
 SOURCES := $(shell find src tools meson.build meson.options pyproject.toml README.md LICENSE \
 	-type f -not -name '*.pyc' 2>/dev/null)
 # What runs on the checked builds: all that calls a compiled module. Checks and emulated tiles change
@@ -135,7 +141,7 @@ demo: .venv-demo/installed ## quantise a photograph to 64 colours, scikit-learn 
 	.venv-demo/bin/python examples/demo.py $(ARGS)
 
 test: test-native .venv-test/installed .venv-test/checkers ## all tests and the examples in docstrings, installed
-	.venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) $(ARGS)
+	OMP_WAIT_POLICY=passive .venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) $(IN_PROCESSES) $(ARGS)
 	# Where there is no torch, modules of tilewise.cuda cannot be imported, and none has an example.
 	TILEWISE_TUNING=off .venv-test/bin/pytest --timeout=$(TEST_TIMEOUT) --doctest-modules --ignore-glob='*/tilewise/cuda/_*' --pyargs tilewise
 
