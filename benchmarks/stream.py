@@ -2,11 +2,14 @@
 
 python benchmarks/stream.py                         8 GB of float32, 64 columns, a limit of 1 GB
 python benchmarks/stream.py --gigabytes 0.2 --limit 64MiB --iterations 2
+python benchmarks/stream.py --gigabytes 2 --warm --rounds 5 --only "tilewise MiniBatchKMeans" \
+    "scikit-learn partial_fit loop"
 
 Beside tilewise stand scikit-learn's MiniBatchKMeans, fed slices of a memory map by hand, dask-ml
 where it can be imported, and a program that only reads the file. Everybody runs in a process of
-its own and starts with none of the file in the page cache. The file is written first and deleted
-afterwards. Prints a table and writes one JSON; measures and never judges.
+its own, in every round another one first, and starts with none of the file in the page cache, or
+with all of it (`--warm`). Times are medians. The file is written first and deleted afterwards.
+Prints a table and writes one JSON; measures and never judges.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import time
 
 import memory
 import numpy as np
+import timing
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "local"
 COLUMNS = 64
@@ -155,7 +159,9 @@ def measure(name, options):
 
     if name.startswith("tilewise"):
         import tilewise  # noqa: F401
-    cold = forget(options.path)
+    cold = not options.warm and forget(options.path)
+    if options.warm:
+        read_only(options)
     gc.collect()
     if memory.CLEAR_REFS.exists():
         memory.CLEAR_REFS.write_text("5")
@@ -180,6 +186,8 @@ def parse(arguments=None):
         help="where the file is put",
     )  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--warm", action="store_true", help="start with the file in the page cache")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--path", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
@@ -191,10 +199,30 @@ def in_a_process(name, options):
     command = [sys.executable, __file__, "--measure", name, "--path", str(options.path)]
     for option in ("clusters", "iterations", "batch", "limit"):
         command += [f"--{option}", str(getattr(options, option))]
+    if options.warm:
+        command.append("--warm")
     told = subprocess.run(command, capture_output=True, text=True)
     if told.returncode:
         return {"error": (told.stderr.strip() or "no message").splitlines()[-1]}
     return json.loads(told.stdout.splitlines()[-1])
+
+
+def available(name):
+    """Whether what a contender needs is there; says so if not."""
+    module = NEEDS.get(name)
+    if module is None or importlib.util.find_spec(module) is not None:
+        return True
+    print(f"left out: {name} ({module} is missing)", file=sys.stderr)
+    return False
+
+
+def together(rounds):
+    """One finding of several rounds: that of the median time, with all times; an error wins."""
+    for found in rounds:
+        if "error" in found:
+            return found
+    ordered = sorted(rounds, key=lambda found: found["seconds"])
+    return ordered[(len(ordered) - 1) // 2] | {"all_seconds": [f["seconds"] for f in rounds]}
 
 
 def line(name, found, rows, size):
@@ -229,22 +257,24 @@ def main():
         rows = write(options.path, options.gigabytes, COLUMNS, options.clusters)
         size = options.path.stat().st_size
         result = {
-            "about": "tilewise streaming benchmark; one sample each, processes of their own",
+            "about": "tilewise streaming benchmark; in turn, processes of their own",
             "started": started.isoformat(timespec="seconds"), "rows": rows, "columns": COLUMNS,
             "bytes": size, "clusters": options.clusters, "iterations": options.iterations,
-            "batch": options.batch, "memory_limit": options.limit, "found": {},
+            "batch": options.batch, "memory_limit": options.limit, "warm": options.warm,
+            "rounds": options.rounds, "found": {},
         }  # fmt: skip
         print(f"{rows:,} x {COLUMNS} float32, {options.clusters} clusters, limit {options.limit}\n")
         print("| | time | passes | rate | peak memory | inertia |\n|---|--:|--:|--:|--:|--:|")
-        for contender in options.only:
-            module = NEEDS.get(contender)
-            if module and importlib.util.find_spec(module) is None:
-                print(f"left out: {contender} ({module} is missing)", file=sys.stderr)
-                continue
-            found = in_a_process(contender, options)
-            result["found"][contender] = found
-            print(line(contender, found, rows, size), flush=True)
-            out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        contenders = [name for name in options.only if available(name)]
+        found = {name: [] for name in contenders}
+        for turn in range(options.rounds):
+            print(f"round {turn + 1} of {options.rounds}", file=sys.stderr)
+            for name in timing.rotated(contenders, turn):
+                found[name].append(in_a_process(name, options))
+        for name, rounds in found.items():
+            result["found"][name] = together(rounds)
+            print(line(name, result["found"][name], rows, size), flush=True)
+        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     finally:
         options.path.unlink(missing_ok=True)
     print(f"written to {out}", file=sys.stderr)

@@ -49,6 +49,20 @@ def test_an_epoch_has_every_row_once(random_access):
         assert batches.passes == 2
 
 
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_as_many_rows_as_are_mixed_together(over):
+    # Sixteen blocks of 4096 rows; the last batch is smaller than the others.
+    n = 16 * 4096 + over
+    X = np.arange(n, dtype=np.float32)[:, None].repeat(64, axis=1)
+    with batches_of(ArraySource(X), 1000, n_rows=n) as batches:
+        seen = []
+        while not batches.at_rest:
+            batch = batches.next_batch()
+            assert (batch.values[:, 0] == batch.ids).all()
+            seen.append(batch.ids.copy())
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(n))
+
+
 def test_batches_larger_than_blocks():
     X = clouds(10_000, 1024)
     with batches_of(ArraySource(X), 6000, n_rows=len(X)) as batches:

@@ -391,3 +391,22 @@ print("end")
     )
     done = run(program)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+def test_buffers_of_the_caller_stay_until_they_are_given_back():
+    X = rows_of(10, 3, "f4")
+    pool = aligned_empty((8, 3), "f4")
+    with Prefetch(Array(X), rows=2, buffers=[pool[at : at + 2] for at in range(0, 8, 2)]) as parts:
+        taken = [parts.take() for _ in range(4)]
+        assert [first for first, _, _ in taken] == [0, 2, 4, 6]
+        assert all(np.shares_memory(rows, pool) for _, rows, _ in taken)
+        np.testing.assert_array_equal(np.concatenate([rows for _, rows, _ in taken]), X[:8])
+        index = taken[1][2]
+        parts.give_back(index)
+        first, rows, again = parts.take()
+        assert (first, again) == (8, index)
+        np.testing.assert_array_equal(rows, X[8:])
+        np.testing.assert_array_equal(taken[0][1], X[:2])
+        for _, _, held in [taken[0], *taken[2:]]:
+            parts.give_back(held)
+        assert parts.take() is None

@@ -17,9 +17,11 @@ __all__ = ["ReadBatches", "batch_bytes"]
 # Rows that lie side by side in the source and are read together: a read that a disk does not
 # notice. Part of what decides which rows share a batch, so it is fixed.
 _BLOCK_BYTES = 2**20
-# Bytes for each row of the buffer: its number, its places in the order and in the next one. And for
-# each row of a batch: place, number, weight, label, norms and scores.
-_ID_BYTES = 8 + 8 + 8
+# Bytes for each row of the pool: its number. For each row of a group: its places in the order, in
+# the one before and in the one that is made of it. And for each row of a batch: place, number,
+# weight, label, norms and scores.
+_ID_BYTES = 8
+_ORDER_BYTES = 8 + 8 + 8
 _PLACE_BYTES = 64
 # Blocks whose rows are mixed; fixed for the same reason.
 _GROUP_BLOCKS = 16
@@ -31,9 +33,12 @@ class ReadBatches:
     """Batches of a source's rows: shuffled by blocks, or in the order in which they come.
 
     In an epoch every row is read once. The blocks of a source with random access are read in an
-    order drawn anew, others as they come; sixteen blocks at a time lie in a buffer, whose rows
-    are permuted. What is left over from a buffer is mixed with the next one; what is left at the
-    end of an epoch makes a smaller batch.
+    order drawn anew, others as they come; the rows of sixteen blocks at a time are permuted. What
+    is left over from them is mixed with the next ones; what is left at the end of an epoch makes
+    a smaller batch.
+
+    Blocks are read into a pool, of which the reader fills one half while batches are made of the
+    other: a row is copied only if it is left over, to the end of the pool.
 
     Parameters
     ----------
@@ -70,15 +75,20 @@ class ReadBatches:
         self._total = n_rows
         self.block_rows = block_rows(source)
         self._group_rows = _group_rows(self.block_rows, batch_size, ahead)
-        room = _buffer_rows(self.block_rows, batch_size, ahead, n_rows)
-        self._buffer = np.empty((room, source.n_features), dtype=source.dtype)
-        self._rows = Rows(self._buffer)
+        self._n_blocks = _pool_blocks(self.block_rows, self._group_rows, n_rows)
+        self._left_at = self._n_blocks * self.block_rows
+        room = self._left_at + _left_rows(self._group_rows, batch_size, n_rows)
+        from tilewise.sources import aligned_empty
+
+        self._pool = aligned_empty((room, source.n_features), source.dtype)
+        self._rows = Rows(self._pool)
         self._ids = np.empty(room, dtype=np.int64)
-        self._held = 0
+        # The blocks that are held, as numbers and rows; rows that are left over from those before.
+        self._blocks, self._n_left = [], 0
         self._order = np.empty(0, dtype=np.int64)
         self._next = 0
         self._batches = {}
-        self._parts = self._prefetch = None
+        self._prefetch = None
         self._ended = False
         self.n_rows = n_rows or 0
         self.rows_read = 0
@@ -95,18 +105,18 @@ class ReadBatches:
 
     def first_rows(self, count: int) -> Rows:
         """Copies of the first rows, which remain to be batched; fewer if there are fewer."""
-        if self._parts is None:
+        if self._prefetch is None:
             self._open()
         while self._held < count and self._read_block():
             pass
-        return Rows(self._buffer[: min(count, self._held)].copy())
+        return Rows(self._pool[self._places()[:count]])
 
     def next_batch(self) -> BatchPass | None:
         """The next batch; None after the one epoch of rows that stay in order."""
         if self.at_rest and self._random_state is None:
             return None
         self.at_rest = False
-        if self._parts is None:
+        if self._prefetch is None:
             self._open()
         if len(self._order) - self._next < self._batch_size and not self._ended:
             self._fill()
@@ -174,54 +184,66 @@ class ReadBatches:
             if self._random_state is not None and self._source.random_access:
                 firsts = firsts[self._random_state.permutation(len(firsts))]
             parts = [(int(at), min(self.block_rows, self._total - int(at))) for at in firsts]
+        starts = range(0, self._left_at, self.block_rows)
         self._prefetch = Prefetch(
             self._source,
             parts,
             rows=self.block_rows,
-            n_buffers=_blocks_ahead(self._total, self.block_rows),
+            buffers=[self._pool[at : at + self.block_rows] for at in starts],
         )
         self._begin = time.perf_counter()
         self._prefetch.__enter__()
-        self._parts = iter(self._prefetch)
         self._ended = False
         self._in_epoch = 0
 
+    @property
+    def _held(self):
+        """Rows that lie in the pool, to be batched."""
+        return self._n_left + sum(count for _, count in self._blocks)
+
+    def _places(self):
+        """Where they lie, in the order in which they came."""
+        runs = [(self._left_at, self._n_left)]
+        runs += [(index * self.block_rows, count) for index, count in self._blocks]
+        return np.concatenate([np.arange(at, at + count) for at, count in runs])
+
     def _read_block(self):
-        got = next(self._parts, None)
+        got = self._prefetch.take()
         if got is None:
             self._ended = True
             return False
-        first, values = got
-        at, self._held = self._held, self._held + len(values)
-        self._buffer[at : self._held] = values
-        self._ids[at : self._held] = np.arange(first, first + len(values))
-        self.rows_read += len(values)
-        self._in_epoch += len(values)
+        first, values, index = got
+        count, at = len(values), index * self.block_rows
+        self._blocks.append((index, count))
+        self._ids[at : at + count] = np.arange(first, first + count)
+        self.rows_read += count
+        self._in_epoch += count
         if self._total is None:
             self.n_rows = self.rows_read
         return True
 
     def _fill(self):
-        """Move what is left to the front, read behind it, and mix."""
-        rest = self._order[self._next :]
+        """Keep what is left over, read more, and mix."""
         if len(self._order):
-            self._buffer[: len(rest)] = self._buffer[rest]
-            self._ids[: len(rest)] = self._ids[rest]
-            self._held = len(rest)
+            left = self._order[self._next :]
+            kept = slice(self._left_at, self._left_at + len(left))
+            self._pool[kept], self._ids[kept] = self._pool[left], self._ids[left]
+            self._n_left = len(left)
+            for index, _ in self._blocks:
+                self._prefetch.give_back(index)
+            self._blocks = []
         while self._held < self._group_rows and self._read_block():
             pass
-        self._order = (
-            np.arange(self._held)
-            if self._random_state is None
-            else self._random_state.permutation(self._held)
-        )
+        self._order = self._places()
+        if self._random_state is not None:
+            self._order = self._order[self._random_state.permutation(len(self._order))]
         self._next = 0
 
     def _finish_epoch(self):
         if self._total is not None and self._in_epoch != self._total:
             raise short_source(self._source, self._in_epoch, self._total)
         self._close()
-        self._held = self._next = 0
+        self._blocks, self._n_left, self._next = [], 0, 0
         self._order = self._order[:0]
         self.at_rest = True
         self.passes += 1
@@ -233,7 +255,7 @@ class ReadBatches:
             self.seconds_reading += self._prefetch.seconds_reading
             self.seconds_waiting += self._prefetch.seconds_waiting
             self.bytes_read += int(self._prefetch.bytes_read)
-        self._prefetch = self._parts = None
+        self._prefetch = None
 
 
 class _ReadBatch(BatchPass):
@@ -267,19 +289,20 @@ class _ReadBatch(BatchPass):
             raise
 
 
-def _blocks_ahead(n_rows, block):
-    return _AHEAD_BLOCKS if n_rows is None else max(2, min(_AHEAD_BLOCKS, -(-n_rows // block)))
-
-
 def _group_rows(block, batch_size, ahead):
     """Rows that are mixed together."""
     return max(_GROUP_BLOCKS * block, -(-batch_size // block) * block, ahead)
 
 
-def _buffer_rows(block, batch_size, ahead, n_rows):
-    """Rows of the buffer: a group, and what may be left of the one before."""
-    room = _group_rows(block, batch_size, ahead) + batch_size + block
-    return room if n_rows is None else min(room, n_rows)
+def _pool_blocks(block, group_rows, n_rows):
+    """Blocks of the pool: a group, and what is read meanwhile."""
+    room = -(-group_rows // block) + _AHEAD_BLOCKS
+    return room if n_rows is None else max(2, min(room, -(-n_rows // block)))
+
+
+def _left_rows(group_rows, batch_size, n_rows):
+    """Rows at the end of the pool, for what may be left of a group: less than a batch."""
+    return 0 if n_rows is not None and n_rows < group_rows else batch_size
 
 
 def block_rows(source) -> int:
@@ -288,14 +311,12 @@ def block_rows(source) -> int:
 
 
 def batch_bytes(source, n_rows, batch_size: int, ahead: int = 0) -> int:
-    """Bytes that `ReadBatches` holds, the reader's buffers included."""
+    """Bytes that `ReadBatches` holds, the memory that rows are read into included."""
     block = block_rows(source)
     group = _group_rows(block, batch_size, ahead)
-    room = _buffer_rows(block, batch_size, ahead, n_rows)
+    left = _left_rows(group, batch_size, n_rows)
     row = source.n_features * source.dtype.itemsize
-    # What is left of a group is copied to the front, and the order drawn beside the one before.
-    left = batch_size if room > group else 0
-    return (
-        room * (row + (_ID_BYTES if left else 16)) + batch_size * _PLACE_BYTES + left * row
-        + _blocks_ahead(n_rows, block) * block * row
-    )  # fmt: skip
+    room = _pool_blocks(block, group, n_rows) * block + left
+    mixed = group + left if n_rows is None else min(group + left, n_rows)
+    # What is left of a group is copied twice on its way to the end of the pool.
+    return room * (row + _ID_BYTES) + mixed * _ORDER_BYTES + batch_size * _PLACE_BYTES + left * row

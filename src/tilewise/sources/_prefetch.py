@@ -70,6 +70,8 @@ class Prefetch:
         then be a list or tuple.
     n_buffers : int, default=2
         Buffers, each of `rows` × the bytes of a delivered row; at least two.
+    buffers : list of ndarray of shape (rows, n_features), optional
+        Memory of the caller to read into, instead of `n_buffers` buffers of its own.
 
     Attributes
     ----------
@@ -108,6 +110,7 @@ class Prefetch:
         *,
         rows: int | None = None,
         n_buffers: int = 2,
+        buffers: list[FloatMatrix] | None = None,
     ) -> None:
         if rows is None:
             if not isinstance(parts, (list, tuple)):
@@ -115,6 +118,8 @@ class Prefetch:
             rows = max((part[1] for part in parts), default=1)
         if rows < 1:
             raise ValueError(f"rows must be at least 1, got {rows}")
+        if buffers is not None:
+            n_buffers = len(buffers)
         if n_buffers < 2:
             raise ValueError(f"n_buffers must be at least 2, got {n_buffers}")
         if parts is None:
@@ -125,6 +130,7 @@ class Prefetch:
         self.seconds_waiting = 0.0
         self.buffer_bytes = n_buffers * rows * source.n_features * source.dtype.itemsize
         self._parts = parts
+        self._buffers = buffers
         self._shared = None
         self._totals = (0.0, 0)
 
@@ -150,8 +156,10 @@ class Prefetch:
     def __enter__(self) -> Self:
         if self._parts is None:
             raise RuntimeError("a Prefetch is used once; make another one")
-        shape = (self.rows, self.source.n_features)
-        buffers = [aligned_empty(shape, self.source.dtype) for _ in range(self.n_buffers)]
+        buffers, self._buffers = self._buffers, None
+        if buffers is None:
+            shape = (self.rows, self.source.n_features)
+            buffers = [aligned_empty(shape, self.source.dtype) for _ in range(self.n_buffers)]
         self._shared = shared = _Shared(self.source, iter(self._parts), buffers)
         self._parts = None
         for index in range(self.n_buffers):
@@ -175,20 +183,43 @@ class Prefetch:
         self._shared = None
 
     def __iter__(self) -> Iterator[tuple[int, FloatMatrix]]:
+        while (part := self.take()) is not None:
+            first, rows, index = part
+            try:
+                yield first, rows
+            finally:
+                self.give_back(index)
+
+    def take(self) -> tuple[int, FloatMatrix, int] | None:
+        """Return the next part and its buffer, which stays as it is until it is given back.
+
+        Returns
+        -------
+        tuple of (int, ndarray, int) or None
+            First row, the rows (a view of the buffer) and the number of the buffer; None after
+            the last part. Who holds all buffers waits for ever.
+        """
         shared = self._shared
         if shared is None:
             raise RuntimeError("a Prefetch is iterated over inside its with statement")
-        while True:
-            item = self._wait(shared)
-            if item is _END:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            first, n_rows, index = item
-            try:
-                yield first, shared.buffers[index][:n_rows]
-            finally:
-                shared.free.put(index)
+        item = self._wait(shared)
+        if item is _END:
+            return None
+        if isinstance(item, BaseException):
+            raise item
+        first, n_rows, index = item
+        return first, shared.buffers[index][:n_rows], index
+
+    def give_back(self, index: int) -> None:
+        """Let the reader fill a buffer again.
+
+        Parameters
+        ----------
+        index : int
+            Its number, as `take` told it.
+        """
+        if self._shared is not None:
+            self._shared.free.put(index)
 
     def _wait(self, shared):
         if shared.process != os.getpid():
