@@ -204,10 +204,15 @@ def pairs(result):
     ]  # fmt: skip
 
 
+def median_of(rounds):
+    """How many rounds a time is the median of, where there were several."""
+    return f", medians of {rounds} rounds" if rounds > 1 else ""
+
+
 def streams():
     """Return what reading a file larger than memory takes."""
     parts = []
-    for name in ("large-file", "large-file-minibatch"):
+    for name in ("large-file", "cached-file-minibatch"):
         result = json.loads((report.RESULTS / "stream" / f"{name}.json").read_text("utf-8"))
         told = [
             f"{who} {report.duration(one['seconds'])}, {one['passes']} "
@@ -216,12 +221,16 @@ def streams():
             for who, one in result["found"].items()
         ]
         parts.append(
-            f"A file of {result['bytes'] / 1e9:.0f} GB ({result['rows'] / 1e6:g}M × "
+            f"A file of {result['bytes'] / 1e9:.0f} GB"
+            f"{' in the page cache' if result.get('warm') else ''} ({result['rows'] / 1e6:.4g}M × "
             f"{result['columns']}, f4) in {result['clusters']} clusters with "
-            f'`memory_limit="{result["memory_limit"]}"`, {result["started"][:10]}: '
-            f"{'; '.join(told)}."
+            f'`memory_limit="{result["memory_limit"]}"`, {result["started"][:10]}'
+            f"{median_of(result.get('rounds', 1))}: {'; '.join(told)}."
         )
-    parts.append("Peaks count mapped pages of the file; most of the loop's are.")
+    parts.append(
+        "Peaks count mapped pages of the file; most of the loop's are. One epoch ends at another "
+        "local optimum with every order of rows."
+    )
     return [paragraph(*parts)]
 
 
