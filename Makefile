@@ -26,7 +26,8 @@ SOURCES := $(shell find src tools meson.build meson.options pyproject.toml READM
 CHECKED_TESTS ?= $(addprefix tests/,kernels engine algorithms metrics cluster plan lab sources cli) \
 	tests/test_joblib.py --hypothesis-profile=ci \
 	--deselect tests/lab/test_cachegrind.py::test_simulated_is_what_cachegrind_counts \
-	--deselect tests/lab/test_explain.py::test_measured_roofs_are_rates
+	--deselect tests/lab/test_explain.py::test_measured_roofs_are_rates \
+	--deselect tests/cli/test_bench.py::test_valgrind_counts_beside_the_simulator
 
 .PHONY: help venv demo test types test-docs test-native test-aarch64 bench bench-dask bench-single lint format docs debug-test
 .PHONY: onnx-web sanitize sanitize-crowded sanitize-native record wheel clean

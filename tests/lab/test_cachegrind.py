@@ -1,6 +1,7 @@
 """The real kernels under valgrind, beside the simulation; and what is said where it cannot run."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,9 +59,12 @@ def test_the_driver_runs_the_pass_it_is_asked_for(n, d, k, update):
     }  # fmt: skip
     driver = Path(cachegrind.__file__).with_name("_driver.py")
     libraries = Path(np.__file__).parents[1]
+    # Modules built with them do not load without these.
+    names = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "PYTHONMALLOC")
+    sanitizers = {name: os.environ[name] for name in names if name in os.environ}
     done = subprocess.run(
         [sys.executable, str(driver), json.dumps(job)], capture_output=True, text=True,
-        check=False, env={"PYTHONPATH": str(libraries), "OMP_NUM_THREADS": "1"},
+        check=False, env={"PYTHONPATH": str(libraries), "OMP_NUM_THREADS": "1"} | sanitizers,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
