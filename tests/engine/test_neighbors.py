@@ -32,6 +32,7 @@ def test_hostile_data(name, dtype):
         m = len(Y)
         for k in {1, m, int(rng.randint(1, min(m, 40) + 1))}:
             check(X, Y, k, method="scan" if number % 5 == 4 else "scores")
+        check(X, Y, 1, method="assignment")
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8])
@@ -45,6 +46,36 @@ def test_threads_chunks_and_blocks(threads, chunk_rows, block_rows):
         for k in (1, 20):
             check(X, Y, k, isas=hostile.ISAS[-1:], **sizes)
             check(X, Y, k, isas=hostile.ISAS[-1:], method="scan", **sizes)
+
+
+def test_the_nearest_row_alone_by_assignment():
+    rng = np.random.RandomState(0)
+    plan = plan_neighbors(5000, 200, 16, k=1)
+    assert (plan.method, plan.assignment.n_clusters) == ("assignment", 200)
+    for name, d in NEARLY_TIED:
+        X, Y = pair(name, rng, 90, d, 300, np.float32)
+        for threads in (1, 2, 8):
+            check(X, Y, 1, isas=hostile.ISAS[-1:], method="assignment", n_threads=threads)
+
+
+def test_labels_become_indices_in_their_place():
+    rng = np.random.RandomState(1)
+    X, Y = rng.standard_normal((50_001, 2)), rng.standard_normal((150, 2))
+    rows = Rows(X), Rows(Y)
+    ways = [
+        plan_neighbors(len(X), len(Y), 2, "f8", k=1, method=way) for way in ("assignment", "scan")
+    ]
+    found, expected = (argkmin(*rows, 1, plan=plan) for plan in ways)
+    compare(found, expected, "50,001 rows")
+
+
+@pytest.mark.parametrize(("bad", "where"), [("X", 4711), ("Y", 17)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named_by_assignment(bad, where, value):
+    X, Y = np.ones((5000, 3), np.float32), np.ones((200, 3), np.float32)
+    {"X": X, "Y": Y}[bad][where, 1] = value
+    with pytest.raises(ValueError, match=f"{where}"):
+        argkmin(Rows(X), Rows(Y), 1)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 30])

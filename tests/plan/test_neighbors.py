@@ -105,10 +105,14 @@ def test_the_method_and_its_threshold_are_told(n, m, d, k, density, method):
 
 def test_a_method_can_be_asked_for():
     for method in METHODS:
-        assert plan_neighbors(1000, 100, 4, k=3, method=method, density=(0.5, 0.5)).method == method
+        k = 1 if method == "assignment" else 3
+        assert plan_neighbors(1000, 100, 4, k=k, method=method, density=(0.5, 0.5)).method == method
     for sizes in ({"n_y": 129}, {"k": 0}):
         with pytest.raises(ValueError, match="nearest of up to 128 rows"):
             plan_neighbors(**{"n_x": 9, "n_y": 9, "n_features": 4, **sizes}, method="brute force")
+    for sizes in ({"n_y": 0}, {"k": 2}):
+        with pytest.raises(ValueError, match="finds one neighbour"):
+            plan_neighbors(**{"n_x": 9, "n_y": 9, "n_features": 4, **sizes}, method="assignment")
     with pytest.raises(ValueError, match="needs a CSR side"):
         plan_neighbors(10, 10, 4, method="csr")
     with pytest.raises(ValueError, match="method='few' is not one of 'scores'"):

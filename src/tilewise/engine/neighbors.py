@@ -12,12 +12,16 @@ from tilewise.plan.thresholds import worth_threads
 
 from .brute_force import argkmin_brute_force
 from .csr_neighbors import argkmin_csr, radius_csr
+from .passes import Pass
 from .radius_results import sort_results
+from .ranges import OutOfRange
 
 __all__ = ["argkmin", "largest_within", "radius"]
 
 # Rows of Y whose mean is the origin: any will do, a good one keeps the error bound small.
 _ORIGIN_ROWS = 512
+# Rows whose distances are measured together once they are assigned.
+_SHOWN_ROWS = 2**14
 # Share of pairs that take a canonical distance above which scores of float64 are cheaper.
 _DECIDED_LIMIT = 0.02
 # Once so many pairs take one, blocks are this much smaller: Ctrl-C is checked for in between.
@@ -71,9 +75,33 @@ def argkmin(
     indices = np.empty((n, k), dtype=np.int64) if out[1] is None else out[1]
     if plan.method == "csr":
         argkmin_csr(rows_x, rows_y, k, plan, distances, indices)
-    else:
+    elif plan.method != "assignment" or not _assigned(rows_x, rows_y, plan, distances, indices):
         _argkmin_scores(rows_x, rows_y, k, plan, distances, indices)
     return _converted(distances, root, dtype, out[0]), indices
+
+
+def _assigned(rows_x, rows_y, plan, distances, indices):
+    """Assign the rows to those of Y; whether all distances are in range."""
+    centers = rows_y.take(np.arange(rows_y.n_rows)).astype(np.float64)
+    if not np.isfinite(centers).all():
+        rows_y.raise_nonfinite()
+    # In the memory of the result, which has room for twice as much.
+    labels = indices.reshape(-1).view(np.int32)[: len(indices)]
+    run = Pass(rows_x, len(centers), plan.assignment, labels=labels)
+
+    def keep(first, gaps):
+        """The distances of some rows."""
+        distances[first : first + len(gaps), 0] = gaps
+
+    try:
+        run.assign_and_visit(centers, keep, _SHOWN_ROWS)
+    except OutOfRange:
+        return False
+    # From the end, so that nothing is written over a label that is still to be read.
+    for last in range(len(indices), 0, -_SHOWN_ROWS):
+        here = slice(max(0, last - _SHOWN_ROWS), last)
+        indices[here, 0] = labels[here].copy()
+    return True
 
 
 def _argkmin_scores(rows_x, rows_y, k, plan, distances, indices):

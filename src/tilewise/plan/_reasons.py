@@ -23,6 +23,9 @@ class Reasoned:
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-safe values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, Reasoned):
+                values[name] = value.to_dict()
         values["reasons"] = dict(self.reasons)
         return values
 

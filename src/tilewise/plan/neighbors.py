@@ -25,9 +25,14 @@ from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.layout import TILES, tile_shape
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
+from tilewise.plan.plan import Plan
+from tilewise.plan.plan import plan as plan_pass
 from tilewise.plan.split import split_for
 from tilewise.plan.threads import n_threads as threads_for
 from tilewise.plan.thresholds import (
+    ASSIGNMENT_COORDINATES,
+    ASSIGNMENT_ROWS,
+    ASSIGNMENT_ROWS_PER_COORDINATE,
     BRUTE_FORCE_MOST_ROWS,
     SCAN_ROWS,
     STORED_SHARE,
@@ -36,7 +41,7 @@ from tilewise.plan.thresholds import (
 
 __all__ = ["METHODS", "NeighborPlan", "block_shape", "plan_neighbors"]
 
-METHODS = ("scores", "scan", "brute force", "csr")
+METHODS = ("scores", "scan", "assignment", "brute force", "csr")
 
 _SCAN_CHUNK_ROWS = 16
 # Panels of split rows that every tile of a chunk meets before the next ones.
@@ -98,10 +103,10 @@ class NeighborPlan(Reasoned):
         Rows of X and of Y, and their columns.
     k : int
         Neighbours that are wanted, 0 for all within a radius.
-    method : {"scores", "scan", "brute force", "csr"}
-        Scores that exclude most pairs; canonical distances of all pairs while Y streams by; all
-        distances to a short Y, ranked; or blocks of distances from the stored entries of CSR rows.
-        Neighbours do not depend on it.
+    method : {"scores", "scan", "assignment", "brute force", "csr"}
+        Scores that exclude most pairs; canonical distances of all pairs while Y streams by; a pass
+        that assigns rows as K-Means does; all distances to a short Y, ranked; or blocks of
+        distances from the stored entries of CSR rows. Neighbours do not depend on it.
     dtype, score_dtype : str
         Type of the data as the kernels read it, and of the scores.
     isa : str
@@ -121,13 +126,15 @@ class NeighborPlan(Reasoned):
         Memory beside data and result.
     reasons : dict of str to str
         Where each size comes from.
+    assignment : Plan or None
+        With the method "assignment": the sizes of the pass.
     """
 
     n_x: int
     n_y: int
     n_features: int
     k: int
-    method: Literal["scores", "scan", "brute force", "csr"]
+    method: Literal["scores", "scan", "assignment", "brute force", "csr"]
     dtype: str
     score_dtype: str
     isa: str
@@ -141,6 +148,7 @@ class NeighborPlan(Reasoned):
     products: int
     workspace_bytes: int
     reasons: dict[str, str] = field(hash=False, compare=False)
+    assignment: Plan | None = None
 
     _titles = _TITLES
     _heading = "{n_x} rows against {n_y}, {n_features} features"
@@ -175,7 +183,7 @@ def plan_neighbors(
         Rows of X per task, and rows of Y packed at a time, instead of the planned ones.
     machine : Machine, optional
         Facts to plan for; this machine by default.
-    method : {"scores", "scan", "brute force", "csr"}, optional
+    method : {"scores", "scan", "assignment", "brute force", "csr"}, optional
         The way to search; by default the fastest one.
     score_dtype : dtype, optional
         Type of the scores; float32 by default.
@@ -220,6 +228,8 @@ def plan_neighbors(
             return _plan_brute_force(task, here, why)
         if chosen == "csr":
             return _plan_csr(task, here, why)
+        if chosen == "assignment":
+            return _plan_assignment(task, here, scores, products, why)
         return _Sizes(task, here, chosen, scores, products, why).plan(*fixed)
 
     return _RECENT.get(key, (here,), _make)
@@ -283,6 +293,8 @@ def _method(task: _Task, here: Machine, method: str | None) -> tuple[str, dict[s
             method = "brute force"
         elif stored and min(n, m, d) and share <= most:
             method = "csr"
+        elif _assignment_pays(task):
+            method = "assignment"
         else:
             method = "scan" if n < SCAN_ROWS else "scores"
     if method == "csr" and not stored:
@@ -292,6 +304,8 @@ def _method(task: _Task, here: Machine, method: str | None) -> tuple[str, dict[s
             f'method="brute force" finds the nearest of up to {BRUTE_FORCE_MOST_ROWS} rows; got '
             f"k={k} and {m} rows."
         )
+    if method == "assignment" and not (k == 1 and m):
+        raise ValueError(f'method="assignment" finds one neighbour; got k={k} and {m} rows.')
     if method == "brute force":
         text = f"all distances, ranked: Y has only {m} rows, so that is faster than a search."
     elif method == "csr":
@@ -304,9 +318,15 @@ def _method(task: _Task, here: Machine, method: str | None) -> tuple[str, dict[s
             f"all float64 distances in one pass over Y: X has fewer than {SCAN_ROWS} rows, so "
             "packing Y does not pay."
         )
+    elif method == "assignment":
+        text = (
+            f"rows are assigned as K-Means assigns them: Y has {m * d} coordinates (at most "
+            f"{ASSIGNMENT_COORDINATES}), and X a row for {1 / ASSIGNMENT_ROWS_PER_COORDINATE:g} of "
+            f"them (at least {ASSIGNMENT_ROWS})."
+        )
     else:
         text = "a fast pass finds candidates, and float64 distances decide among them."
-    if stored and method in ("scores", "scan"):
+    if stored and method in ("scores", "scan", "assignment"):
         text += (
             f" CSR rows are made dense a block at a time, since {100 * share:.3g} % of the "
             f"multiplications remain (above {100 * most:g} %)."
@@ -335,6 +355,36 @@ def _plan_brute_force(task: _Task, here: Machine, why: dict[str, str]) -> Neighb
     return _plan_of(
         task, here, "brute force", why, n_threads=threads, group_rows=max(1, task.n),
         block_rows=max(1, task.m), workspace_bytes=total,
+    )  # fmt: skip
+
+
+def _assignment_pays(task: _Task) -> bool:
+    """Whether one neighbour is found faster by a pass of K-Means."""
+    coordinates = task.m * task.d
+    return (
+        task.k == 1 and task.density == (None, None) and task.n >= ASSIGNMENT_ROWS
+        and 0 < coordinates <= ASSIGNMENT_COORDINATES
+        and task.n >= coordinates * ASSIGNMENT_ROWS_PER_COORDINATE
+    )  # fmt: skip
+
+
+def _plan_assignment(task, here, scores, products, why) -> NeighborPlan:
+    made = plan_pass(
+        task.n, task.d, task.m, task.dtype, machine=here, score_dtype=scores, products=products,
+        n_threads=task.available.value if task.asked else None, groups=False,
+        density=task.density[0],
+    )  # fmt: skip
+    for name in ("n_threads", "chunk_rows"):
+        why[name] = made.reasons[name]
+    # The rows of Y as the pass wants them, twice for distances.
+    total = made.n_threads * made.workspace_bytes_per_thread + made.shared_bytes
+    total += 16 * task.m * task.d
+    why["memory"] = f"{sized(total)} on top of data and result."
+    return _plan_of(
+        task, here, "assignment", why, score_dtype=scores, n_threads=made.n_threads,
+        chunk_rows=made.chunk_rows, block_rows=task.m,
+        group_rows=max(1, -(-task.n // made.chunk_rows)) * made.chunk_rows,
+        workspace_bytes=total, assignment=made,
     )  # fmt: skip
 
 
