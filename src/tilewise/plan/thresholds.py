@@ -104,8 +104,8 @@ SCAN_ROWS = 4
 # on, where Y has up to so many coordinates. A search by scores spends about a microsecond on the
 # first candidates of each row; a pass has to prepare the rows of Y, so it takes so many rows of X
 # per coordinate to pay. Measured with AVX-512, one thread, against scores: 7.5 times at
-# 200,000 x 300 x 4, 5.7 at 200,000 x 100 x 16, 1.9 at 9,000 x 1,000 x 24, 1.3 at 9,000 x 4,000 x 24,
-# 0.9 at 50,000 x 5,000 x 128 (float32).
+# 200,000 x 300 x 4, 5.7 at 200,000 x 100 x 16, 1.9 at 9,000 x 1,000 x 24, 1.3 at 9,000 x 4,000 x
+# 24, 0.9 at 50,000 x 5,000 x 128 (float32).
 ASSIGNMENT_ROWS, ASSIGNMENT_COORDINATES, ASSIGNMENT_ROWS_PER_COORDINATE = 1000, 2**18, 1 / 40
 
 # Most rows of Y that brute force takes, as the kernel has it.
