@@ -38,7 +38,7 @@ def machine_with(isa):
 
 
 def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, chunk_size="auto",
-             density=None, products=None, groups=None):  # fmt: skip
+             density=None, products=None, groups=None, look=None):  # fmt: skip
     made = plan(
         rows.n_rows,
         rows.n_features,
@@ -53,7 +53,11 @@ def plan_for(rows, k, isa=None, engine="auto", score_dtype=None, n_threads=1, ch
         density=density,
         products=products,
         groups=groups,
+        look=look,
     )
+    if look and made.layout != "csr":
+        # The same with a first look.
+        made = dataclasses.replace(made, layout="centres-in-lanes", look=True)
     if products and made.layout != "centres-in-lanes":
         # Short rows have a layout of their own, but nothing forbids this one.
         made = dataclasses.replace(made, layout="centres-in-lanes", products=products)
@@ -68,6 +72,8 @@ def plans(X, k, **changes):
     for isa, products in SPLITS:
         split = plan_for(rows, k, isa, products=products, **changes)
         yield f"{isa}-split-{products}", rows, split
+    for isa in ISAS if not rows.is_sparse else ():
+        yield f"{isa}-look", rows, plan_for(rows, k, isa, look=True, **changes)
     for isa, score in itertools.product(ISAS, SCORES) if rows.is_sparse else ():
         # As if hardly anything were stored, so that the entries are scored one by one.
         sparse = plan_for(rows, k, isa, "fused", score, density=0.0, **changes)

@@ -19,9 +19,10 @@ CASES = [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes]
 @pytest.mark.parametrize(("dtype", "size"), CASES)
 def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
     scored = total = 0
-    ways = [(*way, None) for way in hostile.WAYS]
-    ways += [(isa, "fused", "float32", products) for isa, products in hostile.SPLITS]
-    for seed, (isa, name, score, products) in enumerate(ways):
+    ways = [(*way, None, False) for way in hostile.WAYS]
+    ways += [(isa, "fused", "float32", products, False) for isa, products in hostile.SPLITS]
+    ways += [(isa, "fused", "float32", None, True) for isa in hostile.ISAS]
+    for seed, (isa, name, score, products, look) in enumerate(ways):
         rng = np.random.RandomState(seed)
         n, d = int(rng.randint(1, 5000)), int(rng.choice([1, 2, 3, 8, 24, 25, 40, 97, 130]))
         k = int(rng.choice([1, 2, 3, 16, 33, 64, 100]))
@@ -30,7 +31,7 @@ def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
         X = (X * size).astype(dtype)
         rows = Rows(X)
         weights = rng.uniform(0, 3, n) * (rng.uniform(size=n) < 0.9) if weighted else None
-        sizes = {"n_threads": 1 + seed % 3, "products": products}
+        sizes = {"n_threads": 1 + seed % 3, "products": products, "look": look}
         plan = hostile.plan_for(rows, k, isa, name, score, **sizes)
         skipping = Pass(rows, k, plan, bounds=True, sums=True, weights=weights)
         start = X[rng.randint(n, size=k)].astype(np.float64)
@@ -55,14 +56,16 @@ def test_rows_that_are_skipped_keep_the_right_label(dtype, size, weighted):
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [1.0, 1e-12, 1e12])
-def test_bounds_hold(dtype, offset, size):
+@pytest.mark.parametrize("look", [False, True])
+def test_bounds_hold(dtype, offset, size, look):
     """The kept bounds lie on the right side of distances in more digits, and near them."""
     for seed, isa in enumerate(hostile.ISAS):
         rng = np.random.RandomState(seed)
         n, d, k = 500, int(rng.choice([25, 40, 97, 130])), int(rng.choice([48, 64, 100]))
         X = ((rng.standard_normal((n, d)) + offset) * size).astype(dtype)
         rows = Rows(X)
-        run = Pass(rows, k, hostile.plan_for(rows, k, isa, n_threads=2), bounds=True, sums=True)
+        plan = hostile.plan_for(rows, k, isa, n_threads=2, look=look, groups=look)
+        run = Pass(rows, k, plan, bounds=True, sums=True)
         # Centres that float32 does not hold.
         centers = X[rng.randint(n, size=k)] * (1 + 1e-9 * rng.standard_normal((k, d)))
         measured = 0

@@ -156,7 +156,7 @@ static void N(check_copy)(const tw_screen_kernels *k) {
             int32_t bases[16];
             float own[16];
             uint16_t near[TW_SCREEN_GROUPS] = {0}, masks[16 * TW_SCREEN_GROUPS];
-            for (int l = 0; l < depth; l++) mean[l] = offset + scale * 0.1 * uniform();
+            for (int l = 0; l < depth; l++) mean[l] = (double)(S)(offset + scale * 0.1 * uniform());
             for (int first = 0; first < SCREENED; first += 16) {
                 const S *x[16];
                 const int some = SCREENED - first < 16 ? SCREENED - first : 16;
@@ -172,7 +172,7 @@ static void N(check_copy)(const tw_screen_kernels *k) {
                     left += rest * rest;
                     norm += (double)q * q;
                 }
-                CHECK(sqrt(left) <= (double)errors[i] && (double)errors[i] <= sqrt(left) * 1.0001 + unit * 1e-5,
+                CHECK(sqrt(left) <= (double)errors[i] && (double)errors[i] <= sqrt(left) * 1.0001 + unit * (1e-5 + 0x1p-22 * sqrt(norm)),
                       "depth %d, row %d: %g, not %g", depth, i, (double)errors[i], sqrt(left));
                 CHECK((double)halves[i] <= norm / 2 && (double)halves[i] >= norm / 2 * (1 - 1e-5), "depth %d, row %d", depth, i);
                 /* Whole units, half of them lost, without the rows that were clipped. */

@@ -68,11 +68,13 @@ enum { SCREENED = 53, SCREENED_GROUPS = (SCREENED + 15) / 16 };
 #define S float
 #define N(name) name##_f4
 #include "check_screen.h"
+#include "check_look.h"
 #undef S
 #undef N
 #define S double
 #define N(name) name##_f8
 #include "check_screen.h"
+#include "check_look.h"
 #undef S
 #undef N
 
@@ -256,6 +258,8 @@ static void check_screens(const tw_screen_kernels *screen) {
     check_rounding_f8(screen);
     check_copy_f4(screen);
     check_copy_f8(screen);
+    check_look_f4(screen);
+    check_look_f8(screen);
 }
 
 static void check_all(const char *name, const tw_tile_kernels *t, const tw_exact_kernels *e,

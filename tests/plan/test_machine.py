@@ -40,6 +40,7 @@ EXPECTED = {
         "hypervisor": (False, "/proc/cpuinfo flags"),
         "memory_bytes": (16062436 * KIB, "/proc/meminfo MemTotal"),
         "openmp": (True, "build"),
+        "byte_products": (False, "not asked"),
         "cgroup_cpus": (None, "cgroup: no quota"),
         "cpus_per_core": (2, "sysfs cpu0 index0"),
     },
@@ -57,6 +58,7 @@ EXPECTED = {
         "hypervisor": (True, "/proc/cpuinfo flags"),
         "memory_bytes": (24683656 * KIB, "/proc/meminfo MemTotal"),
         "openmp": (True, "build"),
+        "byte_products": (False, "not asked"),
         "cgroup_cpus": (None, "cgroup: no quota"),
         "cpus_per_core": (1, "sysfs cpu0 index0"),
     },
@@ -74,6 +76,7 @@ EXPECTED = {
         "hypervisor": (False, "sysctl kern.hv_vmm_present"),
         "memory_bytes": (16 * GIB, "sysctl hw.memsize"),
         "openmp": (False, "build"),
+        "byte_products": (False, "not asked"),
         "cgroup_cpus": (None, "default"),
         "cpus_per_core": (1, "sysctl hw.perflevel0.logicalcpu"),
     },
@@ -91,6 +94,7 @@ EXPECTED = {
         "hypervisor": (False, "/proc/cpuinfo flags"),
         "memory_bytes": (263706184 * KIB, "/proc/meminfo MemTotal"),
         "openmp": (True, "build"),
+        "byte_products": (False, "not asked"),
         "cgroup_cpus": (None, "cgroup: no quota"),
         "cpus_per_core": (2, "sysfs cpu8 index0"),
     },
@@ -108,6 +112,7 @@ EXPECTED = {
         "hypervisor": (False, "/proc/cpuinfo flags"),
         "memory_bytes": (2 * GIB, "cgroup memory.max"),
         "openmp": (True, "build"),
+        "byte_products": (False, "not asked"),
         "cgroup_cpus": (1.5, "cgroup cpu.max"),
         "cpus_per_core": (2, "sysfs cpu0 index0"),
     },
@@ -125,6 +130,7 @@ EXPECTED = {
         "hypervisor": (False, "default"),
         "memory_bytes": (GIB, "default"),
         "openmp": (False, "build"),
+        "byte_products": (False, "not asked"),
         "cgroup_cpus": (None, "cgroup: no quota"),
         "cpus_per_core": (1, "default"),
     },
@@ -145,6 +151,7 @@ EXPECTED = {
         "hypervisor": (False, "default"),
         "memory_bytes": (17034375168, "GlobalMemoryStatusEx"),
         "openmp": (True, "build"),
+        "byte_products": (False, "not asked"),
         "cgroup_cpus": (None, "default"),
         "cpus_per_core": (2, f"{CALL} cpu0 L1"),
     },
@@ -422,6 +429,7 @@ def kernels(monkeypatch):
     fake = types.ModuleType("tilewise.kernels._dispatch")
     fake.isa = lambda: "sse2"
     fake.has_openmp = lambda: True
+    fake.has_byte_products = lambda name: False
     package = importlib.import_module("tilewise.kernels")
     monkeypatch.setattr(package, "_dispatch", fake, raising=False)
     monkeypatch.setitem(sys.modules, "tilewise.kernels._dispatch", fake)

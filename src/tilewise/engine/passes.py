@@ -17,6 +17,9 @@ from tilewise.plan.groups import GROUPS_AFTER
 from tilewise.plan.nest import LoopNest
 from tilewise.plan.thresholds import (
     KEPT_PASS_BYTES,
+    LOOK_MEASURED,
+    LOOK_MOST_LEFT,
+    LOOK_TRIED,
     OWN_CLUSTERS,
     OWN_SUMS_BYTES,
     few_stored,
@@ -73,6 +76,9 @@ class Pass:
     changed, scored, undecided, rescanned : int
         Of the last pass: rows with a new label, rows that were scored, rows that rounding
         left open, and those among them that were compared with every centre again.
+    looks : list of int
+        Of the last pass: rows that had a first look in bytes, those among them that it left to the
+        scores, and candidates that it measured.
 
     Notes
     -----
@@ -100,6 +106,7 @@ class Pass:
         self._centers = self._center_norms = None
         self._averaged = None, None
         self._useless = self._opened = 0
+        self._look, self._tried = plan.look, False
         # Groups of centres are made once passes have shown that they may pay.
         self._groups, self._grouped = None, False
         self._waiting, self._spent = bool(bounds and n) and self._may_group(), 0
@@ -114,6 +121,7 @@ class Pass:
                 is_sparse=rows.is_sparse, n_rows=n,
             )  # fmt: skip
         self.changed = self.scored = self.undecided = self.rescanned = 0
+        self.looks = [0, 0, 0]
 
     def _may_group(self):
         """Whether bounds of groups may be kept: they are planned for rows that are always there."""
@@ -216,7 +224,7 @@ class Pass:
         if self._waiting and visit is None and self._spent >= self._patience * self.rows.n_rows:
             moves = self._group(centers, moves)
         self.changed = self.scored = self.undecided = self.rescanned = self._opened = 0
-        self._met = 0
+        self._met, self.looks = 0, [0, 0, 0]
         if self._grouped:
             self._groups.move(moves)
         tighten = moves is not None and self._k >= OWN_CLUSTERS and self._useless == 0
@@ -270,13 +278,23 @@ class Pass:
         bounds, drift = None, None
         if self._grouped:
             bounds, drift = self._groups.bounds, self._groups.drift
+        # Its bounds are looser, so later passes score more rows. Before groups start, centres move so
+        # far that nearly all rows are scored anyway (measured, whole fits: 384 x 1024 1.25 times as
+        # fast with later looks; 64 x 256, without groups, 0.75 times).
+        look = self._look and not self._grouped and (moves is None or self._waiting)
         # The interpreter looks for Ctrl-C between two calls.
         while first < last:
+            stop = last
+            if look and not self._tried:
+                # A first look that does not pay ends after these.
+                stop, self._tried = min(last, first + LOOK_TRIED), True
             first, changed, opened, scored, undecided, rescanned, met, bad = self._kernel.run(
-                first, last, self.labels, upper=upper, lower=lower, moves=moves, tighten=tighten,
+                first, stop, self.labels, upper=upper, lower=lower, moves=moves, tighten=tighten,
                 sums=sums, weights=None if sums is None else self._weights, group_bounds=bounds,
-                drift=drift,
+                drift=drift, look=look,
             )  # fmt: skip
+            if look:
+                look = self._judge_look(self._kernel.look_report)
             if bad >= 0:
                 self.rows.raise_nonfinite(bad)
                 raise overflow(self.rows.visible, centers, bad)
@@ -286,6 +304,14 @@ class Pass:
             self.undecided += undecided
             self.rescanned += rescanned
             self._met += met
+
+    def _judge_look(self, report):
+        """Whether to go on with first looks: not where they leave too much to do."""
+        self.looks = [a + b for a, b in zip(self.looks, report, strict=True)]
+        looked, left, measured = report
+        if (left + measured * LOOK_MEASURED / self._k) > LOOK_MOST_LEFT * max(looked, 100):
+            self._look = False
+        return self._look
 
     def _choose_scores(self):
         """Score the next pass otherwise where rounding left too many rows open."""

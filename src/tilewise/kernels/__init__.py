@@ -16,6 +16,7 @@ over single clusters, panels or rows of a ready block have a `prange` of their o
     _assign       one pass: pack, score, certify, update sums
     _score        the scores of a chunk, by each layout
     _groups       the same for rows that meet some groups of centres only
+    _look         a first look in bytes, which leaves few rows to the scores
     _decide       what scores and bounds leave open; renewing bounds
     _centers      centres packed for a pass, and how far they moved
     _sums         sums of rows by cluster, and of numbers, that have no order

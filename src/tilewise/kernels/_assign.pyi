@@ -8,6 +8,7 @@ from tilewise.plan.nest import LoopNest
 LAYOUTS: dict[str, int]
 
 class Assignment:
+    look_report: tuple[int, int, int]
     def __init__(self, rows: Rows, nest: LoopNest) -> None: ...
     @property
     def workspace_bytes(self) -> int: ...
@@ -35,6 +36,7 @@ class Assignment:
         weights: Vector[np.float64] | None = None,
         group_bounds: Vector[np.float32] | None = None,
         drift: Matrix[np.float32] | None = None,
+        look: bool = False,
     ) -> tuple[int, int, int, int, int, int, int, int]: ...
 
 def settled(

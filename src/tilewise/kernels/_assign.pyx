@@ -4,17 +4,21 @@ import numpy as np
 
 from libc.math cimport INFINITY, isfinite
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from tilewise.kernels._centers cimport narrow_centers, place_centers
 from tilewise.kernels._decide cimport AGAIN, decide_rows, measure_own
 from tilewise.kernels._dispatch cimport (
     TW_GROUP_CENTRES,
+    TW_LOOK_CENTRES,
+    TW_LOOK_ROWS,
+    TW_SCREEN_DEPTH,
     TW_SPLIT_ROWS,
     TW_SPLIT_STEP,
     exact_kernels,
     run_blocks,
+    screen_kernels,
     split_kernels,
     tile_kernels,
     tw_tile_kernels,
@@ -26,6 +30,7 @@ from tilewise.kernels._groups cimport (
     label_collected,
     rows_that_fit,
 )
+from tilewise.kernels._look cimport look_at_centers, look_at_rows, look_pays
 from tilewise.kernels._pass cimport (
     BLAS,
     CENTRES_IN_LANES,
@@ -83,6 +88,10 @@ def _check_nest(nest, Rows rows):
     if nest.groups:
         fits = fits and nest.layout == "centres-in-lanes" and not split and nest.width == widths[1] and (
             nest.groups == -(-nest.k // TW_GROUP_CENTRES) and nest.list_entries >= nest.groups)
+    if nest.first_look:
+        fits = fits and not csr and nest.d <= TW_SCREEN_DEPTH and (
+            held["looked_rows"] >= TW_LOOK_ROWS * ((nest.d + 3) // 4) * 4
+            and held["looked_scores"] >= 4 * TW_LOOK_ROWS * nest.looked_centres >= 4 * TW_LOOK_ROWS * nest.k)
     if not fits or nest.shared["reports"] < nest.shards_per_call * <ptrdiff_t>sizeof(shard_report):
         raise ValueError(f"the kernels of {nest.isa} do not have the sizes of {nest}")
 
@@ -105,7 +114,7 @@ cdef void _update(const assign_pass* p, int n, char* ws, const offsets_t* o, clu
         i = ids[r]
         old = p.labels[i]
         new = label[r]
-        if old == new:
+        if old == new or new < 0:
             continue
         report.changed += 1
         p.labels[i] = new
@@ -120,6 +129,16 @@ cdef void _update(const assign_pass* p, int n, char* ws, const offsets_t* o, clu
         if old >= 0:
             add_to_cluster(sums, p.exact, p.rows, x, i, -weight, -1, old)
         add_to_cluster(sums, p.exact, p.rows, x, i, weight, 1, new)
+
+
+cdef int _left_open(int n, int64_t* ids, const void** pointers, const int32_t* label) noexcept nogil:
+    """Keeps the rows that have no label."""
+    cdef int r, kept = 0
+    for r in range(n):
+        if label[r] < 0:
+            ids[kept], pointers[kept] = ids[r], pointers[r]
+            kept += 1
+    return kept
 
 
 cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, const offsets_t* o,
@@ -143,6 +162,12 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
         if n == 0:
             return
     report.scored += n
+    if p.look and look_pays(p, report):
+        look_at_rows(p, n, ws, o, first + count, n == count, report)
+        _update(p, n, ws, o, sums, report)
+        n = _left_open(n, ids, pointers, <const int32_t*>(ws + o.label))
+        if n == 0:
+            return
     score_rows(p, n, ws, o, first + count, n == count)
     decide_rows(p, n, ws, o, report)
     _update(p, n, ws, o, sums, report)
@@ -208,6 +233,7 @@ cdef void _run_shard(void* work, int64_t shard, int _count, int thread) noexcept
     cdef cluster_sums* sums = s.sums + thread * s.own_sums if s.sums != NULL else NULL
     cdef int count
     report.changed = report.open = report.scored = report.undecided = report.rescanned = report.entries = 0
+    report.looked = report.left = report.measured = 0
     report.bad_row = -1
     if p.n_groups:
         _run_in_groups(p, first, stop, s.workspace + thread * s.step, s.o, sums, report)
@@ -246,6 +272,9 @@ cdef class Assignment:
     cdef const double[:, ::1] given
     cdef int32_t* order         # of the groups: p.order once it is set
     cdef int32_t* slots
+    cdef bint looks             # whether the centres have been copied for first looks
+    #: Of the last run: rows that had a first look, that it left open, and candidates it measured.
+    cdef readonly tuple look_report
     cdef bint narrowed          # whether the centres have been rounded for measure_own
 
     def __init__(self, Rows rows, nest):
@@ -286,7 +315,8 @@ cdef class Assignment:
         p.norms = <double*>self._at("norms of centres")
         p.centers = <double*>self._at("canonical centres")
         p.origin = self._at("origin")
-        self.origin = <double*>self._at("wide origin")
+        p.wide_origin = self.origin = <double*>self._at("wide origin")
+        self._place_looks(nest)
         p.ldn = (p.depth + 15) // 16 * 16
         p.narrow_centers = <float*>self._at("narrow centres") if nest.shared["narrow centres"] else NULL
         p.narrow_errors = <double*>self._at("narrow errors")
@@ -296,6 +326,22 @@ cdef class Assignment:
         p.listed_values = <double*>self._at("listed values")
         p.center_norms = <double*>self._at("squared norms")
         p.largest = <double*>self._at("largest")
+
+    cdef int _place_looks(self, nest) except -1:
+        cdef assign_pass* p = &self.p
+        cdef ptrdiff_t padded = (p.n_clusters + TW_LOOK_CENTRES - 1) // TW_LOOK_CENTRES * TW_LOOK_CENTRES
+        self.look_report = 0, 0, 0
+        p.look = nest.first_look
+        p.screen = screen_kernels(nest.isa)
+        if p.look:
+            p.looked.count, p.looked.panels = p.n_clusters, <int>(padded // TW_LOOK_CENTRES)
+            p.looked.steps = (p.depth + 3) // 4
+            p.looked.values = <int8_t*>self._at("looked centres")
+            p.looked.bases = <int32_t*>self._at("looked numbers")
+            p.looked.units = <float*>p.looked.bases + padded
+            p.looked.errors = p.looked.units + padded
+            p.looked.halves = p.looked.errors + padded
+        return 0
 
     cdef void* _at(self, str name) except NULL:
         return self.base + <ptrdiff_t>self.starts[name]
@@ -353,13 +399,13 @@ cdef class Assignment:
             raise ValueError("the groups of the centres have not been set")
         p.stale = &stale[0] if stale is not None and p.layout == CSR and self.given is not None else NULL
         self.given = centers
-        self.narrowed = False
+        self.narrowed = self.looks = False
         place_centers(p, centers, self.origin, usable_threads(self.center_threads))
 
     def run(self, int64_t first, int64_t stop, int32_t[::1] labels, *, float[::1] upper=None,
             float[::1] lower=None, const float[::1] moves=None, bint tighten=False,
             Sums sums=None, const double[::1] weights=None, float[::1] group_bounds=None,
-            const float[:, ::1] drift=None):
+            const float[:, ::1] drift=None, bint look=False):
         """Assign rows from `first` on, as many before `stop` as one call takes.
 
         Parameters
@@ -381,6 +427,8 @@ cdef class Assignment:
         drift : float32 (2, at least n_groups, whole vectors)
             How far the centres of each group went: bounds from below and above; minus infinity
             behind them.
+        look : bool
+            Whether rows have a first look in bytes, where the nest has room for it.
 
         Returns
         -------
@@ -391,6 +439,7 @@ cdef class Assignment:
         """
         cdef assign_pass p = self.p
         cdef int64_t n = p.rows.n_rows, s, count, size = self.shard_rows
+        cdef int64_t looked = 0, left = 0, measured = 0
         cdef int64_t changed = 0, opened = 0, scored = 0, undecided = 0, rescanned = 0, met = 0, bad = -1
         cdef int threads = self.threads
         cdef shards_pass run
@@ -399,6 +448,7 @@ cdef class Assignment:
             raise ValueError(f"{labels.shape[0]} labels given for {n} rows")
         if not 0 <= first <= stop <= n:
             raise IndexError(f"rows {first} to {stop} of {n}")
+        self.look_report = 0, 0, 0
         stop = min(stop, first + size * self.most_shards)
         count = (stop - first + size - 1) // size
         if count <= 0:
@@ -413,6 +463,11 @@ cdef class Assignment:
                 raise ValueError("no room was planned for measuring own distances")
             narrow_centers(&self.p, usable_threads(self.center_threads))
             self.narrowed = True
+        p.look = p.look and look and not p.n_groups and not p.hopeless
+        if p.look and not self.looks:
+            look_at_centers(&self.p, usable_threads(self.center_threads))
+            self.looks = True
+        p.look_error = self.p.look_error
         p.upper = p.lower = NULL
         p.use_bounds = 0
         if upper is not None:
@@ -449,8 +504,12 @@ cdef class Assignment:
             undecided += reports[s].undecided
             rescanned += reports[s].rescanned
             met += reports[s].entries
+            looked += reports[s].looked
+            left += reports[s].left
+            measured += reports[s].measured
             if bad < 0 and reports[s].bad_row >= 0:
                 bad = reports[s].bad_row
+        self.look_report = looked, left, measured
         if sums is not None:
             sums.gather()
         return stop, changed, opened, scored, undecided, rescanned, met, bad

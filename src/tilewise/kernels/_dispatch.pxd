@@ -158,6 +158,9 @@ cdef extern from "c/tw_screen.h" nogil:
         TW_SCREEN_GROUPS
         TW_SCREEN_PLACES
         TW_SCREEN_DEPTH
+        TW_LOOK_ROWS
+        TW_LOOK_CENTRES
+        TW_LOOK_ROOM
 
     int tw_bits(uint16_t mask)
     float tw_radius(double square)
@@ -183,6 +186,15 @@ cdef extern from "c/tw_screen.h" nogil:
         float inverse
         int count
 
+    ctypedef struct tw_looked:
+        int count, panels
+        int steps
+        int8_t* values
+        int32_t* bases
+        float* units
+        float* errors
+        float* halves
+
     ctypedef struct tw_screen_kernels:
         int coarse
         tw_act lanes_f4, lanes_f8
@@ -193,6 +205,8 @@ cdef extern from "c/tw_screen.h" nogil:
         tw_act limits
         tw_act copy_trials
         tw_act compare
+        tw_act look_rows_f4, look_rows_f8
+        tw_act look_panel, look, look_list
 
 
 cdef extern from "c/tw_order.h" nogil:

@@ -161,6 +161,11 @@ def tile_shape(str name):
     }
 
 
+def has_byte_products(str name):
+    """Whether the kernels of this instruction set add up products of bytes in one instruction here."""
+    return tw_sets[_position(name)].vnni != NULL and tw_runs_vnni() != 0
+
+
 cdef int _position(str name) except -1:
     available = available_isas()
     if name not in available:

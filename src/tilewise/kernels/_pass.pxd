@@ -1,7 +1,14 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from tilewise.kernels._dispatch cimport TW_SPLIT_ROWS, tw_exact_kernels, tw_split_kernels, tw_tile_kernels
+from tilewise.kernels._dispatch cimport (
+    TW_SPLIT_ROWS,
+    tw_exact_kernels,
+    tw_looked,
+    tw_screen_kernels,
+    tw_split_kernels,
+    tw_tile_kernels,
+)
 from tilewise.kernels._rows cimport tw_rows
 
 
@@ -12,6 +19,7 @@ cdef struct assign_pass:
     const tw_tile_kernels* tile
     const tw_exact_kernels* exact
     const tw_split_kernels* split
+    const tw_screen_kernels* screen
     int depth
     int n_clusters
     int layout              # CENTRES_IN_LANES, ROWS_IN_LANES, BLAS or CSR
@@ -53,6 +61,10 @@ cdef struct assign_pass:
     double* norms           # (k) upper bounds of the scaled norms
     void* origin            # (depth) in the wider of data and scores; not for CSR, where it is zero
     double scale
+    double* wide_origin     # (depth) the origin in double, for looks
+    int look                # whether a pass begins with one, see _look.pyx
+    tw_looked looked        # what it has of the centres
+    double look_error       # the largest error of them
     # error bound: E = alpha (|x||c| + |c|^2/2) + split_error |c| + beta (|x| + |c|)^2 + eta (1 + |x|)
     double alpha
     double alpha_again      # alpha of the second look
@@ -90,6 +102,9 @@ cdef struct shard_report:
     int64_t undecided       # rows that the scores alone did not settle
     int64_t rescanned       # rows decided among all centres again
     int64_t entries         # groups that the scored rows met, together
+    int64_t looked          # rows that had a first look
+    int64_t left            # ... that it did not settle
+    int64_t measured        # ... and candidates that it measured
     int64_t bad_row         # first row with a value that is not finite, or -1
 
 
@@ -133,6 +148,8 @@ cdef struct offsets_t:
     ptrdiff_t next
     ptrdiff_t where
     ptrdiff_t slot
+    ptrdiff_t looked_rows   # first look: a tile of rows in bytes ...
+    ptrdiff_t looked_scores  # ... and its scores
 
 
 # The type of the scores.

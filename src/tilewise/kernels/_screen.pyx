@@ -387,6 +387,9 @@ cdef class Screen:
         with np.errstate(all="ignore"):
             sample = self.rows.take(np.arange(some) * n // some).astype(np.float64)
             mean = sample.mean(axis=0)
+            if not self.rows.c.is_double:
+                # As the copies take it off.
+                mean = mean.astype(np.float32).astype(np.float64)
             # The rows that have larger values lose those: their error says how much.
             spread = np.quantile(np.abs(sample - mean).max(axis=1), 0.99)
         self.unit = spread / 127

@@ -116,6 +116,8 @@ class Machine:
         Memory of the machine, or the control group's limit where that is less.
     openmp : Fact of bool
         Whether the kernels were built with OpenMP.
+    byte_products : Fact of bool
+        Whether the kernels in use have an instruction that adds up products of bytes.
     cgroup_cpus : Fact of float or None
         CPUs' worth of time that a control-group quota leaves; None without a quota.
     cpus_per_core : Fact of int
@@ -143,6 +145,7 @@ class Machine:
     hypervisor: Fact
     memory_bytes: Fact
     openmp: Fact
+    byte_products: Fact
     cgroup_cpus: Fact
     cpus_per_core: Fact
     l1d_ways: Fact
@@ -190,8 +193,9 @@ class Machine:
         Parameters
         ----------
         facts : mapping
-            A mapping with ``value`` and ``source`` for every field. Ways may be missing, as in
-            records of earlier versions: they are assumed then, and their source says so.
+            A mapping with ``value`` and ``source`` for every field. Ways and products of bytes may
+            be missing, as in records of earlier versions: they are assumed then, and their source
+            says so.
 
         Returns
         -------
@@ -203,12 +207,12 @@ class Machine:
             If a field is missing, unknown or has a value of another type.
         """
         names = {field.name for field in fields(cls)}
-        wrong = sorted(names.symmetric_difference(facts) - (_WAYS - set(facts)))
+        wrong = sorted(names.symmetric_difference(facts) - (_NEWER - set(facts)))
         if wrong:
             state = ", ".join(f"{'missing' if n in names else 'unknown'}: {n}" for n in wrong)
             raise ValueError(f"not the facts of a machine ({state})")
         known = {name: _fact(name, facts[name]) for name in names if name in facts}
-        return cls(**_assumed_ways(known) | known)
+        return cls(**_assumed(known) | known)
 
     def __repr__(self) -> str:
         rows = [("fact", "value", "source")]
@@ -240,12 +244,13 @@ _MOST = {
     "l3_bytes": _MOST_CACHE, "page_bytes": _MOST_CACHE, "line_bytes": 1 << 16,
     "memory_bytes": _MOST_MEMORY, "l1d_ways": 1 << 16, "l2_ways": 1 << 16, "l3_ways": 1 << 16,
 }  # fmt: skip
-_FLAGS = frozenset({"hypervisor", "openmp"})
-_WAYS = frozenset({"l1d_ways", "l2_ways", "l3_ways"})
+_FLAGS = frozenset({"hypervisor", "openmp", "byte_products"})
+# What earlier versions did not record.
+_NEWER = frozenset({"l1d_ways", "l2_ways", "l3_ways", "byte_products"})
 
 
-def _assumed_ways(facts: Mapping[str, Fact]) -> dict[str, Fact]:
-    """Ways where no system tells them.
+def _assumed(facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    """Ways where no system tells them, and what no kernels told.
 
     A first level is indexed by the bits of an address that lie within a page, so it has one way
     for each page of its size (48 KiB and 4 KiB: 12; 128 KiB and 16 KiB: 8).
@@ -253,7 +258,8 @@ def _assumed_ways(facts: Mapping[str, Fact]) -> dict[str, Fact]:
     pages = facts["l1d_bytes"].value // facts["page_bytes"].value
     outer = Fact(_OUTER_WAYS, "assumed: as outer caches of current cores")
     first = Fact(max(1, min(MOST_WAYS, pages)), "assumed: one way per page of L1")
-    return {"l1d_ways": first, "l2_ways": outer, "l3_ways": outer}
+    none = Fact(False, "assumed")
+    return {"l1d_ways": first, "l2_ways": outer, "l3_ways": outer, "byte_products": none}
 
 
 def _fact(name: str, entry: Mapping[str, Any]) -> Fact:
@@ -399,7 +405,7 @@ def detect(
             found[name] = override
             # The ways of the cache that was found say nothing of one that is asked for.
             found.pop(name.replace("_bytes", "_ways"), None)
-    return Machine(**_assumed_ways(found) | found)
+    return Machine(**_assumed(found) | found)
 
 
 def _affinity() -> frozenset[int] | None:
@@ -459,12 +465,17 @@ def _asked(ask: Callable[[str], int], name: str) -> int:
 
 def _kernel_facts(env: Mapping[str, str], isa: str | None, openmp: bool | None) -> dict[str, Fact]:
     """Report what the kernels chose; whether a named set runs here is for them to judge."""
+    products = Fact(False, "not asked")
     if isa is None or openmp is None:
         from ..kernels import _dispatch
 
-        isa = _dispatch.isa() if isa is None else isa
+        if isa is None:
+            isa = _dispatch.isa()
+            products = Fact(_dispatch.has_byte_products(isa), "CPUID")
         openmp = _dispatch.has_openmp() if openmp is None else openmp
     source = "CPUID" if isa not in ("neon", "generic") else "baseline of the build"
     if env.get("TILEWISE_ISA", "").strip().lower() == isa:
         source = "TILEWISE_ISA"
-    return {"isa": Fact(isa, source), "openmp": Fact(bool(openmp), "build")}
+    return {
+        "isa": Fact(isa, source), "openmp": Fact(bool(openmp), "build"), "byte_products": products,
+    }  # fmt: skip

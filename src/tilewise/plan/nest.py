@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tilewise.plan._common import item_of
 from tilewise.plan.layout import TILES, tile_shape
+from tilewise.plan.looks import LOOK_CENTRES, LOOK_TILE
 from tilewise.plan.split import SPLIT_STEP, split_bytes
 from tilewise.plan.thresholds import OWN_CLUSTERS, OWN_SUMS_BYTES, worth_threads
 
@@ -40,7 +41,7 @@ _PAGE = 4096
 _LINE = 64
 # As the kernels have it: rows of a second look, and bytes of what one shard reports.
 _LOOK_ROWS = 32
-_REPORT_BYTES = 56
+_REPORT_BYTES = 80
 # Features per running score in the second look at rows that were split: as many as keep its own
 # error small.
 _LOOK_BLOCK = 64
@@ -121,6 +122,7 @@ class LoopNest:
     direct: bool  # whether rows are read where they stand
     groups: int  # of centres that have a bound of every row; 0: rows meet all centres
     list_entries: int  # groups that the rows of a chunk may meet, together
+    first_look: bool  # whether rows may have a first look in bytes
 
     @classmethod
     def of(
@@ -177,6 +179,7 @@ class LoopNest:
             longest=rows.longest if csr else 0, listed_entries=d // _LISTED_SHARE if csr else 0,
             direct=rows.is_direct, groups=groups,
             list_entries=max(_LIST_ENTRIES, _LIST_ROWS * groups) if groups else 0,
+            first_look=plan.look and not groups,
         )  # fmt: skip
 
     @property
@@ -285,6 +288,8 @@ class LoopNest:
             "next": item * self.list_entries,
             "where": 4 * self.list_entries,
             "slot": 4 * rows if self.groups else 0,
+            "looked_rows": LOOK_TILE * -(-self.d // 4) * 4 if self.first_look else 0,
+            "looked_scores": 4 * LOOK_TILE * self.looked_centres,
         }  # fmt: skip
 
     @cached_property
@@ -302,6 +307,8 @@ class LoopNest:
             "canonical centres": 0 if csr else k * -(-d // 8) * 64,
             "narrow centres": k * -(-d // 16) * 64 if self.narrowed else 0,
             "narrow errors": 8 * k if self.narrowed else 0,
+            "looked centres": self.looked_centres * -(-d // 4) * 4,
+            "looked numbers": 16 * self.looked_centres,
             "order": 4 * k if self.groups else 0,
             "slots": 4 * k if self.groups else 0,
             "origin": 0 if csr else d * self.origin_item,
@@ -358,6 +365,11 @@ class LoopNest:
             and self.data_item == 4
             and (self.k >= OWN_CLUSTERS or self.groups > 0)
         )
+
+    @property
+    def looked_centres(self) -> int:
+        """Centres that a first look meets, filled up to whole panels; 0 where there is none."""
+        return -(-self.k // LOOK_CENTRES) * LOOK_CENTRES if self.first_look else 0
 
     @property
     def workspace_bytes(self) -> int:
@@ -429,10 +441,10 @@ _ATTRIBUTED = {
     key: name
     for name, keys in {
         "X": ("X",),
-        "packed rows": ("rows",),
-        "centres": ("packed", "split panels", "half norms"),
+        "packed rows": ("rows", "looked_rows"),
+        "centres": ("packed", "split panels", "half norms", "looked centres", "looked numbers"),
         "running bests": ("best", "second", "ordinal"),
-        "scores": ("finished",),
+        "scores": ("finished", "looked_scores"),
         "certificate": ("low", "next", "where", "norms", "second_norms", "rest_norms",
                         "split_errors", "band", "label", "lowest", "second_lowest"),
         "row lists": ("ids", "pointers", "ahead", "groups", "places", "begins", "listed", "slot"),

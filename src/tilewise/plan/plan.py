@@ -27,6 +27,7 @@ from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.few_seeds import at_once_reason, seeds_at_once
 from tilewise.plan.groups import groups_for
 from tilewise.plan.layout import TILES, csr_vectors, layout_for, tile_shape
+from tilewise.plan.looks import look_for
 from tilewise.plan.machine import Fact, Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.nest import LoopNest, RowShape
@@ -85,6 +86,7 @@ _TITLES = {
     "few_rows": "Few rows",
     "seeding": "Seeding",
     "groups": "Groups",
+    "look": "First look",
     "sums": "Sums",
     "memory": "Memory",
 }
@@ -139,6 +141,9 @@ class Plan(Reasoned):
         not depend on it.
     group_rows : int
         Rows that one thread collects before the groups meet them; 0 without groups.
+    look : bool
+        Whether whole passes begin with a look at rows and centres in bytes, which settles most
+        rows. Labels do not depend on it.
     row_bytes : int
         Bytes kept per row while fitting: label, two bounds, and one bound of each group.
     seeding : {"copy", "lanes", "entries"}
@@ -184,6 +189,7 @@ class Plan(Reasoned):
     shared_bytes: int
     groups: int
     group_rows: int
+    look: bool
     row_bytes: int
     seeding: Literal["copy", "lanes", "entries"]
     seeding_row_bytes: int
@@ -209,6 +215,7 @@ def plan(
     density: float | None = None,
     products: Literal[0, 3, 6] | None = None,
     groups: bool | None = None,
+    look: bool | None = None,
     spare: bool = True,
 ) -> Plan:
     """Choose every size of a K-Means run.
@@ -243,6 +250,9 @@ def plan(
     groups : bool, optional
         Whether bounds of groups of centres may be kept while fitting, where centres lie in the
         lanes; by default where that pays.
+    look : bool, optional
+        Whether whole passes begin with a look at rows and centres in bytes, where centres lie in
+        the lanes; by default where that pays.
     spare : bool, default=True
         Whether k-means++ may keep a copy of the rows in bytes, a third of the data at most.
 
@@ -276,7 +286,7 @@ def plan(
     direct = direct and np.dtype(dtype) in (np.float32, np.float64)
     task = (
         n, d, k, compute_type(dtype), threads, n_threads is not None, chunk_size, engine, direct,
-        scores, density, products, groups, bool(spare),
+        scores, density, products, groups, look, bool(spare),
     )  # fmt: skip
     return _RECENT.get(task, (here, tuned), lambda: _plan(here, *task, tuned))
 
@@ -287,7 +297,8 @@ _RECENT = Recent()
 def _plan(
     here: Machine, n: int, d: int, k: int, dtype: str, available: Fact, asked: bool,
     chunk_size: int | str, engine: str, direct: bool, score_dtype: str | None,
-    density: float | None, products: int | None, groups: bool | None, spare: bool,
+    density: float | None, products: int | None, groups: bool | None,
+    look: bool | None, spare: bool,
     tuned: tuning.Tuning | None,
 ) -> Plan:  # fmt: skip
     scores = score_type(score_dtype)
@@ -418,7 +429,8 @@ def _plan(
         panels_per_block=panels_per_block, depth_block=depth_block, products=split.products,
         shard_rows=shard_rows,
         n_shards=n_shards, shards_per_call=at_once, workspace_bytes_per_thread=0,
-        shared_bytes=0, groups=0, group_rows=0, row_bytes=_ROW_BYTES, seeding=seeding.way,
+        shared_bytes=0, groups=0, group_rows=0, look=False, row_bytes=_ROW_BYTES,
+        seeding=seeding.way,
         seeding_row_bytes=seeding.row_bytes, seeding_kept_bytes=seeding.kept, reasons=why,
     )  # fmt: skip
 
@@ -443,6 +455,12 @@ def _plan(
             made, groups=found.groups, group_rows=collected if found.groups else 0,
             row_bytes=_ROW_BYTES + 4 * found.groups,
         )  # fmt: skip
+    if layout == "centres-in-lanes":
+        first = look_for(
+            here.isa.value, here.byte_products.value, n, d, k, products=split.products, asked=look
+        )
+        why["look"] = first.reason
+        made = replace(made, look=first.look)
     # Memory: of stored entries, as many as the density lets expect; the longest row may have more.
     rows = RowShape(direct, width, n * width)
     nest, other = LoopNest.of(made, rows), LoopNest.of(made, rows, grouped=True)

@@ -122,22 +122,49 @@ TW_INLINE void add_all_squares(int count, const float *turned, int width, const 
         }
 }
 
-/* A number in whole units, up to `most`, plus 128. */
-TW_INLINE uint8_t copied_value(double v, double unit, double inverse, double most, double *left, double *square) {
-    double q = v * inverse;
-    q = q < most ? q : most;
-    q = q > -most ? q : -most;
-    q = (q + 0x1.8p52) - 0x1.8p52;
-    const double rest = v - q * unit;
-    *left += rest * rest;
-    *square += q * q;
-    return (uint8_t)((int)q + 128);
+#if TW_VECTOR_BYTES >= 64
+#define ADD_HALVES_64(v) v += TW_PICK_F4(TW_SWAPPED, v, v, 8);
+#else
+#define ADD_HALVES_64(v)
+#endif
+#if TW_VECTOR_BYTES >= 32
+#define ADD_HALVES_32(v) v += TW_PICK_F4(TW_SWAPPED, v, v, 4);
+#else
+#define ADD_HALVES_32(v)
+#endif
+#define SUM_LANES(v) \
+    ADD_HALVES_64(v) ADD_HALVES_32(v) v += TW_PICK_F4(TW_SWAPPED, v, v, 2); v += TW_PICK_F4(TW_SWAPPED, v, v, 1)
+TW_INLINE float sum_lanes_f4(tw_f4 v) {
+    SUM_LANES(v);
+    return v[0];
 }
+TW_INLINE int32_t sum_lanes_i4(tw_i4 v) {
+    SUM_LANES(v);
+    return v[0];
+}
+
+TW_INLINE tw_f4 all_lanes(float x) { return x - (tw_f4){0}; }
 
 typedef double tw_wide __attribute__((vector_size(2 * TW_VECTOR_BYTES), aligned(8), may_alias));
 
+/* A unit that brings the largest column of a row or centre to `most`: one that float32 can divide by. */
+TW_INLINE double look_unit(float largest, int most) { return (largest > 1e-30f ? largest : 1e-30f) / (double)most; }
+
+/* The mean in the type of the rows; where that is float, it is rounded so. */
+TW_INLINE const float *own_mean_f4(const double *mean, int depth, float *room) {
+    for (int l = 0; l < depth; l++) room[l] = (float)mean[l];
+    return room;
+}
+TW_INLINE const double *own_mean_f8(const double *mean, int depth, double *room) {
+    (void)depth;
+    (void)room;
+    return mean;
+}
+
 #define S float
 #define P(name) name##_f4
+#define OWN_ROOM TW_SCREEN_DEPTH
+#define COLUMNS_OF(x, mean, scale) ((*(const tw_f4u *)(x) - *(const tw_f4u *)(mean)) * (scale))
 #define LESS(x, l) ((x)[l])
 #if defined(__AVX512F__)
 /* Column l of sixteen rows at x, which stand so many items apart. */
@@ -159,11 +186,20 @@ TW_INLINE tw_f4 gather_f8(const double *x, __m512i items, int l, const double *o
 #undef P
 #undef LESS
 #undef VECTOR
+#undef OWN_ROOM
+#undef COLUMNS_OF
 #define S double
 #define P(name) name##_f8
+#define OWN_ROOM 1
+#define COLUMNS_OF(x, mean, scale) \
+    __builtin_convertvector((*(const tw_wide *)(x) - *(const tw_wide *)(mean)) * (scale), tw_f4)
 #define LESS(x, l) ((float)((x)[l] - origin[l]))
 #define VECTOR(x, l) __builtin_convertvector(*(const tw_wide *)((x) + (l)) - *(const tw_wide *)(origin + (l)), tw_f4)
 #include "tw_screen_rows.h"
+#undef S
+#undef P
+#undef LESS
+#undef VECTOR
 
 /* ---------------------------------------------------------------- the copy */
 
@@ -213,7 +249,8 @@ static void copy_trials(int count, const double *points, ptrdiff_t ldc, const do
     memset(values, 0, (size_t)steps * 64);
     for (int j = 0; j < count; j++) {
         double norm;
-        errors[j] = copy_row_f8(points + j * ldc, mean, unit * COARSE, MOST, depth, bytes, &norm);
+        errors[j] = (float)(copy_row_f8(points + j * ldc, mean, 1, unit * COARSE, MOST, depth, bytes, &norm) * (1 + 0x1p-22)) +
+                    1e-37f;
         int32_t sum = 0;
         for (int l = 0; l < depth; l++) {
             const int32_t v = bytes[l] - 128;
@@ -271,5 +308,7 @@ static void compare(int n_groups, const tw_copied *copied, const uint16_t *near,
             default: compare_some(8, n_groups, copied, near, trials, j, masks); break;
         }
 }
+
+#include "tw_look.h"
 
 const tw_screen_kernels TW_JOIN(tw_screen, TW_ISA) = {.coarse = COARSE, TW_SCREEN_KERNELS(TW_ENTRY)};

@@ -50,6 +50,19 @@ typedef struct tw_rough {
     const double *origin;    /* (depth) */
 } tw_rough;
 
+/* The first look of a pass, see tw_look.h: rows of a tile, centres of a panel, and centres that are listed of
+ * a row. */
+enum { TW_LOOK_ROWS = 32, TW_LOOK_CENTRES = 12, TW_LOOK_ROOM = 64 };
+
+/* Centres as bytes; each has a unit, a bound of its error, and what its scores start from. */
+typedef struct tw_looked {
+    int count, panels;       /* of centres */
+    int steps;               /* columns, by four */
+    int8_t *values;
+    int32_t *bases;          /* (panels * TW_LOOK_CENTRES), as the others */
+    float *units, *errors, *halves;
+} tw_looked;
+
 static inline int tw_bits(uint16_t mask) { return __builtin_popcount(mask); }
 
 /* An upper bound of the root of a squared distance, and a little more than its rounding. */
@@ -61,7 +74,9 @@ static inline float tw_radius(double square) { return (float)(sqrt(square) * (1 
     K(void, lanes_here_##SUFFIX, (int n_rows, const S *x, ptrdiff_t step, const uint16_t *near,           \
       const float *limits, const tw_rough *trials, uint16_t *masks))                                      \
     K(void, copy_##SUFFIX, (int n_rows, const S *const *x, const double *mean, double unit, int depth,    \
-      uint8_t *out, float *errors, float *halves))
+      uint8_t *out, float *errors, float *halves))                                                        \
+    K(void, look_rows_##SUFFIX, (int n_rows, const S *const *x, const double *origin, double scale,       \
+      int depth, uint8_t *out, float *units, float *errors, double *squares))
 
 #define TW_SCREEN_KERNELS(K)                                                                              \
     TW_SCREEN_DATA(K, float, f4) TW_SCREEN_DATA(K, double, f8)                                            \
@@ -73,7 +88,13 @@ static inline float tw_radius(double square) { return (float)(sqrt(square) * (1 
     K(void, copy_trials, (int count, const double *points, ptrdiff_t ldc, const double *mean,             \
       double unit, int depth, int8_t *values, int32_t *bases, float *errors))                             \
     K(void, compare, (int n_groups, const tw_copied *copied, const uint16_t *near,                        \
-      const tw_candidates *trials, uint16_t *masks))
+      const tw_candidates *trials, uint16_t *masks))                                                      \
+    K(void, look_panel, (int count, const double *points, ptrdiff_t ldc, const double *origin,            \
+      double scale, int depth, int8_t *values, const tw_looked *centres, int first))                      \
+    K(void, look, (const uint8_t *rows, const float *units, const tw_looked *centres, float *scores,      \
+      float *lowest, float *second, int32_t *where, const void *const *ahead, int ahead_bytes))           \
+    K(void, look_list, (const float *scores, const tw_looked *centres, const float *reaches,              \
+      const float *limits, uint32_t asked, int32_t *candidates, int32_t *counts))
 
 typedef struct tw_screen_kernels {
     int coarse;              /* units of a candidate in those of the rows */

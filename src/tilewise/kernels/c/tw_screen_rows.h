@@ -79,38 +79,95 @@ static void P(lanes_here)(int n_rows, const S *x, ptrdiff_t step, const uint16_t
     }
 }
 
-/* One row as whole numbers of `unit` from the mean, up to `most`, plus 128; returns a bound of what is left,
- * and their squared norm. The bound has room for the rounding of all that is computed here. */
-TW_INLINE float P(copy_row)(const S *restrict x, const double *restrict mean, double unit, double most, int depth,
-                            uint8_t *restrict out, double *restrict norm) {
-    const double inverse = 1 / unit;
-    double left[8] = {0}, squares[8] = {0};
-    int l = 0;
-    for (; l + 8 <= depth; l += 8)
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; i++)
-            out[l + i] = copied_value((double)x[l + i] - mean[l + i], unit, inverse, most, left + i, squares + i);
-    for (int i = 0; l + i < depth; i++)
-        out[l + i] = copied_value((double)x[l + i] - mean[l + i], unit, inverse, most, left + i, squares + i);
-    double error = 0, sum = 0;
-    for (int i = 0; i < 8; i++) {
-        error += left[i];
-        sum += squares[i];
+/* N columns of a row from l on, less the mean and scaled. */
+TW_INLINE tw_f4 P(columns)(const S *x, const S *mean, S scale, int depth, int l) {
+    if (l + N <= depth) return COLUMNS_OF(x + l, mean + l, scale);
+    float part[N] __attribute__((aligned(TW_VECTOR_BYTES))) = {0};
+    for (int i = 0; i < depth - l; i++) part[i] = (float)((x[l + i] - mean[l + i]) * scale);
+    return *(const tw_f4 *)part;
+}
+
+TW_INLINE float P(largest)(const S *restrict x, const S *restrict mean, S scale, int depth) {
+    tw_f4 most = {0}, other = {0};
+    for (int l = 0; l < depth; l += 2 * N) {
+        const tw_f4 v = P(columns)(x, mean, scale, depth, l);
+        most = max_f4(max_f4(v, -v), most);
+        if (l + N < depth) {
+            const tw_f4 w = P(columns)(x, mean, scale, depth, l + N);
+            other = max_f4(max_f4(w, -w), other);
+        }
     }
-    *norm = sum;
-    error = sqrt(error);
-    return (float)((error + 0x1p-40 * (error + unit * sqrt(sum))) * (1 + 0x1p-20)) + 1e-37f;
+    most = max_f4(other, most);
+    return -lowest_f4(-most)[0];
+}
+
+/* One row, less the mean and scaled, as whole numbers of `unit` up to `most`, plus 128; returns a bound of
+ * what is left, and their squared norm. In units a column errs by three roundings before it becomes whole;
+ * sums have up to 512 terms in float, and squares of whole numbers stay exact. */
+TW_INLINE double P(copy_row)(const S *restrict x, const S *restrict mean, S scale, double unit, float most, int depth,
+                             uint8_t *restrict out, double *restrict norm) {
+    typedef uint8_t bytes __attribute__((vector_size(N), aligned(1), may_alias));
+    const float inverse = (float)(1 / unit), whole = 0x1.8p23f;
+    double error = 0, square = 0;
+    for (int start = 0; start < depth; start += 512 * N) {
+        tw_f4 left = {0}, squares = {0};
+        for (int l = start; l < depth && l < start + 512 * N; l += N) {
+            const tw_f4 v = P(columns)(x, mean, scale, depth, l) * inverse;
+            const tw_f4 at = max_f4(min_f4(v, all_lanes(most)), all_lanes(-most)) + whole;
+            const tw_f4 q = at - whole, rest = v - q;
+            left += rest * rest;
+            squares += q * q;
+            const bytes b = __builtin_convertvector(((tw_i4)at & 255) ^ 128, bytes);
+            if (l + N <= depth)
+                *(bytes *)(out + l) = b;
+            else
+                memcpy(out + l, &b, (size_t)(depth - l));
+        }
+        error += sum_lanes_f4(left);
+        square += sum_lanes_i4(__builtin_convertvector(squares, tw_i4));
+    }
+    *norm = square;
+    error = sqrt(error) * (1 + 0x1p-15);
+    return unit * (error + 0x1.9p-23 * (error + sqrt(square)));
 }
 
 static void P(copy)(int n_rows, const S *const *x, const double *mean, double unit, int depth, uint8_t *out,
                     float *errors, float *halves) {
     const int steps = (depth + 3) / 4;
     int32_t words[TW_SCREEN_DEPTH / 4];
+    S room[OWN_ROOM];
+    const S *own = P(own_mean)(mean, depth, room);
     for (int r = 0; r < n_rows; r++) {
         double norm;
         words[steps - 1] = (int32_t)0x80808080;
-        errors[r] = P(copy_row)(x[r], mean, unit, 127, depth, (uint8_t *)words, &norm);
+        errors[r] = (float)(P(copy_row)(x[r], own, 1, unit, 127, depth, (uint8_t *)words, &norm) * (1 + 0x1p-22)) + 1e-37f;
         halves[r] = (float)(0.5 * norm * (1 - 0x1p-20));
         for (int l = 0; l < steps; l++) ((int32_t *)out)[l * 16 + r] = words[l];
+    }
+}
+
+/* A group of up to sixteen rows for the first look, each in a unit of its own: that and the error, scaled, and
+ * the squared norm of the copy. A row that is too large, or not finite, has an error of infinity. */
+static void P(look_rows)(int n_rows, const S *const *x, const double *mean, double scale, int depth, uint8_t *out,
+                         float *units, float *errors, double *squares) {
+    const int steps = (depth + 3) / 4;
+    int32_t words[TW_SCREEN_DEPTH / 4];
+    S room[OWN_ROOM];
+    const S *own = P(own_mean)(mean, depth, room);
+    for (int r = 0; r < 16; r++) {
+        double norm;
+        units[r] = 0;
+        squares[r] = 0;
+        errors[r] = (float)INFINITY;
+        if (r >= n_rows) continue;
+        const double unit = look_unit(P(largest)(x[r], own, (S)scale, depth), 127);
+        words[steps - 1] = (int32_t)0x80808080;
+        const double error = P(copy_row)(x[r], own, (S)scale, unit, 127, depth, (uint8_t *)words, &norm);
+        const double square = norm * (unit * unit);
+        for (int l = 0; l < steps; l++) ((int32_t *)out)[l * 16 + r] = words[l];
+        if (!(square < 1e28) || !(error < 1e14)) continue;
+        units[r] = (float)unit;
+        squares[r] = square;
+        errors[r] = (float)(error * (1 + 0x1p-22)) + 1e-37f;
     }
 }

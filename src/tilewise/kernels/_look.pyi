@@ -1,0 +1,1 @@
+# Only for other kernels, which take it in with cimport.
