@@ -278,9 +278,9 @@ class Pass:
         bounds, drift = None, None
         if self._grouped:
             bounds, drift = self._groups.bounds, self._groups.drift
-        # Its bounds are looser, so later passes score more rows. Before groups start, centres move so
-        # far that nearly all rows are scored anyway (measured, whole fits: 384 x 1024 1.25 times as
-        # fast with later looks; 64 x 256, without groups, 0.75 times).
+        # Its bounds are looser, so later passes score more rows. Before groups start, centres move
+        # so far that nearly all rows are scored anyway (measured, whole fits: 384 x 1024 1.25 times
+        # as fast with later looks; 64 x 256, without groups, 0.75 times).
         look = self._look and not self._grouped and (moves is None or self._waiting)
         # The interpreter looks for Ctrl-C between two calls.
         while first < last:

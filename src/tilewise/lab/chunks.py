@@ -91,7 +91,8 @@ def measure(run: Run) -> None:
     engines = ("fused", "blas") if p["engines"] == "both" else (p["engines"],)
     cases, facts = [], {}
     for engine in engines:
-        base = plan(n, d, k, dtype, n_threads=p["threads"], engine=engine)
+        # Its figures are those of scores.
+        base = plan(n, d, k, dtype, n_threads=p["threads"], engine=engine, look=False)
         row_bytes = bytes_per_row(n, d, k, dtype, engine, p["threads"])
         facts[engine] = {
             "auto": base.chunk_rows, "tile_rows": base.tile_rows, "row_bytes": row_bytes,

@@ -23,6 +23,7 @@ from tilewise.plan._common import (
 from tilewise.plan._facts import Fact
 from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.layout import TILES, tile_shape
+from tilewise.plan.looks import look_for
 from tilewise.plan.machine import Machine
 from tilewise.plan.machine import machine as this_machine
 from tilewise.plan.plan import Plan
@@ -31,6 +32,7 @@ from tilewise.plan.split import split_for
 from tilewise.plan.threads import n_threads as threads_for
 from tilewise.plan.thresholds import (
     ASSIGNMENT_COORDINATES,
+    ASSIGNMENT_LOOK_COORDINATES,
     ASSIGNMENT_ROWS,
     ASSIGNMENT_ROWS_PER_COORDINATE,
     BRUTE_FORCE_MOST_ROWS,
@@ -293,7 +295,7 @@ def _method(task: _Task, here: Machine, method: str | None) -> tuple[str, dict[s
             method = "brute force"
         elif stored and min(n, m, d) and share <= most:
             method = "csr"
-        elif _assignment_pays(task):
+        elif _assignment_pays(task, here):
             method = "assignment"
         else:
             method = "scan" if n < SCAN_ROWS else "scores"
@@ -321,8 +323,8 @@ def _method(task: _Task, here: Machine, method: str | None) -> tuple[str, dict[s
     elif method == "assignment":
         text = (
             f"rows are assigned as K-Means assigns them: Y has {m * d} coordinates (at most "
-            f"{ASSIGNMENT_COORDINATES}), and X a row for {1 / ASSIGNMENT_ROWS_PER_COORDINATE:g} of "
-            f"them (at least {ASSIGNMENT_ROWS})."
+            f"{_most_coordinates(task, here)}), and X a row for "
+            f"{1 / ASSIGNMENT_ROWS_PER_COORDINATE:g} of them (at least {ASSIGNMENT_ROWS})."
         )
     else:
         text = "a fast pass finds candidates, and float64 distances decide among them."
@@ -358,12 +360,18 @@ def _plan_brute_force(task: _Task, here: Machine, why: dict[str, str]) -> Neighb
     )  # fmt: skip
 
 
-def _assignment_pays(task: _Task) -> bool:
+def _most_coordinates(task: _Task, here: Machine) -> int:
+    """Coordinates of Y up to which rows are assigned: more where they have a first look."""
+    look = look_for(here.isa.value, here.byte_products.value, task.n, task.d, task.m).look
+    return ASSIGNMENT_LOOK_COORDINATES if look else ASSIGNMENT_COORDINATES
+
+
+def _assignment_pays(task: _Task, here: Machine) -> bool:
     """Whether one neighbour is found faster by a pass of K-Means."""
     coordinates = task.m * task.d
     return (
         task.k == 1 and task.density == (None, None) and task.n >= ASSIGNMENT_ROWS
-        and 0 < coordinates <= ASSIGNMENT_COORDINATES
+        and 0 < coordinates <= _most_coordinates(task, here)
         and task.n >= coordinates * ASSIGNMENT_ROWS_PER_COORDINATE
     )  # fmt: skip
 

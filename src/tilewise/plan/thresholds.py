@@ -8,14 +8,14 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 __all__ = [
-    "ASSIGNMENT_COORDINATES", "ASSIGNMENT_ROWS", "ASSIGNMENT_ROWS_PER_COORDINATE",
-    "BRUTE_FORCE_MOST_ROWS", "CANCELLING_SHARE", "CSR_INDEXED_ROWS", "FEW_DISTANCES", "FEW_SEEDS",
-    "KEPT_PASS_BYTES", "LOOK_DEPTH", "LOOK_MEASURED", "LOOK_MOST_CLUSTERS", "LOOK_MOST_LEFT",
-    "LOOK_ROWS", "LOOK_TRIED", "LOOK_WORK", "MIRRORED_FEATURES", "MIRRORED_ROWS",
-    "MIRRORED_THREADS", "OWN_CLUSTERS", "OWN_SUMS_BYTES", "PRODUCTS_FEATURES", "SCAN_ROWS",
-    "SEEDING_COPY_FEATURES", "SEEDING_COPY_SETS", "SEEDING_COPY_SHARE", "SEEDING_COPY_WORK",
-    "SERIAL_WORK", "STORED_SHARE", "Limit", "brute_force_pays", "few_stored", "most_single_rows",
-    "own_distance_share", "worth_threads",
+    "ASSIGNMENT_COORDINATES", "ASSIGNMENT_LOOK_COORDINATES", "ASSIGNMENT_ROWS",
+    "ASSIGNMENT_ROWS_PER_COORDINATE", "BRUTE_FORCE_MOST_ROWS", "CANCELLING_SHARE",
+    "CSR_INDEXED_ROWS", "FEW_DISTANCES", "FEW_SEEDS", "KEPT_PASS_BYTES", "LOOK_DEPTH",
+    "LOOK_MEASURED", "LOOK_MOST_CLUSTERS", "LOOK_MOST_LEFT", "LOOK_ROWS", "LOOK_TRIED", "LOOK_WORK",
+    "MIRRORED_FEATURES", "MIRRORED_ROWS", "MIRRORED_THREADS", "OWN_CLUSTERS", "OWN_SUMS_BYTES",
+    "PRODUCTS_FEATURES", "SCAN_ROWS", "SEEDING_COPY_FEATURES", "SEEDING_COPY_SETS",
+    "SEEDING_COPY_SHARE", "SEEDING_COPY_WORK", "SERIAL_WORK", "STORED_SHARE", "Limit",
+    "brute_force_pays", "few_stored", "most_single_rows", "own_distance_share", "worth_threads",
 ]  # fmt: skip
 
 
@@ -108,6 +108,9 @@ SCAN_ROWS = 4
 # 200,000 x 300 x 4, 5.7 at 200,000 x 100 x 16, 1.9 at 9,000 x 1,000 x 24, 1.3 at 9,000 x 4,000 x
 # 24, 0.9 at 50,000 x 5,000 x 128 (float32).
 ASSIGNMENT_ROWS, ASSIGNMENT_COORDINATES, ASSIGNMENT_ROWS_PER_COORDINATE = 1000, 2**18, 1 / 40
+# ... with a first look in bytes, which the search by scores lacks: up to some 32 MiB of copies of Y
+# (measured: 2.7 times as fast at 30,000 x 1,024 x 384).
+ASSIGNMENT_LOOK_COORDINATES = 2**20
 
 # Most rows of Y that brute force takes, as the kernel has it.
 BRUTE_FORCE_MOST_ROWS = 128
@@ -177,12 +180,12 @@ def own_distance_share(k: int, d: int, lanes: int, products: int) -> float:
     return (_OWN_ROW + _OWN_NUMBER * d) * rate / max(1, k * d)
 
 
-# Features, as the kernel has it, and clusters (a MiB of scores a tile), up to which rows have a first
-# look in bytes ...
+# Features, as the kernel has it, and clusters (a MiB of scores a tile), up to which rows have a
+# first look in bytes ...
 LOOK_DEPTH, LOOK_MOST_CLUSTERS = 2**14, 2**13
 # ... and features x clusters, and rows, from which on it pays (measured with AVX-512 VNNI, a pass
-# without bounds: 64 x 256 1.2 times as fast, 192 x 256 1.8, 256 x 1024 3.1, 384 x 1024 2.9; the copy
-# of the centres takes as long as 600 rows save).
+# without bounds: 64 x 256 1.2 times as fast, 192 x 256 1.8, 256 x 1024 3.1, 384 x 1024 2.9; the
+# copy of the centres takes as long as 400 rows save).
 LOOK_WORK, LOOK_ROWS = 2**14, 1024
 # It ends where it leaves more than this share of the rows, with each distance that it measures
 # counted as scores of so many centres (measured at 384 features: 90 ns against 5).
