@@ -13,7 +13,7 @@ from tilewise.kernels import _assign, _centers, _exact
 from tilewise.kernels._rows import Rows
 from tilewise.kernels._sums import Bins, Grid, Sums
 from tilewise.plan import Plan
-from tilewise.plan.groups import GROUPS_AFTER
+from tilewise.plan.groups import GROUPS_AFTER, LATER_AFTER_LOOKS
 from tilewise.plan.nest import LoopNest
 from tilewise.plan.thresholds import (
     KEPT_PASS_BYTES,
@@ -110,7 +110,7 @@ class Pass:
         # Groups of centres are made once passes have shown that they may pay.
         self._groups, self._grouped = None, False
         self._waiting, self._spent = bool(bounds and n) and self._may_group(), 0
-        self._patience = GROUPS_AFTER
+        self._patience = GROUPS_AFTER * (LATER_AFTER_LOOKS if plan.look else 1)
         self._kernel = self._make_kernel()
         self.sums = sums or None
         if sums is True:

@@ -25,7 +25,7 @@ from tilewise.plan._common import (
 )
 from tilewise.plan._reasons import Reasoned, sourced
 from tilewise.plan.few_seeds import at_once_reason, seeds_at_once
-from tilewise.plan.groups import groups_for
+from tilewise.plan.groups import GROUPS_AFTER, LATER_AFTER_LOOKS, groups_for
 from tilewise.plan.layout import TILES, csr_vectors, layout_for, tile_shape
 from tilewise.plan.looks import look_for
 from tilewise.plan.machine import Fact, Machine
@@ -445,22 +445,24 @@ def _plan(
     why["seeding"] = seeding.reason
     if density is None and seeds_at_once(n, d, k):
         why["seeding"] = at_once_reason(n, d, k)
-    if layout == "centres-in-lanes" and groups is not False:
-        found = groups_for(here.isa.value, n, d, k, asked=groups is True)
-        collected = found.rows(-(-d // lanes) * lanes * item, made.shard_rows, tile_rows)
-        if chunk_size != "auto":
-            collected = chunk_rows
-        why["groups"] = found.reason.format(rows=collected)
-        made = replace(
-            made, groups=found.groups, group_rows=collected if found.groups else 0,
-            row_bytes=_ROW_BYTES + 4 * found.groups,
-        )  # fmt: skip
     if layout == "centres-in-lanes":
         first = look_for(
             here.isa.value, here.byte_products.value, n, d, k, products=split.products, asked=look
         )
         why["look"] = first.reason
         made = replace(made, look=first.look)
+    if layout == "centres-in-lanes" and groups is not False:
+        found = groups_for(here.isa.value, n, d, k, asked=groups is True)
+        collected = found.rows(-(-d // lanes) * lanes * item, made.shard_rows, tile_rows)
+        if chunk_size != "auto":
+            collected = chunk_rows
+        after = GROUPS_AFTER * (LATER_AFTER_LOOKS if made.look else 1)
+        times = "once" if after == 1 else f"{after:g} times"
+        why["groups"] = found.reason.format(rows=collected, times=times)
+        made = replace(
+            made, groups=found.groups, group_rows=collected if found.groups else 0,
+            row_bytes=_ROW_BYTES + 4 * found.groups,
+        )  # fmt: skip
     # Memory: of stored entries, as many as the density lets expect; the longest row may have more.
     rows = RowShape(direct, width, n * width)
     nest, other = LoopNest.of(made, rows), LoopNest.of(made, rows, grouped=True)
