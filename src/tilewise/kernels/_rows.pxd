@@ -3,6 +3,8 @@ from libc.stdint cimport int32_t, int64_t
 
 
 cdef extern from "c/tw_rows.h" nogil:
+    ctypedef void (*tw_widener)(const char* values, int count, void* to) noexcept nogil
+
     ctypedef struct tw_rows:
         const char* data
         ptrdiff_t row_stride
@@ -19,6 +21,8 @@ cdef extern from "c/tw_rows.h" nogil:
         int column_bytes
         const int64_t* picks
         double scale
+        int item_bytes
+        const tw_widener* widen
 
     void tw_fetch_rows(const tw_rows* rows, const int64_t* ids, int64_t first, int count,
                        const void** pointers, void* staging, ptrdiff_t step)

@@ -9,8 +9,26 @@ import scipy.sparse as sp
 from libc.math cimport ldexp
 from libc.stdint cimport int32_t, int64_t
 
+from tilewise.kernels._dispatch import available_isas, isa
+
+cdef extern from *:
+    """
+    #include "c/tw_sets.h"
+    #include "c/tw_widen.h"
+    #define TW_DECLARE(NAME, BASE, ...) extern const tw_widen_kernels TW_JOIN(tw_widen, BASE);
+    #define TW_WIDENER(NAME, BASE, ...) &TW_JOIN(tw_widen, BASE),
+    TW_SETS(TW_DECLARE)
+    static const tw_widen_kernels *const tw_wideners[] = {TW_SETS(TW_WIDENER)};
+    """
+    ctypedef struct tw_widen_kernels:
+        tw_widener of[12][2]
+    const tw_widen_kernels* const* tw_wideners
+
 _KINDS = {"f2": 0, "f4": 1, "f8": 2, "i1": 3, "i2": 4, "i4": 5, "i8": 6,
-          "u1": 7, "u2": 8, "u4": 9, "u8": 10, "b1": 7}
+          "u1": 7, "u2": 8, "u4": 9, "u8": 10, "b1": 7, "bf2": 11}
+
+# What NumPy calls rows of bfloat16, of which it knows nothing: their bits.
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 
 
 cdef enum:
@@ -56,6 +74,13 @@ def _canonical(offsets, columns, values, dtype):
     return offsets, np.ascontiguousarray(columns), np.ascontiguousarray(values)
 
 
+cdef const tw_widener* _wideners(int kind, native) except? NULL:
+    """How values that lie side by side become float and double, if there is a quick way."""
+    if not native:
+        return NULL
+    return tw_wideners[available_isas().index(isa())].of[kind]
+
+
 cdef class Rows:
     """A view of n rows of d numbers that the kernels can read.
 
@@ -63,9 +88,10 @@ cdef class Rows:
     ----------
     X : ndarray of shape (n, d) or CSR matrix of shape (n, d)
         Any real dtype, byte order, strides; read-only and memory-mapped arrays too.
-        Types whose every value is a number of float32 (float16, integers of up to 16 bits,
-        bool) give rows of float32, every other type gives rows of float64. What is neither
-        float32 nor float64 is converted a chunk at a time while a pass runs.
+        Types whose every value is a number of float32 (float16, bfloat16, integers of up to 16
+        bits, bool) give rows of float32, every other type gives rows of float64. What is neither
+        float32 nor float64 is converted a chunk at a time while a pass runs. bfloat16 is an array
+        of `BFLOAT16`, or of ml_dtypes' type.
     dtype : dtype, optional
         float64 hands out rows of float64 whatever X holds: for two sets of rows of
         unequal types, and where distances are to be as exact as float64 gives them.
@@ -96,9 +122,13 @@ cdef class Rows:
         if X.shape[1] > 2**30:
             raise ValueError(f"at most 2**30 features are supported, got {X.shape[1]}")
         values = X.data if self.is_sparse else X
+        if values.dtype.name == "bfloat16" and not self.is_sparse:
+            X = values = values.view(BFLOAT16)
         kind = values.dtype.kind + str(values.dtype.itemsize)
+        if values.dtype.names == BFLOAT16.names:
+            kind = "bf2"
         native = values.dtype.isnative
-        single = np.can_cast(values.dtype, np.float32)
+        single = kind == "bf2" or np.can_cast(values.dtype, np.float32)
         if kind not in _KINDS or (self.is_sparse and (kind not in ("f4", "f8") or not native)):
             if values.dtype.kind == "c":
                 raise ValueError("Complex data not supported")
@@ -134,6 +164,8 @@ cdef class Rows:
             # A row stride that is no multiple of the item size would misalign every other row.
             if values.strides[0] % values.itemsize:
                 self.c.direct = False
+            self.c.item_bytes = values.itemsize
+            self.c.widen = _wideners(self.c.kind, native)
         self.c.data = <const char*>address(values)
 
     @staticmethod
@@ -222,6 +254,8 @@ cdef class Rows:
         out.c.kind = _KINDS["f8" if out.c.is_double else "f4"]
         out.c.column_stride = 8 if out.c.is_double else 4
         out.c.row_stride = depth * out.c.column_stride
+        out.c.item_bytes = out.c.column_stride
+        out.c.widen = _wideners(out.c.kind, True)
         out.c.direct = True
         out.is_sparse = False
         out.is_window = True
@@ -344,6 +378,8 @@ cdef class Rows:
 
     def array(self):
         """All rows as an array or CSR matrix of `result_dtype`."""
+        if self.source.dtype.names is not None:
+            return self.take(np.arange(self.n_rows)).astype(self.result_dtype, copy=False)
         return self.source.astype(self.result_dtype, copy=False)
 
     def magnitudes(self):

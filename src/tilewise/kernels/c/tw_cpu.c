@@ -29,6 +29,16 @@ static int has_amx(void) {
 static int has_amx(void) { return 0; }
 #endif
 
+#if TW_IS_X86
+#include <cpuid.h>
+
+/* Not every compiler has a name for it. The registers are those of AVX. */
+static int has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+#endif
+
 /* The operating system must save the registers too; the compiler's run-time support asks
  * XGETBV for that. */
 int tw_cpu_level(void) {

@@ -1,28 +1,13 @@
 #include "tw_rows.h"
 
+#include "tw_half.h"
+
 #include <string.h>
 
 static inline uint16_t swap2(uint16_t v) { return __builtin_bswap16(v); }
 static inline uint32_t swap4(uint32_t v) { return __builtin_bswap32(v); }
 static inline uint64_t swap8(uint64_t v) { return __builtin_bswap64(v); }
 static inline uint8_t swap1(uint8_t v) { return v; }
-
-/* IEEE 754 binary16, widened without loss. */
-static inline float half_to_float(uint16_t half) {
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = (half >> 10) & 31, fraction = half & 1023;
-    uint32_t bits;
-    if (exponent == 31)
-        bits = sign | 0x7f800000u | fraction << 13;
-    else if (exponent)
-        bits = sign | (exponent + 112) << 23 | fraction << 13;
-    else {
-        const float value = (float)fraction * 0x1p-24f;
-        return sign ? -value : value;
-    }
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
 
 #define READER(NAME, U, TYPE, SWAP)                                       \
     static inline TYPE read_##NAME(const char *at, int swapped) {         \
@@ -43,7 +28,8 @@ READER(u1, uint8_t, uint8_t, swap1)
 READER(u2, uint16_t, uint16_t, swap2)
 READER(u4, uint32_t, uint32_t, swap4)
 READER(u8, uint64_t, uint64_t, swap8)
-static inline float read_f2(const char *at, int swapped) { return half_to_float(read_u2(at, swapped)); }
+static inline float read_f2(const char *at, int swapped) { return tw_half_to_float(read_u2(at, swapped)); }
+static inline float read_bf2(const char *at, int swapped) { return tw_bfloat_to_float(read_u2(at, swapped)); }
 
 /* Row r of those asked for, as the data count their rows. */
 static inline int64_t place(const tw_rows *rows, const int64_t *ids, int64_t first, int r) {
@@ -79,6 +65,7 @@ static inline int64_t place(const tw_rows *rows, const int64_t *ids, int64_t fir
         case TW_U2: COPY(read_u2, OUT) \
         case TW_U4: COPY(read_u4, OUT) \
         case TW_U8: COPY(read_u8, OUT) \
+        case TW_BF2: COPY(read_bf2, OUT) \
     }
 
 static inline int64_t entry(const void *array, int bytes, int64_t i) {
@@ -94,6 +81,32 @@ static inline int64_t entry(const void *array, int bytes, int64_t i) {
         for (int64_t e = entry(rows->offsets, rows->offset_bytes, row); e < stop; e++)       \
             to[entry(rows->columns, rows->column_bytes, e)] += (OUT)((const IN *)rows->data)[e]; \
     }
+
+/* Rows that begin to be fetched while an earlier one is widened, and how much of them: what the
+ * processor fetches ahead by itself ends with a row. */
+#define AHEAD 8
+#define AHEAD_BYTES 256
+
+/* Rows whose numbers lie side by side. */
+static void widen_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int count, char *staging,
+                       size_t row_bytes) {
+    const tw_widener widen = rows->widen[rows->is_double];
+    const int bytes = rows->depth * rows->item_bytes < AHEAD_BYTES ? rows->depth * rows->item_bytes : AHEAD_BYTES;
+    const int scattered = ids || rows->picks;
+    for (int r = 0; r < count; r++) {
+        if (scattered && r + AHEAD < count) {
+            const char *next = rows->data + place(rows, ids, first, r + AHEAD) * rows->row_stride;
+            for (int at = 0; at < bytes; at += 64) tw_prefetch(next + at);
+        }
+        widen(rows->data + place(rows, ids, first, r) * rows->row_stride, rows->depth,
+              staging + (size_t)r * row_bytes);
+    }
+}
+
+static void multiply(double *values, int count, int depth, ptrdiff_t step, double scale) {
+    for (int r = 0; r < count; r++)
+        for (int l = 0; l < depth; l++) values[r * step + l] *= scale;
+}
 
 void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int count,
                    const void **pointers, void *staging, ptrdiff_t step) {
@@ -122,14 +135,14 @@ void tw_fetch_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int c
     const ptrdiff_t across = rows->row_stride < 0 ? -rows->row_stride : rows->row_stride;
     const ptrdiff_t along = rows->column_stride < 0 ? -rows->column_stride : rows->column_stride;
     const int by_columns = across < along;
-    if (rows->is_double) {
+    if (rows->widen && rows->widen[rows->is_double] && rows->column_stride == rows->item_bytes) {
+        widen_rows(rows, ids, first, count, staging, (size_t)step * item);
+    } else if (rows->is_double) {
         COPY_KINDS(double)
     } else {
         COPY_KINDS(float)
     }
-    if (rows->scale == 0) return;
-    for (int r = 0; r < count; r++)
-        for (int l = 0; l < rows->depth; l++) ((double *)staging)[r * step + l] *= rows->scale;
+    if (rows->scale != 0) multiply(staging, count, rows->depth, step, rows->scale);
 }
 
 /* Calls BODY(S, J, OUT) with the types of the stored values, the columns and the rows. */

@@ -6,7 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum tw_kind { TW_F2, TW_F4, TW_F8, TW_I1, TW_I2, TW_I4, TW_I8, TW_U1, TW_U2, TW_U4, TW_U8 };
+enum tw_kind { TW_F2, TW_F4, TW_F8, TW_I1, TW_I2, TW_I4, TW_I8, TW_U1, TW_U2, TW_U4, TW_U8, TW_BF2, TW_KINDS };
+
+/* Widens `count` numbers that lie side by side, at any address. */
+typedef void (*tw_widener)(const char *from, int count, void *to);
 
 typedef struct tw_rows {
     const char *data;         /* dense: element (0, 0); CSR: the stored values */
@@ -24,6 +27,8 @@ typedef struct tw_rows {
     int column_bytes;
     const int64_t *picks;     /* (n_rows): row i stands where row picks[i] of the data does; or NULL */
     double scale;             /* dense: a power of two that values are multiplied by; 0 for none */
+    int item_bytes;           /* dense: of a stored value */
+    const tw_widener *widen;  /* dense: from the stored values to float and to double; or NULL */
 } tw_rows;
 
 /* pointers is (count): row ids[r] (or first + r without ids), staged into

@@ -15,7 +15,7 @@
 /* AMX has tiles for products alone; all else is AVX-512. */
 #define TW_SETS(K)                                                                                       \
     K(sse2, sse2, sse2, 1)                                                                               \
-    K(avx2, avx2, avx2, TW_RUNS("avx2") && TW_RUNS("fma"))                                               \
+    K(avx2, avx2, avx2, TW_RUNS("avx2") && TW_RUNS("fma") && has_f16c())                                 \
     K(avx512, avx512, avx512,                                                                            \
       TW_RUNS("avx512f") && TW_RUNS("avx512vl") && TW_RUNS("avx512dq") && TW_RUNS("avx512bw"))           \
     K(amx, avx512, TW_AMX_SPLIT, has_amx())
