@@ -51,7 +51,33 @@ class Tensor:
         return Tensor(self.values.astype(np.float32))
 
 
+class Halves(Tensor):
+    """A tensor of bfloat16, whose memory can be found as torch's can."""
+
+    def __init__(self, memory, **how):
+        super().__init__(widened(memory), dtype="bfloat16", **how)
+        self.memory = memory
+
+    def data_ptr(self):
+        return self.memory.ctypes.data if self.memory.size else 0
+
+    def stride(self):
+        return tuple(step // 2 for step in self.memory.strides)
+
+    def detach(self):
+        return Halves(self.memory, device=self.device.type)
+
+
+def widened(memory):
+    """The values of bfloat16 whose bits are in an array of uint16, in float32."""
+    return (memory.astype(np.uint32) << 16).view(np.float32)
+
+
+def narrowed(values):
+    """The bits of the closest bfloat16 towards zero, in an array of uint16."""
+    return (np.asarray(values, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
 def bfloat16(values, **how):
     """A tensor of bfloat16: the values keep eight bits."""
-    bits = np.asarray(values, dtype=np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
-    return Tensor(bits.view(np.float32), dtype="bfloat16", **how)
+    return Halves(narrowed(values), **how)

@@ -6,7 +6,9 @@ hold perfectly good numbers, it cannot read at all. `readable` comes before scik
 and `as_real` after them; between the two, every missing value has become NaN, and is refused or
 allowed as NaN is.
 
-Arrays of plain numbers, and sparse matrices, pass both as they are.
+Arrays of plain numbers, and sparse matrices, pass both as they are. Rows of bfloat16 keep their
+two bytes: torch's and those of the package ml_dtypes become arrays of `BFLOAT16`, which share the
+memory. Everything else that is asked for gets float32 in their place.
 """
 
 import numpy as np
@@ -25,6 +27,10 @@ UNCHANGED = {
     "ensure_all_finite": False,
 }
 
+#: Rows of bfloat16, which NumPy does not have: two bytes that it converts to nothing else, so that
+#: what forgets to widen them fails. The kernels widen them as they read.
+BFLOAT16 = np.dtype([("bfloat16", "V2")])
+
 # What a missing date or time span turns into, taken for an integer.
 _NOT_A_TIME = float(np.iinfo(np.int64).min)
 
@@ -37,7 +43,16 @@ def canonical(X):
     return X
 
 
-def readable(X, name="X"):
+def widened(X):
+    """Return an array as it is, or one of `BFLOAT16` as float32."""
+    if X.dtype != BFLOAT16:
+        return X
+    values = X.view(np.uint16).astype(np.uint32)
+    values <<= 16
+    return values.view(np.float32)
+
+
+def readable(X, name="X", *, rows=False):
     """Return what NumPy reads as it is meant.
 
     Masked values become NaN (a copy, only if some value is masked). Tensors lose their gradient,
@@ -50,6 +65,8 @@ def readable(X, name="X"):
         Anything.
     name : str, default="X"
         What errors call it.
+    rows : bool, default=False
+        A tensor of bfloat16 becomes an array of `BFLOAT16` that shares its memory.
 
     Returns
     -------
@@ -76,11 +93,11 @@ def readable(X, name="X"):
     if _is_frame(X):
         return _with_zeros_left_out(X)
     if _is_tensor(X):
-        return _without_gradient(X, name)
+        return _without_gradient(X, name, rows)
     return X
 
 
-def as_real(X, name="X"):
+def as_real(X, name="X", *, rows=False):
     """Return an array or sparse matrix of real numbers.
 
     Parameters
@@ -89,20 +106,26 @@ def as_real(X, name="X"):
         Of any dtype. Dates and time spans count in their own unit, as NumPy converts them.
     name : str, default="X"
         What errors call it.
+    rows : bool, default=False
+        bfloat16 becomes `BFLOAT16` in the same memory.
 
     Returns
     -------
     ndarray or sparse matrix
         `X` itself if it holds plain numbers, else float64. Missing dates and missing values of
-        pandas are NaN.
+        pandas are NaN. Types of ml_dtypes become the narrowest of NumPy's that holds them: int8,
+        uint8 or float32.
 
     Raises
     ------
     TypeError, ValueError
         If a value is no number, with where the first one is, or if the numbers are complex.
     """
-    if X.dtype.kind in "biuf":
+    # NumPy has no floats of one byte; one of ml_dtypes' has the kind of a float.
+    if X.dtype.kind in "biu" or (X.dtype.kind == "f" and X.dtype.itemsize > 1):
         return X
+    if X.dtype == BFLOAT16 or X.dtype.type.__module__ == "ml_dtypes":
+        return _from_small(X, rows)
     if X.dtype.kind == "c":
         raise ValueError("Complex data not supported")
     try:
@@ -153,7 +176,7 @@ def _is_tensor(X):
     return callable(getattr(X, "detach", None)) and hasattr(X, "__array__")
 
 
-def _without_gradient(X, name):
+def _without_gradient(X, name, rows=False):
     where = getattr(getattr(X, "device", None), "type", "cpu")
     if where != "cpu":
         raise _unreadable(X, name, f"it lies on the device {X.device}", "cpu()")
@@ -162,6 +185,8 @@ def _without_gradient(X, name):
     if getattr(X, "is_quantized", False):
         raise _unreadable(X, name, "it is quantized", "dequantize()")
     values = X.detach()
+    if rows and str(getattr(X, "dtype", "")) == "torch.bfloat16" and hasattr(values, "data_ptr"):
+        return np.asarray(_Bits(values))
     try:
         return np.asarray(values)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -174,6 +199,18 @@ def _without_gradient(X, name):
     except Exception as error:
         why = f"of dtype {X.dtype}: {first_line(refused)}"
         raise _unreadable(X, name, why, "detach().float()") from error
+
+
+class _Bits:
+    """The memory of a tensor of bfloat16, for NumPy; it lives as long as an array over it."""
+
+    def __init__(self, tensor):
+        self._tensor = tensor
+        strides = tuple(2 * step for step in tensor.stride())
+        self.__array_interface__ = {
+            "version": 3, "shape": tuple(tensor.shape), "strides": strides,
+            "typestr": BFLOAT16.str, "descr": BFLOAT16.descr, "data": (tensor.data_ptr(), True),
+        }  # fmt: skip
 
 
 def _unreadable(X, name, why, what):
@@ -214,6 +251,22 @@ def _with_zeros_left_out(frame):
     zeros = pd.DataFrame(columns, index=frame.index)
     zeros.columns = frame.columns
     return zeros
+
+
+# ---------------------------------------------------------------- types that NumPy does not have
+
+
+def _from_small(X, rows):
+    """An array of a type of ml_dtypes, or of `BFLOAT16`."""
+    if X.dtype.name == "bfloat16":
+        X = X if X.dtype.isnative else X.astype(X.dtype.newbyteorder("="))
+        X = X.view(BFLOAT16)
+    if X.dtype == BFLOAT16:
+        return X if rows else widened(X)
+    for kind in (np.int8, np.uint8):
+        if np.can_cast(X.dtype, kind):
+            return X.astype(kind)
+    return X.astype(np.float32)
 
 
 # ---------------------------------------------------------------- what is no number

@@ -90,7 +90,7 @@ def check_data(X, estimator=None, *, reset=True):
     or compared.
     """
     X, names = table_rows(X)
-    X = readable(X)
+    X = readable(X, rows=True)
     if estimator is None:
         X = check_array(X, input_name="X", **UNCHANGED)
     elif names is not None:
@@ -98,7 +98,7 @@ def check_data(X, estimator=None, *, reset=True):
         X = check_array(X, input_name="X", estimator=estimator, **UNCHANGED)
     else:
         X = validate_data(estimator, X, reset=reset, **UNCHANGED)
-    return canonical(as_real(X))  # objects and strings may still spell numbers
+    return canonical(as_real(X, rows=True))  # objects and strings may still spell numbers
 
 
 def check_weights(sample_weight, n_rows):

@@ -27,8 +27,8 @@ cdef extern from *:
 _KINDS = {"f2": 0, "f4": 1, "f8": 2, "i1": 3, "i2": 4, "i4": 5, "i8": 6,
           "u1": 7, "u2": 8, "u4": 9, "u8": 10, "b1": 7, "bf2": 11}
 
-# What NumPy calls rows of bfloat16, of which it knows nothing: their bits.
-BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+# Rows of bfloat16, which NumPy does not have, as two bytes each that it converts to nothing else.
+BFLOAT16 = np.dtype([("bfloat16", "V2")])
 
 
 cdef enum:
@@ -125,7 +125,7 @@ cdef class Rows:
         if values.dtype.name == "bfloat16" and not self.is_sparse:
             X = values = values.view(BFLOAT16)
         kind = values.dtype.kind + str(values.dtype.itemsize)
-        if values.dtype.names == BFLOAT16.names:
+        if values.dtype == BFLOAT16:
             kind = "bf2"
         native = values.dtype.isnative
         single = kind == "bf2" or np.can_cast(values.dtype, np.float32)
@@ -307,7 +307,7 @@ cdef class Rows:
     @property
     def result_dtype(self):
         """Type of what users get, centres and distances: float32 for float32 rows, else float64."""
-        narrow = self.source is not None and self.source.dtype.itemsize < 4
+        narrow = self.source is not None and self.source.dtype.itemsize < 4 and self.c.kind != _KINDS["bf2"]
         return np.dtype(np.float64) if narrow else self.compute_dtype
 
     @property
@@ -372,13 +372,15 @@ cdef class Rows:
         return Rows(self.source[ids] if self.is_sparse else self.take(ids).astype(self.result_dtype, copy=False))
 
     def originals(self, ids):
-        """Rows by index in the type in which they were given, dense."""
+        """Rows by index in the type in which they were given, dense; bfloat16 as float32."""
+        if self.source.dtype == BFLOAT16:
+            return self.take(ids)
         found = self.source[ids]
         return found.toarray() if self.is_sparse else np.asarray(found)
 
     def array(self):
         """All rows as an array or CSR matrix of `result_dtype`."""
-        if self.source.dtype.names is not None:
+        if self.source.dtype == BFLOAT16:
             return self.take(np.arange(self.n_rows)).astype(self.result_dtype, copy=False)
         return self.source.astype(self.result_dtype, copy=False)
 

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils._missing import is_scalar_nan
 
-from tilewise._numbers import as_real, readable
+from tilewise._numbers import as_real, readable, widened
 from tilewise.engine import Rows
 
 from ._table import Metric
@@ -136,6 +136,7 @@ def check_norms(X, norms, name):
 
 def _without_missing(X, missing):
     """``X`` with NaN in the place of the missing value; a copy if there is one to replace."""
+    X = widened(X)
     found = missing == X
     if not found.any():
         return X

@@ -13,6 +13,8 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import pairwise_distances, pairwise_distances_chunked
 from sklearn.metrics.pairwise import _VALID_METRICS, PAIRWISE_BOOLEAN_FUNCTIONS
 
+from tilewise._numbers import widened
+
 __all__ = ["NAMES", "FallbackBlocks", "chunks", "matrix", "put_nan_last"]
 
 #: Metrics that scikit-learn knows by name with this version of scipy.
@@ -56,7 +58,7 @@ class FallbackBlocks:
         )
 
     def _take(self, X, first, count):
-        rows = X[first : first + count]
+        rows = widened(X[first : first + count])
         # A callable gets sparse rows, as with scikit-learn; scipy's metrics know dense ones.
         return rows.toarray() if sp.issparse(rows) and isinstance(self._metric, str) else rows
 
@@ -80,8 +82,8 @@ def _as_booleans(X, Y, metric):
         f"Data was converted to boolean for metric {metric}", DataConversionWarning, stacklevel=3
     )
     same = Y is X
-    X = X.astype(bool)
-    return X, X if same else Y.astype(bool)
+    X = widened(X).astype(bool)
+    return X, X if same else widened(Y).astype(bool)
 
 
 def _derived_parameters(X, Y, metric, parameters):
@@ -93,7 +95,7 @@ def _derived_parameters(X, Y, metric, parameters):
         raise ValueError(
             f"The '{wanted}' parameter is required for the {metric} metric when Y is passed."
         )
-    data = X.toarray() if sp.issparse(X) else X
+    data = X.toarray() if sp.issparse(X) else widened(X)
     if metric == "seuclidean":
         return {**parameters, "V": np.var(data, axis=0, ddof=1)}
     return {**parameters, "VI": np.linalg.inv(np.cov(data.T)).T}

@@ -8,7 +8,7 @@ from sklearn import get_config
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 
-from tilewise._numbers import UNCHANGED, as_real, canonical, readable
+from tilewise._numbers import BFLOAT16, UNCHANGED, as_real, canonical, readable, widened
 from tilewise._tables import table_rows
 from tilewise.plan import n_threads as threads_for
 
@@ -106,8 +106,8 @@ def check_rows(X, name):
             f"tilewise computes with NumPy arrays in the memory of the CPU, got {type(X)!r}. "
             "Convert it to a NumPy array, or call scikit-learn's function."
         )
-    X = check_array(readable(X, name), estimator="check_pairwise_arrays", **UNCHANGED)
-    return canonical(as_real(X, name))  # objects and strings may still spell numbers
+    X = check_array(readable(X, name, rows=True), estimator="check_pairwise_arrays", **UNCHANGED)
+    return canonical(as_real(X, name, rows=True))  # objects and strings may still spell numbers
 
 
 def _is_foreign_array(X):
@@ -120,8 +120,8 @@ def result_dtype(X, Y):
 
 
 def is_single(X):
-    """Whether the values are float32, in any byte order."""
-    return X.dtype.kind == "f" and X.dtype.itemsize == 4
+    """Whether the values are float32, in any byte order, or bfloat16, which count as float32."""
+    return (X.dtype.kind == "f" and X.dtype.itemsize == 4) or X.dtype == BFLOAT16
 
 
 # ---------------------------------------------------------------- values that are not finite
@@ -157,7 +157,7 @@ def has_only_finite(X):
 
 def _locate(X, allow_nan):
     """Row, column and kind of the first bad value, or None."""
-    if X.dtype.kind != "f":
+    if X.dtype.kind != "f" and X.dtype != BFLOAT16:
         return None
     if sp.issparse(X):
         place = _first_bad(X.data.reshape(-1, 1), allow_nan)
@@ -166,16 +166,16 @@ def _locate(X, allow_nan):
         row = int(np.searchsorted(X.indptr, place[0], side="right")) - 1
         return row, int(X.indices[place[0]]), _kind(X.data[place[0]])
     place = _first_bad(X, allow_nan)
-    return None if place is None else (*place, _kind(X[place]))
+    return None if place is None else (*place, _kind(widened(X[place[0]])[place[1]]))
 
 
 def _first_bad(values, allow_nan):
     step = max(1, _BLOCK_VALUES // max(1, values.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, values.shape[0], step):
-            block = values[start : start + step]
+            block = widened(values[start : start + step])
             # A sum reads faster than a test of every value; finite ones may overflow it too.
-            if np.isfinite(block.sum()):
+            if np.isfinite(block.sum(dtype=np.float32 if block.itemsize < 4 else None)):
                 continue
             bad = np.isinf(block) if allow_nan else ~np.isfinite(block)
             if bad.any():

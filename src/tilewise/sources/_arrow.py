@@ -48,6 +48,9 @@ class Features:
         stored = [self._numeric(*pair) for pair in zip(names, types, strict=False)]
         narrow = all(kind == np.float32 for kind in stored)
         self.dtype = delivered(np.float32 if narrow else np.float64, dtype, name)
+        common = np.result_type(*stored)
+        small = common.itemsize < 4 and all(np.can_cast(kind, common) for kind in stored)
+        self.narrowest = common if small else None
         self.value_bytes = sum(kind.itemsize for kind in stored)
         self.feature_names = None if self.listed else tuple(names)
 
@@ -231,6 +234,25 @@ class TableSource(ArrowSource):
     def _batches(self, start):
         return iter(self._table.slice(start).to_batches(max_chunksize=self._batch_rows()))
 
+    def all_rows(self):
+        """Return all rows as an array.
+
+        Lists that lie together stay where they are. Columns of narrow types become rows of the
+        narrowest type that holds them all.
+        """
+        if self._features.listed:
+            batches = self._table.to_batches()
+            if len(batches) == 1:
+                return self._features.block(batches[0], 0)[0]
+        kind = self._features.narrowest or self.dtype
+        rows = np.empty((self.n_rows, self.n_features), kind)
+        self.dtype, delivers = kind, self.dtype
+        try:
+            self.read(0, rows)
+        finally:
+            self.dtype = delivers
+        return rows
+
     def fingerprint(self):
         """Return shape and type, which is all that identifies a table in memory."""
         return self._identified("table", columns=self._features.columns)
@@ -257,9 +279,7 @@ class BatchReaderSource(ArrowSource):
 def rows_of_table(table, name=None):
     """Return the rows of a ``pyarrow.Table`` or ``RecordBatch`` as an array, and their names."""
     source = TableSource(table, Options(), name)
-    rows = np.empty((source.n_rows, source.n_features), source.dtype)
-    source.read(0, rows)
-    return rows, source.feature_names
+    return source.all_rows(), source.feature_names
 
 
 def open_tables(tables, options):

@@ -151,7 +151,7 @@ class BatchSource(SequentialSource):
     def _rows_and_names(batch, where):
         if is_a(batch, "pyarrow.Table", "pyarrow.RecordBatch"):
             return rows_of_table(batch, where)
-        values = np.asarray(readable(batch, "the batch"))
+        values = np.asarray(readable(batch, "the batch", rows=True))
         if values.dtype.hasobject and all_numbers(batch):
             values = batch.to_numpy(np.float64, na_value=np.nan)
         return values, frame_names(batch)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tilewise._numbers import BFLOAT16, widened
 from tilewise._typing import FloatDtype, FloatMatrix
 from tilewise.sources._errors import SourceError, fault
 
@@ -218,15 +219,23 @@ class Source:
 def delivered(stored, wanted, name, hint="convert it to float32 or float64"):
     """Return the type in which rows of a stored type are delivered.
 
-    float32 stays; other real numbers become float64, as they do in memory. `wanted` overrides.
+    float32 stays; other real numbers become float64, as they do in memory. Types that NumPy does
+    not have, such as bfloat16, become float32. `wanted` overrides.
     """
     stored = np.dtype(stored)
-    if stored.kind not in "fiub":
+    foreign = stored == BFLOAT16 or stored.type.__module__ == "ml_dtypes"
+    if stored.kind not in "fiub" and not foreign:
+        if stored == np.dtype("V2"):
+            hint = (
+                "if it is bfloat16, which NumPy saves without its name, pass "
+                "numpy.load(path, mmap_mode='r').view(ml_dtypes.bfloat16)"
+            )
         kind = "Python objects" if stored.hasobject else f"dtype {stored}"
         raise fault(name, f"expected real numbers, got {kind}; {hint}")
     if wanted is not None:
         return wanted_dtype(wanted)
-    return np.dtype(np.float32 if stored.kind == "f" and stored.itemsize == 4 else np.float64)
+    single = foreign or (stored.kind == "f" and stored.itemsize == 4)
+    return np.dtype(np.float32 if single else np.float64)
 
 
 def wanted_dtype(dtype):
@@ -256,6 +265,7 @@ def check_shape(shape, name):
 
 def convert(out, values, source, first):
     """Copy `values` into `out`, converting; `first` is the row of the first, for messages."""
+    values = widened(values)
     # Entering errstate costs as much as a thousand numbers; only narrowing needs it.
     if values.dtype.itemsize <= out.itemsize:
         out[...] = values

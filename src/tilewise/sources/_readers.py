@@ -187,6 +187,8 @@ def read_table(X: object) -> tuple[FloatMatrix | None, tuple[str, ...] | None]:
     if not is_a(X, *_TABLES):
         return None, None
     source = as_source(X)
+    if isinstance(source, TableSource):
+        return source.all_rows(), names_of(source)
     if source.n_rows is not None:
         rows = np.empty((source.n_rows, source.n_features), source.dtype)
         source.read(0, rows)
