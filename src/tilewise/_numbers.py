@@ -83,6 +83,8 @@ def readable(X, name="X", *, rows=False):
     if (type(X) is np.ndarray and X.dtype.names is None) or sp.issparse(X):
         return X
     if isinstance(X, np.ndarray):
+        if X.dtype == BFLOAT16:
+            return X if rows else widened(X)
         if X.dtype.names is not None and X.ndim == 1:
             raise ValueError(
                 f"Expected 2D array, got 1D array of records instead. {_records(name)}"

@@ -23,6 +23,8 @@ THREADS = {"n_threads": [Interval(Integral, 1, None, closed="left"), None]}
 
 # Values that are read between two checks for Ctrl-C: a few milliseconds.
 _BLOCK_VALUES = 2**22
+# ... and that are copied to be looked at: what a second-level cache holds.
+_WIDENED_VALUES = 2**17
 
 
 def check_pair(X, Y):
@@ -96,7 +98,12 @@ def _readable(X, metric, name):
     X = readable(X, name)
     plain = sp.issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc")
     # A function of two rows may know what to do with other things than numbers.
-    return X if plain or callable(metric) or metric == "precomputed" else check_rows(X, name)
+    dtype = getattr(X, "dtype", None)
+    if isinstance(X, np.ndarray) and (dtype == BFLOAT16 or dtype.name == "bfloat16"):
+        return as_real(X, name)
+    if plain or callable(metric) or metric == "precomputed":
+        return X
+    return widened(check_rows(X, name))
 
 
 def check_rows(X, name):
@@ -137,7 +144,7 @@ def check_finite(X, name, *, allow_nan=False):
     found = _locate(X, allow_nan)
     if found is not None:
         row, column, kind = found
-        what = kind if kind == "NaN" else f"infinity or a value too large for {X.dtype!r}"
+        what = kind if kind == "NaN" else f"infinity or a value too large for {_named(X)!r}"
         raise ValueError(
             f"Input contains {what}: the first is at row {row}, column {column} of {name}."
         )
@@ -170,7 +177,8 @@ def _locate(X, allow_nan):
 
 
 def _first_bad(values, allow_nan):
-    step = max(1, _BLOCK_VALUES // max(1, values.shape[1]))
+    size = _WIDENED_VALUES if values.dtype == BFLOAT16 else _BLOCK_VALUES
+    step = max(1, size // max(1, values.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, values.shape[0], step):
             block = widened(values[start : start + step])
@@ -182,6 +190,10 @@ def _first_bad(values, allow_nan):
                 row, column = np.unravel_index(np.argmax(bad), bad.shape)
                 return start + int(row), int(column)
     return None
+
+
+def _named(X):
+    return np.dtype(np.float32) if X.dtype == BFLOAT16 else X.dtype
 
 
 def _kind(value):
