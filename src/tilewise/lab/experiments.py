@@ -118,8 +118,9 @@ EXPERIMENTS = {
         Experiment(
             "dtypes",
             "What does a shorter number buy, and what does it cost?",
-            "Compare float32 with float64: seconds, bytes read, and labels that differ. Data lie "
-            "near the origin and far from it; tilewise is compared with plain float32 arithmetic.",
+            "Compare int8, float16, float32 and float64: seconds, bytes read, and labels that "
+            "differ. Data lie near the origin and far from it; tilewise is compared with plain "
+            "float32 arithmetic.",
             _shape(60_000, 64, 256, 4_000, dtype=False, threads=1),
             dtypes.measure, careful(dtypes.table), _signed(dtypes.figures),
         ),

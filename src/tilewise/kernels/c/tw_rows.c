@@ -83,7 +83,8 @@ static inline int64_t entry(const void *array, int bytes, int64_t i) {
     }
 
 /* Rows that begin to be fetched while an earlier one is widened, and how much of them: what the
- * processor fetches ahead by itself ends with a row. */
+ * processor fetches ahead by itself ends with a row. Measured at 200,000 x 384: 4 rows of up to 2048
+ * bytes are no faster. */
 #define AHEAD 8
 #define AHEAD_BYTES 256
 
