@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from source_data import read_in_parts, rows_of
 
-from tilewise.sources import Prefetch, SourceError, as_source
+from tilewise import KMeans, argkmin
+from tilewise.sources import Prefetch, SourceError, as_source, read_table
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -314,3 +315,30 @@ def test_memory_stays_bounded(tmp_path, kind):
         assert out[0].tobytes() == X[first].tobytes()
         most = max(most, pool.bytes_allocated() - before)
     assert 0 < most <= source.held_bytes < X.nbytes
+
+
+@pytest.mark.parametrize("dtype", ["f2", "i1", "u1", "i2", "f4", "f8"])
+def test_tables_in_memory_keep_their_type(dtype):
+    X = np.arange(-20, 30).reshape(10, 5).clip(0 if dtype == "u1" else -20, 30).astype(dtype)
+    for kind in ("columns", "fixed", "list"):
+        table = table_of(X, kind)
+        for given_ in (table, pa.concat_tables([table.slice(0, 3), table.slice(3)])):
+            rows, names = read_table(given_)
+            assert rows.dtype == X.dtype
+            assert np.array_equal(rows, X)
+            assert (names is None) == (kind != "columns")
+            if kind == "fixed" and given_ is table:
+                assert rows.ctypes.data == table.column("e").chunk(0).values.buffers()[1].address
+        found = [KMeans(3, random_state=0, n_init=1).fit(rows) for rows in (table, X)]
+        assert found[0].cluster_centers_.tobytes() == found[1].cluster_centers_.tobytes()
+        assert np.array_equal(argkmin(table, table, 2)[1], argkmin(X, X, 2)[1])
+
+
+def test_columns_of_several_narrow_types_are_as_wide_as_they_must_be():
+    columns = {"a": ("i1", -128), "b": ("u1", 255), "c": ("f2", 0.5), "d": ("i2", 2049)}
+    for names, dtype in (("ab", "i2"), ("ac", "f2"), ("abc", "f2"), ("cd", "f8")):
+        table = pa.table({n: np.full(4, columns[n][1], columns[n][0]) for n in names})
+        rows = read_table(table)[0]
+        assert rows.dtype == dtype
+        assert rows.tolist() == [[columns[n][1] for n in names]] * 4
+    assert as_source(table).dtype == np.float64

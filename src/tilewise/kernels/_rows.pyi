@@ -6,6 +6,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tilewise._typing import FloatDtype, FloatMatrix, SparseLike, Vector
 
+BFLOAT16: np.dtype[np.void]
+
 class Rows:
     def __init__(
         self, X: ArrayLike | SparseLike | Rows, dtype: DTypeLike | None = None
