@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from cluster_bits import clouds, in_chunks, same_bits, unknown
 from dask import dataframe as dd
+from tensors import narrowed, widened
 
 import tilewise
-from tilewise.dask import KMeans, MiniBatchKMeans
+from tilewise._numbers import BFLOAT16
+from tilewise.dask import KMeans, MiniBatchKMeans, _pieces
 
 N = 1000
 CUTS = {
@@ -134,6 +136,24 @@ def test_types(client, dtype):
     init = np.asarray(X[:40:8], dtype=np.float64)
     how = {"init": init, "n_init": 1}
     same_bits(KMeans(5, **how).fit(in_chunks(X, [500, 500])), tilewise.KMeans(5, **how).fit(X))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "i1", "u2", "?", "bfloat16"])
+def test_narrow_rows_are_held_as_they_are(client, dtype):
+    X = np.abs(np.round(clouds(N, 5) * 4).clip(-100, 100))
+    X = narrowed(X).view(BFLOAT16) if dtype == "bfloat16" else X.astype(dtype)
+    blocks = [dask.delayed(block) for block in np.split(X, [300, 300, 650])]
+    for how in ({"random_state": 3}, {"random_state": 3, "init": "k-means||"}):
+        how |= {"n_init": 1, "init_size": "all"}
+        found = KMeans(5, **how).fit(blocks)
+        wide = widened(X.view(np.uint16)) if dtype == "bfloat16" else X.astype(np.float64)
+        same_bits(found, KMeans(5, **how).fit([dask.delayed(b) for b in np.split(wide, 4)]))
+    same = tilewise.KMeans(5, random_state=3, n_init=1).fit(X)
+    assert np.array_equal(np.asarray(found.predict(blocks)), found.to_local().predict(X))
+    assert same.cluster_centers_.dtype == found.cluster_centers_.dtype
+    piece = _pieces.make_piece(np.asfortranarray(X), 0, None, False)
+    assert piece.values.dtype == X.dtype
+    assert piece.values.nbytes == X.nbytes
 
 
 def test_mixed_types_and_orders(client):

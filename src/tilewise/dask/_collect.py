@@ -35,11 +35,12 @@ class Collected:
         Of all rows, where that is known.
     """
 
-    def __init__(self, tasks, columns=None, names=None, rows=None, dtype=np.float64):
+    def __init__(self, tasks, columns=None, names=None, rows=None, dtype=np.float64, item=None):
         self.tasks, self.columns, self.names, self.rows = tasks, columns, names, rows
         self.dtype = np.dtype(dtype)
         known = rows is not None and columns is not None
-        self.bytes = sum(rows) * columns * self.dtype.itemsize if known else None
+        item = self.dtype.itemsize if item is None else item
+        self.bytes = sum(rows) * columns * item if known else None
 
 
 def is_collection(X) -> bool:
@@ -149,12 +150,13 @@ def _of_array(X):
             f"the columns of this dask array are in {X.numblocks[1]} chunks, and a row must lie in "
             "one: call X.rechunk({1: -1}) first"
         )
-    if X.dtype.kind not in "fiubO":
+    if X.dtype.kind not in "fiubO" and X.dtype.name != "bfloat16":
         raise NotTaken(f"Input X holds {X.dtype}, not numbers.")
     rows = None if np.isnan(X.shape[0]) else [int(size) for size in X.chunks[0]]
     columns = None if np.isnan(X.shape[1]) else int(X.shape[1])
     dtype = np.float32 if is_single(X) else np.float64
-    return Collected(_made(X.to_delayed().ravel(), X, None), columns, None, rows, dtype)
+    item = _pieces.held_as(X.dtype).itemsize
+    return Collected(_made(X.to_delayed().ravel(), X, None), columns, None, rows, dtype, item)
 
 
 def _made(parts, collection, names):

@@ -15,7 +15,7 @@ from tilewise import engine
 from tilewise.plan import plan as plan_of_shape
 
 from . import _wire
-from ._pieces import BadValue, PieceRows, scaled
+from ._pieces import BadValue, PieceRows, counted, kind_of, rows_of, scaled
 from ._report import ROW_BYTES
 
 __all__ = [
@@ -116,7 +116,7 @@ class Part:
             self.job, self.round, plan = job["id"], -1, self.plan(job)
             weights = engine.scaled_weights(self.weights, job["weight_exponent"])
             self.seeded = [
-                engine.PartSeeding(engine.Rows(scaled(piece, job["exponent"])), own, plan)
+                engine.PartSeeding(rows_of(piece, job["exponent"]), own, plan)
                 for piece, own in zip(self.pieces, self.cut(weights), strict=True)
             ]
         for state in self.seeded:
@@ -131,7 +131,7 @@ class Part:
             self.job, self.round, plan = job["id"], 0, self.plan(job)
             self.spreads = [
                 engine.OversamplingPass(
-                    engine.Rows(scaled(piece, job["exponent"])), own, plan, first=first,
+                    rows_of(piece, job["exponent"]), own, plan, first=first,
                     exponent=job["weight_exponent"],
                 )
                 for piece, own, first in zip(
@@ -309,7 +309,7 @@ def locate_seed(part, job, recent, groups, position, target, before, top):
         state = part.seeding(job, recent, groups)[position]
         state.total(top)  # where the seeds were taken again nobody has added up
         row = state.locate(target, before)
-    return row, scaled(part.pieces[position][row : row + 1], job["exponent"])
+    return row, scaled(counted(part.pieces[position][row : row + 1]), job["exponent"])
 
 
 def spread_total(part, job, groups):
@@ -333,7 +333,10 @@ def spread_digits(part, job, groups, count):
 
 def extent(part):
     """Least magnitude other than zero, and largest, as an array of what there is."""
-    looked = (p[at : at + _LOOK_ROWS] for p in part.pieces for at in range(0, len(p), _LOOK_ROWS))
+    looked = (
+        counted(p[at : at + _LOOK_ROWS])
+        for p in part.pieces for at in range(0, len(p), _LOOK_ROWS)
+    )  # fmt: skip
     found = engine.extent(*looked)
     return np.array([size for size in found if 0.0 < size < np.inf])
 
@@ -341,7 +344,7 @@ def extent(part):
 def apply(model, method, piece, partition):
     """What a fitted model says of the rows of a partition."""
     if not len(piece.values):
-        empty = np.empty((0, *np.shape(model.cluster_centers_)[:1]), dtype=piece.values.dtype)
+        empty = np.empty((0, *np.shape(model.cluster_centers_)[:1]), dtype=kind_of(piece.values))
         return np.empty(0, dtype=np.int32) if method == "predict" else empty
     try:
         return getattr(model, method)(piece.values)

@@ -5,13 +5,30 @@ import hashlib
 import numpy as np
 
 from tilewise import engine
-from tilewise._numbers import as_real, readable
+from tilewise._numbers import BFLOAT16, as_real, readable
 from tilewise.metrics._validation import check_rows, is_single, read_rows
 from tilewise.sources._names import order_of
 
 __all__ = [
-    "BadValue", "Piece", "PieceRows", "describe", "digest", "load", "make_piece", "make_weights",
-    "reordered", "same", "scaled", "slice_of", "take", "take_weights", "widen",
+    "BadValue",
+    "Piece",
+    "PieceRows",
+    "counted",
+    "describe",
+    "digest",
+    "held_as",
+    "kind_of",
+    "load",
+    "make_piece",
+    "make_weights",
+    "reordered",
+    "rows_of",
+    "same",
+    "scaled",
+    "slice_of",
+    "take",
+    "take_weights",
+    "widen",
 ]  # fmt: skip
 
 # Rows that are scaled at a time.
@@ -27,7 +44,7 @@ class BadValue(ValueError):
 
 
 class Piece:
-    """The rows of one partition, (n, d): C-contiguous float32 or float64.
+    """The rows of one partition, (n, d), C-contiguous; types of one and two bytes as they are.
 
     Attributes
     ----------
@@ -46,6 +63,33 @@ class Piece:
 
     def __reduce__(self):
         return Piece, (self.values, True, self.names)
+
+
+def held_as(dtype):
+    """The type in which rows are held: narrow ones as they are, in native byte order."""
+    if dtype == BFLOAT16 or dtype.name == "bfloat16":
+        return BFLOAT16
+    if dtype.kind in "biuf" and dtype.itemsize <= 2:
+        return dtype.newbyteorder("=")
+    return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize == 4 else np.float64)
+
+
+def kind_of(values):
+    """The type that rows count as, as in memory: float32 for float32 and bfloat16, else float64."""
+    return np.dtype(np.float32 if is_single(values) else np.float64)
+
+
+def counted(values):
+    """Rows in the type that they count as; a copy if that is another."""
+    kind = kind_of(values)
+    return values if values.dtype == kind else engine.Rows(values, kind).take(range(len(values)))
+
+
+def rows_of(values, exponent):
+    """Rows times a power of two, for kernels that take the type that they count as."""
+    if exponent:
+        return engine.Rows(scaled(counted(values), exponent))
+    return engine.Rows(values, kind_of(values))
 
 
 def make_piece(block, partition, names, owned):
@@ -74,8 +118,7 @@ def make_piece(block, partition, names, owned):
         values = values if order is None else values[:, order]
     else:
         values = np.asarray(given.toarray() if hasattr(given, "toarray") else given)
-    kind = np.float32 if is_single(values) else np.float64
-    made = np.ascontiguousarray(values, dtype=kind)
+    made = np.ascontiguousarray(values, dtype=held_as(values.dtype))
     shared = isinstance(block, np.ndarray) and np.may_share_memory(made, block)
     return Piece(made, owned or not shared, found if names is None else names)
 
@@ -99,7 +142,10 @@ def load(path, order):
 
 def digest(piece):
     """A short text that tells the rows of a piece from others."""
-    return hashlib.blake2b(memoryview(piece.values).cast("B"), digest_size=16).hexdigest()
+    found = hashlib.blake2b(digest_size=16)
+    for first in range(0, len(piece.values), _LOOK_ROWS):
+        found.update(memoryview(counted(piece.values[first : first + _LOOK_ROWS])).cast("B"))
+    return found.hexdigest()
 
 
 def scaled(values, exponent):
@@ -109,7 +155,7 @@ def scaled(values, exponent):
 
 def widen(piece):
     """The same rows in float64."""
-    return Piece(piece.values.astype(np.float64), True)
+    return Piece(counted(piece.values).astype(np.float64), True)
 
 
 def make_weights(block, partition):
@@ -128,7 +174,7 @@ def make_weights(block, partition):
 def describe(held):
     """Shape, type and names of a piece; length and magnitudes of weights."""
     if isinstance(held, Piece):
-        return (*held.values.shape, held.values.dtype.name, held.names)
+        return (*held.values.shape, kind_of(held.values).name, held.names)
     bad = np.flatnonzero(~np.isfinite(held))
     first = (int(bad[0]), "NaN" if np.isnan(held[bad[0]]) else "infinity") if bad.size else None
     return len(held), first, engine.weight_sizes(held)
@@ -150,7 +196,7 @@ class PieceRows:
         self._pieces, self._firsts, self._exponent = pieces, firsts, exponent
         self._starts = np.cumsum([0, *map(len, pieces)])
         self.n_rows, self.n_features = int(self._starts[-1]), pieces[0].shape[1]
-        kind = np.dtype(np.float64) if exponent else pieces[0].dtype
+        kind = np.dtype(np.float64) if exponent else kind_of(pieces[0])
         self.compute_dtype = self.result_dtype = kind
         self.window = engine.Rows.open_window(self.n_rows, self.n_features, kind)
 
@@ -159,11 +205,11 @@ class PieceRows:
         for piece, first in zip(self._pieces, self._starts, strict=False):
             if not len(piece):
                 continue
-            # Scaled copies are small; pieces are shown where they lie.
-            step = _LOOK_ROWS if self._exponent else len(piece)
+            # Copies are small: of scaled and of narrow rows. Other pieces are shown where they lie.
+            copied = self._exponent or piece.dtype != self.compute_dtype
+            step = _LOOK_ROWS if copied else len(piece)
             for at in range(0, len(piece), step):
-                shown = piece[at : at + step]
-                shown = scaled(shown, self._exponent)
+                shown = scaled(counted(piece[at : at + step]), self._exponent)
                 self.window.show(int(first) + at, shown)
                 yield int(first) + at, int(first) + at + len(shown)
 
@@ -175,10 +221,11 @@ class PieceRows:
 
     def take(self, rows):
         """Rows by their numbers here, (m, d)."""
-        out = np.empty((len(rows), self.n_features), dtype=self._pieces[0].dtype)
+        out = np.empty((len(rows), self.n_features), dtype=kind_of(self._pieces[0]))
         for i, row in enumerate(rows):
             at = int(np.searchsorted(self._starts, row, side="right")) - 1
-            out[i] = self._pieces[at][row - self._starts[at]]
+            own = row - self._starts[at]
+            out[i] = counted(self._pieces[at][own : own + 1])[0]
         return scaled(out, self._exponent)
 
     @property
@@ -203,7 +250,7 @@ class PieceRows:
 
 def take(piece, rows):
     """Rows of a piece by their numbers in it."""
-    return piece.values[rows]
+    return counted(piece.values[rows])
 
 
 def take_weights(weights, rows):
@@ -213,7 +260,7 @@ def take_weights(weights, rows):
 
 def slice_of(piece, first, last):
     """Consecutive rows of a piece."""
-    return piece.values[first:last]
+    return counted(piece.values[first:last])
 
 
 def same(value):

@@ -128,7 +128,10 @@ def result_dtype(X, Y):
 
 def is_single(X):
     """Whether the values are float32, in any byte order, or bfloat16, which count as float32."""
-    return (X.dtype.kind == "f" and X.dtype.itemsize == 4) or X.dtype == BFLOAT16
+    dtype = X.dtype
+    if dtype.kind == "V":
+        return dtype == BFLOAT16 or dtype.name == "bfloat16"
+    return dtype.kind == "f" and dtype.itemsize == 4
 
 
 # ---------------------------------------------------------------- values that are not finite
