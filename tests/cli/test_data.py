@@ -257,9 +257,12 @@ def test_parquet(X, parquet):
 
 @pytest.mark.parametrize(
     ("dtypes", "expected"),
-    [(("f4", "f4"), "f4"), (("f4", "f8"), "f8"), (("i4", "f4"), "f8"), (("?", "u1"), "f8")],
-)
-def test_parquet_keeps_float32_only_where_all_is(parquet, dtypes, expected):
+    [
+        (("f4", "f4"), "f4"), (("f4", "f8"), "f8"), (("i4", "f4"), "f8"), (("?", "u1"), "u1"),
+        (("f2", "f2"), "f2"), (("f2", "f4"), "f8"),
+    ],
+)  # fmt: skip
+def test_parquet_keeps_float32_and_narrow_types_only_where_all_are(parquet, dtypes, expected):
     parquet(
         {name: np.array([0, 1]).astype(dtype) for name, dtype in zip("ab", dtypes, strict=True)}
     )

@@ -293,8 +293,7 @@ def read_parquet(path, request):
         with file_errors():
             names = _parquet_columns(path, request)
             with as_source(str(path), dtype=request.dtype, columns=names) as source:
-                values = np.empty((source.n_rows, source.n_features), source.dtype)
-                source.read(0, values)
+                values = source.all_rows()
     except CommandError:
         raise
     except MemoryError as error:

@@ -50,7 +50,7 @@ class Features:
         self.dtype = delivered(np.float32 if narrow else np.float64, dtype, name)
         common = np.result_type(*stored)
         small = common.itemsize < 4 and all(np.can_cast(kind, common) for kind in stored)
-        self.narrowest = common if small else None
+        self.narrowest = common if small and dtype is None else None
         self.value_bytes = sum(kind.itemsize for kind in stored)
         self.feature_names = None if self.listed else tuple(names)
 
@@ -210,6 +210,21 @@ class ArrowSource(SequentialSource):
     def _copy(self, block, start, out, first):
         self._features.copy(block[1], start, out, self, first)
 
+    def all_rows(self):
+        """Return all rows, which must be counted, as an array.
+
+        Columns of narrow types become rows of the narrowest type that holds them all, unless a
+        type was asked for.
+        """
+        kind = self._features.narrowest or self.dtype
+        rows = np.empty((self.n_rows, self.n_features), kind)
+        self.dtype, delivers = kind, self.dtype
+        try:
+            self.read(0, rows)
+        finally:
+            self.dtype = delivers
+        return rows
+
     def locate(self, row):
         """Return the name and the row."""
         return f"{self.name}, row {row}"
@@ -235,23 +250,12 @@ class TableSource(ArrowSource):
         return iter(self._table.slice(start).to_batches(max_chunksize=self._batch_rows()))
 
     def all_rows(self):
-        """Return all rows as an array.
-
-        Lists that lie together stay where they are. Columns of narrow types become rows of the
-        narrowest type that holds them all.
-        """
+        """Return all rows as an array; lists that lie together stay where they are."""
         if self._features.listed:
             batches = self._table.to_batches()
             if len(batches) == 1:
                 return self._features.block(batches[0], 0)[0]
-        kind = self._features.narrowest or self.dtype
-        rows = np.empty((self.n_rows, self.n_features), kind)
-        self.dtype, delivers = kind, self.dtype
-        try:
-            self.read(0, rows)
-        finally:
-            self.dtype = delivers
-        return rows
+        return super().all_rows()
 
     def fingerprint(self):
         """Return shape and type, which is all that identifies a table in memory."""
