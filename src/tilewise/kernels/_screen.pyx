@@ -88,19 +88,19 @@ cdef void _fetch_open(const seeding_pass* p, int64_t first, int count, const uin
                       int thread) noexcept nogil:
     """Stages the rows that have open pairs; each pointer stands at the place of its row."""
     cdef int64_t ids[TW_SCREEN_ROWS]
-    cdef int g, t, i, n = 0
-    cdef uint16_t any
-    for i in range(count):
-        g = i // TW_SCREEN_GROUP
-        any = 0
+    cdef uint16_t open_rows[TW_SCREEN_GROUPS]
+    cdef uint16_t places[TW_SCREEN_PLACES]
+    cdef int g, t, i, n, groups = (count + TW_SCREEN_GROUP - 1) // TW_SCREEN_GROUP
+    for g in range(groups):
+        open_rows[g] = 0
         for t in range(p.n_trials):
-            any |= masks[t * TW_SCREEN_GROUPS + g]
-        if any >> (i % TW_SCREEN_GROUP) & 1:
-            ids[n] = first + i
-            n += 1
+            open_rows[g] |= masks[t * TW_SCREEN_GROUPS + g]
+    n = p.screen.list_bits(groups, open_rows, places)
+    for i in range(n):
+        ids[i] = first + places[i]
     tw_fetch_rows(p.rows, ids, 0, n, pointers, p.staging + thread * p.staging_bytes, p.step)
     for i in range(n - 1, -1, -1):
-        pointers[ids[i] - first] = pointers[i]
+        pointers[places[i]] = pointers[i]
 
 
 cdef inline void _prefetch_distances(const seeding_pass* p, int64_t first, int count) noexcept nogil:

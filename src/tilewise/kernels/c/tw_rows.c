@@ -88,17 +88,21 @@ static inline int64_t entry(const void *array, int bytes, int64_t i) {
 #define AHEAD 8
 #define AHEAD_BYTES 256
 
+static inline void fetch_early(const tw_rows *rows, const int64_t *ids, int64_t first, int r, int bytes) {
+    const char *row = rows->data + place(rows, ids, first, r) * rows->row_stride;
+    for (int at = 0; at < bytes; at += 64) tw_prefetch(row + at);
+}
+
 /* Rows whose numbers lie side by side. */
 static void widen_rows(const tw_rows *rows, const int64_t *ids, int64_t first, int count, char *staging,
                        size_t row_bytes) {
     const tw_widener widen = rows->widen[rows->is_double];
     const int bytes = rows->depth * rows->item_bytes < AHEAD_BYTES ? rows->depth * rows->item_bytes : AHEAD_BYTES;
     const int scattered = ids || rows->picks;
+    if (scattered)
+        for (int r = 0; r < count && r < AHEAD; r++) fetch_early(rows, ids, first, r, bytes);
     for (int r = 0; r < count; r++) {
-        if (scattered && r + AHEAD < count) {
-            const char *next = rows->data + place(rows, ids, first, r + AHEAD) * rows->row_stride;
-            for (int at = 0; at < bytes; at += 64) tw_prefetch(next + at);
-        }
+        if (scattered && r + AHEAD < count) fetch_early(rows, ids, first, r + AHEAD, bytes);
         widen(rows->data + place(rows, ids, first, r) * rows->row_stride, rows->depth,
               staging + (size_t)r * row_bytes);
     }
