@@ -12,6 +12,9 @@ come with the first array on a device. They are installed by ``pip install "tile
 ``_device``     the device itself: whether it will do, its memory, its errors
 ``_backend``    what the seam asks of a place to run
 ``_rows``       rows on a device
+``_host``       rows of the host, of which some are on a device at a time
+``_moves``      rows on their way to a device
+``_streams``    the backend of rows that are read in parts
 ``_facts``      what a device is, each fact with its source
 ``_plan``       sizes of passes, and why; what they keep in memory
 ``_passes``     a pass: first look, decision, sums, averages
@@ -32,8 +35,9 @@ come with the first array on a device. They are installed by ``pip install "tile
 
 from tilewise import engine
 
-from ._entry import Entry
+from ._entry import Entry, StreamEntry
 
 __all__: list[str] = []
 
+engine.register(StreamEntry())
 engine.register(Entry())

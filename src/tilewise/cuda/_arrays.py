@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DEVICE_TYPES", "Home", "host_copy", "kind_of", "tensor_of", "uploaded"]
+__all__ = ["DEVICE_TYPES", "Home", "host_copy", "kind_of", "plain_tensor", "tensor_of", "uploaded"]
 
 #: Types of torch's devices whose tensors are taken. Tests that have Triton's interpreter in place
 #: of a device add "cpu".
@@ -158,8 +158,8 @@ class _Writeable:
         self._array = array
 
 
-def uploaded(array: np.ndarray, device):
-    """A tensor on the device with the values of an array of any real type, order and strides."""
+def plain_tensor(array: np.ndarray):
+    """A tensor in memory with the values of an array of any real type, order and strides."""
     import torch
 
     plain = array.dtype.isnative and array.dtype.kind in "biuf" and array.dtype.itemsize <= 8
@@ -171,4 +171,9 @@ def uploaded(array: np.ndarray, device):
     if not array.flags.writeable:
         kept = _Writeable(array)
         array = np.asarray(kept)
-    return torch.from_numpy(array).to(device)
+    return torch.from_numpy(array)
+
+
+def uploaded(array: np.ndarray, device):
+    """A tensor on the device with the values of an array of any real type, order and strides."""
+    return plain_tensor(array).to(device)

@@ -7,17 +7,21 @@ from tilewise import engine
 
 from ._arrays import Home, kind_of, tensor_of, uploaded
 from ._batches import DeviceBatch, DeviceBatches
-from ._device import check_device, check_room, computing, default_device
+from ._device import check_device, computing, default_device
 from ._facts import device_facts
+from ._host import HostRows
 from ._matrix import fill_device_matrix
 from ._moments import column_stats
 from ._pairs import DevicePair
 from ._passes import DevicePass
-from ._plan import plan_device
+from ._plan import plan_device, rows_at_once
 from ._rows import DeviceRows
 from ._seeding import DeviceOversampling, DeviceSeeding
 
-__all__ = ["Device"]
+__all__ = ["STREAMED", "Device"]
+
+#: The backend of rows that are read in parts.
+STREAMED = "cuda, streamed"
 
 # Kernels number rows in 32 bits.
 _MOST_ROWS = 2**31 - 1
@@ -42,13 +46,13 @@ class Device(engine.Cpu):
         return DeviceRows(tensor, home=Home(kind))
 
     def _moved(self, X, request):
-        if engine.CpuStreams().open_rows(X, request) is not None:
-            raise ValueError(
-                f"{request.name}: device='cuda' computes with arrays in memory or on a device, and "
-                f"{type(X).__name__} is read in parts: pass device='auto'"
-            )
         device = default_device()
         check_device(device)
+        read = engine.CpuStreams().open_rows(X, request)
+        if read is not None:
+            if read.n_rows is not None:
+                _check_rows(read.n_rows)
+            return HostRows(read, device, STREAMED)
         array = request.check(X)
         if not isinstance(array, np.ndarray):
             raise ValueError(
@@ -56,8 +60,7 @@ class Device(engine.Cpu):
                 "X.toarray()"
             )
         _check_rows(len(array))
-        check_room(array.nbytes, device)
-        return DeviceRows(uploaded(array, device), home=Home("numpy"))
+        return HostRows(engine.Rows(array), device, self.name)
 
     def open_weights(self, rows, weights, check):
         """One number for each row, on the device."""
@@ -88,10 +91,11 @@ class Device(engine.Cpu):
 
     def plan(self, rows, n_clusters, *, batch_size=None, **wishes):
         """Sizes of passes over the rows, or over so many of them at a time."""
-        n = rows.n_rows if batch_size is None else batch_size
+        # Of rows that come once, nobody knows how many there are: parts have plans of their own.
+        n = batch_size or rows.n_rows or 1
         return plan_device(
-            n, rows.n_features, n_clusters, rows.compute_dtype.name,
-            device_facts(rows.device), **wishes,
+            n, rows.n_features, n_clusters, rows.compute_dtype.name, device_facts(rows.device),
+            moved=rows.moved if batch_size is None and rows.n_rows else None, **wishes,
         )  # fmt: skip
 
     # ------------------------------------------------------------ before a fit
@@ -117,7 +121,9 @@ class Device(engine.Cpu):
         return engine.Sample(rows, weights), engine.Sample(rows.picked(valid), own)
 
     def centred(self, rows, mean, scale):
-        """The rows less their mean."""
+        """The rows less their mean: in memory, if they came from there."""
+        if isinstance(rows, HostRows):
+            return engine.Cpu().centred(rows.raw, mean, scale)
         return rows.centred(mean, scale)
 
     # ------------------------------------------------------------ passes
@@ -136,11 +142,26 @@ class Device(engine.Cpu):
 
     def open_batch(self, rows, n_clusters, plan, weights=None):
         """All rows as one batch."""
+        if isinstance(rows, HostRows):
+            rows = rows.picked(np.arange(rows.n_rows))
         return DeviceBatch(rows, n_clusters, plan, weights)
 
     def open_batches(self, rows, n_clusters, plan, weights, batch_size, random_state, *, ahead=0):
         """Batches drawn with replacement."""
         return DeviceBatches(rows, n_clusters, plan, weights, batch_size, random_state)
+
+    def mapped(self, rows, function, **needs):
+        """All rows are one part, unless they come from the host."""
+        if not isinstance(rows, HostRows):
+            yield function(rows)
+            return
+        for _, part in rows.once(self.part_rows(rows, needs["result_bytes"])):
+            yield function(part)
+
+    def part_rows(self, rows, result_bytes):
+        """Rows that come at a time where nothing is kept of them but results."""
+        size = rows_at_once(rows.moved.row_bytes, result_bytes, device_facts(rows.device))
+        return size if rows.n_rows is None else max(1, min(size, rows.n_rows))
 
     # ------------------------------------------------------------ what leaves
 

@@ -53,15 +53,12 @@ class DeviceBatches(engine.DrawnBatches):
         self._draws = engine.Draws(
             engine.Rows.open_window(rows.n_rows, 1, rows.result_dtype), self._weights
         )
-        self._drawn = torch.empty(
-            (batch_size, rows.n_features), dtype=rows.tensor.dtype, device=rows.device
-        )
+        self._drawn = rows.blank(batch_size)
         self._batch = DeviceBatch(rows.holding(self._drawn, self._ids), n_clusters, plan)
         self.n_rows, self._seen, self.at_rest = rows.n_rows, 0, False
 
     def next_batch(self):
         """The batch of the next step; it holds until the one after is asked for."""
         self._draw()
-        ids = torch.from_numpy(self._ids).to(self._all.device)
-        torch.index_select(self._all.tensor, 0, ids, out=self._drawn)
+        self._all.fill(self._ids, self._drawn)
         return self._batch

@@ -9,6 +9,7 @@ from tilewise import engine
 
 from ._plan import COPIES as _COPIES
 from ._plan import COPIES_BYTES as _COPIES_BYTES
+from ._rows import cut
 from ._sums import add_moved, average, join_copies
 from ._triton import EXACT, triton
 
@@ -57,7 +58,7 @@ class _Table:
                 torch.empty_like(tensor) for tensor in (self.sums, self.members)
             )
 
-    def follow(self, strided, scale, weights, moves, d, programs):
+    def add(self, strided, scale, weights, moves, d, programs):
         """Move the listed rows from the sums of one cluster to those of another."""
         columns = min(128, triton.next_power_of_2(d))
         n_clusters = len(self.sums)
@@ -67,6 +68,9 @@ class _Table:
             WEIGHTED=weights is not None, MOST=self.most, BM=max(1, 1024 // columns), BD=columns,
             num_warps=4, **EXACT,
         )  # fmt: skip
+
+    def join(self):
+        """Add up the copies."""
         if self.n_copies > 1:
             for copies, total in ((self._copies, self.sums), (self._members, self.members)):
                 join_copies[(triton.cdiv(total.numel(), 256),)](
@@ -99,7 +103,8 @@ class ClusterSums:
     which most data have. Else the sums, which are whole numbers, go to the CPU's.
     """
 
-    def __init__(self, rows, n_clusters, plan, weights, stats, shifts):
+    def __init__(self, rows, labels, plan, weights, stats, shifts):
+        self._labels, self._old, n_clusters = labels, None, len(shifts)
         self._rows, self._plan, self._weights = rows, plan, weights
         sizes = None if weights is None else engine.weight_sizes(weights.cpu().numpy())
         self._host = engine.open_sums(n_clusters, plan.host, stats, rows.compute_dtype, sizes=sizes)
@@ -116,7 +121,6 @@ class ClusterSums:
         self._units = torch.as_tensor(np.ldexp(1.0, exponents - 50), device=device)
         self._shifts = shifts
         self._next = torch.empty((n_clusters, d), dtype=torch.float64, device=device)
-        self._labels = self._old = None
         #: Empty clusters of the last pass, and squared shifts, on the host.
         self.found = 0, None
 
@@ -126,18 +130,24 @@ class ClusterSums:
         exponent = max(math.frexp(sizes[0])[1], -1074 + 50 * limbs)
         return _Table(np.full(8, exponent), np.full(8, limbs), n_clusters, device)
 
-    def follow(self, labels, moved, old, count, centers):
-        """Move the listed rows to the clusters of their labels, and average.
+    def add(self, rows, first, moves):
+        """Move listed rows, which begin at `first`, to the clusters of their labels.
 
-        COUNT[3] is the length of the list; COUNT[4] becomes the number of empty clusters.
+        `moves` are labels, list, old labels and COUNT; COUNT[3] is the length of the list.
         """
-        rows, plan, d = self._rows, self._plan, self._rows.n_features
-        self._labels, self._old = labels, centers
-        moves, programs = (labels, moved, old, count), plan.programs
-        if rows.n_rows:
-            self._table.follow(rows.strided, rows.scale, self._weights, moves, max(1, d), programs)
-            if self._heavy is not None:
-                self._heavy.follow((self._weights, 1, 1), 1.0, None, moves, 1, programs)
+        programs, weights = self._plan.programs, cut(self._weights, first, rows)
+        self._table.add(
+            rows.strided, rows.scale, weights, moves, max(1, rows.n_features), programs
+        )
+        if self._heavy is not None:
+            self._heavy.add((weights, 1, 1), 1.0, None, moves, 1, programs)
+
+    def finish(self, count, centers):
+        """Average, after all rows; COUNT[4] becomes the number of empty clusters."""
+        self._old, d = centers, self._rows.n_features
+        self._table.join()
+        if self._heavy is not None:
+            self._heavy.join()
         if self._on_device:
             table, k = self._table, len(self._shifts)
             average[(triton.cdiv(k, 4),)](

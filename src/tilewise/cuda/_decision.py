@@ -74,9 +74,13 @@ def decide(
 
 @triton.jit
 def decide_among_all(
-    X, row_stride, column_stride, scale: tl.float64, C, LABELS, LEFT, COUNT, d, k, BK: tl.constexpr
+    X, row_stride, column_stride, scale: tl.float64, C, LABELS, LEFT, COUNT, first_row, d, k,
+    BK: tl.constexpr,
 ):  # fmt: skip
-    """Compare rows with every centre; COUNT[2] becomes the last of n - row where none is finite."""
+    """Compare rows with every centre; COUNT[2] becomes the first row, of all, where none will do.
+
+    The rows are those from `first_row` on.
+    """
     n_left = tl.load(COUNT + 1)
     lanes = tl.arange(0, 8)
     within = tl.arange(0, BK)
@@ -107,4 +111,4 @@ def decide_among_all(
                 least = closest
         tl.store(LABELS + row, label)
         if label < 0:
-            tl.atomic_min(COUNT + 2, row.to(tl.int32))
+            tl.atomic_min(COUNT + 2, first_row + row.to(tl.int32))

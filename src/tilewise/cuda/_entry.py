@@ -8,7 +8,7 @@ from tilewise import engine
 
 from ._arrays import host_copy, kind_of
 
-__all__ = ["Entry"]
+__all__ = ["Entry", "StreamEntry"]
 
 _NEEDED = ("torch", "triton")
 
@@ -30,7 +30,7 @@ class Entry:
     def _loaded(self):
         if self._device is None:
             try:
-                from ._backend import Device
+                self._device = self._made()
             except ModuleNotFoundError as error:
                 if str(error.name).partition(".")[0] not in _NEEDED:
                     raise
@@ -38,8 +38,13 @@ class Entry:
                     f"arrays on a device need torch and triton, and {error.name} is not "
                     'installed; run: pip install "tilewise[cuda]"'
                 ) from None
-            self._device = Device()
         return self._device
+
+    @staticmethod
+    def _made():
+        from ._backend import Device
+
+        return Device()
 
     def open_rows(self, X, request):
         """Take arrays on a device, and all arrays if the user wants it."""
@@ -65,3 +70,31 @@ class Entry:
     def on_host(self, X):
         """A copy of an array on a device."""
         return None if kind_of(X) is None else host_copy(X)
+
+
+class StreamEntry(Entry):
+    """Has the rows that `Device` reads in parts; nobody's data are offered to it."""
+
+    name = "cuda, streamed"
+
+    @staticmethod
+    def _made():
+        from ._streams import DeviceStreams
+
+        return DeviceStreams()
+
+    def open_rows(self, X, request):
+        """They are `Entry`'s to open."""
+        return None
+
+    def open_pair(self, X, Y):
+        """So are pairs."""
+        return None
+
+    def computing(self, X, device):
+        """And what is in force."""
+        return None
+
+    def on_host(self, X):
+        """And copies of arrays."""
+        return None

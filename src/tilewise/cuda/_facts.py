@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import pathlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -16,11 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from tilewise._sizes import KIB, MOST_BYTES, fact_text
 from tilewise.plan import Fact, machine
+from tilewise.plan._facts import size_override
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LEAST_CAPABILITY", "DeviceFacts", "device_facts", "device_text"]
+__all__ = [
+    "LEAST_CAPABILITY", "VARIABLE", "DeviceFacts", "device_facts", "device_text", "host_bandwidth",
+    "overridden_bytes",
+]  # fmt: skip
 
 #: The oldest devices for which Triton makes code ("Supported Hardware" in its README).
 LEAST_CAPABILITY = (8, 0)
@@ -36,6 +42,15 @@ _LEAST_FLOAT64 = min(_FLOAT64.values())
 _LEAST_SHARED = 99 * KIB
 
 _INTERPRETER = "Triton's interpreter"
+
+#: Overrides the free memory of a device.
+VARIABLE = "TILEWISE_DEVICE_BYTES"
+# What records of earlier versions lack.
+_LATER = {"host_bandwidth": {"value": None, "source": "not told"}}
+# Where Linux tells the link of a device, and what of each byte on a link of this speed is data: 128
+# of 130 bits from 8 GT/s on, before that 8 of 10 (PCI Express Base Specification 3.0, section 4.2).
+_LINKS = "/sys/bus/pci/devices"
+_FAST_LINK = 8.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +79,8 @@ class DeviceFacts:
         What is free of it, with what torch holds and does not use.
     bandwidth : Fact of float or None
         Bytes that memory can deliver in a second; None where nobody tells.
+    host_bandwidth : Fact of float or None
+        Bytes that can come from the memory of the host in a second; None where nobody tells.
     float64_ratio : Fact of float
         Speed of float64 arithmetic as a share of float32's.
     interpreted : Fact of bool
@@ -79,6 +96,7 @@ class DeviceFacts:
     memory_bytes: Fact
     free_bytes: Fact
     bandwidth: Fact
+    host_bandwidth: Fact
     float64_ratio: Fact
     interpreted: Fact
 
@@ -108,7 +126,7 @@ class DeviceFacts:
         """
         found = {}
         for f in fields(cls):
-            own = facts.get(f.name)
+            own = facts.get(f.name, _LATER.get(f.name))
             if not isinstance(own, Mapping) or not isinstance(own.get("source"), str):
                 raise ValueError(f"these are no facts of a device: {f.name} is missing")
             value = own.get("value")
@@ -134,11 +152,11 @@ def _is_valid(name: str, value: Any) -> bool:
         return value is None or bool(re.fullmatch(r"\d{1,3}\.\d{1,3}", str(value)))
     if name == "interpreted":
         return isinstance(value, bool)
-    if name == "bandwidth" and value is None:
+    if name in ("bandwidth", "host_bandwidth") and value is None:
         return True
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    if name in ("bandwidth", "float64_ratio"):
+    if name in ("bandwidth", "host_bandwidth", "float64_ratio"):
         return 0 < value < math.inf
     least = 1 if name in ("multiprocessors", "shared_bytes") else 0
     return isinstance(value, int) and least <= value <= MOST_BYTES
@@ -148,6 +166,8 @@ def device_text(name: str, value: Any) -> str:
     """Write the value of a fact about a device as people read it."""
     if name == "bandwidth" and value is not None:
         return f"{value / 1e12:.3g} TB/s"
+    if name == "host_bandwidth" and value is not None:
+        return f"{value / 1e9:.3g} GB/s"
     if name == "float64_ratio" and value < 1:
         return f"1/{1 / value:g}"
     return fact_text(name, value)
@@ -171,11 +191,17 @@ def device_facts(device: torch.device | str | None = None) -> DeviceFacts:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(device)
     if device.type == "cpu":
-        return _interpreter()
+        found = _interpreter()
+        return replace(found, free_bytes=overridden_bytes() or found.free_bytes)
     index = torch.cuda.current_device() if device.index is None else device.index
     unused = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
     free = Fact(torch.cuda.mem_get_info(index)[0] + unused, "torch.cuda.mem_get_info")
-    return replace(_fixed(index), free_bytes=free)
+    return replace(_fixed(index), free_bytes=overridden_bytes() or free)
+
+
+def overridden_bytes() -> Fact | None:
+    """What the environment says of the free memory of a device, if it says anything."""
+    return size_override(os.environ, VARIABLE, 1, MOST_BYTES)
 
 
 def _interpreter() -> DeviceFacts:
@@ -188,7 +214,8 @@ def _interpreter() -> DeviceFacts:
         shared_bytes=Fact(227 * KIB, "the largest known devices"),
         multiprocessor_shared_bytes=Fact(228 * KIB, "the largest known devices"),
         l2_bytes=Fact(0, _INTERPRETER), memory_bytes=memory, free_bytes=memory,
-        bandwidth=Fact(None, "not told"), float64_ratio=Fact(1.0, "NumPy on a CPU"),
+        bandwidth=Fact(None, "not told"), host_bandwidth=Fact(None, "not told"),
+        float64_ratio=Fact(1.0, "NumPy on a CPU"),
         interpreted=Fact(True, "no GPU"),
     )  # fmt: skip
 
@@ -252,7 +279,8 @@ def facts_of(told: Told, capability: tuple[int, int] | None) -> DeviceFacts:
         shared_bytes=shared,
         multiprocessor_shared_bytes=per_multiprocessor,
         l2_bytes=told.find("L2_cache_size", default=0),
-        memory_bytes=memory, free_bytes=memory, bandwidth=_bandwidth(told), float64_ratio=ratio,
+        memory_bytes=memory, free_bytes=memory, bandwidth=_bandwidth(told),
+        host_bandwidth=host_bandwidth(told.properties), float64_ratio=ratio,
         interpreted=Fact(False, "a GPU"),
     )  # fmt: skip
 
@@ -265,3 +293,20 @@ def _bandwidth(told: Told) -> Fact:
         return Fact(None, "not told")
     value = 2 * clock.value * 1000 * width.value / 8
     return Fact(value, f"memory clock x 2 x bus width, {clock.source} and {width.source}")
+
+
+def host_bandwidth(properties: Any, folder: str = _LINKS) -> Fact:
+    """Transfers in a second x lanes of the PCI Express link, as Linux tells them."""
+    numbers = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+    if None in numbers:
+        return Fact(None, "not told")
+    place = pathlib.Path(folder, "{:04x}:{:02x}:{:02x}.0".format(*numbers))
+    try:
+        speed = float((place / "max_link_speed").read_text().split()[0])
+        lanes = int((place / "max_link_width").read_text())
+    except (OSError, ValueError, IndexError):
+        return Fact(None, "not told")
+    if not (0 < speed < math.inf and 0 < lanes <= 64):
+        return Fact(None, "not told")
+    share = 128 / 130 if speed >= _FAST_LINK else 8 / 10
+    return Fact(speed * 1e9 * lanes / 8 * share, f"PCI Express, {speed:g} GT/s x {lanes} lanes")

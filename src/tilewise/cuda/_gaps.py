@@ -16,7 +16,8 @@ def own_gaps(
     """Squared distance of each row to its own centre; MOST = bits of the largest, times weights."""
     rows = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     ok = rows < n
-    label = tl.load(LABELS + rows, mask=ok, other=0).to(tl.int64)
+    # Rows without a label are an error, which is raised later.
+    label = tl.maximum(tl.load(LABELS + rows, mask=ok, other=0), 0).to(tl.int64)
     gap = canonical(X, rows, row_stride, column_stride, C, label, d, ok, d, scale, BM)
     tl.store(GAPS + rows, gap, mask=ok)
     if WEIGHTED:

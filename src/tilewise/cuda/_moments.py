@@ -21,19 +21,26 @@ _BINS = np.dtype(
 )
 
 
-def column_stats(rows, plan, *, origin=None):
-    """Mean, variance and magnitudes of each column; raises for values that are not finite."""
+def column_stats(rows, plan, *, origin=None, seen=None):
+    """Mean, variance and magnitudes of each column; raises for values that are not finite.
+
+    ``seen`` is passed to `parts` of the rows. Moments of parts are put together exactly.
+    """
     n, d = rows.n_rows, rows.n_features
     total = engine.Moments(d, isa=plan.host.isa, n_threads=1)
-    if n and d:
-        bits, bad = _extremes(rows)
+    in_range = True
+    for _, part in rows.parts(plan, seen) if n and d else ():
+        bits, bad = _extremes(part)
         if bad:
             (rows if origin is None else origin).raise_nonfinite()
         sizes = bits.cpu().numpy().view(np.float64)
         used = sizes[0] > 0.0
         if (sizes[0][used] > _MOST).any() or (sizes[1][used] < _LEAST).any():
-            return _on_cpu(rows, plan, origin)
-        total.merge(_state(sizes[0], _digits(rows, bits[0])), np.array(_padded(sizes)))
+            in_range = False
+        elif in_range:
+            total.merge(_state(sizes[0], _digits(part, bits[0])), np.array(_padded(sizes)))
+    if not in_range:
+        return _on_cpu(rows, plan, origin)
     return engine.Stats(*total.means(n), total.largest, total.least)
 
 

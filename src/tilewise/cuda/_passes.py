@@ -12,6 +12,7 @@ from ._clusters import ClusterSums
 from ._decision import decide, decide_among_all
 from ._gaps import own_gaps
 from ._plan import CANDIDATES as _CAP
+from ._rows import cut
 from ._scorer import FACTS, look, measure_centers, pack_centers
 from ._sums import list_moved, total_digits
 from ._triton import EXACT, triton
@@ -19,8 +20,10 @@ from ._triton import EXACT, triton
 __all__ = ["DeviceCenters", "DevicePass", "total_of"]
 
 _NO_ROW = 2**31 - 1
-# What kernels count, in the order of COUNT.
+# What kernels count, in the order of COUNT, and sums of the first four over the parts of a pass.
 _OPEN, _LEFT, _BAD, _MOVED, _EMPTY = range(5)
+_COUNTED, _SUMMED = slice(0, 4), slice(6, 10)
+_COUNTS = 10
 
 
 class DeviceCenters:
@@ -82,13 +85,14 @@ class DevicePass:
         make = self._make
         self.labels = make(n, torch.int32, -1)
         self._weights = weights
-        self._open = make(n, torch.int32)
-        self._limits = make(n, torch.float32)
-        self._left = make(n, torch.int32)
+        listed = rows.part_rows(plan)
+        self._open = make(listed, torch.int32)
+        self._limits = make(listed, torch.float32)
+        self._left = make(listed, torch.int32)
         # What the host wants of every pass lies together.
-        self._report = make(4 + n_clusters, torch.int64)
-        self._count = self._report[:4].view(torch.int32)
-        self._shifts = self._report[4:].view(torch.float64)
+        self._report = make(_COUNTS // 2 + n_clusters, torch.int64)
+        self._count = self._report[: _COUNTS // 2].view(torch.int32)
+        self._shifts = self._report[_COUNTS // 2 :].view(torch.float64)
         self._input = make((n_clusters, d), torch.float64)
         self._replay = _Replay(rows.device)
         self._facts = make(FACTS, torch.int32)
@@ -103,7 +107,7 @@ class DevicePass:
             self._origin = self._rounded(torch.as_tensor(mean, device=rows.device))
         self._sums = None
         if sums:
-            self._sums = ClusterSums(rows, n_clusters, plan, weights, stats, self._shifts)
+            self._sums = ClusterSums(rows, self.labels, plan, weights, stats, self._shifts)
             self._before = make(n, torch.int32, -1)
         self._centers = self._gaps = None
         self.changed = self.scored = 0
@@ -135,72 +139,104 @@ class DevicePass:
         kind = torch.float32 if self.rows.compute_dtype == np.float32 else torch.float64
         return torch.nan_to_num(origin.to(kind), posinf=0.0, neginf=0.0)
 
-    def _launch(self):
-        rows, plan, k = self.rows, self.plan, self._k
-        n, d, C = rows.n_rows, rows.n_features, self._input
+    def _begin(self):
+        """Pack the centres."""
+        plan, k, C = self.plan, self._k, self._input
         self._facts.zero_()
         self._count.zero_()
         self._count[_BAD] = _NO_ROW
-        size = k * d
+        size = C.numel()
         measure_centers[(triton.cdiv(size, 2048),)](
-            C, self._origin, self._facts, size, d, BLOCK=2048
+            C, self._origin, self._facts, size, C.shape[1], BLOCK=2048
         )
         pack_centers[(self._half.shape[0] // plan.packed_centers,)](
-            C, self._origin, self._facts, self._packed, self._half, k, d, D=plan.depth,
+            C, self._origin, self._facts, self._packed, self._half, k, C.shape[1], D=plan.depth,
             BN=plan.packed_centers, BD=min(plan.depth, 64),
         )  # fmt: skip
+
+    def _label(self, rows, first):
+        """Label these rows, which begin at `first`."""
+        plan, k, C, labels = self.plan, self._k, self._input, cut(self.labels, first, rows)
+        n, d = rows.n_rows, rows.n_features
         packed = self._origin, self._packed, self._half, self._facts
         look[(triton.cdiv(n, plan.tile_rows),)](
-            *rows.strided, rows.scale, *packed, self.labels, self._open, self._limits, self._count,
+            *rows.strided, rows.scale, *packed, labels, self._open, self._limits, self._count,
             n, d, k, BM=plan.tile_rows, BN=plan.tile_centers, BD=plan.tile_depth, D=plan.depth,
             W=min(16, plan.tile_centers // 2), STAGES=plan.stages, num_warps=plan.warps,
             num_stages=plan.stages,
         )  # fmt: skip
         decide[(plan.programs,)](
-            *rows.strided, rows.scale, *packed, C, self.labels, self._open, self._limits,
+            *rows.strided, rows.scale, *packed, C, labels, self._open, self._limits,
             self._count, self._scratch, self._left, d, k, CAP=_CAP, BM=plan.decided_rows,
             BN=plan.decided_centers, BD=plan.tile_depth, D=plan.depth, num_warps=4,
             num_stages=plan.decided_stages, **EXACT,
         )  # fmt: skip
         decide_among_all[(plan.programs,)](
-            *rows.strided, rows.scale, C, self.labels, self._left, self._count, d, k, BK=32,
+            *rows.strided, rows.scale, C, labels, self._left, self._count, first, d, k, BK=32,
             num_warps=4, **EXACT,
         )  # fmt: skip
 
-    def _launch_and_sum(self):
-        self._launch()
-        self._list_moved()
-        self._sums.follow(self.labels, self._open, self._left, self._count, self._input)
+    def _sum(self, rows, first):
+        """List those of these rows that moved, and move them in the sums."""
+        labels, before = cut(self.labels, first, rows), cut(self._before, first, rows)
+        list_moved[(triton.cdiv(rows.n_rows, 1024),)](
+            labels, before, self._open, self._left, self._count, rows.n_rows, BLOCK=1024
+        )
+        self._sums.add(rows, first, (labels, self._open, self._left, self._count))
 
-    def _assign(self, centers, sums):
+    def _launch_whole(self, rows, sums):
+        self._begin()
+        self._label(rows, 0)
+        if sums:
+            self._sum(rows, 0)
+            self._sums.finish(self._count, self._input)
+
+    def _launch_parts(self, sums, gaps):
+        """The same for rows that come in parts; the lists are those of one part."""
+        self._begin()
+        for first, rows in self.rows.parts(self.plan):
+            self._label(rows, first)
+            if sums:
+                self._sum(rows, first)
+            if gaps is not None:
+                self._measure(rows, first, self._input, gaps)
+            self._count[_SUMMED] += self._count[_COUNTED]
+            self._count[:_BAD] = 0
+            self._count[_MOVED] = 0
+        if sums:
+            self._sums.finish(self._count, self._input)
+        # A row of the first part stays the first.
+        self._count[_SUMMED][_BAD] = self._count[_BAD]
+
+    def _assign(self, centers, sums, gaps=None):
         centers = self.hold(centers)
         self._input.copy_(centers.tensor)
         if self._origin is None:
             self._origin = self._rounded(self._input.mean(0))
         if not self.rows.n_rows:
             return 0
-        if sums:
-            self._replay(self._launch_and_sum)
+        whole = self.rows.whole
+        if whole is None:
+            self._launch_parts(sums, gaps)
+        elif sums:
+            self._replay(lambda: self._launch_whole(whole, True))
         else:
-            self._launch()
+            self._launch_whole(whole, False)
         report = self._report.cpu()
-        counts = report[:4].view(torch.int32).tolist()
+        numbers = report[: _COUNTS // 2].view(torch.int32)
+        counts = numbers[_COUNTED if whole is not None else _SUMMED].tolist()
         if counts[_BAD] != _NO_ROW:
             self.rows.raise_nonfinite()
             raise overflow(self.rows, np.asarray(centers), counts[_BAD])
+        if whole is not None and gaps is not None:
+            self._measure(whole, 0, self._input, gaps)
         self.undecided, self.rescanned = counts[_OPEN], counts[_LEFT]
         self.scored = self.rows.n_rows
         self.changed = counts[_MOVED]
         if sums:
-            self._sums.found = counts[_EMPTY], report[4:].view(torch.float64).numpy()
+            shifts = report[_COUNTS // 2 :].view(torch.float64).numpy()
+            self._sums.found = int(numbers[_EMPTY]), shifts
         return self.changed
-
-    def _list_moved(self):
-        n = self.rows.n_rows
-        if n:
-            list_moved[(triton.cdiv(n, 1024),)](
-                self.labels, self._before, self._open, self._left, self._count, n, BLOCK=1024
-            )
 
     def assign(self, centers):
         """Assign every row to its closest centre; returns how many labels changed."""
@@ -215,8 +251,13 @@ class DevicePass:
 
     def assign_and_measure(self, centers):
         """Assign every row to its closest centre; returns the inertia."""
-        self._assign(centers, False)
-        return self.inertia(centers)
+        return total_of(*self.assign_and_gaps(centers), self._weights, self.plan)
+
+    def assign_and_gaps(self, centers):
+        """The same; returns what `gaps` does. Rows that come in parts come once."""
+        most = self._most()
+        self._assign(centers, False, most)
+        return self._gaps, most
 
     # ------------------------------------------------------------ averages
 
@@ -240,18 +281,24 @@ class DevicePass:
 
     def gaps(self, centers):
         """Squared distances to the labelled centres (n,), and bits of the largest times weight."""
-        centers, rows, plan = self.hold(centers), self.rows, self.plan
-        n, d = rows.n_rows, rows.n_features
-        if self._gaps is None:
-            self._gaps = self._make(n, torch.float64)
-        most = self._make(1, torch.int64)
-        if n:
-            own_gaps[(triton.cdiv(n, plan.exact_rows),)](
-                *rows.strided, rows.scale, centers.tensor, self.labels, self._weights, self._gaps,
-                most, n, d, WEIGHTED=self._weights is not None, BM=plan.exact_rows, num_warps=4,
-                **EXACT,
-            )  # fmt: skip
+        centers, most = self.hold(centers), self._most()
+        for first, rows in self.rows.parts(self.plan):
+            self._measure(rows, first, centers.tensor, most)
         return self._gaps, most
+
+    def _most(self):
+        """Room for the distances of all rows, and for the bits of the largest."""
+        if self._gaps is None:
+            self._gaps = self._make(self.rows.n_rows, torch.float64)
+        return self._make(1, torch.int64)
+
+    def _measure(self, rows, first, centers, most):
+        n, d, plan = rows.n_rows, rows.n_features, self.plan
+        own_gaps[(triton.cdiv(n, plan.exact_rows),)](
+            *rows.strided, rows.scale, centers, cut(self.labels, first, rows),
+            cut(self._weights, first, rows), cut(self._gaps, first, rows), most, n, d,
+            WEIGHTED=self._weights is not None, BM=plan.exact_rows, num_warps=4, **EXACT,
+        )  # fmt: skip
 
     def inertia(self, centers):
         """Weighted sum of the squared distances to the labelled centres."""

@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
-from tilewise._sizes import KIB, sized
+from tilewise._sizes import KIB, MIB, sized
 from tilewise.cuda._facts import DeviceFacts, device_text
 from tilewise.plan import Plan, plan
 from tilewise.plan._reasons import Reasoned, sourced
 
-__all__ = ["CANDIDATES", "SEED_BLOCK", "DevicePlan", "Sizes", "plan_device", "sizes_for"]
+__all__ = [
+    "CANDIDATES", "SEED_BLOCK", "STAGED", "DevicePlan", "Moved", "Sizes", "plan_device",
+    "rows_at_once", "sizes_for",
+]  # fmt: skip
 
 #: Centres of an open row that are listed; a row with more is compared with all of them.
 CANDIDATES = 8
@@ -30,6 +33,18 @@ _TILES = (
 # What a tensor core multiplies at least, rows, centres and columns.
 _LEAST_TILE = 16
 _HALF, _INT, _LONG, _DOUBLE = 2, 4, 8, 8
+
+#: Buffers through which rows of the host go: one is filled, or its rows are computed with, while
+#: the rows of the other are under way.
+STAGED = 2
+# Bytes of one of them: a link of 64 GB/s takes half a millisecond for these, many times what it
+# takes to start a copy and the kernels of a part. Estimated, not measured.
+_STAGED_BYTES = 32 * MIB
+# Where memory is short, the buffers together take this share of it; and what is left to torch's
+# allocator, which rounds sizes up.
+_STAGED_SHARE, _SPARE_SHARE = 1 / 4, 1 / 16
+# Rows of a part are a multiple of this, if there are so many: parts begin at whole cache lines.
+_STAGED_MULTIPLE = 128
 _ITEM = {"float32": 4, "float64": 8}
 
 
@@ -130,6 +145,12 @@ class DevicePlan(Reasoned):
         Rows of a block that computes canonical distances.
     programs : int
         Blocks of kernels whose work is listed while they run.
+    moved_bytes : int
+        Bytes of each row that comes from the host; 0 for rows that lie on the device.
+    resident_rows : int
+        Rows that are on the device all the time.
+    staged_rows : int
+        Rows of one buffer through which the others come and go; 0 if there is none.
     facts : DeviceFacts
         The device.
     host : Plan
@@ -154,6 +175,9 @@ class DevicePlan(Reasoned):
     decided_stages: int
     exact_rows: int
     programs: int
+    moved_bytes: int
+    resident_rows: int
+    staged_rows: int
     facts: DeviceFacts = field(compare=False)
     host: Plan
     reasons: dict[str, str]
@@ -161,7 +185,8 @@ class DevicePlan(Reasoned):
     _titles: ClassVar[dict[str, str]] = {
         "device": "Device", "tile": "First look", "stages": "Shared memory", "warps": "Warps",
         "centers": "Packed centres", "decision": "Open rows", "exact": "Exact distances",
-        "rows": "Reading", "memory": "Memory", "free": "Free memory",
+        "rows": "Reading", "memory": "Memory", "free": "Free memory", "resident": "Rows that stay",
+        "staged": "Staging", "moved": "Moving",
     }  # fmt: skip
     _heading: ClassVar[str] = "{n_rows} x {n_features}, {n_clusters} clusters, {dtype}, on a device"
 
@@ -175,10 +200,22 @@ class DevicePlan(Reasoned):
         """Packed centres, those counted that fill up the last tile."""
         return -(-self.n_clusters // self.tile_centers) * self.tile_centers
 
+    @property
+    def part_rows(self) -> int:
+        """Most rows that kernels are started for at a time."""
+        return max(self.resident_rows, self.staged_rows)
+
+    @property
+    def window_bytes(self) -> int:
+        """Room on the device for rows that come and go."""
+        passing = self.staged_rows if self.resident_rows < self.n_rows else 0
+        return STAGED * passing * self.moved_bytes
+
     def resized(self, n_clusters: int) -> "DevicePlan":
-        """The plan for another number of clusters."""
+        """The plan for another number of clusters; rows stay where they are."""
         shape = (self.n_rows, self.n_features, n_clusters)
-        return _made(shape, self.dtype, self.facts, self.host)
+        moved = Moved(self.moved_bytes, self.resident_rows, self.staged_rows)
+        return _made(shape, self.dtype, self.facts, self.host, moved)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-safe values."""
@@ -208,11 +245,13 @@ class DevicePlan(Reasoned):
                 "closest distances": _DOUBLE * n,
                 "weights": 2 * _DOUBLE * n if weighted else 0,
                 "digits of blocks": 2 * 3 * _LONG * -(-n // SEED_BLOCK),
+                "rows that come and go": self.window_bytes,
             }
         padded = self.padded_clusters
         held = {
+            "rows that come and go": self.window_bytes,
             "labels": _INT * n,
-            "lists of open rows": 3 * _INT * n,
+            "lists of open rows": 3 * _INT * self.part_rows,
             "packed centres": padded * (self.depth * _HALF + _INT),
             "lists of candidates": _INT * self.programs * self.decided_rows * CANDIDATES,
             "centres": 2 * _DOUBLE * k * d + _ITEM[self.dtype] * d,
@@ -245,8 +284,9 @@ class DevicePlan(Reasoned):
 
 
 def plan_device(
-    n_rows: int, n_features: int, n_clusters: int, dtype: str, facts: DeviceFacts, **wishes: Any
-) -> DevicePlan:
+    n_rows: int, n_features: int, n_clusters: int, dtype: str, facts: DeviceFacts, *,
+    moved: "Moved | None" = None, **wishes: Any,
+) -> DevicePlan:  # fmt: skip
     """The plan of passes over rows of this shape on a device.
 
     Parameters
@@ -255,28 +295,115 @@ def plan_device(
     dtype : str
         "float32" or "float64".
     facts : DeviceFacts
+    moved : Moved, optional
+        For rows that come from the host.
     **wishes
         What `tilewise.plan` takes, for the CPU's part.
 
     Returns
     -------
     DevicePlan
+
+    Raises
+    ------
+    MemoryError
+        If what has to be kept of rows that come from the host does not fit on the device.
     """
     host = plan(n_rows, n_features, n_clusters, dtype, **wishes)
-    return _made((n_rows, n_features, n_clusters), dtype, facts, host)
+    return _made((n_rows, n_features, n_clusters), dtype, facts, host, moved or Moved())
 
 
-def _made(shape: tuple[int, int, int], dtype: str, facts: DeviceFacts, host: Plan) -> DevicePlan:
+@dataclass(frozen=True)
+class Moved:
+    """How rows come from the host.
+
+    Attributes
+    ----------
+    row_bytes : int
+        Of each row; 0 if they lie on the device.
+    resident_rows, staged_rows : int or None
+        As in `DevicePlan`, where that is settled; None to choose what fits.
+    """
+
+    row_bytes: int = 0
+    resident_rows: int | None = None
+    staged_rows: int | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to choose."""
+        return self.resident_rows is not None
+
+
+def _made(
+    shape: tuple[int, int, int], dtype: str, facts: DeviceFacts, host: Plan, moved: Moved
+) -> DevicePlan:
     n, d, k = shape
     depth = max(_LEAST_TILE, _power_of_two(d))
     if depth > _BLOCK:
         depth = -(-d // _BLOCK) * _BLOCK
     sizes = sizes_for(depth, k, dtype, facts)
     why: dict[str, str] = {}
-    made = DevicePlan(n, d, k, dtype, depth, **vars(sizes), facts=facts, host=host, reasons=why)
+    made = DevicePlan(
+        n, d, k, dtype, depth, **vars(sizes), moved_bytes=moved.row_bytes, resident_rows=n,
+        staged_rows=0, facts=facts, host=host, reasons=why,
+    )  # fmt: skip
+    if moved.settled:
+        made = replace(
+            made, resident_rows=moved.resident_rows, staged_rows=moved.staged_rows or 0
+        )
+    elif moved.row_bytes:
+        made = _placed(made)
     _explain_kernels(made, sizes.look_bytes(depth, _ITEM[dtype]), why)
     _explain_memory(made, why)
+    if moved.row_bytes:
+        _explain_moves(made, why)
     return made
+
+
+def _placed(made: DevicePlan) -> DevicePlan:
+    """The plan with as many rows on the device as fit, and the others in parts."""
+    n, free, row = made.n_rows, made.facts.free_bytes.value, made.moved_bytes
+    room = int(free * (1 - _SPARE_SHARE)) - kept_bytes(made)
+    # Rows that stay, or are there for a while, are listed as well where they are open.
+    listed = row + 3 * _INT
+    staged = min(n, max(1, _STAGED_BYTES // row))
+    if n * listed <= room:
+        return replace(made, resident_rows=n, staged_rows=staged)
+    staged = min(staged, int(room * _STAGED_SHARE) // (STAGED * listed))
+    staged = _even(staged)
+    if staged < 1:
+        raise MemoryError(
+            f"{n:,} rows in {made.n_clusters:,} clusters need more than {free:,} bytes on the "
+            f"device even if the rows come in parts, and these are free ({made.facts.free_bytes.source}): "
+            "pass device='cpu', or fewer rows"
+        )
+    resident = _even(room // listed - STAGED * staged)
+    return replace(made, resident_rows=resident, staged_rows=staged)
+
+
+def _even(rows: int) -> int:
+    """The multiple of `_STAGED_MULTIPLE` below, if there is one."""
+    return rows // _STAGED_MULTIPLE * _STAGED_MULTIPLE if rows > _STAGED_MULTIPLE else rows
+
+
+def rows_at_once(row_bytes: int, result_bytes: int, facts: DeviceFacts) -> int:
+    """Rows of a part that are computed with and forgotten, such as rows to be labelled.
+
+    Half of the free memory has room for the parts, 20 bytes per row of a pass, and results: in
+    float64, while they are converted, and what Triton's kernels leave to torch.
+    """
+    each = STAGED * row_bytes + 5 * _INT + 4 * result_bytes
+    return max(1, min(_STAGED_BYTES // max(1, row_bytes), facts.free_bytes.value // (2 * each)))
+
+
+def kept_bytes(made: DevicePlan) -> int:
+    """What rows that come in parts leave on the device: the most of a fit and of a start."""
+    bare = replace(made, resident_rows=0, staged_rows=0)
+    seeded = bare.bytes_of("seeding", weighted=True)
+    # k-means|| has a pass and two numbers of every row besides.
+    rounds = seeded + bare.bytes_of("predict") + 2 * _DOUBLE * made.n_rows
+    return max(bare.bytes_of("fit", weighted=True), rounds)
 
 
 def _with_copies(n_clusters: int, length: int) -> int:
@@ -343,8 +470,45 @@ def _explain_memory(made: DevicePlan, why: dict[str, str]) -> None:
     ]
     why["memory"] = f"{'; '.join(parts)}, beside the data. Weights add 8 bytes per row of a fit."
     free = facts.free_bytes
+    if made.moved_bytes:
+        data = made.resident_rows * made.moved_bytes
     share = (data + made.bytes_of("fit")) / free.value if free.value else 0.0
-    why["free"] = f"{sourced(free)}; the data and a fit take {100 * share:.3g} % of it."
+    there = "rows that stay" if made.resident_rows < made.n_rows else "the data"
+    why["free"] = f"{sourced(free)}; {there} and a fit take {100 * share:.3g} % of it."
+
+
+def _explain_moves(made: DevicePlan, why: dict[str, str]) -> None:
+    n, row, facts = made.n_rows, made.moved_bytes, made.facts
+    left = n - made.resident_rows
+    stay = f"{made.resident_rows:,} of {n:,} rows, {sized(made.resident_rows * row)}"
+    if left:
+        why["resident"] = (
+            f"{stay}: what fits into {sourced(facts.free_bytes)}, beside {sized(kept_bytes(made))} "
+            f"that all rows leave there and {sized(made.window_bytes)} for rows that come and go."
+        )
+    else:
+        why["resident"] = f"{stay}: all fit into {sourced(facts.free_bytes)}."
+    why["staged"] = (
+        f"{STAGED} buffers of {made.staged_rows:,} rows in pinned memory of the host, "
+        f"{sized(made.staged_rows * row)} each: rows are copied on a stream of their own while "
+        "kernels compute with those before."
+    )
+    bound = "How fast the link to the host is, nobody tells"
+    if facts.host_bandwidth.value:
+        rate = facts.host_bandwidth.value
+        bound = (
+            f"At {device_text('host_bandwidth', rate)} ({facts.host_bandwidth.source}) that takes "
+            f"{1e3 * (left or n) * row / rate:.3g} ms or more"
+        )
+    if left:
+        parts = -(-left // made.staged_rows)
+        why["moved"] = (
+            f"each pass moves {left:,} rows, {sized(left * row)}, in {parts} "
+            f"part{'s' * (parts > 1)}; k-means++ makes two passes for each centre. {bound}; the "
+            "link bounds such passes, not the device."
+        )
+    else:
+        why["moved"] = f"{sized(n * row)} once, in the first pass. {bound}."
 
 
 def _power_of_two(number: int) -> int:

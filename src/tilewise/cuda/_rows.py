@@ -8,7 +8,7 @@ import torch
 
 from ._arrays import Home, read
 
-__all__ = ["DeviceRows", "times_power"]
+__all__ = ["DeviceRows", "cut", "times_power"]
 
 # Values that are looked at together.
 _LOOK = 2**24
@@ -26,6 +26,11 @@ def times_power(values, exponent):
     while exponent > 1000:
         values, exponent = values * math.ldexp(1.0, 1000), exponent - 1000
     return values * math.ldexp(1.0, exponent) if exponent else values
+
+
+def cut(tensor, first, rows):
+    """What belongs to these rows, which begin at `first`; None of None."""
+    return None if tensor is None else tensor[first : first + rows.n_rows]
 
 
 class DeviceRows:
@@ -53,7 +58,7 @@ class DeviceRows:
     backend = "cuda"
     is_sparse = False
     is_direct = True
-    report = None
+    report = moved = None
 
     def __init__(self, given, exponent=0, home=None, ids=None, kind=None):
         self.given, self.tensor = given, read(given)
@@ -86,6 +91,22 @@ class DeviceRows:
     def strided(self):
         """The tensor and its strides, as kernels take them."""
         return self.tensor, *self.tensor.stride()
+
+    # ------------------------------------------------------------ parts
+
+    @property
+    def whole(self):
+        """All rows, on the device for good."""
+        return self
+
+    def part_rows(self, plan):
+        """Most rows of a part."""
+        return self.n_rows
+
+    def parts(self, plan, seen=None):
+        """Yield (first, rows on the device), in order: all at once."""
+        if self.n_rows:
+            yield 0, self
 
     # ------------------------------------------------------------ values
 
@@ -132,6 +153,15 @@ class DeviceRows:
         )
 
     copied = picked
+
+    def fill(self, ids, out):
+        """Copy rows by index to another tensor."""
+        torch.index_select(self.tensor, 0, self._chosen(ids), out=out)
+
+    def blank(self, n_rows):
+        """Room for so many rows."""
+        shape = n_rows, self.n_features
+        return torch.empty(shape, dtype=self.tensor.dtype, device=self.device)
 
     def scaled(self, exponent):
         """These rows times a power of two, in float64."""

@@ -10,6 +10,7 @@ from tilewise import engine
 from ._gaps import block_digits, candidate_gains, locate_rows, take_seed
 from ._passes import DevicePass, bins_state, top_of, total_of
 from ._plan import SEED_BLOCK as _BLOCK
+from ._rows import cut
 from ._triton import EXACT, triton
 
 __all__ = ["DeviceOversampling", "DeviceSeeding"]
@@ -54,10 +55,12 @@ class DeviceSeeding:
         most = torch.zeros(1, dtype=torch.int64, device=rows.device)
         seed = rows.values_of([candidate])
         weighted = self._weights is not None
-        take_seed[(triton.cdiv(n, self._plan.exact_rows),)](
-            *rows.strided, rows.scale, seed, self._weights, self._closest, most, n, d,
-            WEIGHTED=weighted, BM=self._plan.exact_rows, num_warps=4, **EXACT,
-        )  # fmt: skip
+        for first, part in rows.parts(self._plan):
+            take_seed[(triton.cdiv(part.n_rows, self._plan.exact_rows),)](
+                *part.strided, part.scale, seed, cut(self._weights, first, part),
+                cut(self._closest, first, part), most, part.n_rows, d, WEIGHTED=weighted,
+                BM=self._plan.exact_rows, num_warps=4, **EXACT,
+            )  # fmt: skip
         if self._top == 0:
             largest = self._value(most.cpu().numpy())
             if not largest < 2.0**900:
@@ -98,22 +101,27 @@ class DeviceSeeding:
 
     def gains(self, candidates):
         """How much each row would lower the potential as a seed, (t,) float64."""
-        found = [
-            self._gains(candidates[at : at + _TRIALS]) for at in range(0, len(candidates), _TRIALS)
+        groups = [candidates[at : at + _TRIALS] for at in range(0, len(candidates), _TRIALS)]
+        values = [self._rows.values_of(group) for group in groups]
+        digits = [
+            torch.zeros((len(group), 2, 2), dtype=torch.int64, device=self._rows.device)
+            for group in groups
         ]
-        return np.concatenate(found)
+        for first, part in self._rows.parts(self._plan):
+            for points, gains in zip(values, digits, strict=True):
+                self._measure(part, first, points, gains)
+        return np.concatenate([self._total(gains) for gains in digits])
 
-    def _gains(self, candidates):
-        rows, n, d, t = self._rows, self._rows.n_rows, self._rows.n_features, len(candidates)
-        values = rows.values_of(candidates)
-        gains = torch.zeros((t, 2, 2), dtype=torch.int64, device=rows.device)
-        size = triton.next_power_of_2(t)
-        top = min(41, top_of(self._most))
-        candidate_gains[(triton.cdiv(n, self._plan.exact_rows),)](
-            *rows.strided, rows.scale, values, self._weights, self._closest, gains, top, n, d, t,
-            WEIGHTED=self._weights is not None, BM=self._plan.exact_rows, T=size, num_warps=4,
-            **EXACT,
+    def _measure(self, rows, first, points, gains):
+        t = len(points)
+        candidate_gains[(triton.cdiv(rows.n_rows, self._plan.exact_rows),)](
+            *rows.strided, rows.scale, points, cut(self._weights, first, rows),
+            cut(self._closest, first, rows), gains, min(41, top_of(self._most)), rows.n_rows,
+            rows.n_features, t, WEIGHTED=self._weights is not None, BM=self._plan.exact_rows,
+            T=triton.next_power_of_2(t), num_warps=4, **EXACT,
         )  # fmt: skip
+
+    def _total(self, gains):
         found = gains.cpu().numpy()
         high = found[..., 0] + (found[..., 1] >> 25)
         low = ((high & _HALF) << 25) | (found[..., 1] & _HALF)
@@ -140,8 +148,7 @@ class DeviceOversampling:
         """Take in more candidates; returns the potential."""
         centers = np.ascontiguousarray(points, dtype=np.float64)
         run = DevicePass(self._rows, len(centers), self._plan.resized(len(centers)))
-        run.assign(centers)
-        gaps = run.gaps(centers)[0]
+        gaps = run.assign_and_gaps(centers)[0]
         closer = gaps < self._closest
         self._closest = torch.where(closer, gaps, self._closest)
         self._owner = torch.where(closer, run.labels + self._n_points, self._owner)
