@@ -1,15 +1,26 @@
 """Rows of the host that are larger than the device's memory: the bits of the CPU."""
 
+import copy
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from backend_data import DATA
-from device_cases import ON_GPU, bits, shortened
+from device_cases import ON_GPU, bits, in_memory, kind_of, on_device, shortened, torch
 from stream_data import ArraySource
 
-from tilewise import KMeans, MiniBatchKMeans, kmeans_plusplus
-from tilewise.cuda import _plan
+from tilewise import (
+    KMeans,
+    MiniBatchKMeans,
+    argkmin,
+    kmeans_plusplus,
+    pairwise_distances_argmin,
+    pairwise_distances_argmin_min,
+)
+from tilewise.cuda import _moves, _nearest, _plan
 from tilewise.cuda._facts import VARIABLE, device_facts
 from tilewise.cuda._plan import Moved, kept_bytes, plan_device
 
@@ -237,3 +248,252 @@ def test_layouts(small, order):
         given = np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3]
     given.flags.writeable = order != "read-only"
     assert bits(KMeans(k, device="cuda", **how).fit(given)) == bits(wanted)
+
+
+@pytest.mark.parametrize("kind", ["array", "file", "once"])
+def test_rows_that_are_asked_for_once(monkeypatch, tmp_path, kind):
+    """Labels and distances keep nothing of the rows: a part need not be large."""
+    X, k = data("blobs")
+    model = KMeans(k, init=X[:k], n_init=1, max_iter=1).fit(X)
+    given = {"array": X, "file": saved(X, tmp_path), "once": None}[kind]
+    monkeypatch.setenv(VARIABLE, "2KiB")
+    moved, real = [], _moves.Mover._sent
+    monkeypatch.setattr(
+        _moves.Mover, "_sent",
+        lambda self, slot, first, *how: moved.append(first) or real(self, slot, first, *how),
+    )  # fmt: skip
+    there = copy.copy(model).set_params(device="cuda")
+    for name in ("predict", "transform"):
+        rows = [iter([X]) if given is None else given for _ in range(2)]
+        found, wanted = getattr(there, name)(rows[0]), getattr(model, name)(rows[1])
+        assert (found.dtype, found.tobytes()) == (wanted.dtype, wanted.tobytes())
+    assert len(moved) >= 6
+
+
+# ---------------------------------------------------------------- neighbours
+
+
+def pair(n=90, m=50, d=5, dtype="float64", seed=0):
+    rng = np.random.RandomState(seed)
+    X, Y = (rng.standard_normal((rows, d)).astype(dtype) for rows in (n, m))
+    return X, Y
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """A device that has room for about half of 90 rows and what is found of them."""
+    monkeypatch.setenv(VARIABLE, "16KiB")
+
+
+def same(found, wanted):
+    found, wanted = (value if type(value) is tuple else (value,) for value in (found, wanted))
+    for one, other in zip(found, wanted, strict=True):
+        assert type(one) is np.ndarray
+        assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_neighbours(short, metric, dtype):
+    X, Y = pair(dtype=dtype)
+    same(argkmin(X, Y, 3, metric=metric, device="cuda"), argkmin(X, Y, 3, metric=metric))
+
+
+def test_nearest_rows(short):
+    X, Y = pair()
+    for axis in (0, 1):
+        for function in (pairwise_distances_argmin, pairwise_distances_argmin_min):
+            same(function(X, Y, axis=axis, device="cuda"), function(X, Y, axis=axis))
+    same(argkmin(X, None, 2, device="cuda"), argkmin(X, None, 2))
+    same(argkmin(X, Y, 2, device="cuda", return_distance=False), argkmin(X, Y, 2)[1])
+
+
+def test_neighbours_after_a_look(short, monkeypatch):
+    """Rows of Y are packed once for all parts."""
+    monkeypatch.setattr(_nearest, "_LOOK_ROWS", 16)
+    made = []
+    real = _nearest._Look.__init__
+    monkeypatch.setattr(
+        _nearest._Look, "__init__", lambda self, *how: made.append(1) or real(self, *how)
+    )
+    monkeypatch.setenv(VARIABLE, "12KiB")
+    X, Y = pair(dtype="float32")
+    same(argkmin(X, Y, 2, device="cuda"), argkmin(X, Y, 2))
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("scale", [2.0**600, 2.0**-700])
+def test_neighbours_out_of_range(short, scale):
+    X, Y = pair()
+    X, Y = X * scale, Y * scale
+    same(argkmin(X, Y, 3, device="cuda"), argkmin(X, Y, 3))
+    X[:5] = 1.0
+    same(argkmin(X, Y, 3, device="cuda"), argkmin(X, Y, 3))
+
+
+def test_arrays_of_both_places(short, tmp_path):
+    X, Y = pair()
+    wanted = argkmin(X, Y, 2)
+    same(argkmin(X, on_device(Y), 2, device="cuda"), wanted)
+    there = argkmin(on_device(X), Y, 2, device="cuda")
+    same(tuple(in_memory(array) for array in there), wanted)
+    assert all(kind_of(array) == "torch" for array in there)
+    same(argkmin(on_device(X), on_device(Y), 2, device="cpu"), wanted)
+    same(argkmin(X.tolist(), Y.tolist(), 2, device="cuda"), wanted)
+    mapped = np.load(saved(X, tmp_path), mmap_mode="r")
+    same(argkmin(mapped, Y.astype(">f8"), 2, device="cuda"), wanted)
+
+
+def test_errors_of_neighbours(short):
+    X, Y = pair()
+    with pytest.raises(ValueError, match=r"X: sparse rows .* pass X.toarray\(\)"):
+        argkmin(sp.csr_array(X), Y, 2, device="cuda")
+    with pytest.raises(TypeError, match="out takes no results from a device"):
+        argkmin(X, Y, 2, device="cuda", out=argkmin(X, Y, 2))
+    with pytest.raises(MemoryError, match="the rows take 40,000 bytes"):
+        argkmin(X, np.ones((1000, 5)), 2, device="cuda")
+    X[77, 3] = Y[2, 1] = np.nan
+    for rows, name in (((X, Y[3:]), "row 77, column 3 of X"), ((X, Y), "row 77, column 3 of X"),
+                       ((X[:9], Y), "row 2, column 1 of Y")):  # fmt: skip
+        with pytest.raises(ValueError, match=name):
+            argkmin(*rows, 2, device="cuda")
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+class Failing(ArraySource):
+    """A source that raises when so many rows have been read."""
+
+    def __init__(self, X, error, after):
+        super().__init__(X)
+        self.error, self.after = error, after
+
+    def read(self, first, out):
+        if self.read_rows >= self.after:
+            raise self.error
+        return super().read(first, out)
+
+
+def unchanged(model, work, error):
+    """An error of a fit leaves the model as it was, and another fit succeeds."""
+    before = dict(vars(model))
+    with pytest.raises(type(error), match=str(error) or None):
+        work()
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is value for name, value in before.items())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("no disk")])
+def test_an_error_between_two_parts(small, error):
+    X, k = data("blobs")
+    small(X, k)
+    how = {"init": X[:k], "n_init": 1, "max_iter": 2, "device": "cuda"}
+    wanted = bits(KMeans(k, **how | {"device": "cpu"}).fit(ArraySource(X)))
+    model = KMeans(k, **how).fit(X)
+    for after in (1, len(X) + 1, 2 * len(X)):
+        source = Failing(X, error, after)
+        unchanged(model, lambda source=source: model.fit(source), error)
+        source.after = math.inf
+        assert bits(KMeans(k, **how).fit(source)) == wanted
+
+
+def test_ctrl_c_between_two_parts_of_an_array(small, monkeypatch):
+    """Also before all rows that are to stay have arrived."""
+    X, k = data("blobs")
+    small(X, k)
+    how = {"init": X[:k], "n_init": 1, "max_iter": 2}
+    model = KMeans(k, device="cuda", **how).fit(X)
+    real, calls = _moves.Mover._sent, []
+
+    def sent(self, *how):
+        calls.append(1)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return real(self, *how)
+
+    monkeypatch.setattr(_moves.Mover, "_sent", sent)
+    for stop in (2, 7):
+        calls.clear()
+        unchanged(model, lambda: model.fit(X[::-1]), KeyboardInterrupt())
+    assert bits(model.fit(X)) == bits(KMeans(k, **how).fit(X))
+
+
+def test_memory_ends_between_two_parts(small, monkeypatch):
+    X, k = data("blobs")
+    small(X, k)
+    model = KMeans(k, init=X[:k], n_init=1, max_iter=2, device="cuda").fit(X)
+    kept, real = [], _moves.Mover._sent
+
+    def full(self, slot, first, values, place):
+        if first + len(values) == len(X):
+            kept.append(weakref.ref(self))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU")
+        return real(self, slot, first, values, place)
+
+    monkeypatch.setattr(_moves.Mover, "_sent", full)
+    for work in (model.fit, model.predict, model.transform, model.score):
+        unchanged(model, lambda work=work: work(X), MemoryError("2.00 GiB more were needed"))
+        gc.collect()
+        assert kept.pop()() is None
+
+
+def test_no_room_for_what_is_kept_of_rows(monkeypatch):
+    X, k = data("blobs")
+    model = KMeans(k, init=X[:k], n_init=1, device="cuda").fit(X)
+    monkeypatch.setenv(VARIABLE, "1KiB")
+    error = MemoryError(rf"{len(X):,} rows in {k} clusters need more than 1,024 bytes on the device")
+    unchanged(model, lambda: model.fit(X), error)
+    monkeypatch.setenv(VARIABLE, "much")
+    unchanged(model, lambda: model.fit(X), ValueError(f"{VARIABLE}='much' is not a size"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named(small, tmp_path, value):
+    X, k = data("blobs")
+    small(X, k)
+    X[-2, 1] = value
+    model = KMeans(k, init=X[:k], n_init=1, max_iter=1, device="cuda").fit(X[: -len(X) // 2])
+    alone = KMeans(k, init=X[:k], n_init=1, max_iter=1).fit(X[: -len(X) // 2])
+    for rows in (X, saved(X, tmp_path), lambda: iter([X])):
+        for name in ("fit", "predict", "transform", "score"):
+            messages = []
+            for one in (model, alone):
+                with pytest.raises(ValueError, match=f"row {len(X) - 2}") as caught:
+                    getattr(one, name)(rows)
+                messages.append(str(caught.value))
+            assert messages[0] == messages[1]
+
+
+# ---------------------------------------------------------------- plans
+
+
+def test_the_plan_says_what_stays_and_what_moves(small):
+    X, k = data("blobs")
+    plan = small(X, k)
+    model = KMeans(k, init=X[:k], n_init=1, max_iter=1, device="cuda").fit(X)
+    assert model.chunk_plan_ == plan
+    said = "\n".join(model.chunk_plan_.sentences())
+    left = len(X) - plan.resident_rows
+    assert f"{plan.resident_rows} of {len(X)} rows" in said
+    assert f"2 buffers of {plan.staged_rows} rows" in said
+    assert f"each pass moves {left} rows" in said
+    assert VARIABLE in said
+    assert "nobody tells" in said or "PCI Express" in said
+    resident = plan.resident_rows * plan.moved_bytes
+    assert resident + plan.bytes_of("fit", weighted=True) <= device_facts().free_bytes.value
+    assert plan.resized(k + 1).resident_rows == plan.resident_rows
+
+
+def test_rows_that_fit_are_moved_once(monkeypatch):
+    X, k = data("blobs")
+    moved, real = [], _moves.Mover._sent
+    monkeypatch.setattr(
+        _moves.Mover, "_sent",
+        lambda self, slot, first, *how: moved.append(first) or real(self, slot, first, *how),
+    )  # fmt: skip
+    monkeypatch.setattr(_plan, "_STAGED_BYTES", len(X) // 3 * X.itemsize * X.shape[1])
+    model = KMeans(k, n_init=1, max_iter=2, random_state=0, device="cuda").fit(X)
+    assert moved == [0, len(X) // 3, len(X) // 3 * 2]
+    assert bits(model) == bits(KMeans(k, n_init=1, max_iter=2, random_state=0).fit(X))
+    assert "once, in the first pass" in model.chunk_plan_.reasons["moved"]

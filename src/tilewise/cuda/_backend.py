@@ -12,7 +12,7 @@ from ._facts import device_facts
 from ._host import HostRows
 from ._matrix import fill_device_matrix
 from ._moments import column_stats
-from ._pairs import DevicePair
+from ._pairs import DevicePair, HostPair
 from ._passes import DevicePass
 from ._plan import plan_device, rows_at_once
 from ._rows import DeviceRows
@@ -85,8 +85,11 @@ class Device(engine.Cpu):
         """The device of the rows is the current one."""
         return computing(X, device)
 
-    def open_pair(self, X, Y):
-        """Two sets of rows that lie on one device."""
+    def open_pair(self, X, Y, device="auto"):
+        """Two sets of rows that lie on one device, or that are to be moved there."""
+        given = (X,) if Y is None else (X, Y)
+        if device == "cuda" and any(kind_of(rows) is None for rows in given):
+            return HostPair(X, Y)
         return DevicePair(X, Y)
 
     def plan(self, rows, n_clusters, *, batch_size=None, **wishes):

@@ -55,11 +55,11 @@ class Entry:
             return self._loaded().open_rows(X, request)
         return None
 
-    def open_pair(self, X, Y):
-        """Take two arrays on a device."""
-        if kind_of(X) is None and kind_of(Y) is None:
+    def open_pair(self, X, Y, device="auto"):
+        """Take two arrays on a device, and all arrays if the user wants it."""
+        if device != "cuda" and kind_of(X) is None and kind_of(Y) is None:
             return None
-        return self._loaded().open_pair(X, Y)
+        return self._loaded().open_pair(X, Y, device)
 
     def computing(self, X, device):
         """Make the device that the rows lie on the current one; turn its errors into sentences."""
@@ -87,7 +87,7 @@ class StreamEntry(Entry):
         """They are `Entry`'s to open."""
         return None
 
-    def open_pair(self, X, Y):
+    def open_pair(self, X, Y, device="auto"):
         """So are pairs."""
         return None
 

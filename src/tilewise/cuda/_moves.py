@@ -8,6 +8,7 @@ device when the kernels that were started before have read it.
 
 from collections import deque
 
+import numpy as np
 import torch
 
 from ._arrays import plain_tensor
@@ -49,7 +50,7 @@ class Mover:
 
         Parameters
         ----------
-        chunks : iterator of (int, ndarray)
+        chunks : iterator of (int, ndarray or tensor)
             Number of the first row, and rows, no more than fit a buffer.
         place : callable, optional
             ``place(first, count)`` is a tensor where these rows are to stay, or None for others.
@@ -95,12 +96,14 @@ class Mover:
                 slot.window.record_stream(self._stream)
         target = slot.window[:count] if staying is None else staying
         source = slot.pinned[:count]
+        if isinstance(values, np.ndarray):
+            values = plain_tensor(values)
         if self._stream is None:
-            source.copy_(plain_tensor(values))
+            source.copy_(values)
             target.copy_(source)
             return target
         slot.copied.synchronize()
-        source.copy_(plain_tensor(values))
+        source.copy_(values)
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(slot.used)
             target.copy_(source, non_blocking=True)

@@ -28,7 +28,7 @@ from ._facts import device_facts
 from ._matrix import pairs_of, squares_between, unit_rows
 from ._triton import EXACT, HUGE, folded, tl, triton
 
-__all__ = ["nearest_rows"]
+__all__ = ["looked_at", "mend", "nearest_rows", "out_of_range"]
 
 _HUGE = tl.constexpr(HUGE)
 _NONE = 2**31 - 1
@@ -360,16 +360,20 @@ def _among_all(source, k):
 # ---------------------------------------------------------------- what is wanted
 
 
-def _nearest_squares(X, Y, k, look=None):
-    """Canonical squares (n, k), and their rows of Y, by (square, index)."""
-    n, m = len(X), len(Y)
+def looked_at(Y, k, look=None):
+    """Rows of Y packed for a look, or None where none pays."""
     if look is None:
-        look = m >= max(_LOOK_ROWS, _LEAST_RATIO * k) and k <= _LOOK_NEIGHBORS
-    if not look:
+        look = len(Y) >= max(_LOOK_ROWS, _LEAST_RATIO * k) and k <= _LOOK_NEIGHBORS
+    return _Look(Y, k) if look else None
+
+
+def _nearest_squares(X, Y, k, looked):
+    """Canonical squares (n, k), and their rows of Y, by (square, index)."""
+    n = len(X)
+    if looked is None:
         return _among_all(_Squares(X, Y), k)
     squares = torch.empty((n, k), dtype=torch.float64, device=X.device)
     indices = torch.empty((n, k), dtype=torch.int64, device=X.device)
-    looked = _Look(Y, k)
     step = looked.block_rows
     for first in range(0, n, step):
         here = slice(first, first + step)
@@ -377,7 +381,7 @@ def _nearest_squares(X, Y, k, look=None):
     return squares, indices
 
 
-def nearest_rows(X, Y, k, *, kernel, root, single, look=None):
+def nearest_rows(X, Y, k, *, kernel, root, single, look=None, looked=None, mended=True):
     """Distances and indices (n, k) of the k rows of Y nearest to every row of X.
 
     Parameters
@@ -396,34 +400,43 @@ def nearest_rows(X, Y, k, *, kernel, root, single, look=None):
         Whether distances are returned in float32.
     look : bool, optional
         Whether a look comes first; by default where that pays. It changes no result.
+    looked : object, optional
+        What `looked_at` returned, where many parts of X are compared with the same rows.
+    mended : bool, default=True
+        Whether `mend` follows, where it has to.
     """
     if kernel == "cosine":
         distances, indices = _among_all(_Cosines(X, Y), k)
     else:
-        distances, indices = _nearest_squares(X, Y, k, look)
+        looked = looked_at(Y, k, look) if looked is None else looked
+        distances, indices = _nearest_squares(X, Y, k, looked)
         if root:
             _take_roots(distances)
-        if not single:
-            _mend(X, Y, k, distances, indices, root)
+        if mended and not single:
+            mend(X, Y, k, distances, indices, root)
     return distances.to(torch.float32 if single else torch.float64), indices
 
 
-def _mend(X, Y, k, distances, indices, root):
+def out_of_range(farthest, root):
+    """Which distances are infinite, and which so small that their squares have lost digits."""
+    return farthest == math.inf, farthest < _LOWEST ** (1 if root else 2)
+
+
+def mend(X, Y, k, distances, indices, root, largest=None):
     """Find the neighbours again, in place, whose distances float64 has no room for.
 
     As `tilewise.metrics._ranges.mend_nearest` does it: among the rows times a power of two.
+    ``largest()`` is the largest magnitude of all rows of X, of which these may be some.
     """
     degree = 1 if root else 2
-    infinite = torch.isinf(distances[:, -1])
-    small = distances[:, -1] < _LOWEST**degree
+    infinite, small = out_of_range(distances[:, -1], root)
     if not bool((infinite | small).any()):
         return
     for rows, is_small in ((infinite, False), (small, True)):
         ids = rows.nonzero().flatten()
         if not len(ids):
             continue
-        largest = max(_largest(X), _largest(Y)) if is_small else None
-        if is_small and not largest < _LOWEST:
+        if is_small and not max(largest() if largest else _largest(X), _largest(Y)) < _LOWEST:
             continue
         some = X.index_select(0, ids)
         scale = engine.Scale.of(max(_largest(some), _largest(Y)))
@@ -431,7 +444,7 @@ def _mend(X, Y, k, distances, indices, root):
             continue
         factor = math.ldexp(1.0, scale.exponent)
         again = [t.to(torch.float64) * factor for t in (some, Y)]
-        found, places = _nearest_squares(*again, k)
+        found, places = _nearest_squares(*again, k, looked_at(again[1], k))
         if root:
             _take_roots(found)
         undone = scale.undone(found.cpu().numpy(), degree)

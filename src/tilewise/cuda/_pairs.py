@@ -1,13 +1,19 @@
 """Two sets of rows on a device whose distances are wanted; see `engine.backend.RowPair`."""
 
+import numpy as np
 import torch
 
-from ._arrays import Home, kind_of, read, tensor_of
-from ._device import check_device
-from ._matrix import fill_device_matrix
-from ._nearest import nearest_rows
+from tilewise import engine
 
-__all__ = ["DevicePair"]
+from ._arrays import Home, kind_of, plain_tensor, read, tensor_of
+from ._device import check_device, check_room, default_device
+from ._facts import device_facts
+from ._matrix import fill_device_matrix
+from ._moves import Mover
+from ._nearest import looked_at, mend, nearest_rows, out_of_range
+from ._plan import rows_at_once
+
+__all__ = ["DevicePair", "HostPair"]
 
 # Types whose distances are float32, if both sides are of one of them. NumPy has no bfloat16: its
 # values are float32 there.
@@ -72,11 +78,112 @@ class DevicePair:
         return self.home.array(distances), self.home.array(indices)
 
 
+class HostPair:
+    """Rows X and Y, one or both of which are in memory, whose neighbours a device finds.
+
+    Y comes to the device whole; X comes in parts, if it lies in memory. Results are where X is.
+
+    Parameters
+    ----------
+    X : ndarray, or array on a device
+    Y : ndarray, or array on a device, or None for `X`
+    """
+
+    def __init__(self, X, Y):
+        self._sides = [_Side(X, "X")]
+        self._sides.append(self._sides[0] if Y is None or Y is X else _Side(Y, "Y"))
+        places = [side.tensor.device for side in self._sides if side.there]
+        self._device = places[0] if places else default_device()
+        check_device(self._device)
+        self.single = all(side.tensor.dtype in _SINGLE for side in self._sides)
+
+    @property
+    def shapes(self):
+        """Of X and Y."""
+        return tuple(tuple(side.tensor.shape) for side in self._sides)
+
+    def swapped(self):
+        """Rows of Y and X."""
+        self._sides.reverse()
+        return self
+
+    def check_finite(self):
+        """Raise the ValueError that names the first NaN or infinity of what is read now.
+
+        Rows of X that come in parts are looked at when they are on the device.
+        """
+        x, y = self._sides
+        if x.there:
+            x.check_finite()
+        try:
+            y.check_finite()
+        except ValueError:
+            x.check_finite()
+            raise
+
+    def argkmin(self, k, kernel, *, root):
+        """Distances and indices of the k nearest rows of Y."""
+        x, y = self._sides
+        how = {"kernel": kernel, "root": root, "single": self.single}
+        Y = y.on(self._device)
+        if x.there or x is y:
+            found = nearest_rows(Y if x is y else x.tensor, Y, k, **how)
+            return tuple(x.home.array(tensor) for tensor in found)
+        n, d = x.tensor.shape
+        row = d * x.tensor.element_size()
+        distances = np.empty((n, k), dtype=np.float32 if self.single else np.float64)
+        indices = np.empty((n, k), dtype=np.int64)
+        size = min(n, rows_at_once(row, 16 * k, device_facts(self._device)))
+        looked = looked_at(Y, k) if kernel == "sqeuclidean" else None
+        chunks = ((first, x.tensor[first : first + size]) for first in range(0, n, size))
+        for first, part in Mover(self._device, x.tensor.dtype, size, d).moved(chunks):
+            _check_finite(part, x.name, first)
+            found = nearest_rows(part, Y, k, looked=looked, mended=False, **how)
+            here = slice(first, first + len(part))
+            distances[here], indices[here] = (tensor.cpu().numpy() for tensor in found)
+        if kernel == "sqeuclidean" and not self.single:
+            self._mend(Y, k, distances, indices, root)
+        return distances, indices
+
+    def _mend(self, Y, k, distances, indices, root):
+        """As for rows on a device: what is out of range is looked for again, all together."""
+        X = self._sides[0].tensor
+        infinite, small = out_of_range(distances[:, -1], root)
+        ids = np.flatnonzero(infinite | small)
+        if not len(ids):
+            return
+        some = X[torch.from_numpy(ids)].to(self._device)
+        found = [torch.from_numpy(array[ids]).to(self._device) for array in (distances, indices)]
+        mend(some, Y, k, *found, root, lambda: engine.extent(engine.Rows(X.numpy()))[1])
+        distances[ids], indices[ids] = (tensor.cpu().numpy() for tensor in found)
+
+
+class _Side:
+    """Rows as a tensor: on a device, or in memory and the same numbers as an array's."""
+
+    def __init__(self, X, name):
+        self.name, tensor = name, _tensor(X, name)
+        self.there = tensor is not None
+        self.home = Home(kind_of(X) or "numpy")
+        self.tensor = read(plain_tensor(np.asarray(X)), name) if tensor is None else tensor
+
+    def on(self, device):
+        """The rows on the device, whole."""
+        if self.there:
+            return self.tensor
+        check_room(self.tensor.numel() * self.tensor.element_size(), device)
+        return self.tensor.to(device)
+
+    def check_finite(self):
+        """Raise the ValueError that names the first NaN or infinity, if there is one."""
+        _check_finite(self.tensor, self.name)
+
+
 def _tensor(X, name):
     return None if kind_of(X) is None else read(tensor_of(X, name), name)
 
 
-def _check_finite(tensor, name):
+def _check_finite(tensor, name, number=0):
     if not tensor.dtype.is_floating_point:
         return
     low, high = torch.aminmax(tensor)
@@ -94,6 +201,6 @@ def _check_finite(tensor, name):
                 f"infinity or a value too large for dtype('{kind}')"
             )  # fmt: skip
             raise ValueError(
-                f"Input contains {what}: the first is at row {first + row}, column {column} of "
+                f"Input contains {what}: the first is at row {number + first + row}, column {column} of "
                 f"{name}."
             )

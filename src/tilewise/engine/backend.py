@@ -383,7 +383,7 @@ class Backend(Protocol):
     def mapped(self, rows, function, **needs) -> Iterable[np.ndarray]:
         """``function(part)`` of the rows, a part at a time, in order; each part is a `RowSet`."""
 
-    def open_pair(self, X, Y) -> RowPair | None:
+    def open_pair(self, X, Y, device: str = "auto") -> RowPair | None:
         """Two arrays that a user passed in, `Y` None for `X`; or None to decline both."""
 
     def computing(self, X, device: str) -> AbstractContextManager | None:
@@ -441,8 +441,10 @@ def few_rows(X: np.ndarray, centers: np.ndarray, wanted: Wanted) -> Any:
     return None
 
 
-def open_pair(X, Y) -> RowPair | None:
+def open_pair(X, Y, device: str = "auto") -> RowPair | None:
     """Two sets of rows from the backend that computes their distances; None for the CPU.
+
+    Of those that are to be moved to a device, neighbours can be had.
 
     Raises
     ------
@@ -450,7 +452,7 @@ def open_pair(X, Y) -> RowPair | None:
         If they lie in different places.
     """
     for backend in BACKENDS:
-        pair = backend.open_pair(X, Y)
+        pair = backend.open_pair(X, Y, device)
         if pair is not None:
             return pair
     return None

@@ -164,7 +164,7 @@ class Cpu:
         """All rows are one part."""
         yield function(rows)
 
-    def open_pair(self, X, Y):
+    def open_pair(self, X, Y, device="auto"):
         """Arrays in memory are computed with by the functions of `tilewise.metrics`."""
         return None
 

@@ -12,7 +12,7 @@ from tilewise import engine
 
 from ._call import MetricCall, check_norms
 from ._table import find
-from ._validation import check_arrays, check_k
+from ._validation import check_arrays, check_k, check_rows
 
 __all__ = ["device_matrix", "device_neighbors", "euclidean_on_device", "on_device", "refuse_device"]
 
@@ -20,16 +20,32 @@ __all__ = ["device_matrix", "device_neighbors", "euclidean_on_device", "on_devic
 _THERE = ("euclidean", "sqeuclidean", "cosine")
 
 
-def on_device(X, Y, compute):
-    """``compute(pair)`` for rows on a device, a `tilewise.engine.RowPair`; None for all others."""
-    if _in_memory(X) and _in_memory(Y):
+def on_device(X, Y, compute, device="auto"):
+    """``compute(pair)`` for rows on a device, a `tilewise.engine.RowPair`; None for all others.
+
+    With the device "cuda" all rows are computed with there, whether they lie there or not.
+    """
+    wanted = device == "cuda"
+    if _in_memory(X) and _in_memory(Y) and not wanted:
         return None
-    with engine.computing(X):
-        pair = engine.open_pair(X, Y)
+    with engine.computing(X, device):
+        if wanted:
+            X, Y = _movable(X, "X"), None if Y is None or Y is X else _movable(Y, "Y")
+        pair = engine.open_pair(X, Y, device)
         if pair is None:
             return None
         _check_shapes(pair, Y)
         return compute(pair)
+
+
+def _movable(X, name):
+    """An array on a device as it is; other rows as an array that can be moved there."""
+    if not _in_memory(X) and engine.open_pair(X, None) is not None:
+        return X
+    rows = check_rows(X, name)
+    if sp.issparse(rows):
+        raise ValueError(f"{name}: sparse rows have no place on a device: pass {name}.toarray()")
+    return rows
 
 
 def _in_memory(X):

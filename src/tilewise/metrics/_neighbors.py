@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Options, StrOptions
 from tilewise._sklearn import validate_params
 from tilewise._typing import (
     CsrMatrix,
+    Device,
     FloatMatrix,
     FloatVector,
     Matrix,
@@ -23,6 +24,7 @@ from tilewise._typing import (
     NeighborName,
     Vector,
 )
+from tilewise.engine import on_host
 
 from ._device import device_neighbors, on_device, refuse_device
 from ._ranges import float32_below
@@ -42,16 +44,24 @@ _CONSTRAINTS = {
     "metric_kwargs": [dict, None],
     **THREADS,
 }
+_DEVICE = {"device": [StrOptions({"auto", "cpu", "cuda"})]}
 _ARGMIN_CONSTRAINTS = {
     **_CONSTRAINTS,
+    **_DEVICE,
     "axis": [Options(Integral, {0, 1})],
     "metric": [StrOptions(METRIC_NAMES), callable],
 }
 
 
-def _argmin(X, Y, axis, metric, metric_kwargs, n_threads):
+def _placed(X, Y, device):
+    """The rows, copied to memory if they are to be computed with there."""
+    return (on_host(X), on_host(Y)) if device == "cpu" else (X, Y)
+
+
+def _argmin(X, Y, axis, metric, metric_kwargs, n_threads, device):
+    X, Y = _placed(X, Y, device)
     found = on_device(
-        X, Y, lambda pair: device_neighbors(pair, 1, metric, metric_kwargs, axis=axis)
+        X, Y, lambda pair: device_neighbors(pair, 1, metric, metric_kwargs, axis=axis), device
     )
     if found is not None:
         return found[0][:, 0], found[1][:, 0]
@@ -69,6 +79,7 @@ def pairwise_distances_argmin_min(
     metric: MetricName | MetricFunction = "euclidean",
     metric_kwargs: _Parameters = None,
     n_threads: int | None = None,
+    device: Device = "auto",
 ) -> tuple[Vector[np.intp], FloatVector]:
     """Find the nearest row of ``Y`` for every row of ``X``, and its distance.
 
@@ -86,6 +97,9 @@ def pairwise_distances_argmin_min(
         Parameters of the metric.
     n_threads : int, default=None
         Number of threads; it never changes the result.
+    device : {'auto', 'cpu', 'cuda'}, default='auto'
+        Where to compute: where the arrays lie, on the CPU, or on a GPU. With "cuda", ``Y`` comes
+        to the GPU whole and an ``X`` in memory in parts; results are where ``X`` is.
 
     Returns
     -------
@@ -114,7 +128,7 @@ def pairwise_distances_argmin_min(
     >>> distances
     array([1., 1.])
     """
-    distances, indices = _argmin(X, Y, axis, metric, metric_kwargs, n_threads)
+    distances, indices = _argmin(X, Y, axis, metric, metric_kwargs, n_threads, device)
     return indices, distances
 
 
@@ -127,6 +141,7 @@ def pairwise_distances_argmin(
     metric: MetricName | MetricFunction = "euclidean",
     metric_kwargs: _Parameters = None,
     n_threads: int | None = None,
+    device: Device = "auto",
 ) -> Vector[np.intp]:
     """Find the nearest row of ``Y`` for every row of ``X``.
 
@@ -144,6 +159,9 @@ def pairwise_distances_argmin(
         Parameters of the metric.
     n_threads : int, default=None
         Number of threads; it never changes the result.
+    device : {'auto', 'cpu', 'cuda'}, default='auto'
+        Where to compute: where the arrays lie, on the CPU, or on a GPU. With "cuda", ``Y`` comes
+        to the GPU whole and an ``X`` in memory in parts; results are where ``X`` is.
 
     Returns
     -------
@@ -156,7 +174,7 @@ def pairwise_distances_argmin(
     >>> pairwise_distances_argmin([[0, 0, 0], [1, 1, 1]], [[1, 0, 0], [1, 1, 0]])
     array([0, 1])
     """
-    return _argmin(X, Y, axis, metric, metric_kwargs, n_threads)[1]
+    return _argmin(X, Y, axis, metric, metric_kwargs, n_threads, device)[1]
 
 
 # Distances and indices.
@@ -167,22 +185,22 @@ _Nearest: TypeAlias = tuple[FloatMatrix, Matrix[np.intp]]
 def argkmin(
     X: MatrixLike, Y: MatrixLike | None, k: int, *, metric: _Metric = ...,
     metric_kwargs: _Parameters = ..., return_distance: Literal[True] = ...,
-    out: _Nearest | None = ..., n_threads: int | None = ...,
+    out: _Nearest | None = ..., n_threads: int | None = ..., device: Device = ...,
 ) -> _Nearest: ...  # fmt: skip
 @overload
 def argkmin(
     X: MatrixLike, Y: MatrixLike | None, k: int, *, metric: _Metric = ...,
     metric_kwargs: _Parameters = ..., return_distance: Literal[False],
-    out: Matrix[np.intp] | None = ..., n_threads: int | None = ...,
+    out: Matrix[np.intp] | None = ..., n_threads: int | None = ..., device: Device = ...,
 ) -> Matrix[np.intp]: ...  # fmt: skip
 @overload
 def argkmin(
     X: MatrixLike, Y: MatrixLike | None, k: int, *, metric: _Metric = ...,
     metric_kwargs: _Parameters = ..., return_distance: bool,
-    out: _Nearest | Matrix[np.intp] | None = ..., n_threads: int | None = ...,
+    out: _Nearest | Matrix[np.intp] | None = ..., n_threads: int | None = ..., device: Device = ...,
 ) -> _Nearest | Matrix[np.intp]: ...  # fmt: skip
 @validate_params(
-    {**_CONSTRAINTS, "return_distance": ["boolean"]}, prefer_skip_nested_validation=False
+    {**_CONSTRAINTS, **_DEVICE, "return_distance": ["boolean"]}, prefer_skip_nested_validation=False
 )
 def argkmin(
     X: MatrixLike,
@@ -194,6 +212,7 @@ def argkmin(
     return_distance: bool = True,
     out: tuple[FloatMatrix, Matrix[np.intp]] | Matrix[np.intp] | None = None,
     n_threads: int | None = None,
+    device: Device = "auto",
 ) -> _Nearest | Matrix[np.intp]:
     """Find the k nearest rows of ``Y`` for every row of ``X``, nearest first.
 
@@ -218,6 +237,9 @@ def argkmin(
         the indices if not ``return_distance``.
     n_threads : int, default=None
         Number of threads; it never changes the result.
+    device : {'auto', 'cpu', 'cuda'}, default='auto'
+        Where to compute: where the arrays lie, on the CPU, or on a GPU. With "cuda", ``Y`` comes
+        to the GPU whole and an ``X`` in memory in parts; results are where ``X`` is.
 
     Returns
     -------
@@ -251,7 +273,10 @@ def argkmin(
     array([[0, 1],
            [2, 0]])
     """
-    found = on_device(X, Y, lambda pair: device_neighbors(pair, k, metric, metric_kwargs, out))
+    X, Y = _placed(X, Y, device)
+    found = on_device(
+        X, Y, lambda pair: device_neighbors(pair, k, metric, metric_kwargs, out), device
+    )
     if found is not None:
         return found if return_distance else found[1]
     search = Search(X, Y, metric, metric_kwargs, n_threads)
