@@ -26,7 +26,6 @@ if not ON_GPU:
     os.environ["TRITON_INTERPRET"] = "1"
 
 
-
 def _hasten_interpreter():
     """Let Triton's interpreter list what its modules hold once, not at each call of a function.
 

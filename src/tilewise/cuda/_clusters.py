@@ -136,9 +136,7 @@ class ClusterSums:
         `moves` are labels, list, old labels and COUNT; COUNT[3] is the length of the list.
         """
         programs, weights = self._plan.programs, cut(self._weights, first, rows)
-        self._table.add(
-            rows.strided, rows.scale, weights, moves, max(1, rows.n_features), programs
-        )
+        self._table.add(rows.strided, rows.scale, weights, moves, max(1, rows.n_features), programs)
         if self._heavy is not None:
             self._heavy.add((weights, 1, 1), 1.0, None, moves, 1, programs)
 

@@ -200,7 +200,7 @@ def _check_finite(tensor, name, number=0):
             what = "NaN" if bool(torch.isnan(block[row, column])) else (
                 f"infinity or a value too large for dtype('{kind}')"
             )  # fmt: skip
+            row += number + first
             raise ValueError(
-                f"Input contains {what}: the first is at row {number + first + row}, column {column} of "
-                f"{name}."
+                f"Input contains {what}: the first is at row {row}, column {column} of {name}."
             )

@@ -349,9 +349,7 @@ def _made(
         staged_rows=0, facts=facts, host=host, reasons=why,
     )  # fmt: skip
     if moved.settled:
-        made = replace(
-            made, resident_rows=moved.resident_rows, staged_rows=moved.staged_rows or 0
-        )
+        made = replace(made, resident_rows=moved.resident_rows, staged_rows=moved.staged_rows or 0)
     elif moved.row_bytes:
         made = _placed(made)
     _explain_kernels(made, sizes.look_bytes(depth, _ITEM[dtype]), why)
@@ -373,10 +371,11 @@ def _placed(made: DevicePlan) -> DevicePlan:
     staged = min(staged, int(room * _STAGED_SHARE) // (STAGED * listed))
     staged = _even(staged)
     if staged < 1:
+        source = made.facts.free_bytes.source
         raise MemoryError(
             f"{n:,} rows in {made.n_clusters:,} clusters need more than {free:,} bytes on the "
-            f"device even if the rows come in parts, and these are free ({made.facts.free_bytes.source}): "
-            "pass device='cpu', or fewer rows"
+            f"device even if the rows come in parts, and no more are free ({source}): pass "
+            "device='cpu', or fewer rows"
         )
     resident = _even(room // listed - STAGED * staged)
     return replace(made, resident_rows=resident, staged_rows=staged)

@@ -99,8 +99,9 @@ class _Passing:
     def arrivals(self, size):
         """Yield number of the first row and blanks, as many as `part` has rows."""
         # Buffers for reading and pinned ones share what is planned.
-        for first, self.part in self._rows.once(max(1, min(size // 2, self._most))):
-            yield first, np.broadcast_to(np.float32(0.0), self.part.given.shape)
+        for first, part in self._rows.once(max(1, min(size // 2, self._most))):
+            self.part = part
+            yield first, np.broadcast_to(np.float32(0.0), part.given.shape)
 
     def raise_located(self, first, values):
         """Raise the ValueError of the first value of the part that is not finite."""
