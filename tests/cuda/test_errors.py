@@ -12,7 +12,6 @@ import pytest
 import scipy.sparse as sp
 from device_cases import KINDS, ON_GPU, bits, in_memory, on_device, torch
 from sklearn.base import clone
-from stream_data import ArraySource
 
 from tilewise import KMeans, MiniBatchKMeans, kmeans_plusplus
 from tilewise.cuda import _arrays, _device, _entry, _passes
@@ -179,13 +178,6 @@ def test_sparse_rows_in_memory_are_not_moved():
             KMeans(2, device="cuda").fit(rows)
 
 
-def test_what_is_read_in_parts_is_not_moved(tmp_path):
-    np.save(tmp_path / "rows.npy", X)
-    for source in (tmp_path / "rows.npy", ArraySource(X)):
-        with pytest.raises(ValueError, match="read in parts: pass device='auto'"):
-            KMeans(2, device="cuda").fit(source)
-
-
 def test_gradients_are_left_out():
     """As those of tensors in memory are."""
     tensor = on_device(X).requires_grad_()
@@ -332,15 +324,6 @@ def test_out_of_memory(model, monkeypatch):
         assert kept.pop()() is None
         assert caught.value.__traceback__ is not None
     assert all(vars(trained)[name] is value for name, value in before.items())
-
-
-def test_rows_that_do_not_fit(monkeypatch):
-    monkeypatch.setattr(_device, "memory_of", lambda device: (500, 5678))
-    found = said(lambda: KMeans(2, device="cuda").fit(X), MemoryError)
-    assert re.fullmatch(
-        r"the rows take 720 bytes, and 500 of 5,678 are free on (cpu|cuda:0): pass device='cpu', "
-        r"or rows of a narrower type", found,
-    )  # fmt: skip
 
 
 def test_other_errors_pass(monkeypatch):

@@ -7,7 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from tilewise.cuda._facts import DeviceFacts, Told, device_facts, facts_of
+from tilewise.cuda._facts import (
+    VARIABLE,
+    DeviceFacts,
+    Told,
+    device_facts,
+    facts_of,
+    host_bandwidth,
+)
 
 DEVICES = pathlib.Path(__file__).parent / "devices"
 NAMES = sorted(path.stem for path in DEVICES.glob("*.json"))
@@ -106,3 +113,47 @@ def test_the_device_of_this_machine():
         assert facts.bandwidth.value > 1e11
         assert facts.shared_bytes.value >= 48 * 1024
     assert device_facts("cpu").interpreted.value
+
+
+@pytest.mark.parametrize(
+    ("speed", "width", "wanted"),
+    [
+        ("32.0 GT/s PCIe", "16", 63.0e9), ("16.0 GT/s PCIe", "8", 15.75e9), ("5.0 GT/s", "4", 2e9),
+        ("Unknown", "16", None), ("8 GT/s", "255", None), ("", "", None), (None, None, None),
+    ],
+)  # fmt: skip
+def test_the_link_to_the_host(tmp_path, speed, width, wanted):
+    place = tmp_path / "0000:3b:00.0"
+    place.mkdir()
+    if speed is not None:
+        (place / "max_link_speed").write_text(speed + "\n")
+        (place / "max_link_width").write_text(width + "\n")
+    properties = SimpleNamespace(pci_domain_id=0, pci_bus_id=0x3B, pci_device_id=0)
+    fact = host_bandwidth(properties, tmp_path)
+    assert (fact.value is None) == (wanted is None)
+    if wanted:
+        assert fact.value == pytest.approx(wanted, rel=1e-3)
+        assert (
+            fact.source
+            == f"PCI Express, {speed.split()[0].removesuffix('.0')} GT/s x {width} lanes"
+        )
+    assert host_bandwidth(SimpleNamespace(), tmp_path).value is None
+
+
+def test_free_memory_is_overridden(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv(VARIABLE, "3 MiB")
+    free = device_facts().free_bytes
+    assert (free.value, free.source) == (3 * 2**20, VARIABLE)
+    for text in ("0", "-1", "lots"):
+        monkeypatch.setenv(VARIABLE, text)
+        with pytest.raises(ValueError, match=f"{VARIABLE}="):
+            device_facts()
+    monkeypatch.setenv(VARIABLE, "")
+    assert device_facts().free_bytes.source != VARIABLE
+
+
+def test_records_of_before():
+    facts = recorded("h200").to_dict()
+    del facts["host_bandwidth"]
+    assert DeviceFacts.from_dict(facts).host_bandwidth.value is None

@@ -21,7 +21,7 @@ def text():
 
 def test_the_code_runs(text, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     namespace = {}
     for block in blocks:
         exec(block.replace('.to("cuda")', f'.to("{PLACE}")'), namespace)
@@ -36,5 +36,14 @@ def test_the_numbers_are_those_of_the_plan(text):
     assert f"own centre: {plan.row_bytes('fit')} bytes per row |" in text
     assert f"up to {_plan.COPIES} copies, {_plan.COPIES_BYTES // 2**20} MiB together" in text
     assert "compute capability " + ".".join(map(str, LEAST_CAPABILITY)) in text
+    rows = 10**8
+    moved = _plan.Moved(256)
+    kept = [
+        _plan.kept_bytes(_plan.plan_device(n, 64, 100, "float32", device_facts(PLACE), moved=moved))
+        for n in (rows, 2 * rows)
+    ]
+    assert f"up to {(kept[1] - kept[0]) // rows} bytes per row" in text
+    assert f"up to {_plan._STAGED_BYTES // 2**20} MiB in" in text
+    assert _plan.STAGED == 2
     assert _plan.CANDIDATES == 8
     assert "up to eight for each row" in text

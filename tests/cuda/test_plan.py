@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilewise.cuda._facts import DeviceFacts
-from tilewise.cuda._plan import plan_device
+from tilewise.cuda._plan import STAGED, Moved, kept_bytes, plan_device, rows_at_once
 
 DEVICES = pathlib.Path(__file__).parent / "devices"
 SHAPES = {
@@ -115,3 +115,68 @@ def test_rows_and_clusters_add_up(what, weighted):
     assert n * own <= grown < n * (own + 1)
     assert all(size >= 0 for size in plan.ledger(what, weighted=weighted).values())
     assert plan.row_bytes("fit", weighted=True) == plan.row_bytes("fit") + 8
+
+
+# ---------------------------------------------------------------- rows of the host
+
+
+@pytest.mark.parametrize("name", ["h200", "a100", "l4", "rtx4090"])
+@pytest.mark.parametrize("n", [1, 1000, 10**7, 3 * 10**8])
+def test_rows_that_stay_and_rows_that_move(name, n):
+    facts = recorded(name)
+    free = facts.free_bytes.value
+    plan = plan_device(n, 128, 1024, "float32", facts, moved=Moved(512))
+    held = plan.resident_rows * 512 + plan.window_bytes
+    for what in ("fit", "seeding", "predict"):
+        assert held - plan.window_bytes + plan.bytes_of(what, weighted=True) <= free
+    said = plan.reasons
+    if n * 512 < free / 2:
+        assert plan.resident_rows == n
+        assert plan.window_bytes == 0
+        assert "once" in said["moved"]
+    elif n * 512 > free:
+        assert 0 < plan.resident_rows < n
+        assert plan.window_bytes == STAGED * plan.staged_rows * 512
+        assert plan.resident_rows % 128 == plan.staged_rows % 128 == 0
+        # More would not fit, with 12 bytes for each row that may be listed.
+        most = plan.resident_rows + 128 + STAGED * plan.staged_rows
+        assert most * (512 + 12) > free * 15 / 16 - kept_bytes(plan)
+        assert f"{n - plan.resident_rows:,} rows" in said["moved"]
+        assert "the link bounds such passes" in said["moved"]
+    assert f"{plan.staged_rows:,} rows in pinned memory" in said["staged"]
+    assert facts.free_bytes.source in said["resident"]
+    assert json.loads(json.dumps(plan.to_dict()))["resident_rows"] == plan.resident_rows
+
+
+def test_the_speed_of_the_link():
+    facts = recorded("h200")
+    for rate, wanted in ((None, "nobody tells"), (63e9, "63 GB/s (a test) that takes 81.3 ms")):
+        link = dataclasses.replace(facts.host_bandwidth, value=rate, source="a test")
+        own = dataclasses.replace(facts, host_bandwidth=link)
+        plan = plan_device(10**7, 128, 10, "float32", own, moved=Moved(512))
+        assert wanted in plan.reasons["moved"]
+
+
+def test_no_room_for_rows_in_parts():
+    facts = recorded("l4")
+    plan_device(10**8, 4, 10, "float32", facts, moved=Moved(16))
+    with pytest.raises(MemoryError, match=r"1,000,000,000 rows in 10 clusters need more than"):
+        plan_device(10**9, 4, 10, "float32", facts, moved=Moved(16))
+
+
+@given(
+    n=st.integers(1, 10**9), d=st.integers(1, 5000), k=st.integers(1, 10**5),
+    free=st.integers(1, 10**12),
+)  # fmt: skip
+def test_parts_fit_whatever_is_free(n, d, k, free):
+    facts = recorded("h200")
+    facts = dataclasses.replace(facts, free_bytes=dataclasses.replace(facts.free_bytes, value=free))
+    try:
+        plan = plan_device(n, d, k, "float32", facts, moved=Moved(4 * d))
+    except MemoryError:
+        return
+    assert 0 <= plan.resident_rows <= n
+    assert 1 <= plan.staged_rows <= n
+    most = max(plan.bytes_of(what, weighted=True) for what in ("fit", "seeding", "predict"))
+    assert plan.resident_rows * 4 * d + most <= free
+    assert 1 <= rows_at_once(4 * d, 8, facts) <= max(1, free)

@@ -98,9 +98,10 @@ class KMeans(BaseKMeans):
     device : {'auto', 'cpu', 'cuda'}, default='auto'
         Where to compute. 'auto' is where the rows are: CuPy arrays and torch's CUDA tensors on
         their GPU, everything else in memory. Results come back as the kind of array that the rows
-        are, on the same device. 'cuda' moves arrays in memory to the current GPU; results are NumPy
-        arrays. 'cpu' copies rows from a GPU to memory; results are NumPy arrays. A GPU needs
-        ``pip install "tilewise[cuda]"``, takes dense rows only, and gives the bits of the CPU.
+        are, on the same device. 'cuda' moves other rows to the current GPU, in parts if they do
+        not fit there; results are NumPy arrays. 'cpu' copies rows from a GPU to memory; results
+        are NumPy arrays. A GPU needs ``pip install "tilewise[cuda]"``, takes dense rows only, and
+        gives the bits of the CPU.
     memory_limit : int, str or None, default=None
         For data that are streamed: bytes that a fit may allocate beyond what the process holds
         before it, as a number or a text such as "1GB" or "512MiB". Buffers, labels, bounds, sums

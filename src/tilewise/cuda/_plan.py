@@ -278,7 +278,9 @@ class DevicePlan(Reasoned):
 
     def row_bytes(self, what: str, *, weighted: bool = False) -> int:
         """What of it grows with the rows, in bytes for each."""
-        more = replace(self, n_rows=self.n_rows + SEED_BLOCK)
+        n = self.n_rows + SEED_BLOCK
+        stay = n if self.resident_rows == self.n_rows else self.resident_rows
+        more = replace(self, n_rows=n, resident_rows=stay)
         grown = more.bytes_of(what, weighted=weighted) - self.bytes_of(what, weighted=weighted)
         return grown // SEED_BLOCK
 

@@ -149,9 +149,11 @@ class DeviceOversampling:
         centers = np.ascontiguousarray(points, dtype=np.float64)
         run = DevicePass(self._rows, len(centers), self._plan.resized(len(centers)))
         gaps = run.assign_and_gaps(centers)[0]
+        # In place: what belongs to all rows is large.
         closer = gaps < self._closest
-        self._closest = torch.where(closer, gaps, self._closest)
-        self._owner = torch.where(closer, run.labels + self._n_points, self._owner)
+        torch.where(closer, gaps, self._closest, out=self._closest)
+        torch.where(closer, run.labels.add_(self._n_points), self._owner, out=self._owner)
+        del closer
         self._n_points += len(centers)
         worth = self._worth()
         most = worth.max().view(torch.int64).reshape(1)
