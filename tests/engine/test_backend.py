@@ -52,7 +52,7 @@ def test_the_table_of_backends(plain):
     BACKENDS.remove(other)
     # Somebody may have imported tilewise.dask.
     own = [name for name in names if name != "dask"]
-    assert own == ["numpy", "cuda", "cpu, streamed", "other", "cpu"]
+    assert own == ["numpy", "cuda", "cuda, streamed", "cpu, streamed", "other", "cpu"]
 
 
 def test_data_that_nobody_takes(monkeypatch):
