@@ -17,6 +17,7 @@ come with the first array on a device. They are installed by ``pip install "tile
 ``_streams``    the backend of rows that are read in parts
 ``_facts``      what a device is, each fact with its source
 ``_plan``       sizes of passes, and why; what they keep in memory
+``_tiles``      sizes of kernels
 ``_passes``     a pass: first look, decision, sums, averages
 ``_scorer``     the first look
 ``_decision``   rows that it leaves open

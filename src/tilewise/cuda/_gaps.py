@@ -1,6 +1,6 @@
 """Canonical distances: to the own centre and to candidates of a start."""
 
-from ._sums import big_of
+from ._sums import big_of, limb
 from ._triton import canonical, digits, folded, tl, triton
 
 __all__ = ["block_digits", "candidate_gains", "locate_rows", "own_gaps", "take_seed"]
@@ -68,20 +68,11 @@ def _running(digit, high, low):
 
 
 @triton.jit
-def _limb_of(high, low, carry):
-    """A limb from its halves and what came from below: 0 to 2**50 - 1, and what is above it."""
-    high += carry >> 25
-    low += carry & _HALF
-    high += low >> 25
-    return ((high & _HALF) << 25) | (low & _HALF), high >> 25
-
-
-@triton.jit
 def _below(h0, l0, h1, l1, h2, l2, w0, w1, w2):
     """Whether sums of three limbs, in halves, are less than a number of three limbs."""
     none = h2 - h2
-    d2, carry = _limb_of(h2, l2, none)
-    d1, carry = _limb_of(h1, l1, carry)
+    d2, carry = limb(h2, l2, none)
+    d1, carry = limb(h1, l1, carry)
     l0 += carry & _HALF
     d0 = ((h0 + (carry >> 25) + (l0 >> 25)) << 25) | (l0 & _HALF)
     return (d0 < w0) | ((d0 == w0) & ((d1 < w1) | ((d1 == w1) & (d2 < w2))))

@@ -7,6 +7,7 @@ import torch
 
 from tilewise import engine
 
+from ._passes import top_of
 from ._sums import column_digits, extremes
 from ._triton import EXACT, triton
 
@@ -94,15 +95,13 @@ def _state(largest, digits):
     d = len(largest)
     blocks = -(-d // 8)
     state = np.zeros((2, blocks), dtype=_BINS)
-    tops = [np.frexp(size)[1] for size in (largest, largest * largest)]
     high = digits[..., 0] + (digits[..., 1] >> 25)
     low = ((high & (2**25 - 1)) << 25) | (digits[..., 1] & (2**25 - 1))
     high = high >> 25
-    for i in range(2):
-        exponents = np.where(largest > 0.0, tops[i], -1074)
+    for i, sizes in enumerate((largest, largest * largest)):
         state["tops"][i] = 3
         for j in range(d):
-            state["tops"][i, j // 8, j % 8] = max(3, (int(exponents[j]) + 1174) // 50 - 1)
+            state["tops"][i, j // 8, j % 8] = top_of(sizes[j])
             state["low"][i, j // 8, :, j % 8] = low[i, :, j]
             state["high"][i, j // 8, :, j % 8] = high[i, :, j]
     return np.frombuffer(state.tobytes(), dtype=np.uint8)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
-from tilewise._sizes import KIB, MIB, sized
+from tilewise._sizes import MIB, sized
 from tilewise.cuda._facts import DeviceFacts, device_text
+from tilewise.cuda._tiles import ITEM, Sizes, depth_of, read_at_once, sizes_for
 from tilewise.plan import Plan, plan
 from tilewise.plan._reasons import Reasoned, sourced
 
@@ -21,17 +22,6 @@ SEED_BLOCK = 4096
 #: Copies of small sums, and the bytes that they take together at most.
 COPIES, COPIES_BYTES = 64, 2**23
 
-# Rows of up to so many blocks of columns stay in shared memory while all centres pass by.
-_WHOLE_BLOCKS, _BLOCK = 4, 128
-# Columns at a time of longer rows.
-_PART = 64
-# Rows, centres and stages of the first look, the best first. The first that fits shared memory is
-# taken. Two stages come before wide tiles: with one, a block waits for every panel of centres.
-_TILES = (
-    (128, 128, 3), (128, 128, 2), (128, 64, 2), (64, 64, 2), (64, 32, 2), (32, 32, 2), (32, 16, 1),
-)  # fmt: skip
-# What a tensor core multiplies at least, rows, centres and columns.
-_LEAST_TILE = 16
 _HALF, _INT, _LONG, _DOUBLE = 2, 4, 8, 8
 
 #: Buffers through which rows of the host go: one is filled, or its rows are computed with, while
@@ -45,82 +35,10 @@ _STAGED_BYTES = 32 * MIB
 _STAGED_SHARE, _SPARE_SHARE = 1 / 4, 1 / 16
 # Rows of a part are a multiple of this, if there are so many: parts begin at whole cache lines.
 _STAGED_MULTIPLE = 128
-_ITEM = {"float32": 4, "float64": 8}
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What kernels are launched with; see `DevicePlan` for the meaning."""
-
-    tile_rows: int
-    tile_centers: int
-    tile_depth: int
-    warps: int
-    stages: int
-    packed_centers: int
-    decided_rows: int
-    decided_centers: int
-    decided_stages: int
-    exact_rows: int
-    programs: int
-
-    def decision_bytes(self, item: int) -> int:
-        """Shared memory of a block that scores open rows: as below, and a list of close centres."""
-        rows, centers = self.decided_rows, self.decided_centers
-        numbers = (rows + self.decided_stages * centers) * self.tile_depth * _HALF
-        ahead = (self.decided_stages - 1) * rows * self.tile_depth * item
-        return numbers + ahead + rows * centers * _INT + 2 * KIB
-
-    def look_bytes(self, depth: int, item: int) -> int:
-        """Shared memory of a block of the first look, for rows of so many columns and type.
-
-        Rows in float16, centres for every stage, and 1 KiB for what threads tell each other. Rows
-        that come in parts are fetched ahead as well, in their own type. That is what Triton 3.9
-        takes for compute capability 9.0, at 16 to 768 columns. Older devices take less: there the
-        rows stay in registers.
-        """
-        together, ahead = depth, 0
-        if depth > _WHOLE_BLOCKS * self.tile_depth:
-            together = self.tile_depth
-            ahead = (self.stages - 1) * self.tile_rows * together * item
-        numbers = (self.tile_rows + self.stages * self.tile_centers) * together
-        return numbers * _HALF + ahead + KIB
-
-
-def sizes_for(depth: int, n_clusters: int, dtype: str, facts: DeviceFacts) -> Sizes:
-    """The sizes of kernels: all that is tuned is chosen here.
-
-    Parameters
-    ----------
-    depth : int
-        Columns, padded.
-    n_clusters : int
-    dtype : str
-    facts : DeviceFacts
-    """
-    columns = min(depth, _BLOCK) if depth <= _WHOLE_BLOCKS * _BLOCK else _PART
-    most = max(_LEAST_TILE, _power_of_two(n_clusters))
-    for rows, centers, stages in _TILES:
-        centers = min(centers, most)
-        # Scores of two columns at least for each thread, without so many that they do not fit.
-        warps = 8 if rows * centers >= 128 * 64 else 4
-        made = Sizes(
-            tile_rows=rows, tile_centers=centers, tile_depth=columns, warps=warps, stages=stages,
-            packed_centers=min(32, centers), decided_rows=64, decided_centers=min(64, centers),
-            decided_stages=3, exact_rows=32, programs=4 * facts.multiprocessors.value,
-        )  # fmt: skip
-        if made.look_bytes(depth, _ITEM[dtype]) <= facts.shared_bytes.value:
-            break
-    while made.decided_stages > 1 and made.decision_bytes(_ITEM[dtype]) > facts.shared_bytes.value:
-        made = replace(made, decided_stages=made.decided_stages - 1)
-    if facts.interpreted.value:
-        # A step of the interpreter costs the same for few numbers and for many.
-        return replace(made, tile_rows=256, exact_rows=256, programs=1, stages=1, decided_stages=1)
-    return made
 
 
 @dataclass(frozen=True, repr=False)
-class DevicePlan(Reasoned):
+class DevicePlan(Sizes, Reasoned):
     """Every size that a run on a device uses, with the reason for it.
 
     Estimators that were fitted on a device keep theirs as ``chunk_plan_``.
@@ -164,17 +82,6 @@ class DevicePlan(Reasoned):
     n_clusters: int
     dtype: str
     depth: int
-    tile_rows: int
-    tile_centers: int
-    tile_depth: int
-    warps: int
-    stages: int
-    packed_centers: int
-    decided_rows: int
-    decided_centers: int
-    decided_stages: int
-    exact_rows: int
-    programs: int
     moved_bytes: int
     resident_rows: int
     staged_rows: int
@@ -254,7 +161,7 @@ class DevicePlan(Reasoned):
             "lists of open rows": 3 * _INT * self.part_rows,
             "packed centres": padded * (self.depth * _HALF + _INT),
             "lists of candidates": _INT * self.programs * self.decided_rows * CANDIDATES,
-            "centres": 2 * _DOUBLE * k * d + _ITEM[self.dtype] * d,
+            "centres": 2 * _DOUBLE * k * d + ITEM[self.dtype] * d,
             "shifts of centres": _DOUBLE * k,
         }
         if what == "predict":
@@ -341,20 +248,19 @@ def _made(
     shape: tuple[int, int, int], dtype: str, facts: DeviceFacts, host: Plan, moved: Moved
 ) -> DevicePlan:
     n, d, k = shape
-    depth = max(_LEAST_TILE, _power_of_two(d))
-    if depth > _BLOCK:
-        depth = -(-d // _BLOCK) * _BLOCK
+    depth = depth_of(d)
     sizes = sizes_for(depth, k, dtype, facts)
     why: dict[str, str] = {}
     made = DevicePlan(
-        n, d, k, dtype, depth, **vars(sizes), moved_bytes=moved.row_bytes, resident_rows=n,
-        staged_rows=0, facts=facts, host=host, reasons=why,
+        **vars(sizes), n_rows=n, n_features=d, n_clusters=k, dtype=dtype, depth=depth,
+        moved_bytes=moved.row_bytes, resident_rows=n, staged_rows=0, facts=facts, host=host,
+        reasons=why,
     )  # fmt: skip
     if moved.settled:
         made = replace(made, resident_rows=moved.resident_rows, staged_rows=moved.staged_rows or 0)
     elif moved.row_bytes:
         made = _placed(made)
-    _explain_kernels(made, sizes.look_bytes(depth, _ITEM[dtype]), why)
+    _explain_kernels(made, sizes.look_bytes(depth, ITEM[dtype]), why)
     _explain_memory(made, why)
     if moved.row_bytes:
         _explain_moves(made, why)
@@ -422,7 +328,7 @@ def _explain_kernels(made: DevicePlan, shared: int, why: dict[str, str]) -> None
         f"{'s' * (count.value != 1)} ({count.source})."
     )
     part = f"all {made.n_features} columns, padded to {made.depth}, in blocks of {made.tile_depth}"
-    if made.depth > _WHOLE_BLOCKS * made.tile_depth:
+    if not read_at_once(made.depth, made.tile_depth):
         part = f"{made.tile_depth} of {made.depth} columns at a time"
     why["tile"] = (
         f"{made.tile_rows} rows x {made.tile_centers} centres per step, {part}: one product of "
@@ -458,7 +364,7 @@ def _explain_kernels(made: DevicePlan, shared: int, why: dict[str, str]) -> None
 
 def _explain_memory(made: DevicePlan, why: dict[str, str]) -> None:
     facts = made.facts
-    data = made.n_rows * made.n_features * _ITEM[made.dtype]
+    data = made.n_rows * made.n_features * ITEM[made.dtype]
     if facts.bandwidth.value:
         rate = facts.bandwidth.value
         why["rows"] = (
@@ -510,8 +416,3 @@ def _explain_moves(made: DevicePlan, why: dict[str, str]) -> None:
         )
     else:
         why["moved"] = f"{sized(n * row)} once, in the first pass. {bound}."
-
-
-def _power_of_two(number: int) -> int:
-    """The least power of two that is not less."""
-    return 1 << (max(1, number) - 1).bit_length()

@@ -7,7 +7,7 @@ that 2**34 rows can be added by atomics before anything has to be carried.
 from ._triton import digits, folded, tl, triton, two_product, two_sum
 
 __all__ = [
-    "add_moved", "average", "column_digits", "extremes", "join_copies", "list_moved",
+    "add_moved", "average", "column_digits", "extremes", "join_copies", "limb", "list_moved",
     "total_digits",
 ]  # fmt: skip
 
@@ -96,12 +96,19 @@ def join_copies(COPIES, TOTAL, size, N: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _limb(at, mask, carry):
-    """A limb with what came from the one below: 0 to 2**50 - 1, and what is above it."""
-    high = tl.load(at, mask=mask, other=0) + (carry >> 25)
-    low = tl.load(at + 1, mask=mask, other=0) + (carry & _HALF)
+def limb(high, low, carry):
+    """A limb from its halves and what came from below: 0 to 2**50 - 1, and what is above it."""
+    high += carry >> 25
+    low += carry & _HALF
     high += low >> 25
     return ((high & _HALF) << 25) | (low & _HALF), high >> 25
+
+
+@triton.jit
+def _limb(at, mask, carry):
+    """The same for halves that lie side by side."""
+    high = tl.load(at, mask=mask, other=0)
+    return limb(high, tl.load(at + 1, mask=mask, other=0), carry)
 
 
 @triton.jit
