@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -505,3 +506,32 @@ def test_rows_that_fit_are_moved_once(monkeypatch):
     assert moved == [0, len(X) // 3, len(X) // 3 * 2]
     assert bits(model) == bits(KMeans(k, n_init=1, max_iter=2, random_state=0).fit(X))
     assert "once, in the first pass" in model.chunk_plan_.reasons["moved"]
+
+
+@pytest.mark.skipif(not ON_GPU, reason="Triton's interpreter runs in one thread")
+def test_two_threads_and_streams(small):
+    """Each fit has buffers, events and a stream for copies of its own."""
+    X, k = data("blobs")
+    small(X, k)
+    how = {"n_init": 1, "max_iter": 5}
+
+    def fit(seed):
+        with torch.cuda.stream(torch.cuda.Stream()):
+            return bits(KMeans(k, random_state=seed, device="cuda", **how).fit(X))
+
+    wanted = [bits(KMeans(k, random_state=seed, **how).fit(X)) for seed in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(fit, range(4))) == wanted
+
+
+@pytest.mark.skipif(not ON_GPU, reason="needs a GPU: its allocator is asked")
+def test_memory_is_given_back(small):
+    X, k = data("blobs")
+    plan = small(X, k)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    KMeans(k, init=X[:k], n_init=1, max_iter=3, device="cuda").fit(X)
+    assert torch.cuda.memory_allocated() == before
+    peak = torch.cuda.max_memory_allocated() - before
+    # Each tensor takes whole blocks of 512 bytes, large ones of 2 MiB.
+    assert peak <= plan.resident_rows * plan.moved_bytes + plan.bytes_of("fit") + 2**22
