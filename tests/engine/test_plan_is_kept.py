@@ -186,8 +186,23 @@ def test_neighbours(isa, k, monkeypatch):
     # Every size of the plan is one that the kernel is told, or follows from the data.
     sizes = {field.name for field in dataclasses.fields(plan)} - set(told.sizes[0])
     assert sizes == {
-        "n_x", "n_y", "n_features", "method", "dtype", "workspace_bytes", "reasons",
+        "n_x", "n_y", "n_features", "method", "dtype", "workspace_bytes", "reasons", "assignment",
     }  # fmt: skip
+    assert plan.assignment is None
+
+
+@pytest.mark.parametrize("isa", hostile.ISAS)
+def test_nearest_rows_that_are_assigned(isa, assignments):
+    X = np.random.default_rng(0).normal(size=(2000, 20)).astype(np.float32)
+    rows = engine.Rows(X), engine.Rows(X[:150])
+    plan = plan_neighbors(
+        2000, 150, 20, X.dtype, k=1, n_threads=2, machine=hostile.machine_with(isa)
+    )
+    assert plan.method == "assignment"
+    engine.argkmin(*rows, 1, plan=plan)
+    compare(plan.assignment, assignments)
+    same = ("chunk_rows", "n_threads", "score_dtype", "isa")
+    assert all(getattr(plan, name) == getattr(plan.assignment, name) for name in same)
 
 
 def test_seeding_and_updates_have_the_threads_of_the_plan(monkeypatch):
