@@ -56,7 +56,7 @@ def _refusal(n: int, d: int, k: int, item: int, isa: str, spare: bool) -> str:
     if d < SEEDING_COPY_FEATURES:
         return f"rows have fewer than {SEEDING_COPY_FEATURES} features"
     if _copy_bytes(d) > SEEDING_COPY_SHARE * d * item:
-        return f"it would take more than {SEEDING_COPY_SHARE:.2g} of the data"
+        return f"it would take more than {SEEDING_COPY_SHARE:.2g} of the data as float{8 * item}"
     if isa not in SEEDING_COPY_SETS:
         return f"{isa} has no fast products of bytes here"
     if n * d * k < SEEDING_COPY_WORK:
@@ -103,7 +103,7 @@ def seeding_for(
     return Seeding(
         "copy", kept, own,
         f"rows are rounded to bytes once ({copied} bytes per row, {sized(copied * n)} in all, at "
-        f"most {SEEDING_COPY_SHARE:.2g} of the data). Each step compares these with its candidates "
-        "and measures rows in float64 only where that leaves a doubt. "
+        f"most {SEEDING_COPY_SHARE:.2g} of the data as float{8 * item}). Each step compares these "
+        "with its candidates and measures rows in float64 only where that leaves a doubt. "
         f"{own} bytes per row are kept while seeding.",
     )  # fmt: skip
