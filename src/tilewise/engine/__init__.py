@@ -35,6 +35,12 @@ from tilewise.engine.blocks import (
     argmin_blocks,
     radius_blocks,
 )
+from tilewise.engine.center_distances import (
+    distances,
+    farthest_first,
+    inertia,
+    own_distances,
+)
 from tilewise.engine.cpu import Cpu, Sample
 from tilewise.engine.matrix import (
     KERNELS,
@@ -53,11 +59,7 @@ from tilewise.engine.passes import (
     Pass,
     assign,
     assign_inertia,
-    distances,
-    farthest_first,
-    inertia,
     open_sums,
-    own_distances,
     weight_sizes,
 )
 from tilewise.engine.ranges import (

@@ -9,10 +9,11 @@ import numpy as np
 from tilewise.kernels._rows import Rows
 from tilewise.plan import plan, seeds_at_once
 
+from .center_distances import distances
 from .few_seeding import FewSeeding
 from .minibatch import BatchPass, DrawnBatches
 from .oversampling import OversamplingPass
-from .passes import Pass, distances
+from .passes import Pass
 from .seeding import SeedingPass
 from .single import few_rows
 from .stats import Stats, column_stats, largest_finite

@@ -1,13 +1,10 @@
 """Passes over the rows: assign, assign and sum, distances."""
 
 import math
-import threading
 from contextlib import nullcontext
-from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
-from threadpoolctl import ThreadpoolController
 
 from tilewise.kernels import _assign, _centers, _exact
 from tilewise.kernels._rows import Rows
@@ -27,14 +24,14 @@ from tilewise.plan.thresholds import (
     worth_threads,
 )  # fmt: skip
 
+from .blas import one_blas_thread
+from .center_distances import as_centers, distances, farthest_first
 from .groups import MOST_EXPECTED, SAMPLED, Groups
-from .matrix import fill_matrix, plan_matrix
 from .ranges import overflow
 from .stats import column_stats
 
 __all__ = [
-    "Bins", "Pass", "assign", "assign_inertia", "distances", "farthest_first", "inertia",
-    "open_sums", "own_distances", "weight_sizes",
+    "Bins", "Pass", "assign", "assign_inertia", "open_sums", "weight_sizes",
 ]  # fmt: skip
 
 # Share of rows that have to be compared with every centre again above which the next pass is
@@ -45,6 +42,10 @@ _RESCAN_LIMIT = {"centres-in-lanes": 0.4, "blas": 0.4, "rows-in-lanes": 0.1, "cs
 # What a row costs that a few canonical distances decide, in scores of float32: three of sixteen
 # each. The second look at a row takes as many as there are centres, twice.
 _OPEN_COST = 24
+
+# Passes for which own distances are left out once they settled too few rows: centres that still
+# move far settle hardly any.
+_TIGHTEN_PAUSE = 4
 
 
 class Pass:
@@ -142,7 +143,7 @@ class Pass:
     @staticmethod
     def hold(centers) -> np.ndarray:
         """Centres where a pass wants them: (k, d) float64, C-contiguous."""
-        return np.ascontiguousarray(centers, dtype=np.float64)
+        return as_centers(centers)
 
     @staticmethod
     def blank(centers) -> np.ndarray:
@@ -494,48 +495,6 @@ def open_sums(
     )  # fmt: skip
 
 
-def farthest_first(gaps: np.ndarray, ids, count: int) -> np.ndarray:
-    """Positions of the `count` largest gaps, the largest first, of equal ones the lowest row."""
-    if len(gaps) <= count:
-        found = np.arange(len(gaps))
-    else:
-        found = np.flatnonzero(gaps >= np.partition(gaps, -count)[-count])
-    return found[np.lexsort((ids[found], -gaps[found]))[:count]]
-
-
-# Passes for which own distances are left out once they settled too few rows: centres that still
-# move far settle hardly any.
-_TIGHTEN_PAUSE = 4
-
-
-class _OneBlasThread:
-    """Holds BLAS to one thread while any pass of this process needs it.
-
-    The limit belongs to the process: passes that overlap must not restore it under each other.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._limit = None
-
-    def __enter__(self):
-        with self._lock:
-            if self._inside == 0:
-                self._limit = ThreadpoolController().limit(limits=1, user_api="blas")
-            self._inside += 1
-
-    def __exit__(self, *problem):
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limit.restore_original_limits()
-                self._limit = None
-
-
-one_blas_thread = _OneBlasThread()
-
-
 def assign(rows: Rows, centers, plan: Plan, *, labels=None) -> np.ndarray:
     """Label of the closest centre of every row, exact.
 
@@ -551,7 +510,7 @@ def assign(rows: Rows, centers, plan: Plan, *, labels=None) -> np.ndarray:
     -------
     ndarray of shape (n,), int32
     """
-    centers = _as_centers(centers)
+    centers = as_centers(centers)
     run = Pass(rows, centers.shape[0], plan, labels=labels)
     run.assign(centers)
     return run.labels
@@ -559,55 +518,6 @@ def assign(rows: Rows, centers, plan: Plan, *, labels=None) -> np.ndarray:
 
 def assign_inertia(rows: Rows, centers, weights, plan: Plan) -> tuple[np.ndarray, float]:
     """Exact labels, and the weighted sum of squared distances to the closest centre."""
-    centers = _as_centers(centers)
+    centers = as_centers(centers)
     run = Pass(rows, centers.shape[0], plan, weights=weights)
     return run.labels, run.assign_and_measure(centers)
-
-
-def inertia(rows: Rows, centers, labels, weights, plan: Plan) -> float:
-    """Weighted sum of canonical squared distances to the labelled centre."""
-    return own_distances(rows, centers, labels, weights, plan)
-
-
-def own_distances(rows: Rows, centers, labels, weights, plan: Plan, *, out=None) -> float:
-    """The same; out (n,), float64, receives each row's squared distance."""
-    total = Bins(plan.isa)
-    _exact.own_distances(
-        rows, 0, rows.n_rows, _as_centers(centers), labels, weights=weights, out=out, total=total,
-        isa=plan.isa, n_threads=plan.n_threads, by_entries=few_stored(rows, "rows one by one"),
-    )  # fmt: skip
-    return total.value
-
-
-def distances(rows: Rows, centers, plan: Plan, *, squared=False, out=None) -> np.ndarray:
-    """Euclidean distances of every row to every centre, by direct differences.
-
-    With the layout "csr" they come from the stored entries, in float64, and from direct
-    differences where those would cancel.
-
-    Returns
-    -------
-    ndarray of shape (n, k), of the rows' result_dtype
-
-    Raises
-    ------
-    ValueError
-        If a row holds a value that is not finite, or `out` has the wrong shape.
-    """
-    centers = np.asarray(centers, dtype=np.float64)
-    if out is None:
-        out = np.empty((rows.n_rows, centers.shape[0]), dtype=rows.result_dtype)
-    if out.shape != (rows.n_rows, centers.shape[0]):
-        raise ValueError(f"out has shape {out.shape}, ({rows.n_rows}, {centers.shape[0]}) expected")
-    if not out.size:
-        return out
-    others, kernel = Rows(centers), "sqeuclidean" if squared else "euclidean"
-    sizes = plan_matrix(rows, others, out.dtype, kernel=kernel, n_threads=plan.n_threads)
-    fill_matrix(rows, others, out, kernel=kernel, plan=replace(sizes, isa=plan.isa))
-    if not np.isfinite(out[:, 0]).all():
-        rows.raise_nonfinite()
-    return out
-
-
-def _as_centers(centers) -> np.ndarray:
-    return np.ascontiguousarray(centers, dtype=np.float64)
