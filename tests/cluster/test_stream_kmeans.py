@@ -64,12 +64,16 @@ def test_all_ways_to_give_rows(saved, way):
     assert streamed.stream_report_.rows >= 12_000 * (model.n_iter_ + 1)
 
 
+def permuted(X, k, random_state):
+    return X[random_state.permutation(len(X))[:k]]
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
         {"init": "random", "n_init": 2},
         {"n_init": 3, "max_iter": 4},
-        {"init": lambda X, k, random_state: X[random_state.permutation(len(X))[:k]]},
+        {"init": permuted},
         {"init_size": "all", "n_clusters": 5},
         {"init_size": "all", "init": "random"},
         {"init": "k-means||", "n_init": 2},
@@ -80,7 +84,9 @@ def test_all_ways_to_give_rows(saved, way):
         {"memory_limit": "2.8MiB", "n_threads": 1, "chunk_size": 96},
         {"engine": "blas", "n_threads": 3},
     ],
-    ids=str,
+    ids=lambda named: str(
+        {name: getattr(value, "__name__", value) for name, value in named.items()}
+    ),
 )
 @pytest.mark.parametrize("weighted", [False, True])
 def test_parameters_mean_what_they_mean_in_memory(saved, parameters, weighted):

@@ -58,7 +58,7 @@ def test_rows_of_unknown_number(tmp_path, fitted):
         ("labels.txt", r"must end in \.npy"),
         (3, "an array or the path"),
     ],
-    ids=str,
+    ids=["type", "shape", "ending", "number"],
 )
 def test_wrong_outputs(fitted, out, said):
     X, model = fitted
