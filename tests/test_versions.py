@@ -19,6 +19,7 @@ def dispatch(monkeypatch):
     fake.isa = lambda: "sse2"
     fake.available_isas = lambda: ["avx2", "sse2"]
     fake.has_openmp = lambda: True
+    fake.has_byte_products = lambda name: False
     fake.omp_max_threads = lambda: 1
     fake.pool_lost = lambda: False
     package = importlib.import_module("tilewise.kernels")

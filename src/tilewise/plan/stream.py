@@ -244,22 +244,26 @@ def plan_stream(
     sampled = 0 if seeded_from_all else sample * stored
     if seeded_from_all:
         sample = n
-    screen = seeding_for(
-        sample, d, k, np.dtype(dtype).itemsize, plan.isa,
-        spare=memory_limit is None and not seeded_from_all,
-    )  # fmt: skip
-    seeding = sample * (screen.row_bytes + _WEIGHTED_SEED_BYTES * weighted)
     method, candidates = "k-means++", 0
     if round_plan is not None:
         method, candidates = "k-means||", _candidates(round_plan, k, stored)
         candidates += min(sample, _RUN_ROWS) * _RUN_BYTES
-        seeding = sample * (_CANDIDATE_BYTES + 32 * weighted)
+
+    def choosing(spare: bool) -> int:
+        """Bytes that choosing the first centres takes."""
+        if round_plan is not None:
+            return sample * (_CANDIDATE_BYTES + 32 * weighted)
+        screen = seeding_for(sample, d, k, np.dtype(dtype).itemsize, plan.isa, spare=spare)
+        return sample * (screen.row_bytes + _WEIGHTED_SEED_BYTES * weighted)
+
+    # Where memory is limited there is none to spare.
+    seeding = choosing(memory_limit is None and not seeded_from_all)
     held = {
         f"{kept} bytes per row": kept * n, "rows to start from": sampled,
         "the source itself": extra_bytes, "objects": _OBJECTS,
     }  # fmt: skip
 
-    def largest(rows: int, bounded: bool) -> dict[str, int]:
+    def largest(rows: int, bounded: bool, seeding: int = seeding) -> dict[str, int]:
         """What is held at once, with so many rows in a buffer, at the worst of these times."""
         buffers = {"buffers": _BUFFERS * min(rows, n) * stored}
         times = [
@@ -282,13 +286,13 @@ def plan_stream(
             times.append({"batches": step} | gone | unlabelled)
         return max((held | sizes for sizes in times), key=lambda sizes: sum(sizes.values()))
 
-    def total(rows: int, bounded: bool) -> int:
+    def total(rows: int, bounded: bool, seeding: int = seeding) -> int:
         """Bytes of `largest`."""
-        return sum(largest(rows, bounded).values())
+        return sum(largest(rows, bounded, seeding).values())
 
     wanted = max(1, (_BUFFER_BYTES if buffer_bytes is None else buffer_bytes) // stored)
     wanted = max(_MULTIPLE, min(wanted // _BUFFERS, -(-max(n, 1) // _MULTIPLE) * _MULTIPLE))
-    least = total(_MULTIPLE, False)
+    least = total(_MULTIPLE, False, choosing(spare=False))
     if memory_limit is not None and memory_limit < least:
         parts = largest(_MULTIPLE, False)
         made = ", ".join(f"{sized(size)} for {what}" for what, size in parts.items() if size)
