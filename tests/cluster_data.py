@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.sparse as sp
 from sklearn.datasets import make_blobs
 
@@ -61,3 +62,14 @@ SPARSE = {
     "csr_64_bit_indices": _wide_csr,
     "csr_repeated_entries": _repeated_csr,
 }
+
+
+def check_refused_alike(calls, X, same):
+    """NaN or infinity in X is an error, the one that the same values in another type give."""
+    for call in calls:
+        said = []
+        for rows in (X, same):
+            with pytest.raises(ValueError, match=r"NaN|infinity") as raised:
+                call(rows)
+            said.append(str(raised.value))
+        assert said[0] == said[1]

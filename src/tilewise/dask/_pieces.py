@@ -10,25 +10,9 @@ from tilewise.metrics._validation import check_rows, is_single, read_rows
 from tilewise.sources._names import order_of
 
 __all__ = [
-    "BadValue",
-    "Piece",
-    "PieceRows",
-    "counted",
-    "describe",
-    "digest",
-    "held_as",
-    "kind_of",
-    "load",
-    "make_piece",
-    "make_weights",
-    "reordered",
-    "rows_of",
-    "same",
-    "scaled",
-    "slice_of",
-    "take",
-    "take_weights",
-    "widen",
+    "BadValue", "Piece", "PieceRows", "counted", "describe", "digest", "held_as", "kind_of", "load",
+    "make_piece", "make_weights", "reordered", "rows_of", "same", "scaled", "slice_of", "take",
+    "take_weights", "widen",
 ]  # fmt: skip
 
 # Rows that are scaled at a time.

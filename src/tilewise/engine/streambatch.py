@@ -75,8 +75,8 @@ class ReadBatches:
         self._total = n_rows
         self.block_rows = block_rows(source)
         self._group_rows = _group_rows(self.block_rows, batch_size, ahead)
-        self._n_blocks = _pool_blocks(self.block_rows, self._group_rows, n_rows)
-        self._left_at = self._n_blocks * self.block_rows
+        blocks = _pool_blocks(self.block_rows, self._group_rows, n_rows)
+        self._left_at = blocks * self.block_rows
         room = self._left_at + _left_rows(self._group_rows, batch_size, n_rows)
         from tilewise.sources import aligned_empty
 
