@@ -18,6 +18,7 @@ for _package in ("torch", "triton"):
         pytest.skip(f"needs {_package}, which is not installed", allow_module_level=True)
 
 import torch  # noqa: E402
+from backend_data import DATA  # noqa: E402
 
 ASKED = os.environ.get("TILEWISE_TEST_DEVICE", "")
 ON_GPU = ASKED == "cuda" or (not ASKED and torch.cuda.is_available())
@@ -150,3 +151,20 @@ def bits(model):
         plain = isinstance(value, int | float | np.number)
         values[name] = np.asarray(value) if plain else in_memory(value)
     return {name: (value.dtype, value.shape, value.tobytes()) for name, value in values.items()}
+
+
+INITS = ["k-means++", "k-means||", "random", "array", "callable"]
+
+
+def start_cases(every, rest):
+    """Pairs of data and init, with weights or not: all on a GPU, else one of `every`.
+
+    The interpreter meets every init with weights and without, on some of the data.
+    """
+    return [
+        (name, init, weighted)
+        for i, name in enumerate(DATA)
+        for j, init in enumerate(INITS)
+        for weighted in (False, True)
+        if ON_GPU or (i + j + 3 * weighted) % every == rest
+    ]

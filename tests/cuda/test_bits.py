@@ -3,20 +3,21 @@
 import numpy as np
 import pytest
 from backend_data import DATA
-from device_cases import KINDS, ON_GPU, bits, in_memory, on_device, shortened
+from device_cases import (
+    INITS,
+    KINDS,
+    ON_GPU,
+    bits,
+    in_memory,
+    on_device,
+    shortened,
+    start_cases,
+)
 
 from tilewise import KMeans, MiniBatchKMeans, engine, kmeans_plusplus
 from tilewise.engine import Request, backend_of, open_rows
 
-INITS = ["k-means++", "k-means||", "random", "array", "callable"]
-CASES = [
-    (name, init, weighted)
-    for i, name in enumerate(DATA)
-    for j, init in enumerate(INITS)
-    for weighted in (False, True)
-    # A GPU does all of them; the interpreter every init, with weights and without, on some data.
-    if ON_GPU or (i + j + 3 * weighted) % len(INITS) == 0
-]
+CASES = start_cases(every=len(INITS), rest=0)
 
 
 def data(name, n_rows=40):

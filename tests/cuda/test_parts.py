@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from backend_data import DATA
-from device_cases import ON_GPU, bits, in_memory, kind_of, on_device, shortened, torch
+from device_cases import (
+    INITS,
+    ON_GPU,
+    bits,
+    in_memory,
+    kind_of,
+    on_device,
+    shortened,
+    start_cases,
+    torch,
+)
 from stream_data import ArraySource
 
 from tilewise import (
@@ -71,14 +81,7 @@ def weights_for(X, k):
     return weights
 
 
-INITS = ["k-means++", "k-means||", "random", "array", "callable"]
-CASES = [
-    (name, init, weighted)
-    for i, name in enumerate(DATA)
-    for j, init in enumerate(INITS)
-    for weighted in (False, True)
-    if ON_GPU or (i + j + 3 * weighted) % (2 * len(INITS)) == 1
-]
+CASES = start_cases(every=2 * len(INITS), rest=1)
 
 
 @pytest.mark.filterwarnings("ignore")
