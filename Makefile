@@ -228,8 +228,8 @@ test-docs: docs ## every page, lesson and gallery program, and the site in a bro
 	.venv-docs/bin/pytest --timeout=$(TEST_TIMEOUT) tests/docs $(ARGS)
 
 debug-test: .venv-debug/installed ## what calls compiled modules, on a build that checks every index
-	$(call counted,debug,.venv-debug/bin/pytest --timeout=$(TEST_TIMEOUT) \
-		-W error::pytest.PytestUnraisableExceptionWarning $(CHECKED_TESTS) $(ARGS))
+	$(call counted,debug,OMP_WAIT_POLICY=passive .venv-debug/bin/pytest --timeout=$(TEST_TIMEOUT) \
+		-W error::pytest.PytestUnraisableExceptionWarning $(IN_PROCESSES) $(CHECKED_TESTS) $(ARGS))
 
 # $(call counted,NAME,command): the command runs tests on build/NAME. If none are left out, every
 # compiled module must have run.
@@ -247,7 +247,8 @@ define sanitized
 	$$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONMALLOC=malloc \
-	.venv-sanitize/bin/pytest --timeout=$(TEST_TIMEOUT) -p no:cacheprovider --capture=sys $(1) $(ARGS)
+	OMP_WAIT_POLICY=passive .venv-sanitize/bin/pytest --timeout=$(TEST_TIMEOUT) -p no:cacheprovider --capture=sys \
+		$(IN_PROCESSES) $(1) $(ARGS)
 endef
 
 sanitize: sanitize-native .venv-sanitize/installed ## the same under address and undefined-behaviour checks

@@ -14,8 +14,6 @@ from tilewise.plan.groups import GROUPS_AFTER, LATER_AFTER_LOOKS
 from tilewise.plan.nest import LoopNest
 from tilewise.plan.thresholds import (
     KEPT_PASS_BYTES,
-    LOOK_MEASURED,
-    LOOK_MOST_LEFT,
     LOOK_TRIED,
     OWN_CLUSTERS,
     OWN_SUMS_BYTES,
@@ -295,7 +293,10 @@ class Pass:
                 drift=drift, look=look,
             )  # fmt: skip
             if look:
-                look = self._judge_look(self._kernel.look_report)
+                self.looks = [
+                    a + b for a, b in zip(self.looks, self._kernel.look_report, strict=True)
+                ]
+                look = self._look = self._kernel.look_pays
             if bad >= 0:
                 self.rows.raise_nonfinite(bad)
                 raise overflow(self.rows.visible, centers, bad)
@@ -305,14 +306,6 @@ class Pass:
             self.undecided += undecided
             self.rescanned += rescanned
             self._met += met
-
-    def _judge_look(self, report):
-        """Whether to go on with first looks: not where they leave too much to do."""
-        self.looks = [a + b for a, b in zip(self.looks, report, strict=True)]
-        looked, left, measured = report
-        if (left + measured * LOOK_MEASURED / self._k) > LOOK_MOST_LEFT * max(looked, 100):
-            self._look = False
-        return self._look
 
     def _choose_scores(self):
         """Score the next pass otherwise where rounding left too many rows open."""

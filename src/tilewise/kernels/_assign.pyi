@@ -9,6 +9,7 @@ LAYOUTS: dict[str, int]
 
 class Assignment:
     look_report: tuple[int, int, int]
+    look_pays: bool
     def __init__(self, rows: Rows, nest: LoopNest) -> None: ...
     @property
     def workspace_bytes(self) -> int: ...

@@ -4,14 +4,13 @@ import numpy as np
 
 from libc.math cimport INFINITY, isfinite
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from tilewise.kernels._centers cimport narrow_centers, place_centers
 from tilewise.kernels._decide cimport AGAIN, decide_rows, measure_own
 from tilewise.kernels._dispatch cimport (
     TW_GROUP_CENTRES,
-    TW_LOOK_CENTRES,
     TW_LOOK_ROWS,
     TW_SCREEN_DEPTH,
     TW_SPLIT_ROWS,
@@ -30,7 +29,7 @@ from tilewise.kernels._groups cimport (
     label_collected,
     rows_that_fit,
 )
-from tilewise.kernels._look cimport look_at_centers, look_at_rows, look_pays
+from tilewise.kernels._look cimport look_at_centers, look_at_rows, look_pays, place_looks
 from tilewise.kernels._pass cimport (
     BLAS,
     CENTRES_IN_LANES,
@@ -162,7 +161,7 @@ cdef void _run_chunk(const assign_pass* p, int64_t first, int count, char* ws, c
         if n == 0:
             return
     report.scored += n
-    if p.look and look_pays(p, report):
+    if p.look and look_pays(p, report.looked, report.left, report.measured):
         look_at_rows(p, n, ws, o, first + count, n == count, report)
         _update(p, n, ws, o, sums, report)
         n = _left_open(n, ids, pointers, <const int32_t*>(ws + o.label))
@@ -275,6 +274,8 @@ cdef class Assignment:
     cdef bint looks             # whether the centres have been copied for first looks
     #: Of the last run: rows that had a first look, that it left open, and candidates it measured.
     cdef readonly tuple look_report
+    #: Whether it settled enough rows to go on.
+    cdef readonly bint look_pays
     cdef bint narrowed          # whether the centres have been rounded for measure_own
 
     def __init__(self, Rows rows, nest):
@@ -316,7 +317,12 @@ cdef class Assignment:
         p.centers = <double*>self._at("canonical centres")
         p.origin = self._at("origin")
         p.wide_origin = self.origin = <double*>self._at("wide origin")
-        self._place_looks(nest)
+        self.look_report, self.look_pays = (0, 0, 0), True
+        p.screen = screen_kernels(nest.isa)
+        p.look = nest.first_look
+        if p.look:
+            p.look_most_left, p.look_measured = nest.look_most_left, nest.look_measured
+            place_looks(p, nest.looked_centres, self._at("looked centres"), self._at("looked numbers"))
         p.ldn = (p.depth + 15) // 16 * 16
         p.narrow_centers = <float*>self._at("narrow centres") if nest.shared["narrow centres"] else NULL
         p.narrow_errors = <double*>self._at("narrow errors")
@@ -326,22 +332,6 @@ cdef class Assignment:
         p.listed_values = <double*>self._at("listed values")
         p.center_norms = <double*>self._at("squared norms")
         p.largest = <double*>self._at("largest")
-
-    cdef int _place_looks(self, nest) except -1:
-        cdef assign_pass* p = &self.p
-        cdef ptrdiff_t padded = (p.n_clusters + TW_LOOK_CENTRES - 1) // TW_LOOK_CENTRES * TW_LOOK_CENTRES
-        self.look_report = 0, 0, 0
-        p.look = nest.first_look
-        p.screen = screen_kernels(nest.isa)
-        if p.look:
-            p.looked.count, p.looked.panels = p.n_clusters, <int>(padded // TW_LOOK_CENTRES)
-            p.looked.steps = (p.depth + 3) // 4
-            p.looked.values = <int8_t*>self._at("looked centres")
-            p.looked.bases = <int32_t*>self._at("looked numbers")
-            p.looked.units = <float*>p.looked.bases + padded
-            p.looked.errors = p.looked.units + padded
-            p.looked.halves = p.looked.errors + padded
-        return 0
 
     cdef void* _at(self, str name) except NULL:
         return self.base + <ptrdiff_t>self.starts[name]
@@ -510,6 +500,7 @@ cdef class Assignment:
             if bad < 0 and reports[s].bad_row >= 0:
                 bad = reports[s].bad_row
         self.look_report = looked, left, measured
+        self.look_pays = not p.look or look_pays(&p, looked, left, measured)
         if sums is not None:
             sums.gather()
         return stop, changed, opened, scored, undecided, rescanned, met, bad

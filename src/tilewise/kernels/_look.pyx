@@ -9,16 +9,26 @@ docs/exact-labels.md#first-look.
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, fabs, sqrt
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
 
 from tilewise.kernels._dispatch cimport TW_LOOK_CENTRES, TW_LOOK_ROOM, TW_LOOK_ROWS, TW_SCREEN_GROUP
 from tilewise.kernels._pass cimport assign_pass, offsets_t, shard_report
 
 cdef enum:
-    # What a canonical distance costs, in scores of one centre in float32, and rows after which looks
-    # are judged: two tiles (measured with AVX-512 at 384 columns: 90 ns against 5).
-    MEASURED_COST = 16
+    # Rows after which looks are judged: two tiles.
     JUDGED = 64
+
+
+cdef int place_looks(assign_pass* p, int centres, void* values, void* numbers) except -1:
+    """Divide the buffers of so many centres, whole panels of them."""
+    p.looked.count, p.looked.panels = p.n_clusters, centres // TW_LOOK_CENTRES
+    p.looked.steps = (p.depth + 3) // 4
+    p.looked.values = <int8_t*>values
+    p.looked.bases = <int32_t*>numbers
+    p.looked.units = <float*>p.looked.bases + centres
+    p.looked.errors = p.looked.units + centres
+    p.looked.halves = p.looked.errors + centres
+    return 0
 
 
 cdef int look_at_centers(assign_pass* p, int threads) except -1:
@@ -37,9 +47,9 @@ cdef int look_at_centers(assign_pass* p, int threads) except -1:
     return 0
 
 
-cdef bint look_pays(const assign_pass* p, const shard_report* report) noexcept nogil:
-    cdef int64_t spent = report.left * p.n_clusters + report.measured * MEASURED_COST
-    return report.looked < JUDGED or 2 * spent <= report.looked * p.n_clusters
+cdef bint look_pays(const assign_pass* p, int64_t looked, int64_t left, int64_t measured) noexcept nogil:
+    cdef double spent = left + <double>measured * p.look_measured / p.n_clusters
+    return looked < JUDGED or spent <= p.look_most_left * looked
 
 
 cdef void _copy_rows(const assign_pass* p, int n, const void** pointers, uint8_t* copied, float* units,
@@ -164,7 +174,7 @@ cdef void look_at_rows(const assign_pass* p, int n, char* ws, const offsets_t* o
     for tile in range((n + TW_LOOK_ROWS - 1) // TW_LOOK_ROWS):
         first = tile * TW_LOOK_ROWS
         count = min(n - first, <int>TW_LOOK_ROWS)
-        if not look_pays(p, report):
+        if not look_pays(p, report.looked, report.left, report.measured):
             for r in range(first, n):
                 label[r] = -1
             return

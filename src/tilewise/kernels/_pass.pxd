@@ -65,6 +65,8 @@ cdef struct assign_pass:
     int look                # whether a pass begins with one, see _look.pyx
     tw_looked looked        # what it has of the centres
     double look_error       # the largest error of them
+    double look_most_left   # share of rows beyond which looks end, with distances that they measure ...
+    double look_measured    # ... counted as scores of so many centres
     # error bound: E = alpha (|x||c| + |c|^2/2) + split_error |c| + beta (|x| + |c|)^2 + eta (1 + |x|)
     double alpha
     double alpha_again      # alpha of the second look

@@ -13,7 +13,13 @@ from tilewise.plan._common import item_of
 from tilewise.plan.layout import TILES, tile_shape
 from tilewise.plan.looks import LOOK_CENTRES, LOOK_TILE
 from tilewise.plan.split import SPLIT_STEP, split_bytes
-from tilewise.plan.thresholds import OWN_CLUSTERS, OWN_SUMS_BYTES, worth_threads
+from tilewise.plan.thresholds import (
+    LOOK_MEASURED,
+    LOOK_MOST_LEFT,
+    OWN_CLUSTERS,
+    OWN_SUMS_BYTES,
+    worth_threads,
+)
 
 if TYPE_CHECKING:
     from tilewise.plan.plan import Plan
@@ -123,6 +129,8 @@ class LoopNest:
     groups: int  # of centres that have a bound of every row; 0: rows meet all centres
     list_entries: int  # groups that the rows of a chunk may meet, together
     first_look: bool  # whether rows may have a first look in bytes
+    look_most_left: float = LOOK_MOST_LEFT  # where it ends, see `tilewise.plan.thresholds`
+    look_measured: int = LOOK_MEASURED
 
     @classmethod
     def of(
