@@ -13,8 +13,9 @@ ARGS ?=
 PIP_QUIET ?= --quiet
 TEST_TIMEOUT ?= 900
 
-# Tests run in so many processes, each file of them in one. Threads that wait sleep at once: they
-# are more than there are CPUs, and one that spins keeps another from what it is waited for.
+# Tests run in so many processes, each file of them in one, and the C test is compiled in as many.
+# Threads that wait sleep at once: they are more than there are CPUs, and one that spins keeps another
+# from what it is waited for.
 TEST_PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); \
 	echo $$((n > 4 ? 4 : n)))
 IN_PROCESSES := $(if $(filter-out 0 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES) --dist loadfile)
@@ -161,7 +162,7 @@ types: .venv-test/installed .venv-test/checkers ## mypy and pyright on a program
 # The instruction sets of the kernels on this machine, as meson.build knows them.
 NATIVE_ISAS := $(if $(filter x86_64 i%86,$(shell uname -m)),sse2 avx2 avx512,\
 	$(if $(filter aarch64 arm64,$(shell uname -m)),neon,generic))
-NATIVE := $(MAKE) --no-print-directory -C tests/native
+NATIVE := $(MAKE) --no-print-directory -j$(TEST_PROCESSES) -C tests/native
 
 test-native: ## the C test of the kernels, compiled directly
 	$(NATIVE) OUT=../../build/native/host ISAS="$(NATIVE_ISAS)"

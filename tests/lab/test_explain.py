@@ -88,6 +88,17 @@ def test_products_have_a_roof_of_their_own(recorded):
     )
 
 
+@pytest.mark.parametrize(("byte_products", "looks"), [(True, True), (False, False)])
+def test_a_first_look_is_told(recorded, byte_products, looks):
+    facts = recorded("guest_2cpu").to_dict() | {
+        name: {"value": value, "source": "a test"}
+        for name, value in {"isa": "avx512", "byte_products": byte_products}.items()
+    }
+    result = told(Machine.from_dict(facts), "embedding")
+    assert result.plan.look == looks
+    assert ("a pass that scores every row" in " ".join(result.sentences())) == looks
+
+
 def test_roofs_without_a_rate_of_products(recorded):
     roofs = Roofs(100.0, {"L1": 50.0, "memory": 20.0}, 2, "a test")
     with pytest.raises(ValueError, match="no rate of products of bfloat16 on AMX"):
