@@ -31,7 +31,7 @@ from tilewise import (
     pairwise_distances_argmin,
     pairwise_distances_argmin_min,
 )
-from tilewise.cuda import _moves, _nearest, _plan
+from tilewise.cuda import _moves, _nearest, _neighbor_plan, _plan, _search
 from tilewise.cuda._facts import VARIABLE, device_facts
 from tilewise.cuda._plan import Moved, kept_bytes, plan_device
 
@@ -319,16 +319,29 @@ def test_nearest_rows(short):
 
 def test_neighbours_after_a_look(short, monkeypatch):
     """Rows of Y are packed once for all parts."""
-    monkeypatch.setattr(_nearest, "_LOOK_ROWS", 16)
+    monkeypatch.setattr(_neighbor_plan, "_LOOK_ROWS", 16)
     made = []
-    real = _nearest._Look.__init__
+    real = _nearest.Look.__init__
     monkeypatch.setattr(
-        _nearest._Look, "__init__", lambda self, *how: made.append(1) or real(self, *how)
+        _nearest.Look, "__init__", lambda self, *how: made.append(1) or real(self, *how)
     )
     monkeypatch.setenv(VARIABLE, "12KiB")
     X, Y = pair(dtype="float32")
     same(argkmin(X, Y, 2, device="cuda"), argkmin(X, Y, 2))
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**600, 2.0**-700])
+def test_one_neighbour_is_assigned_part_by_part(short, monkeypatch, scale):
+    monkeypatch.setattr(_neighbor_plan, "_ASSIGNED_TILES", 0)
+    parts, real = [], _search._assigned
+    monkeypatch.setattr(_search, "_assigned", lambda X, *how: parts.append(len(X)) or real(X, *how))
+    X, Y = pair()
+    X[7], Y[20] = X[3], X[3]
+    X, Y = X * scale, np.concatenate([Y, Y]) * scale
+    same(argkmin(X, Y, 1, device="cuda"), argkmin(X, Y, 1))
+    assert sum(parts) == len(X)
+    assert len(parts) > 1
 
 
 @pytest.mark.parametrize("scale", [2.0**600, 2.0**-700])

@@ -26,7 +26,9 @@ come with the first array on a device. They are installed by ``pip install "tile
 ``_moments``    exact moments of columns
 ``_gaps``       canonical distances, as kernels
 ``_pairs``      two sets of rows whose distances are wanted
-``_nearest``    the nearest rows
+``_nearest``    the nearest rows, by looks or by all distances
+``_search``     a search for them: which way, and what is out of range
+``_neighbor_plan``  sizes of such a search, and why
 ``_matrix``     matrices of distances
 ``_distances``  distances of two sets of rows, as kernels
 ``_seeding``    starts: k-means++ and k-means||

@@ -10,8 +10,9 @@ from ._device import check_device, check_room, default_device
 from ._facts import device_facts
 from ._matrix import fill_device_matrix
 from ._moves import Mover
-from ._nearest import looked_at, mend, nearest_rows, out_of_range
-from ._plan import rows_at_once
+from ._neighbor_plan import Task, plan_device_neighbors
+from ._rows import DeviceRows
+from ._search import Others, mend, nearest_rows, out_of_range
 
 __all__ = ["DevicePair", "HostPair"]
 
@@ -72,9 +73,8 @@ class DevicePair:
 
     def argkmin(self, k, kernel, *, root):
         """Distances and indices of the k nearest rows of Y."""
-        distances, indices = nearest_rows(
-            self.X, self.Y, k, kernel=kernel, root=root, single=self.single
-        )
+        others = Others(self.Y, _plan(self.X, self.Y, k, kernel), kernel)
+        distances, indices = nearest_rows(self.X, others, root=root, single=self.single)
         return self.home.array(distances), self.home.array(indices)
 
 
@@ -124,28 +124,29 @@ class HostPair:
     def argkmin(self, k, kernel, *, root):
         """Distances and indices of the k nearest rows of Y."""
         x, y = self._sides
-        how = {"kernel": kernel, "root": root, "single": self.single}
+        how = {"root": root, "single": self.single}
         Y = y.on(self._device)
-        if x.there or x is y:
-            found = nearest_rows(Y if x is y else x.tensor, Y, k, **how)
+        moved = 0 if x.there or x is y else x.row_bytes
+        plan = _plan(Y if x is y else x.tensor, Y, k, kernel, moved_x=moved)
+        others = Others(Y, plan, kernel)
+        if not moved:
+            found = nearest_rows(Y if x is y else x.tensor, others, **how)
             return tuple(x.home.array(tensor) for tensor in found)
         n, d = x.tensor.shape
-        row = d * x.tensor.element_size()
         distances = np.empty((n, k), dtype=np.float32 if self.single else np.float64)
         indices = np.empty((n, k), dtype=np.int64)
-        size = min(n, rows_at_once(row, 16 * k, device_facts(self._device)))
-        looked = looked_at(Y, k) if kernel == "sqeuclidean" else None
+        size = plan.x_rows
         chunks = ((first, x.tensor[first : first + size]) for first in range(0, n, size))
         for first, part in Mover(self._device, x.tensor.dtype, size, d).moved(chunks):
             _check_finite(part, x.name, first)
-            found = nearest_rows(part, Y, k, looked=looked, mended=False, **how)
+            found = nearest_rows(part, others, mended=False, **how)
             here = slice(first, first + len(part))
             distances[here], indices[here] = (tensor.cpu().numpy() for tensor in found)
         if kernel == "sqeuclidean" and not self.single:
-            self._mend(Y, k, distances, indices, root)
+            self._mend(others, distances, indices, root)
         return distances, indices
 
-    def _mend(self, Y, k, distances, indices, root):
+    def _mend(self, others, distances, indices, root):
         """As for rows on a device: what is out of range is looked for again, all together."""
         X = self._sides[0].tensor
         infinite, small = out_of_range(distances[:, -1], root)
@@ -154,7 +155,7 @@ class HostPair:
             return
         some = X[torch.from_numpy(ids)].to(self._device)
         found = [torch.from_numpy(array[ids]).to(self._device) for array in (distances, indices)]
-        mend(some, Y, k, *found, root, lambda: engine.extent(engine.Rows(X.numpy()))[1])
+        mend(some, others, *found, root, lambda: engine.extent(engine.Rows(X.numpy()))[1])
         distances[ids], indices[ids] = (tensor.cpu().numpy() for tensor in found)
 
 
@@ -167,6 +168,11 @@ class _Side:
         self.home = Home(kind_of(X) or "numpy")
         self.tensor = read(plain_tensor(np.asarray(X)), name) if tensor is None else tensor
 
+    @property
+    def row_bytes(self):
+        """Bytes of each row."""
+        return self.tensor.shape[1] * self.tensor.element_size()
+
     def on(self, device):
         """The rows on the device, whole."""
         if self.there:
@@ -177,6 +183,13 @@ class _Side:
     def check_finite(self):
         """Raise the ValueError that names the first NaN or infinity, if there is one."""
         _check_finite(self.tensor, self.name)
+
+
+def _plan(X, Y, k, kernel, **how):
+    """The plan of a search, on the device that Y lies on."""
+    dtype = DeviceRows(X).compute_dtype.name
+    task = Task(len(X), len(Y), X.shape[1], k, kernel, dtype, **how)
+    return plan_device_neighbors(task, device_facts(Y.device))
 
 
 def _tensor(X, name):
