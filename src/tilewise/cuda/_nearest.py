@@ -23,6 +23,7 @@ import torch
 from ._distances import as_double, eight_of
 from ._facts import device_facts
 from ._matrix import pairs_of, squares_between, unit_rows
+from ._neighbor_plan import look_depth
 from ._triton import EXACT, HUGE, folded, tl, triton
 
 __all__ = ["Cosines", "Look", "Squares", "among_all", "take_roots"]
@@ -211,7 +212,7 @@ class Look:
     def __init__(self, Y, k):
         self.Y, self.k, self.m = Y, k, len(Y)
         d = Y.shape[1]
-        self.depth = max(16, triton.next_power_of_2(d)) if d <= 64 else -(-d // 64) * 64
+        self.depth = look_depth(d)
         # The width of a tile is a power of two: 192 columns are three tiles of 64.
         self.block = self.depth if self.depth <= 128 else 64
         sample = torch.linspace(0, self.m - 1, min(self.m, _ORIGIN_ROWS), device=Y.device)
@@ -308,8 +309,9 @@ class Squares:
 class Cosines:
     """Cosine distances in float64, a block at a time, as the CPU ranks neighbours by them."""
 
-    def __init__(self, X, Y):
-        self.X, self.Y, self.same = X, Y, Y is X
+    def __init__(self, X, Y, ahead=None):
+        # By how many rows X begins behind Y, if both are parts of the same rows.
+        self.X, self.Y, self.ahead = X, Y, 0 if Y is X else ahead
         self.shape = len(X), len(Y)
 
     def __call__(self, x, y, out):
@@ -320,8 +322,8 @@ class Cosines:
         out.mul_(0.5).clamp_(max=2.0)
         out[zero_x] = 1.0
         out[:, zero_y] = 1.0
-        if self.same:
-            out.diagonal(x.start - y.start).zero_()
+        if self.ahead is not None:
+            out.diagonal(self.ahead + x.start - y.start).zero_()
 
 
 def among_all(source, k):

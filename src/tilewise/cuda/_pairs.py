@@ -6,7 +6,7 @@ import torch
 from tilewise import engine
 
 from ._arrays import Home, kind_of, plain_tensor, read, tensor_of
-from ._device import check_device, check_room, default_device
+from ._device import check_device, default_device
 from ._facts import device_facts
 from ._matrix import fill_device_matrix
 from ._moves import Mover
@@ -73,7 +73,9 @@ class DevicePair:
 
     def argkmin(self, k, kernel, *, root):
         """Distances and indices of the k nearest rows of Y."""
-        others = Others(self.Y, _plan(self.X, self.Y, k, kernel), kernel)
+        device = self.Y.device
+        plan = _plan(self.X, self.Y, k, kernel, device, same=self.X is self.Y)
+        others = Others(self.Y, plan, kernel, device)
         distances, indices = nearest_rows(self.X, others, root=root, single=self.single)
         return self.home.array(distances), self.home.array(indices)
 
@@ -81,7 +83,8 @@ class DevicePair:
 class HostPair:
     """Rows X and Y, one or both of which are in memory, whose neighbours a device finds.
 
-    Y comes to the device whole; X comes in parts, if it lies in memory. Results are where X is.
+    What lies in memory comes in parts if it does not fit; for each part of X, Y comes again.
+    Results are where X is.
 
     Parameters
     ----------
@@ -124,13 +127,14 @@ class HostPair:
     def argkmin(self, k, kernel, *, root):
         """Distances and indices of the k nearest rows of Y."""
         x, y = self._sides
-        how = {"root": root, "single": self.single}
-        Y = y.on(self._device)
-        moved = 0 if x.there or x is y else x.row_bytes
-        plan = _plan(Y if x is y else x.tensor, Y, k, kernel, moved_x=moved)
-        others = Others(Y, plan, kernel)
-        if not moved:
-            found = nearest_rows(Y if x is y else x.tensor, others, **how)
+        how, same = {"root": root, "single": self.single}, x is y
+        plan = _plan(
+            x.tensor, y.tensor, k, kernel, self._device, moved_x=x.moved_bytes,
+            moved_y=y.moved_bytes, same=same,
+        )  # fmt: skip
+        others = Others(y.tensor, plan, kernel, self._device, same)
+        if x.there or (same and others.whole is not None):
+            found = nearest_rows(others.whole if same else x.tensor, others, **how)
             return tuple(x.home.array(tensor) for tensor in found)
         n, d = x.tensor.shape
         distances = np.empty((n, k), dtype=np.float32 if self.single else np.float64)
@@ -139,7 +143,7 @@ class HostPair:
         chunks = ((first, x.tensor[first : first + size]) for first in range(0, n, size))
         for first, part in Mover(self._device, x.tensor.dtype, size, d).moved(chunks):
             _check_finite(part, x.name, first)
-            found = nearest_rows(part, others, mended=False, **how)
+            found = nearest_rows(part, others, first=first, mended=False, **how)
             here = slice(first, first + len(part))
             distances[here], indices[here] = (tensor.cpu().numpy() for tensor in found)
         if kernel == "sqeuclidean" and not self.single:
@@ -169,27 +173,20 @@ class _Side:
         self.tensor = read(plain_tensor(np.asarray(X)), name) if tensor is None else tensor
 
     @property
-    def row_bytes(self):
-        """Bytes of each row."""
-        return self.tensor.shape[1] * self.tensor.element_size()
-
-    def on(self, device):
-        """The rows on the device, whole."""
-        if self.there:
-            return self.tensor
-        check_room(self.tensor.numel() * self.tensor.element_size(), device)
-        return self.tensor.to(device)
+    def moved_bytes(self):
+        """Bytes of each row that comes from the host; 0 of those that are there."""
+        return 0 if self.there else self.tensor.shape[1] * self.tensor.element_size()
 
     def check_finite(self):
         """Raise the ValueError that names the first NaN or infinity, if there is one."""
         _check_finite(self.tensor, self.name)
 
 
-def _plan(X, Y, k, kernel, **how):
-    """The plan of a search, on the device that Y lies on."""
+def _plan(X, Y, k, kernel, device, **how):
+    """The plan of a search."""
     dtype = DeviceRows(X).compute_dtype.name
     task = Task(len(X), len(Y), X.shape[1], k, kernel, dtype, **how)
-    return plan_device_neighbors(task, device_facts(Y.device))
+    return plan_device_neighbors(task, device_facts(device))
 
 
 def _tensor(X, name):

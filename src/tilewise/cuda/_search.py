@@ -11,6 +11,7 @@ import torch
 
 from tilewise import engine
 
+from ._moves import Mover
 from ._nearest import Cosines, Look, Squares, among_all, take_roots
 from ._neighbor_plan import look_pays
 from ._passes import DeviceCenters, DevicePass
@@ -25,40 +26,91 @@ _LOWEST = 2.0**-480
 class Others:
     """The rows of Y, which parts of X are compared with.
 
+    Rows that do not fit on the device come in parts, in order. What is found in a part is merged
+    with what was found before: all that is before has lower indices, so a stable sort keeps equal
+    distances in order.
+
     Parameters
     ----------
     Y : torch.Tensor of shape (m, d)
-        Of finite numbers.
+        Of finite numbers, on the device or in memory.
     plan : DeviceNeighborPlan
     kernel : {"sqeuclidean", "cosine"}
         What ranks them.
+    device : torch.device
+    same : bool, default=False
+        Whether X is Y, whose parts are numbered then.
+
+    Attributes
+    ----------
+    whole : torch.Tensor or None
+        All rows, on the device.
     """
 
-    def __init__(self, Y, plan, kernel):
-        self._Y, self.plan, self.kernel = Y, plan, kernel
-        self._looked = None
+    def __init__(self, Y, plan, kernel, device, same=False):
+        self.plan, self.kernel, self._same = plan, kernel, same
+        self._Y = self.whole = self._mover = self._looked = None
+        if plan.y_rows >= plan.n_y:
+            self._Y = self.whole = Y.to(device)
+        else:
+            self._Y, self._mover = Y, Mover(device, Y.dtype, plan.y_rows, plan.n_features)
 
     @property
     def largest(self):
         """The largest magnitude of all rows."""
         return _largest(self._Y)
 
-    def nearest(self, X):
-        """What ranks them, (n, k) float64, and indices of the k nearest rows, in that order."""
-        if self.kernel == "cosine":
-            return among_all(Cosines(X, self._Y), self.plan.k)
+    def _parts(self):
+        """Yield (first, rows on the device), in order."""
+        if self.whole is not None:
+            yield 0, self.whole
+            return
+        step = self.plan.y_rows
+        starts = range(0, self.plan.n_y, step)
+        yield from self._mover.moved((at, self._Y[at : at + step]) for at in starts)
+
+    def nearest(self, X, first=0):
+        """What ranks them, (n, k) float64, and indices of the k nearest rows, in that order.
+
+        X has the rows from `first` on.
+        """
         if self.plan.method == "assignment":
-            found = _assigned(X, self._Y, self.plan.assignment)
+            found = _assigned(X, self.whole, self.plan.assignment)
             if found is not None:
                 return found
-        if self._looked is None:
-            self._looked = _looked_at(self._Y, self.plan.k)
-        return _nearest_squares(X, self._Y, self.plan.k, self._looked)
+        return self._merged(lambda start, Y: self._among(X, Y, first - start))
+
+    def _merged(self, search):
+        """The nearest of all rows, by what ``search(start, Y)`` finds among those of a part."""
+        k, found = self.plan.k, None
+        for start, Y in self._parts():
+            ranks, indices = search(start, Y)
+            if found is None:
+                found = ranks, indices + start
+                continue
+            ranks, order = torch.cat([found[0], ranks], 1).sort(dim=1, stable=True)
+            indices = torch.cat([found[1], indices + start], 1).gather(1, order[:, :k])
+            found = ranks[:, :k].contiguous(), indices
+        return found
+
+    def _among(self, X, Y, ahead):
+        k = min(self.plan.k, len(Y))
+        if self.kernel == "cosine":
+            return among_all(Cosines(X, Y, ahead if self._same else None), k)
+        looked = self._looked or _looked_at(Y, k)
+        if self.whole is not None:
+            self._looked = looked
+        return _nearest_squares(X, Y, k, looked)
 
     def nearest_scaled(self, X, factor):
         """Squares and indices of the nearest rows, all of them times a power of two."""
-        X, Y = (tensor.to(torch.float64) * factor for tensor in (X, self._Y))
-        return _nearest_squares(X, Y, self.plan.k, _looked_at(Y, self.plan.k))
+        X = X.to(torch.float64) * factor
+
+        def search(_, Y):
+            k, Y = min(self.plan.k, len(Y)), Y.to(torch.float64) * factor
+            return _nearest_squares(X, Y, k, _looked_at(Y, k))
+
+        return self._merged(search)
 
 
 def _looked_at(Y, k):
@@ -90,7 +142,7 @@ def _assigned(X, Y, plan):
     return squares[:, None], run.labels.to(torch.int64)[:, None]
 
 
-def nearest_rows(X, others, *, root, single, mended=True):
+def nearest_rows(X, others, *, root, single, first=0, mended=True):
     """Distances and indices (n, k) of the rows of Y that are nearest to every row of X.
 
     Parameters
@@ -102,10 +154,12 @@ def nearest_rows(X, others, *, root, single, mended=True):
         Whether roots are returned.
     single : bool
         Whether distances are returned in float32.
+    first : int, default=0
+        The number of the first row of X.
     mended : bool, default=True
         Whether `mend` follows, where it has to.
     """
-    distances, indices = others.nearest(X)
+    distances, indices = others.nearest(X, first)
     if others.kernel != "cosine":
         if root:
             take_roots(distances)
