@@ -42,6 +42,44 @@ def test_a_recorded_device(invoke):
     assert json.loads(threads.stdout)["host"]["n_threads"] == 3
 
 
+def test_rows_that_do_not_fit_come_in_parts(invoke, monkeypatch):
+    def explained(*how):
+        done = invoke(*SHAPE, "--device", RECORDED / "h200.json", *how)
+        assert done.exit_code == 0
+        return done.stdout if how else " ".join(done.stdout.split())
+
+    fits = explained()
+    assert "1000000 x 128 from the host, 1024 clusters" in fits
+    assert "Rows that stay: 1,000,000 of 1,000,000 rows, 488 MiB: all fit into" in fits
+    assert "Moving: 488 MiB once, in the first pass." in fits
+    monkeypatch.setenv("TILEWISE_DEVICE_BYTES", "256MiB")
+    plan = json.loads(explained("--json"))
+    assert plan["facts"]["free_bytes"] == {"value": 2**28, "source": "TILEWISE_DEVICE_BYTES"}
+    assert 0 < plan["resident_rows"] < 10**6
+    assert plan["moved_bytes"] == 4 * 128
+    parts = explained()
+    # Whatever the width of the screen breaks, these are the sentences of the plan.
+    for name in ("resident", "staged", "moved"):
+        assert plan["reasons"][name] in parts
+    left = 10**6 - plan["resident_rows"]
+    assert f"Rows that stay: {plan['resident_rows']:,} of 1,000,000 rows" in parts
+    assert f"2 buffers of {plan['staged_rows']:,} rows in pinned memory" in parts
+    assert f"Moving: each pass moves {left:,} rows" in parts
+    doubles = json.loads(explained("--json", "--dtype", "float64"))
+    assert doubles["moved_bytes"] == 8 * 128
+    assert doubles["resident_rows"] < plan["resident_rows"]
+
+
+def test_a_device_that_is_too_small(fails, monkeypatch):
+    at = (*SHAPE, "--device", RECORDED / "h200.json")
+    monkeypatch.setenv("TILEWISE_DEVICE_BYTES", "1MiB")
+    assert "1,000,000 rows in 1,024 clusters need more than 1,048,576 bytes" in fails(
+        ExitCode.USAGE, *at
+    )
+    monkeypatch.setenv("TILEWISE_DEVICE_BYTES", "much")
+    assert "TILEWISE_DEVICE_BYTES='much' is not a size" in fails(ExitCode.USAGE, *at)
+
+
 def test_the_device_of_this_machine(invoke, one_gpu, folder):
     done = invoke("info", "--devices")
     assert done.exit_code == 0

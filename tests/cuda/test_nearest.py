@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tilewise
-from tilewise.cuda import _nearest
+from tilewise.cuda import _nearest, _neighbor_plan, _search
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -34,22 +34,38 @@ def compare(X, Y, k, kind="torch", **how):
 @pytest.fixture(params=["look", "all"])
 def way(request, monkeypatch):
     """Both ways to search, whatever the number of rows."""
-    monkeypatch.setattr(_nearest, "_LOOK_ROWS", 0 if request.param == "look" else 2**60)
-    monkeypatch.setattr(_nearest, "_LEAST_RATIO", 0)
+    monkeypatch.setattr(_neighbor_plan, "_LOOK_ROWS", 0 if request.param == "look" else 2**60)
+    monkeypatch.setattr(_neighbor_plan, "_LEAST_RATIO", 0)
     return request.param
+
+
+@pytest.fixture
+def assigned(monkeypatch):
+    """Few rows are assigned too; a list of whether that did."""
+    monkeypatch.setattr(_neighbor_plan, "_ASSIGNED_TILES", 0)
+    done = []
+    real = _search._assigned
+
+    def told(*how):
+        found = real(*how)
+        done.append(found is not None)
+        return found
+
+    monkeypatch.setattr(_search, "_assigned", told)
+    return done
 
 
 @pytest.fixture
 def crowded(monkeypatch):
     """How many rows had more candidates than room."""
     counts = []
-    among_all = _nearest._among_all
+    among_all = _nearest.among_all
 
     def counted(source, k):
         counts.append(source.shape[0])
         return among_all(source, k)
 
-    monkeypatch.setattr(_nearest, "_among_all", counted)
+    monkeypatch.setattr(_nearest, "among_all", counted)
     return counts
 
 
@@ -108,7 +124,7 @@ def test_magnitudes(kind, squared, dtype):
 
 
 def test_the_look_lists_few(crowded, monkeypatch):
-    monkeypatch.setattr(_nearest, "_LOOK_ROWS", 0)
+    monkeypatch.setattr(_neighbor_plan, "_LOOK_ROWS", 0)
     rng = np.random.default_rng(3)
     X, Y = (rng.normal(size=(n, 16)) for n in (40, 300))
     compare(X, Y, 3)
@@ -121,24 +137,24 @@ def test_the_look_lists_few(crowded, monkeypatch):
 
 def test_a_band_that_is_too_narrow_is_seen(monkeypatch):
     """The rows that follow need the band: without it, neighbours are missing."""
-    monkeypatch.setattr(_nearest, "_LOOK_ROWS", 0)
+    monkeypatch.setattr(_neighbor_plan, "_LOOK_ROWS", 0)
     rng = np.random.default_rng(4)
     X, Y = (100.0 + rng.normal(size=(n, 16)) * 0.01 + rng.integers(0, 2, (n, 1)) for n in (60, 300))
     compare(X, Y, 4)
-    lists = _nearest._Look.candidates
+    lists = _nearest.Look.candidates
 
     def narrow(self, X):
         self.facts.zero_()
         return lists(self, X)
 
-    monkeypatch.setattr(_nearest._Look, "candidates", narrow)
-    pack = _nearest._Look._pack
+    monkeypatch.setattr(_nearest.Look, "candidates", narrow)
+    pack = _nearest.Look._pack
 
     def without_rests(self, tensor):
         packed, norm, rest = pack(self, tensor)
         return packed, norm, rest.zero_()
 
-    monkeypatch.setattr(_nearest._Look, "_pack", without_rests)
+    monkeypatch.setattr(_nearest.Look, "_pack", without_rests)
     with pytest.raises(AssertionError, match="differ"):
         compare(X, Y, 4)
 
@@ -176,12 +192,73 @@ def test_many_blocks(monkeypatch):
     rng = np.random.default_rng(8)
     X, Y = (rng.integers(0, 4, size=(n, 4)).astype(np.float32) for n in (300, 500))
     monkeypatch.setattr(_nearest, "_BLOCK_ROWS", 128)
-    monkeypatch.setattr(_nearest, "_LOOK_ROWS", 0)
+    monkeypatch.setattr(_neighbor_plan, "_LOOK_ROWS", 0)
     compare(X, Y, 2)
-    monkeypatch.setattr(_nearest, "_LOOK_ROWS", 2**60)
+    monkeypatch.setattr(_neighbor_plan, "_LOOK_ROWS", 2**60)
     monkeypatch.setattr(_nearest, "_SORTED_ROWS", 200)
     monkeypatch.setattr(_nearest, "_SORTED", 200 * 120)
     compare(X, Y, 3)
+
+
+# ---------------------------------------------------------------- one neighbour, assigned
+
+RNG = np.random.default_rng(11)
+GRID = RNG.integers(0, 3, size=(60, 4)).astype(float)
+NORMAL = RNG.normal(size=(70, 6)), RNG.normal(size=(33, 6))
+# X, Y, and whether squares of distances overflow, so that rows are searched for in another way.
+ASSIGNED = {
+    "normal": (*NORMAL, False),
+    "one row": (NORMAL[0][:1], NORMAL[1][:1], False),
+    "wide": (RNG.normal(size=(20, 150)), RNG.normal(size=(40, 150)), False),
+    "ties": (GRID + 0.5, np.concatenate([GRID, GRID]), False),
+    "among themselves": (np.concatenate([GRID, GRID]), None, False),
+    "zeros": (np.zeros((5, 3)), np.zeros((40, 3)), False),
+    "far": (*(side + 1e6 / 3 for side in NORMAL), False),
+    "tiny": (*(side * 2.0**-560 for side in NORMAL), False),
+    "huge": (*(side * 2.0**680 for side in NORMAL), True),
+    "some huge": (np.concatenate([NORMAL[0], NORMAL[0] * 2.0**680]), NORMAL[1], True),
+}
+
+
+@pytest.mark.parametrize("name", ASSIGNED)
+@pytest.mark.parametrize("squared", [False, True])
+def test_one_neighbour_is_assigned(assigned, name, squared):
+    X, Y, overflows = ASSIGNED[name]
+    compare(X, Y, 1, metric_kwargs={"squared": squared})
+    assert assigned == [not overflows]
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.int64, np.uint8, bool])
+def test_types_that_are_assigned(assigned, kind):
+    X, Y = (RNG.integers(0, 200, size=(n, 6)) for n in (9, 40))
+    for pair in ((X, Y), (X.astype(float), Y), (X, Y.astype(np.float32))):
+        compare(pair[0].astype(kind), pair[1] if pair[1] is not Y else Y.astype(kind), 1)
+    x = cases.on_device(X.astype(kind))
+    wanted = tilewise.argkmin(x.T.cpu().numpy(), x.T[::2].cpu().numpy(), 1)
+    assert_same(tilewise.argkmin(x.T, x.T[::2], 1), wanted)
+    assert assigned == [True] * 4
+
+
+def test_the_nearest_row_is_assigned(assigned):
+    X, Y = (RNG.integers(0, 3, size=(n, 4)) + 1.0 for n in (30, 14))
+    for axis in (0, 1):
+        wanted = tilewise.pairwise_distances_argmin_min(X, Y, axis=axis)
+        found = tilewise.pairwise_distances_argmin_min(
+            cases.on_device(X), cases.on_device(Y), axis=axis
+        )
+        assert_same(found, wanted)
+    assert assigned == [True] * 2
+    compare(X, Y, 1, metric="cosine")
+    compare(X, Y, 2)
+    assert len(assigned) == 2
+
+
+def test_a_value_that_is_not_finite_is_not_assigned(assigned):
+    X, Y = NORMAL[0].copy(), NORMAL[1].copy()
+    X[4, 1] = np.nan
+    with pytest.raises(ValueError, match="row 4, column 1 of X"):
+        tilewise.argkmin(cases.on_device(X), cases.on_device(Y), 1)
+    assert not assigned
 
 
 @pytest.mark.parametrize("dtype", TYPES)

@@ -6,7 +6,7 @@ import re
 import pytest
 from device_cases import PLACE
 
-from tilewise.cuda import _plan
+from tilewise.cuda import _neighbor_plan, _plan
 from tilewise.cuda._facts import LEAST_CAPABILITY, device_facts
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "gpu.md"
@@ -21,7 +21,7 @@ def text():
 
 def test_the_code_runs(text, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     namespace = {}
     for block in blocks:
         exec(block.replace('.to("cuda")', f'.to("{PLACE}")'), namespace)
@@ -45,5 +45,6 @@ def test_the_numbers_are_those_of_the_plan(text):
     assert f"up to {(kept[1] - kept[0]) // rows} bytes per row" in text
     assert f"up to {_plan._STAGED_BYTES // 2**20} MiB in" in text
     assert _plan.STAGED == 2
+    assert _neighbor_plan._WHOLE_SHARE == 3 / 4
     assert _plan.CANDIDATES == 8
     assert "up to eight for each row" in text

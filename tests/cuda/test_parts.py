@@ -31,7 +31,7 @@ from tilewise import (
     pairwise_distances_argmin,
     pairwise_distances_argmin_min,
 )
-from tilewise.cuda import _moves, _nearest, _plan
+from tilewise.cuda import _moves, _nearest, _neighbor_plan, _plan, _search
 from tilewise.cuda._facts import VARIABLE, device_facts
 from tilewise.cuda._plan import Moved, kept_bytes, plan_device
 
@@ -319,16 +319,29 @@ def test_nearest_rows(short):
 
 def test_neighbours_after_a_look(short, monkeypatch):
     """Rows of Y are packed once for all parts."""
-    monkeypatch.setattr(_nearest, "_LOOK_ROWS", 16)
+    monkeypatch.setattr(_neighbor_plan, "_LOOK_ROWS", 16)
     made = []
-    real = _nearest._Look.__init__
+    real = _nearest.Look.__init__
     monkeypatch.setattr(
-        _nearest._Look, "__init__", lambda self, *how: made.append(1) or real(self, *how)
+        _nearest.Look, "__init__", lambda self, *how: made.append(1) or real(self, *how)
     )
     monkeypatch.setenv(VARIABLE, "12KiB")
     X, Y = pair(dtype="float32")
     same(argkmin(X, Y, 2, device="cuda"), argkmin(X, Y, 2))
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**600, 2.0**-700])
+def test_one_neighbour_is_assigned_part_by_part(short, monkeypatch, scale):
+    monkeypatch.setattr(_neighbor_plan, "_ASSIGNED_TILES", 0)
+    parts, real = [], _search._assigned
+    monkeypatch.setattr(_search, "_assigned", lambda X, *how: parts.append(len(X)) or real(X, *how))
+    X, Y = pair()
+    X[7], Y[20] = X[3], X[3]
+    X, Y = X * scale, np.concatenate([Y, Y]) * scale
+    same(argkmin(X, Y, 1, device="cuda"), argkmin(X, Y, 1))
+    assert sum(parts) == len(X)
+    assert len(parts) > 1
 
 
 @pytest.mark.parametrize("scale", [2.0**600, 2.0**-700])
@@ -338,6 +351,108 @@ def test_neighbours_out_of_range(short, scale):
     same(argkmin(X, Y, 3, device="cuda"), argkmin(X, Y, 3))
     X[:5] = 1.0
     same(argkmin(X, Y, 3, device="cuda"), argkmin(X, Y, 3))
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """How many rows of X and of Y were compared with each other, each time; few fit at a time."""
+    monkeypatch.setenv(VARIABLE, "8KiB")
+    counts, real = [], _search.Others._among
+
+    def among(self, X, Y, ahead):
+        counts.append((len(X), len(Y)))
+        return real(self, X, Y, ahead)
+
+    monkeypatch.setattr(_search.Others, "_among", among)
+    return counts
+
+
+def in_parts(seen, X, Y):
+    """Whether each of several parts of X met each of several parts of Y."""
+    counts, (n, m) = seen[:], (len(X), len(Y))
+    seen.clear()
+    per_part = next(i for i in range(1, 999) if sum(y for _, y in counts[:i]) >= m)
+    firsts = counts[::per_part]
+    assert [y for _, y in counts] == [y for _, y in counts[:per_part]] * len(firsts)
+    assert sum(y for _, y in counts[:per_part]) == m
+    assert sum(x for x, _ in firsts) == n
+    return per_part > 1 and len(firsts) > 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "look"),
+    [("euclidean", False), ("euclidean", True), ("sqeuclidean", True), ("cosine", False)],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_both_sides_come_in_parts(seen, monkeypatch, metric, dtype, look):
+    monkeypatch.setattr(_neighbor_plan, "_LOOK_ROWS", 16 if look else 2**60)
+    X, Y = pair(n=24, m=170, dtype=dtype)
+    # Equal distances in different parts: the lowest indices have to win.
+    Y[90:100] = Y[130:140] = Y[30:40]
+    X[10:20] = Y[30:40]
+    for k in (1, 3):
+        same(argkmin(X, Y, k, metric=metric, device="cuda"), argkmin(X, Y, k, metric=metric))
+        assert in_parts(seen, X, Y)
+
+
+def test_more_neighbours_than_a_part_has(seen):
+    X, Y = pair(n=5, m=90)
+    same(argkmin(X, Y, 20, device="cuda"), argkmin(X, Y, 20))
+    assert max(y for _, y in seen) < 20
+    assert in_parts(seen, X, Y)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_parts_of_the_same_rows(seen, metric):
+    X, _ = pair(n=80)
+    X[50:60] = X[:10]
+    # A row of zeros has a cosine distance of 0 from itself, and of 1 from all others.
+    X[[12, 44, 70]] = 0.0
+    same(argkmin(X, None, 2, metric=metric, device="cuda"), argkmin(X, None, 2, metric=metric))
+    assert in_parts(seen, X, X)
+
+
+def test_nearest_rows_among_parts(seen):
+    X, Y = pair(n=85, m=80)
+    for axis, function in enumerate((pairwise_distances_argmin, pairwise_distances_argmin_min)):
+        same(function(X, Y, axis=axis, device="cuda"), function(X, Y, axis=axis))
+        assert in_parts(seen, *((X, Y) if axis else (Y, X)))
+
+
+@pytest.mark.parametrize("scale", [2.0**600, 2.0**-700])
+@pytest.mark.parametrize("squared", [False, True])
+def test_parts_out_of_range(seen, scale, squared):
+    X, Y = pair(n=20, m=90)
+    X, Y = X * scale, Y * scale
+    Y[60:70] = Y[:10]
+    for _ in range(2):
+        how = {"metric_kwargs": {"squared": squared}}
+        same(argkmin(X, Y, 3, device="cuda", **how), argkmin(X, Y, 3, **how))
+        assert in_parts(seen, X, Y)
+        X[:5] = Y[80:] = 1.0
+
+
+def test_rows_there_and_parts_of_others(seen, tmp_path):
+    X, Y = pair(n=20, m=90)
+    wanted = argkmin(X, Y, 2)
+    there = argkmin(on_device(X), Y, 2, device="cuda")
+    assert {x for x, _ in seen} == {len(X)}
+    assert len(seen) > 1
+    same(tuple(in_memory(array) for array in there), wanted)
+    assert all(kind_of(array) == "torch" for array in there)
+    huge = argkmin(on_device(X * 2.0**600), Y * 2.0**600, 2, device="cuda")
+    same(tuple(in_memory(array) for array in huge), argkmin(X * 2.0**600, Y * 2.0**600, 2))
+    mapped = np.load(saved(Y, tmp_path), mmap_mode="r")
+    same(argkmin(X, mapped, 2, device="cuda"), wanted)
+    Y = (Y * 10).astype(np.int64)
+    same(argkmin(X, Y, 2, device="cuda"), argkmin(X, Y, 2))
+
+
+def test_a_value_of_a_later_part_that_is_not_finite(short):
+    X, Y = pair(m=300)
+    Y[290, 2] = np.inf
+    with pytest.raises(ValueError, match="row 290, column 2 of Y"):
+        argkmin(X, Y, 2, device="cuda")
 
 
 def test_arrays_of_both_places(short, tmp_path):
@@ -359,8 +474,6 @@ def test_errors_of_neighbours(short):
         argkmin(sp.csr_array(X), Y, 2, device="cuda")
     with pytest.raises(TypeError, match="out takes no results from a device"):
         argkmin(X, Y, 2, device="cuda", out=argkmin(X, Y, 2))
-    with pytest.raises(MemoryError, match="the rows take 40,000 bytes"):
-        argkmin(X, np.ones((1000, 5)), 2, device="cuda")
     X[77, 3] = Y[2, 1] = np.nan
     for rows, name in (((X, Y[3:]), "row 77, column 3 of X"), ((X, Y), "row 77, column 3 of X"),
                        ((X[:9], Y), "row 2, column 1 of Y")):  # fmt: skip

@@ -18,6 +18,8 @@ def devices():
     ------
     MissingExtra
         If torch is not installed.
+    WrongUsage
+        If the environment says of the memory what is no size.
     """
     from ..cuda._facts import device_facts
 
@@ -30,7 +32,10 @@ def devices():
             'GPUs need torch, which is not installed; run: pip install "tilewise[cuda]"'
         ) from error
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return [device_facts(f"cuda:{index}") for index in range(count)]
+    try:
+        return [device_facts(f"cuda:{index}") for index in range(count)]
+    except ValueError as error:
+        raise WrongUsage(first_line(error)) from error
 
 
 def show_devices(found):
@@ -51,23 +56,31 @@ def show_devices(found):
 
 
 def explain_on_device(shape, dtype, path, threads, as_json):
-    """Print the plan of passes on a GPU of this machine, or on one whose facts are in a file."""
-    from ..cuda._plan import plan_device
+    """Print the plan of passes on a GPU of this machine, or on one whose facts are in a file.
 
-    facts = read_device(path) if path else _first_device()
-    problem = facts.trouble()
-    if problem:
-        raise WrongUsage(problem)
+    It is the plan of rows that come from the host: whether they fit, and in which parts they come.
+    """
+    from ..cuda._facts import overridden
+    from ..cuda._plan import ITEM, Moved, plan_device
+
+    n_rows, n_features, n_clusters = shape
     try:
-        plan = plan_device(*shape, dtype, facts, n_threads=threads)
-    except ValueError as error:
+        facts = overridden(read_device(path)) if path else _first_device()
+        problem = facts.trouble()
+        if problem:
+            raise WrongUsage(problem)
+        plan = plan_device(
+            *shape, dtype, facts, moved=Moved(n_features * ITEM[dtype]), n_threads=threads
+        )
+    except (MemoryError, ValueError) as error:
         raise WrongUsage(first_line(error)) from error
     if as_json:
         print_json(plan.to_dict())
         return
     console = Console(markup=False, highlight=False)
     name = printable(facts.name.value, MOST_SHOWN)
-    console.print(f"{shape[0]} x {shape[1]}, {shape[2]} clusters, {dtype}, on {name}")
+    rows = f"{n_rows} x {n_features} from the host"
+    console.print(f"{rows}, {n_clusters} clusters, {dtype}, on {name}")
     for sentence in plan.sentences():
         console.print(f"  {printable(sentence)}", soft_wrap=False)
 

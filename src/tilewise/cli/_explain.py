@@ -54,7 +54,8 @@ machine_options = chained(
         flag_value="",
         metavar="[FILE]",
         help="Explain passes on the GPU of this machine, or on the one whose facts "
-        "`tilewise info --devices --json` wrote to FILE.",
+        "`tilewise info --devices --json` wrote to FILE: over rows that come from memory or a "
+        "file, in parts if they do not fit.",
     ),
 )
 

@@ -13,7 +13,7 @@ from tilewise._text import first_line
 from ._arrays import DEVICE_TYPES, kind_of
 from ._facts import LEAST_CAPABILITY, overridden_bytes
 
-__all__ = ["check_device", "check_room", "computing", "default_device", "memory_of"]
+__all__ = ["check_device", "computing", "default_device", "memory_of"]
 
 # DLPack's number for memory that is no device's.
 _CPU = 1
@@ -70,16 +70,6 @@ def memory_of(device: torch.device) -> tuple[int, int] | None:
     free, total = torch.cuda.mem_get_info(device)
     # What torch holds for later, it would use first.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), total
-
-
-def check_room(needed: int, device: torch.device) -> None:
-    """Raise MemoryError if so many bytes do not fit on a device."""
-    memory = memory_of(device)
-    if memory is not None and needed > memory[0]:
-        raise MemoryError(
-            f"the rows take {needed:,} bytes, and {memory[0]:,} of {memory[1]:,} are free on "
-            f"{device}: pass device='cpu', or rows of a narrower type"
-        )
 
 
 def _place_of(X, device):

@@ -72,7 +72,7 @@ class Entry:
         return None if kind_of(X) is None else host_copy(X)
 
 
-class StreamEntry(Entry):
+class StreamEntry(engine.NoPairs, Entry):
     """Has the rows that `Device` reads in parts; nobody's data are offered to it."""
 
     name = "cuda, streamed"
@@ -84,17 +84,5 @@ class StreamEntry(Entry):
         return DeviceStreams()
 
     def open_rows(self, X, request):
-        """They are `Entry`'s to open."""
-        return None
-
-    def open_pair(self, X, Y, device="auto"):
-        """So are pairs."""
-        return None
-
-    def computing(self, X, device):
-        """And what is in force."""
-        return None
-
-    def on_host(self, X):
-        """And copies of arrays."""
+        """They are `Entry`'s to open, as pairs are."""
         return None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEAST_CAPABILITY", "VARIABLE", "DeviceFacts", "device_facts", "device_text", "host_bandwidth",
-    "overridden_bytes",
+    "overridden", "overridden_bytes",
 ]  # fmt: skip
 
 #: The oldest devices for which Triton makes code ("Supported Hardware" in its README).
@@ -191,12 +191,16 @@ def device_facts(device: torch.device | str | None = None) -> DeviceFacts:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(device)
     if device.type == "cpu":
-        found = _interpreter()
-        return replace(found, free_bytes=overridden_bytes() or found.free_bytes)
+        return overridden(_interpreter())
     index = torch.cuda.current_device() if device.index is None else device.index
     unused = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
     free = Fact(torch.cuda.mem_get_info(index)[0] + unused, "torch.cuda.mem_get_info")
-    return replace(_fixed(index), free_bytes=overridden_bytes() or free)
+    return overridden(replace(_fixed(index), free_bytes=free))
+
+
+def overridden(facts: DeviceFacts) -> DeviceFacts:
+    """The facts with the free memory that the environment says, if it says anything."""
+    return replace(facts, free_bytes=overridden_bytes() or facts.free_bytes)
 
 
 def overridden_bytes() -> Fact | None:

@@ -18,17 +18,15 @@ is compared with all rows of Y.
 
 import math
 
-import numpy as np
 import torch
-
-from tilewise import engine
 
 from ._distances import as_double, eight_of
 from ._facts import device_facts
 from ._matrix import pairs_of, squares_between, unit_rows
+from ._neighbor_plan import look_depth
 from ._triton import EXACT, HUGE, folded, tl, triton
 
-__all__ = ["looked_at", "mend", "nearest_rows", "out_of_range"]
+__all__ = ["Cosines", "Look", "Squares", "among_all", "take_roots"]
 
 _HUGE = tl.constexpr(HUGE)
 _NONE = 2**31 - 1
@@ -37,18 +35,12 @@ _NONE = 2**31 - 1
 _TOP = 5
 # Rows whose mean is the origin: any will do.
 _ORIGIN_ROWS = 512
-# Rows of Y from which on a look pays, and most neighbours that it finds: estimates.
-_LOOK_ROWS, _LOOK_NEIGHBORS = 1024, 256
-# ... and how many times as many rows as neighbours.
-_LEAST_RATIO = 4
 # Rows of X that are searched for together, and numbers that are kept for them: 8 MiB.
 _BLOCK_ROWS, _KEPT = 16384, 2**21
 # Distances that are compared with each other at a time where there was no look, and the rows of Y
 # among them.
 _SORTED, _SORTED_ROWS = 2**21, 4096
 _TILE = 128
-# Distances below this come from squares that have lost digits: see metrics/_ranges.py.
-_LOWEST = 2.0**-480
 
 
 # ---------------------------------------------------------------- the look
@@ -198,7 +190,8 @@ def roots(VALUES, size, BLOCK: tl.constexpr):
     tl.store(VALUES + at, tl.sqrt(tl.load(VALUES + at, mask=ok, other=0.0)), mask=ok)
 
 
-def _take_roots(squares):
+def take_roots(squares):
+    """Square roots of a tensor, in place."""
     size = squares.numel()
     roots[(triton.cdiv(size, 1024),)](squares, size, BLOCK=1024, **EXACT)
 
@@ -213,13 +206,13 @@ def _stages(device, depth):
     return max(1, min(3, (facts.shared_bytes.value - tile - 1024) // tile))
 
 
-class _Look:
+class Look:
     """Packed rows of Y, and searches of blocks of rows of X among them."""
 
     def __init__(self, Y, k):
         self.Y, self.k, self.m = Y, k, len(Y)
         d = Y.shape[1]
-        self.depth = max(16, triton.next_power_of_2(d)) if d <= 64 else -(-d // 64) * 64
+        self.depth = look_depth(d)
         # The width of a tile is a power of two: 192 columns are three tiles of 64.
         self.block = self.depth if self.depth <= 128 else 64
         sample = torch.linspace(0, self.m - 1, min(self.m, _ORIGIN_ROWS), device=Y.device)
@@ -295,13 +288,13 @@ class _Look:
         crowded = (counts > self.cap).nonzero().flatten()
         if len(crowded):
             own = X.index_select(0, crowded)
-            squares[crowded], indices[crowded] = _among_all(_Squares(own, self.Y), self.k)
+            squares[crowded], indices[crowded] = among_all(Squares(own, self.Y), self.k)
 
 
 # ---------------------------------------------------------------- all distances
 
 
-class _Squares:
+class Squares:
     """Canonical squared distances, a block at a time."""
 
     def __init__(self, X, Y):
@@ -313,11 +306,12 @@ class _Squares:
         squares_between(self.X[x], self.Y[y], out)
 
 
-class _Cosines:
+class Cosines:
     """Cosine distances in float64, a block at a time, as the CPU ranks neighbours by them."""
 
-    def __init__(self, X, Y):
-        self.X, self.Y, self.same = X, Y, Y is X
+    def __init__(self, X, Y, ahead=None):
+        # By how many rows X begins behind Y, if both are parts of the same rows.
+        self.X, self.Y, self.ahead = X, Y, 0 if Y is X else ahead
         self.shape = len(X), len(Y)
 
     def __call__(self, x, y, out):
@@ -328,11 +322,11 @@ class _Cosines:
         out.mul_(0.5).clamp_(max=2.0)
         out[zero_x] = 1.0
         out[:, zero_y] = 1.0
-        if self.same:
-            out.diagonal(x.start - y.start).zero_()
+        if self.ahead is not None:
+            out.diagonal(self.ahead + x.start - y.start).zero_()
 
 
-def _among_all(source, k):
+def among_all(source, k):
     """The k lowest of all distances, and their columns, by (distance, column)."""
     (n, m), device = source.shape, source.X.device
     distances = torch.empty((n, k), dtype=torch.float64, device=device)
@@ -355,108 +349,3 @@ def _among_all(source, k):
             places = torch.cat([places, own], 1).gather(1, order[:, :k])
         distances[here], indices[here] = best, places
     return distances, indices
-
-
-# ---------------------------------------------------------------- what is wanted
-
-
-def looked_at(Y, k, look=None):
-    """Rows of Y packed for a look, or None where none pays."""
-    if look is None:
-        look = len(Y) >= max(_LOOK_ROWS, _LEAST_RATIO * k) and k <= _LOOK_NEIGHBORS
-    return _Look(Y, k) if look else None
-
-
-def _nearest_squares(X, Y, k, looked):
-    """Canonical squares (n, k), and their rows of Y, by (square, index)."""
-    n = len(X)
-    if looked is None:
-        return _among_all(_Squares(X, Y), k)
-    squares = torch.empty((n, k), dtype=torch.float64, device=X.device)
-    indices = torch.empty((n, k), dtype=torch.int64, device=X.device)
-    step = looked.block_rows
-    for first in range(0, n, step):
-        here = slice(first, first + step)
-        looked.nearest(X[here], squares[here], indices[here])
-    return squares, indices
-
-
-def nearest_rows(X, Y, k, *, kernel, root, single, look=None, looked=None, mended=True):
-    """Distances and indices (n, k) of the k rows of Y nearest to every row of X.
-
-    Parameters
-    ----------
-    X : torch.Tensor of shape (n, d)
-        Of finite numbers.
-    Y : torch.Tensor of shape (m, d)
-        `X` itself for neighbours among themselves.
-    k : int
-        From 1 to m.
-    kernel : {"sqeuclidean", "cosine"}
-        What ranks them.
-    root : bool
-        Whether roots are returned.
-    single : bool
-        Whether distances are returned in float32.
-    look : bool, optional
-        Whether a look comes first; by default where that pays. It changes no result.
-    looked : object, optional
-        What `looked_at` returned, where many parts of X are compared with the same rows.
-    mended : bool, default=True
-        Whether `mend` follows, where it has to.
-    """
-    if kernel == "cosine":
-        distances, indices = _among_all(_Cosines(X, Y), k)
-    else:
-        looked = looked_at(Y, k, look) if looked is None else looked
-        distances, indices = _nearest_squares(X, Y, k, looked)
-        if root:
-            _take_roots(distances)
-        if mended and not single:
-            mend(X, Y, k, distances, indices, root)
-    return distances.to(torch.float32 if single else torch.float64), indices
-
-
-def out_of_range(farthest, root):
-    """Which distances are infinite, and which so small that their squares have lost digits."""
-    return farthest == math.inf, farthest < _LOWEST ** (1 if root else 2)
-
-
-def mend(X, Y, k, distances, indices, root, largest=None):
-    """Find the neighbours again, in place, whose distances float64 has no room for.
-
-    As `tilewise.metrics._ranges.mend_nearest` does it: among the rows times a power of two.
-    ``largest()`` is the largest magnitude of all rows of X, of which these may be some.
-    """
-    degree = 1 if root else 2
-    infinite, small = out_of_range(distances[:, -1], root)
-    if not bool((infinite | small).any()):
-        return
-    for rows, is_small in ((infinite, False), (small, True)):
-        ids = rows.nonzero().flatten()
-        if not len(ids):
-            continue
-        if is_small and not max(largest() if largest else _largest(X), _largest(Y)) < _LOWEST:
-            continue
-        some = X.index_select(0, ids)
-        scale = engine.Scale.of(max(_largest(some), _largest(Y)))
-        if not scale:
-            continue
-        factor = math.ldexp(1.0, scale.exponent)
-        again = [t.to(torch.float64) * factor for t in (some, Y)]
-        found, places = _nearest_squares(*again, k, looked_at(again[1], k))
-        if root:
-            _take_roots(found)
-        undone = scale.undone(found.cpu().numpy(), degree)
-        found = torch.from_numpy(np.ascontiguousarray(undone)).to(X.device)
-        if not is_small:
-            # What has an ordinary distance stays as it is, and comes first in both searches.
-            kept = ~torch.isinf(distances[ids])
-            found = torch.where(kept, distances[ids], found)
-            places = torch.where(kept, indices[ids], places)
-        distances[ids], indices[ids] = found, places
-
-
-def _largest(tensor):
-    low, high = torch.aminmax(tensor)
-    return max(abs(float(low)), abs(float(high)))

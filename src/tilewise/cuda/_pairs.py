@@ -6,12 +6,13 @@ import torch
 from tilewise import engine
 
 from ._arrays import Home, kind_of, plain_tensor, read, tensor_of
-from ._device import check_device, check_room, default_device
+from ._device import check_device, default_device
 from ._facts import device_facts
 from ._matrix import fill_device_matrix
 from ._moves import Mover
-from ._nearest import looked_at, mend, nearest_rows, out_of_range
-from ._plan import rows_at_once
+from ._neighbor_plan import Task, plan_device_neighbors
+from ._rows import DeviceRows
+from ._search import Others, mend, nearest_rows, out_of_range
 
 __all__ = ["DevicePair", "HostPair"]
 
@@ -72,16 +73,18 @@ class DevicePair:
 
     def argkmin(self, k, kernel, *, root):
         """Distances and indices of the k nearest rows of Y."""
-        distances, indices = nearest_rows(
-            self.X, self.Y, k, kernel=kernel, root=root, single=self.single
-        )
+        device = self.Y.device
+        plan = _plan(self.X, self.Y, k, kernel, device, same=self.X is self.Y)
+        others = Others(self.Y, plan, kernel, device)
+        distances, indices = nearest_rows(self.X, others, root=root, single=self.single)
         return self.home.array(distances), self.home.array(indices)
 
 
 class HostPair:
     """Rows X and Y, one or both of which are in memory, whose neighbours a device finds.
 
-    Y comes to the device whole; X comes in parts, if it lies in memory. Results are where X is.
+    What lies in memory comes in parts if it does not fit; for each part of X, Y comes again.
+    Results are where X is.
 
     Parameters
     ----------
@@ -124,28 +127,30 @@ class HostPair:
     def argkmin(self, k, kernel, *, root):
         """Distances and indices of the k nearest rows of Y."""
         x, y = self._sides
-        how = {"kernel": kernel, "root": root, "single": self.single}
-        Y = y.on(self._device)
-        if x.there or x is y:
-            found = nearest_rows(Y if x is y else x.tensor, Y, k, **how)
+        how, same = {"root": root, "single": self.single}, x is y
+        plan = _plan(
+            x.tensor, y.tensor, k, kernel, self._device, moved_x=x.moved_bytes,
+            moved_y=y.moved_bytes, same=same,
+        )  # fmt: skip
+        others = Others(y.tensor, plan, kernel, self._device, same)
+        if x.there or (same and others.whole is not None):
+            found = nearest_rows(others.whole if same else x.tensor, others, **how)
             return tuple(x.home.array(tensor) for tensor in found)
         n, d = x.tensor.shape
-        row = d * x.tensor.element_size()
         distances = np.empty((n, k), dtype=np.float32 if self.single else np.float64)
         indices = np.empty((n, k), dtype=np.int64)
-        size = min(n, rows_at_once(row, 16 * k, device_facts(self._device)))
-        looked = looked_at(Y, k) if kernel == "sqeuclidean" else None
+        size = plan.x_rows
         chunks = ((first, x.tensor[first : first + size]) for first in range(0, n, size))
         for first, part in Mover(self._device, x.tensor.dtype, size, d).moved(chunks):
             _check_finite(part, x.name, first)
-            found = nearest_rows(part, Y, k, looked=looked, mended=False, **how)
+            found = nearest_rows(part, others, first=first, mended=False, **how)
             here = slice(first, first + len(part))
             distances[here], indices[here] = (tensor.cpu().numpy() for tensor in found)
         if kernel == "sqeuclidean" and not self.single:
-            self._mend(Y, k, distances, indices, root)
+            self._mend(others, distances, indices, root)
         return distances, indices
 
-    def _mend(self, Y, k, distances, indices, root):
+    def _mend(self, others, distances, indices, root):
         """As for rows on a device: what is out of range is looked for again, all together."""
         X = self._sides[0].tensor
         infinite, small = out_of_range(distances[:, -1], root)
@@ -154,7 +159,7 @@ class HostPair:
             return
         some = X[torch.from_numpy(ids)].to(self._device)
         found = [torch.from_numpy(array[ids]).to(self._device) for array in (distances, indices)]
-        mend(some, Y, k, *found, root, lambda: engine.extent(engine.Rows(X.numpy()))[1])
+        mend(some, others, *found, root, lambda: engine.extent(engine.Rows(X.numpy()))[1])
         distances[ids], indices[ids] = (tensor.cpu().numpy() for tensor in found)
 
 
@@ -167,16 +172,21 @@ class _Side:
         self.home = Home(kind_of(X) or "numpy")
         self.tensor = read(plain_tensor(np.asarray(X)), name) if tensor is None else tensor
 
-    def on(self, device):
-        """The rows on the device, whole."""
-        if self.there:
-            return self.tensor
-        check_room(self.tensor.numel() * self.tensor.element_size(), device)
-        return self.tensor.to(device)
+    @property
+    def moved_bytes(self):
+        """Bytes of each row that comes from the host; 0 of those that are there."""
+        return 0 if self.there else self.tensor.shape[1] * self.tensor.element_size()
 
     def check_finite(self):
         """Raise the ValueError that names the first NaN or infinity, if there is one."""
         _check_finite(self.tensor, self.name)
+
+
+def _plan(X, Y, k, kernel, device, **how):
+    """The plan of a search."""
+    dtype = DeviceRows(X).compute_dtype.name
+    task = Task(len(X), len(Y), X.shape[1], k, kernel, dtype, **how)
+    return plan_device_neighbors(task, device_facts(device))
 
 
 def _tensor(X, name):

@@ -10,8 +10,8 @@ from tilewise.plan import Plan, plan
 from tilewise.plan._reasons import Reasoned, sourced
 
 __all__ = [
-    "CANDIDATES", "SEED_BLOCK", "STAGED", "DevicePlan", "Moved", "Sizes", "plan_device",
-    "rows_at_once", "sizes_for",
+    "CANDIDATES", "SEED_BLOCK", "STAGED", "DevicePlan", "Moved", "Sizes", "link_bound",
+    "plan_device", "rows_at_once", "sizes_for",
 ]  # fmt: skip
 
 #: Centres of an open row that are listed; a row with more is compared with all of them.
@@ -384,6 +384,15 @@ def _explain_memory(made: DevicePlan, why: dict[str, str]) -> None:
     why["free"] = f"{sourced(free)}; {there} and a fit take {100 * share:.3g} % of it."
 
 
+def link_bound(size: int, facts: DeviceFacts) -> str:
+    """How long so many bytes take from the host at least, as a sentence without its full stop."""
+    rate = facts.host_bandwidth.value
+    if not rate:
+        return "How fast the link to the host is, nobody tells"
+    speed = f"{device_text('host_bandwidth', rate)} ({facts.host_bandwidth.source})"
+    return f"At {speed} that takes {1e3 * size / rate:.3g} ms or more"
+
+
 def _explain_moves(made: DevicePlan, why: dict[str, str]) -> None:
     n, row, facts = made.n_rows, made.moved_bytes, made.facts
     left = n - made.resident_rows
@@ -400,13 +409,7 @@ def _explain_moves(made: DevicePlan, why: dict[str, str]) -> None:
         f"{sized(made.staged_rows * row)} each: rows are copied on a stream of their own while "
         "kernels compute with those before."
     )
-    bound = "How fast the link to the host is, nobody tells"
-    if facts.host_bandwidth.value:
-        rate = facts.host_bandwidth.value
-        bound = (
-            f"At {device_text('host_bandwidth', rate)} ({facts.host_bandwidth.source}) that takes "
-            f"{1e3 * (left or n) * row / rate:.3g} ms or more"
-        )
+    bound = link_bound((left or n) * row, facts)
     if left:
         parts = -(-left // made.staged_rows)
         why["moved"] = (

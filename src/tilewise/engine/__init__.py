@@ -41,7 +41,7 @@ from tilewise.engine.center_distances import (
     inertia,
     own_distances,
 )
-from tilewise.engine.cpu import Cpu, Sample
+from tilewise.engine.cpu import Cpu, NoPairs, Sample
 from tilewise.engine.matrix import (
     KERNELS,
     LOOKED_AT,
@@ -88,15 +88,15 @@ from tilewise.kernels._single import SingleRows, labels_of
 
 __all__ = [
     "BACKENDS", "KERNELS", "LOOKED_AT", "AssignmentPass", "Backend", "BatchPass", "Batches", "Bins",
-    "Cpu", "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "OutOfRange",
-    "OversamplingPass", "PartSeeding", "Pass", "ProductTerms", "ReadBatches", "Request", "RowSet",
-    "Rows", "Sample", "Scale", "SeedingPass", "SingleRows", "Stats", "StreamReport", "StreamRows",
-    "aligned", "argkmin", "argkmin_blocks", "argmin_blocks", "as_rows", "assign", "assign_inertia",
-    "backend_of", "batch_bytes", "column_stats", "computing", "count_rows", "distances", "draws",
-    "extent", "farthest_first", "few_rows", "fill_matrix", "first_row", "hashed", "inertia",
-    "labels_of", "largest_finite", "locate_among", "looked_at", "moments_of", "most_trials",
-    "on_host", "open_pair", "open_rows", "open_sums", "own_distances", "plan_matrix",
-    "potential_bin", "product_terms", "radius", "radius_blocks", "refuse_out_of_range", "register",
-    "sampled", "scaled_weights", "squared_moves", "total_gains", "weight_exponent", "weight_sizes",
-    "weights_of",
+    "Cpu", "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "NoPairs",
+    "OutOfRange", "OversamplingPass", "PartSeeding", "Pass", "ProductTerms", "ReadBatches",
+    "Request", "RowSet", "Rows", "Sample", "Scale", "SeedingPass", "SingleRows", "Stats",
+    "StreamReport", "StreamRows", "aligned", "argkmin", "argkmin_blocks", "argmin_blocks",
+    "as_rows", "assign", "assign_inertia", "backend_of", "batch_bytes", "column_stats", "computing",
+    "count_rows", "distances", "draws", "extent", "farthest_first", "few_rows", "fill_matrix",
+    "first_row", "hashed", "inertia", "labels_of", "largest_finite", "locate_among", "looked_at",
+    "moments_of", "most_trials", "on_host", "open_pair", "open_rows", "open_sums", "own_distances",
+    "plan_matrix", "potential_bin", "product_terms", "radius", "radius_blocks",
+    "refuse_out_of_range", "register", "sampled", "scaled_weights", "squared_moves", "total_gains",
+    "weight_exponent", "weight_sizes", "weights_of",
 ]  # fmt: skip

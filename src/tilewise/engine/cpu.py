@@ -18,7 +18,7 @@ from .seeding import SeedingPass
 from .single import few_rows
 from .stats import Stats, column_stats, largest_finite
 
-__all__ = ["Cpu", "Sample"]
+__all__ = ["Cpu", "NoPairs", "Sample"]
 
 # Labels that are looked at together, since NumPy makes wider copies of them.
 _COUNTED_ROWS = 2**17
@@ -43,7 +43,23 @@ class Sample:
     stats: Stats | None = None
 
 
-class Cpu:
+class NoPairs:
+    """What a backend declines whose rows are all that it has: see `Backend` for the methods."""
+
+    def open_pair(self, X, Y, device="auto"):
+        """Distances of two arrays are for others, or for the functions of `tilewise.metrics`."""
+        return None
+
+    def computing(self, X, device):
+        """Nothing has to be in force."""
+        return None
+
+    def on_host(self, X):
+        """No array is this backend's alone."""
+        return None
+
+
+class Cpu(NoPairs):
     """Rows in memory, computed by this process; see `Backend` for the methods."""
 
     name = "cpu"
@@ -164,15 +180,3 @@ class Cpu:
     def mapped(self, rows, function, **needs):
         """All rows are one part."""
         yield function(rows)
-
-    def open_pair(self, X, Y, device="auto"):
-        """Arrays in memory are computed with by the functions of `tilewise.metrics`."""
-        return None
-
-    def computing(self, X, device):
-        """Nothing has to be in force."""
-        return None
-
-    def on_host(self, X):
-        """All arrays of this backend's are there."""
-        return None

@@ -98,8 +98,8 @@ def pairwise_distances_argmin_min(
     n_threads : int, default=None
         Number of threads; it never changes the result.
     device : {'auto', 'cpu', 'cuda'}, default='auto'
-        Where to compute: where the arrays lie, on the CPU, or on a GPU. With "cuda", ``Y`` comes
-        to the GPU whole and an ``X`` in memory in parts; results are where ``X`` is.
+        Where to compute: where the arrays lie, on the CPU, or on a GPU. With "cuda", arrays in
+        memory come to the GPU, in parts if they do not fit; results are where ``X`` is.
 
     Returns
     -------
@@ -160,8 +160,8 @@ def pairwise_distances_argmin(
     n_threads : int, default=None
         Number of threads; it never changes the result.
     device : {'auto', 'cpu', 'cuda'}, default='auto'
-        Where to compute: where the arrays lie, on the CPU, or on a GPU. With "cuda", ``Y`` comes
-        to the GPU whole and an ``X`` in memory in parts; results are where ``X`` is.
+        Where to compute: where the arrays lie, on the CPU, or on a GPU. With "cuda", arrays in
+        memory come to the GPU, in parts if they do not fit; results are where ``X`` is.
 
     Returns
     -------
@@ -238,8 +238,8 @@ def argkmin(
     n_threads : int, default=None
         Number of threads; it never changes the result.
     device : {'auto', 'cpu', 'cuda'}, default='auto'
-        Where to compute: where the arrays lie, on the CPU, or on a GPU. With "cuda", ``Y`` comes
-        to the GPU whole and an ``X`` in memory in parts; results are where ``X`` is.
+        Where to compute: where the arrays lie, on the CPU, or on a GPU. With "cuda", arrays in
+        memory come to the GPU, in parts if they do not fit; results are where ``X`` is.
 
     Returns
     -------
