@@ -208,7 +208,9 @@ def test_fits_have_the_same_bits(way, isa, monkeypatch):
             model.n_iter_,
         ))  # fmt: skip
     assert len(found) == 1
-    assert used[0] == -(-k // GROUP_CENTRES)
+    # On AMX scores are so cheap that groups pay later.
+    pays = isa != "amx" or k * d >= 100_000
+    assert used[0] == (-(-k // GROUP_CENTRES) if pays else 0)
 
 
 def test_groups_that_skip_nothing_are_given_up():

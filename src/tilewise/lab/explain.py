@@ -153,8 +153,8 @@ class Explanation:
         if p.look:
             told.append(
                 "All this is of a pass that scores every row. A first look settles most rows with "
-                "products of bytes, so a whole pass may take less: a third of the time was measured "
-                "at 384 features and 1024 clusters."
+                "products of bytes, so a whole pass may take less: a third of the time was "
+                "measured at 384 features and 1024 clusters."
             )
         told += [_change_sentence(change, self.expected) for change in self.changes]
         return told
