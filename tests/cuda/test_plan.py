@@ -179,4 +179,4 @@ def test_parts_fit_whatever_is_free(n, d, k, free):
     assert 1 <= plan.staged_rows <= n
     most = max(plan.bytes_of(what, weighted=True) for what in ("fit", "seeding", "predict"))
     assert plan.resident_rows * 4 * d + most <= free
-    assert 1 <= rows_at_once(4 * d, 8, facts) <= max(1, free)
+    assert 1 <= rows_at_once(4 * d, 8, free) <= max(1, free)

@@ -163,7 +163,8 @@ class Device(engine.Cpu):
 
     def part_rows(self, rows, result_bytes):
         """Rows that come at a time where nothing is kept of them but results."""
-        size = rows_at_once(rows.moved.row_bytes, result_bytes, device_facts(rows.device))
+        free = device_facts(rows.device).free_bytes.value
+        size = rows_at_once(rows.moved.row_bytes, result_bytes, free)
         return size if rows.n_rows is None else max(1, min(size, rows.n_rows))
 
     # ------------------------------------------------------------ what leaves

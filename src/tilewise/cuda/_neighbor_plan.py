@@ -1,6 +1,6 @@
 """How the nearest rows are searched for on a device, and why."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tilewise._sizes import sized
@@ -133,10 +133,6 @@ def _held_bytes(task: Task) -> int:
     return task.moved_y + _PACKED_BYTES * look_depth(task.n_features) + _NORM_BYTES
 
 
-def _with_free(facts: DeviceFacts, free: float) -> DeviceFacts:
-    return replace(facts, free_bytes=replace(facts.free_bytes, value=int(free)))
-
-
 def _rows_of_y(task: Task, facts: DeviceFacts, why: dict[str, str]) -> int:
     m, row, free = task.n_y, task.moved_y, facts.free_bytes.value
     if not row:
@@ -148,8 +144,8 @@ def _rows_of_y(task: Task, facts: DeviceFacts, why: dict[str, str]) -> int:
         why["y_rows"] = f"{all_of_them}: they stay in {sourced(facts.free_bytes)}."
         return m
     packed = _held_bytes(task) - row
-    # It takes half of what it is told.
-    rows = max(1, min(m, rows_at_once(row, -(-packed // 4), _with_free(facts, free / 2))))
+    # They take half of what they are told.
+    rows = min(m, rows_at_once(row, -(-packed // 4), free / 2))
     why["y_rows"] = (
         f"{rows:,} of {m:,} at a time, {sized(rows * row)}: {all_of_them}, more than "
         f"{100 * _WHOLE_SHARE:g} % of {sourced(facts.free_bytes)}. The nearest rows of each part "
@@ -169,8 +165,7 @@ def _rows_of_x(task: Task, y_rows: int, facts: DeviceFacts, why: dict[str, str])
     held = task.n_y * _held_bytes(task) if whole and task.moved_y else 0
     # What is found in a part of Y, beside what was found before.
     found = _FOUND_BYTES * task.k * (1 if whole else 2)
-    left = facts.free_bytes.value - held
-    rows = max(1, min(n, rows_at_once(row, found, _with_free(facts, left))))
+    rows = max(1, min(n, rows_at_once(row, found, facts.free_bytes.value - held)))
     beside = f" beside {sized(held)} of Y" if held else ""
     why["x_rows"] = (
         f"{rows:,} of {n:,} at a time, {sized(rows * row)}: with what is found they take up to "

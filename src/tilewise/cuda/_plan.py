@@ -294,14 +294,14 @@ def _even(rows: int) -> int:
     return rows // _STAGED_MULTIPLE * _STAGED_MULTIPLE if rows > _STAGED_MULTIPLE else rows
 
 
-def rows_at_once(row_bytes: int, result_bytes: int, facts: DeviceFacts) -> int:
+def rows_at_once(row_bytes: int, result_bytes: int, free: float) -> int:
     """Rows of a part that are computed with and forgotten, such as rows to be labelled.
 
-    Half of the free memory has room for the parts, 20 bytes per row of a pass, and results: in
+    Half of the free bytes has room for the parts, 20 bytes per row of a pass, and results: in
     float64, while they are converted, and what Triton's kernels leave to torch.
     """
     each = STAGED * row_bytes + 5 * _INT + 4 * result_bytes
-    return max(1, min(_STAGED_BYTES // max(1, row_bytes), facts.free_bytes.value // (2 * each)))
+    return max(1, min(_STAGED_BYTES // max(1, row_bytes), int(free // (2 * each))))
 
 
 def kept_bytes(made: DevicePlan) -> int:

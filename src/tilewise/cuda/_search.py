@@ -5,6 +5,7 @@ the lowest one if several are. Otherwise `_nearest` searches.
 """
 
 import math
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Others:
         else:
             self._Y, self._mover = Y, Mover(device, Y.dtype, plan.y_rows, plan.n_features)
 
-    @property
+    @cached_property
     def largest(self):
         """The largest magnitude of all rows."""
         return _largest(self._Y)
