@@ -10,6 +10,7 @@ from tilewise import KMeans, algorithms, kmeans_plusplus
 from tilewise.engine import Cpu, Rows
 from tilewise.engine.few_seeding import FewSeeding
 from tilewise.engine.seeding import SeedingPass
+from tilewise.kernels import _workspace
 from tilewise.kernels._seeding_few import FewSeeding as Steps
 from tilewise.plan import exact_shard_rows, local_trials, seeds_at_once
 from tilewise.plan.few_seeds import at_once_bytes, at_once_reason
@@ -162,7 +163,8 @@ def test_it_keeps_what_the_plan_states(order):
         rows = Rows(np.asarray(np.ones((n, d)), order=order))
         state = Steps(rows, None, local_trials(k), isa=hostile.ISAS[-1], shard_rows=384)
         planned = at_once_bytes(n, d, k)
-        assert state.allocated <= planned
+        # Under the address sanitizer a gap follows each of its six buffers.
+        assert state.allocated <= planned + 6 * _workspace.GUARD
         assert planned <= 1.05 * state.allocated or order == "C" or n < 100
 
 

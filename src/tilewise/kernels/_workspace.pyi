@@ -3,6 +3,7 @@ import numpy as np
 from tilewise._typing import Vector
 
 GUARD: int
+LEAST: int
 
 def aligned_empty(size: int) -> Vector[np.uint8]: ...
 

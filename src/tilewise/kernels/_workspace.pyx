@@ -19,6 +19,8 @@ cdef enum:
 
 #: Bytes of the gap behind each part, which only builds for the address sanitizer have.
 GUARD = TW_GUARD
+#: Bytes that a buffer of such a build has at least.
+LEAST = LEAST_GUARDED if TW_GUARD else 0
 
 
 def aligned_empty(Py_ssize_t size):
