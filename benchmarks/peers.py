@@ -64,6 +64,10 @@ class Peer:
         able = getattr(self, task) is not None and np.dtype(dtype).name in self.dtypes
         return able and (self.sparse or not sparse)
 
+    def takes_minutes(self, n_samples, n_features, n_clusters):
+        """Whether one default fit takes so long that it is left out."""
+        return False
+
 
 class _Estimator(Peer):
     """A library that offers KMeans as scikit-learn has it."""
@@ -321,7 +325,14 @@ class Scipy(Peer):
     """scipy.cluster.vq."""
 
     name, package = "scipy kmeans2", "scipy"
-    note = "threads only inside BLAS; its default fit does 10 iterations"
+    note = (
+        "threads only inside BLAS; its default fit does 10 iterations; its k-means++ compares all "
+        "rows with all seeds in every step, on one thread, so fits are left out that take minutes "
+        "(n × d × k² above 10^11)"
+    )
+
+    def takes_minutes(self, n_samples, n_features, n_clusters):
+        return n_samples * n_features * n_clusters**2 > 1e11
 
     def load(self):
         self.library = importlib.import_module("scipy.cluster.vq")

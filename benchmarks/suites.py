@@ -154,7 +154,11 @@ def fit(run):
     for case, dtype in run.cases(FIT, FIT[:1]):
         X = data.make(case.kind, case.n_samples, case.n_features, case.n_clusters, dtype)
         record = new_record("fit", case, dtype, per="default fit")
-        taking_part = run.taking_part("fit", dtype, sparse=case.kind in data.SPARSE)
+        taking_part = [
+            peer
+            for peer in run.taking_part("fit", dtype, sparse=case.kind in data.SPARSE)
+            if not peer.takes_minutes(case.n_samples, case.n_features, case.n_clusters)
+        ]
         yield _fit_case(run, record, X, case.n_clusters, taking_part, 3, 1)
 
 
