@@ -1,6 +1,6 @@
 """Canonical distances: to the own centre and to candidates of a start."""
 
-from ._sums import big_of, limb
+from ._sums import add_digits, big_of, limb
 from ._triton import canonical, digits, folded, tl, triton
 
 __all__ = ["block_digits", "candidate_gains", "locate_rows", "own_gaps", "take_seed"]
@@ -47,18 +47,8 @@ def take_seed(
 
 @triton.jit
 def block_digits(VALUES, W, top, SUMS, TOTAL, n, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr):
-    """SUMS (blocks, 3) int64 = digits of each block of up to 4096 numbers; TOTAL (3, 2) of all."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    ok = at < n
-    value = tl.load(VALUES + at, mask=ok, other=0.0)
-    if WEIGHTED:
-        value = value * tl.load(W + at, mask=ok, other=0.0)
-    for i in tl.static_range(3):
-        digit, value = digits(value, big_of(top, i))
-        digit = tl.sum(digit, 0)
-        tl.store(SUMS + tl.program_id(0) * 3 + i, digit)
-        tl.atomic_add(TOTAL + 2 * i, digit >> 25, sem="relaxed")
-        tl.atomic_add(TOTAL + 2 * i + 1, digit & _HALF, sem="relaxed")
+    """SUMS (blocks, 3) int64 = digits of each block of numbers; TOTAL (3, 2) += their sums."""
+    add_digits(VALUES, W, top, SUMS, TOTAL, n, WEIGHTED, True, BLOCK)
 
 
 @triton.jit

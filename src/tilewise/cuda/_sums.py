@@ -7,8 +7,8 @@ that 2**34 rows can be added by atomics before anything has to be carried.
 from ._triton import digits, folded, tl, triton, two_product, two_sum
 
 __all__ = [
-    "add_moved", "average", "column_digits", "extremes", "join_copies", "limb", "list_moved",
-    "total_digits",
+    "add_digits", "add_moved", "average", "column_digits", "extremes", "join_copies", "limb",
+    "list_moved", "total_digits",
 ]  # fmt: skip
 
 _HALF = tl.constexpr((1 << 25) - 1)
@@ -214,9 +214,10 @@ def bin_of(bits):
 
 
 @triton.jit
-def total_digits(VALUES, W, MOST, TOTAL, n, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr):
-    """TOTAL (3, 2) int64 += digits of the numbers, whose largest magnitude has the bits MOST."""
-    top = bin_of(tl.load(MOST))
+def add_digits(
+    VALUES, W, top, SUMS, TOTAL, n, WEIGHTED: tl.constexpr, KEPT: tl.constexpr, BLOCK: tl.constexpr
+):
+    """TOTAL (3, 2) int64 += digits of a block of up to 4096 numbers; SUMS (blocks, 3), if kept."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     ok = at < n
     value = tl.load(VALUES + at, mask=ok, other=0.0)
@@ -225,8 +226,16 @@ def total_digits(VALUES, W, MOST, TOTAL, n, WEIGHTED: tl.constexpr, BLOCK: tl.co
     for i in tl.static_range(3):
         digit, value = digits(value, big_of(top, i))
         digit = tl.sum(digit, 0)
+        if KEPT:
+            tl.store(SUMS + tl.program_id(0) * 3 + i, digit)
         tl.atomic_add(TOTAL + 2 * i, digit >> 25, sem="relaxed")
         tl.atomic_add(TOTAL + 2 * i + 1, digit & _HALF, sem="relaxed")
+
+
+@triton.jit
+def total_digits(VALUES, W, MOST, TOTAL, n, WEIGHTED: tl.constexpr, BLOCK: tl.constexpr):
+    """TOTAL (3, 2) int64 += digits of the numbers, whose largest magnitude has the bits MOST."""
+    add_digits(VALUES, W, bin_of(tl.load(MOST)), TOTAL, TOTAL, n, WEIGHTED, False, BLOCK)
 
 
 # ---------------------------------------------------------------- columns
