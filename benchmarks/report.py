@@ -109,6 +109,12 @@ def head(result):
     return "\n".join(lines) + "\n"
 
 
+def held(result):
+    """Return the settings that held libraries to fewer instructions than the machine has."""
+    names = ("TILEWISE_ISA", "OPENBLAS_CORETYPE")
+    return [f"{name}={result['settings'][name]}" for name in names if name in result["settings"]]
+
+
 def noise_of(result):
     """Return who else was at work before or during a run, in words; empty where it was quiet."""
     quiet = result.get("quiet") or {}

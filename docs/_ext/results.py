@@ -11,6 +11,9 @@ from recording import STYLE
 __all__ = ["chart", "page_of", "paths"]
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+RESULTS = BENCHMARKS / "results"
+# Where everybody was held to fewer instructions than the machine has: on the page, in no chart.
+FEWER_INSTRUCTIONS = "isa"
 
 
 def report():
@@ -21,20 +24,28 @@ def report():
     return module
 
 
-def paths():
-    """Return the files of the committed results."""
-    return sorted((BENCHMARKS / "results").glob("*.json"))
+def paths(*folders):
+    """Return the files of the committed results, with those in further folders."""
+    return sorted(
+        path
+        for folder in (RESULTS, *(RESULTS / name for name in folders))
+        for path in folder.glob("*.json")
+    )
 
 
-def committed():
-    """Return the committed results, newest first: (file name, result)."""
-    found = [(path.name, json.loads(path.read_text(encoding="utf-8"))) for path in paths()]
-    return sorted(found, key=lambda pair: pair[1]["started"], reverse=True)
+def committed(*folders):
+    """Return the committed results, newest first, those of folders last: (file name, result)."""
+    found = [
+        (path.relative_to(RESULTS).as_posix(), json.loads(path.read_text(encoding="utf-8")))
+        for path in paths(*folders)
+    ]
+    newest = sorted(found, key=lambda pair: pair[1]["started"], reverse=True)
+    return sorted(newest, key=lambda pair: "/" in pair[0])
 
 
 def page_of():
     """Return all suites that have results, with the runs that they come from, or None."""
-    results, tools = committed(), report()
+    results, tools = committed(FEWER_INSTRUCTIONS), report()
     if not results:
         return None
     parts = []
@@ -51,7 +62,8 @@ def page_of():
             # What stands below a table is no chapter of its own.
             body = re.sub(r"^### (.*)$", r"**\1**", body, flags=re.MULTILINE)
             day = result["started"][:10]
-            parts.append(f"From [`{name}`](#{anchor(name)}), {day}:\n\n{body}")
+            held = "".join(f", `{fact}`" for fact in tools.held(result))
+            parts.append(f"From [`{name}`](#{anchor(name)}), {day}{held}:\n\n{body}")
     parts.append("## The runs\n\nWhere each table comes from: the machine and the versions.\n")
     for name, result in results:
         # The machine's name and versions are long lines: a listing that scrolls keeps them whole.
@@ -67,7 +79,7 @@ def whole_words(table):
 
 def anchor(name):
     """Return the label of a run on the page."""
-    return "run-" + name.removesuffix(".json")
+    return "run-" + name.removesuffix(".json").replace("/", "-")
 
 
 def ratios_of(suite, tools):
