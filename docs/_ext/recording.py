@@ -141,6 +141,8 @@ def run_page(text, name, page, folder):
     """Run the blocks of a page in order, in one namespace; return what each gave."""
     namespace, numbers = {"__name__": slug(name)}, iter(range(1, 1000))
     blocks = []
+    # What stood open before is no block's picture.
+    plt.close("all")
     with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
         for found in FENCE.finditer(text):
             line = text.count("\n", 0, found.start(1)) + 1

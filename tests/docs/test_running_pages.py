@@ -33,6 +33,11 @@ def a_record(tmp_path, text=PAGE, **load):
 # --- recording ------------------------------------------------------------------------------------
 
 
+def test_a_figure_that_stood_open_is_no_picture_of_a_block(tmp_path):
+    recording.plt.figure()
+    assert [len(block["pictures"]) for block in a_record(tmp_path)["blocks"]] == [0, 1]
+
+
 def test_what_blocks_print_and_draw_is_recorded(tmp_path):
     made = a_record(tmp_path)
     first, second = made["blocks"]
