@@ -242,7 +242,7 @@ debug-test: .venv-debug/installed ## what calls compiled modules, on a build tha
 define counted
 	$(PYTHON) tools/kernel_calls.py build/$(1) --clear
 	$(2)
-	$(if $(strip $(ARGS)$(IN_PROCESSES)),,$(PYTHON) tools/kernel_calls.py build/$(1))
+	$(if $(ARGS)$(IN_PROCESSES),,$(PYTHON) tools/kernel_calls.py build/$(1))
 endef
 
 # CPython and numpy keep memory until exit, so leaks are not looked for here; libstdc++ comes

@@ -145,11 +145,11 @@ def by_instructions(results):
     for result in results:
         for dtype, name in report.SHORT_DTYPES.items():
             mine = [record for record in result["records"] if record["case"]["dtype"] == dtype]
-            ratios = [report.against(record, report.REFERENCE) for record in mine]
+            ratios = [report.weight(record, report.REFERENCE)[0] for record in mine]
             mean = report.mean_of(mine, report.REFERENCE)
             told.append(
                 f"{isa(result)} in {name} {mean.mean:.2f}× ({min(ratios):.2f} to {max(ratios):.2f}"
-                f" in {len(mine)} rows)"
+                f" in {report.rows_told(mean)})"
             )
     return [
         paragraph(
@@ -180,8 +180,8 @@ def fits(result):
     mean = report.mean_of(default, report.REFERENCE)
     return [
         paragraph(
-            "Whole fits, their starts, and labels for given centres, of the same package",
-            f"({result['started'][:10]}). A rival counts where its inertia is within",
+            "Whole fits, their starts, and labels for given centres, of the same state of the",
+            f"package ({result['started'][:10]}). A rival counts where its inertia is within",
             f"{report.EQUAL_QUALITY - 1:.1%} of tilewise's; where none is, the row counts as 1 in",
             f"a mean. Default fits are {mean.mean:.1f} times as fast as scikit-learn's, the",
             f"geometric mean of {len(default)}.",

@@ -12,8 +12,6 @@ __all__ = ["chart", "page_of", "paths"]
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 RESULTS = BENCHMARKS / "results"
-# Where everybody was held to fewer instructions than the machine has: on the page, in no chart.
-FEWER_INSTRUCTIONS = "isa"
 
 
 def report():
@@ -24,28 +22,25 @@ def report():
     return module
 
 
-def paths(*folders):
-    """Return the files of the committed results, with those in further folders."""
-    return sorted(
-        path
-        for folder in (RESULTS, *(RESULTS / name for name in folders))
-        for path in folder.glob("*.json")
-    )
+def paths():
+    """Return the files of the committed results."""
+    return sorted([*RESULTS.glob("*.json"), *RESULTS.glob("isa/*.json")])
 
 
-def committed(*folders):
-    """Return the committed results, newest first, those of folders last: (file name, result)."""
+def committed():
+    """Return the committed results, newest first: (file name, result)."""
     found = [
         (path.relative_to(RESULTS).as_posix(), json.loads(path.read_text(encoding="utf-8")))
-        for path in paths(*folders)
+        for path in paths()
     ]
-    newest = sorted(found, key=lambda pair: pair[1]["started"], reverse=True)
-    return sorted(newest, key=lambda pair: "/" in pair[0])
+    return sorted(found, key=lambda pair: pair[1]["started"], reverse=True)
 
 
 def page_of():
     """Return all suites that have results, with the runs that they come from, or None."""
-    results, tools = committed(FEWER_INSTRUCTIONS), report()
+    tools = report()
+    # Those held to fewer instructions come last.
+    results = sorted(committed(), key=lambda pair: bool(tools.held(pair[1])))
     if not results:
         return None
     parts = []
@@ -85,11 +80,12 @@ def anchor(name):
 def ratios_of(suite, tools):
     """Return for each case of a suite what it is and its newest weights in the two means.
 
-    Results of a busy machine have none; no other case is left out.
+    Results of a busy machine have none, and those held to fewer instructions are another
+    question's; no other case is left out.
     """
     newest = {}
     for _, result in committed():
-        if tools.noise_of(result):
+        if tools.noise_of(result) or tools.held(result):
             continue
         for record in result["records"]:
             if record["suite"] == suite and record["unit"] == "s":

@@ -60,17 +60,25 @@ def run_commands(code):
         assert main(arguments) == 0, command
 
 
+def close_figures():
+    """Leave none to the tests that follow in this process."""
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if blocks_of(page) and page not in LESSONS],
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
-def test_blocks_run(page, tmp_path, capsys):
+def test_blocks_run(page, tmp_path, capsys, request):
     if page.name == "gpu.md":
         pytest.skip("its arrays live on a GPU: tests/cuda/test_page.py runs it")
     namespace = {"__name__": page.stem}
     if "import matplotlib" in page.read_text(encoding="utf-8"):
         pytest.importorskip("matplotlib").use("Agg")
+        request.addfinalizer(close_figures)
     if "to_onnx(" in page.read_text(encoding="utf-8"):
         pytest.importorskip("onnx")
     with contextlib.chdir(tmp_path):
