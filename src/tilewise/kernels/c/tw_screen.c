@@ -262,14 +262,21 @@ static void copy_trials(int count, const double *points, ptrdiff_t ldc, const do
     }
 }
 
+/* Bytes of copies between their prefetch and their use: several groups of short rows. Copies are read faster
+ * than the processor foresees them where groups are left out (measured at 200,000 x 64 and 50,000 x 256: k-means++
+ * takes 0.75 to 0.85 times as long). */
+enum { AHEAD = 4096 };
+
 /* With q and p the whole numbers of a row and a candidate, half the square of |q - coarse p| is |q|^2 / 2 +
  * coarse (bases - products); a pair is open unless that is above half the square of what it may be. */
 TW_INLINE void compare_some(const int count, int n_groups, const tw_copied *copied, const uint16_t *near,
                             const tw_candidates *trials, int first, uint16_t *masks) {
-    const int steps = copied->steps;
+    const int steps = copied->steps, ahead = (AHEAD + steps * 64 - 1) / (steps * 64);
     const uint8_t *x = copied->rows;
     for (int g = 0; g < n_groups; g++, x += steps * 64) {
         uint32_t bits[8] = {0};
+        /* Behind the last group lies the next block. */
+        const uint8_t *later = g + ahead >= n_groups || near[g + ahead] ? x + ahead * steps * 64 : x;
         if (near[g])
 #pragma GCC unroll 4
             for (int p = 0; p < V; p++) {
@@ -277,9 +284,11 @@ TW_INLINE void compare_some(const int count, int n_groups, const tw_copied *copi
 #pragma GCC unroll 8
                 for (int j = 0; j < count; j++) sums[j] = trials->bases[first + j] - (tw_i4){0};
                 const int32_t *c = (const int32_t *)trials->values + first;
-                for (int l = 0; l < steps; l++, c += 16)
+                for (int l = 0; l < steps; l++, c += 16) {
+                    if (p == 0) __builtin_prefetch(later + l * 64);
 #pragma GCC unroll 8
                     for (int j = 0; j < count; j++) sums[j] = add_products(sums[j], x + l * 64 + p * 4 * N, c[j]);
+                }
                 const int at = g * 16 + p * N;
                 const tw_f4 within = *(const tw_f4u *)(copied->radius + at) + *(const tw_f4u *)(copied->errors + at);
                 const tw_f4 half = *(const tw_f4u *)(copied->halves + at);
