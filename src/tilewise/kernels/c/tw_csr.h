@@ -14,6 +14,10 @@
 /* Entries after which running scores meet the total: one holds the rounding of at most so
  * many additions, half of it in each of two chains. */
 #define TW_ENTRIES_BLOCK 64
+/* In panels of more bytes than this, columns are fetched so many entries before they are met: they stand
+ * anywhere. */
+#define TW_CSR_LARGE (1 << 19)
+#define TW_CSR_AHEAD 24
 
 /* out (n_rows, ld) gets panel by panel the sums of terms; a panel is (depth, vectors * LANES).
  * Level: running scores in registers, the panel in L2 where it
@@ -22,6 +26,7 @@ TW_INLINE void F(csr_width)(const int vectors, int n_rows, const int32_t *restri
                             const int32_t *restrict columns, const T *restrict values, ptrdiff_t depth,
                             const T *restrict panels, int n_panels, T *restrict out, ptrdiff_t ld) {
     const ptrdiff_t width = (ptrdiff_t)vectors * LANES;
+    const int last = starts[n_rows], ahead = depth * width * (ptrdiff_t)sizeof(T) > TW_CSR_LARGE ? TW_CSR_AHEAD : 0;
     /* 1. panels (L2) */
     for (int p = 0; p < n_panels; p++, panels += depth * width, out += width) {
         /* 2. rows */
@@ -38,6 +43,12 @@ TW_INLINE void F(csr_width)(const int vectors, int n_rows, const int32_t *restri
                 for (; e + 2 <= stop; e += 2) {
                     const T *restrict a = panels + columns[e] * width, *restrict b = panels + columns[e + 1] * width;
                     const V x = F(splat)(values[e]), y = F(splat)(values[e + 1]);
+                    if (ahead && e + ahead + 1 < last)
+#pragma GCC unroll 4
+                        for (int v = 0; v < vectors; v++) {
+                            __builtin_prefetch(panels + columns[e + ahead] * width + v * LANES);
+                            __builtin_prefetch(panels + columns[e + ahead + 1] * width + v * LANES);
+                        }
 #pragma GCC unroll 4
                     for (int v = 0; v < vectors; v++) {
                         even[v] += TW_TERM(x, *(const V *)(a + v * LANES));

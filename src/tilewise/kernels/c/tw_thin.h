@@ -32,15 +32,15 @@ static void gather_scores(int n_rows, const int32_t *restrict starts, const int3
                           const double *restrict values, const double *restrict centers, ptrdiff_t ldc, int k,
                           double scale, double *restrict out, ptrdiff_t ld) {
     enum { BLOCK = 64 };
-    /* 1. rows */
-    for (int r = 0; r < n_rows; r++, out += ld) {
-        const int first = starts[r], last = starts[r + 1];
-        /* 2. centres */
-        for (int j = 0; j < k; j++) {
-            const double *restrict c = centers + j * ldc;
+    /* 1. centres: the numbers of one stay in the cache while rows that share columns meet it */
+    for (int j = 0; j < k; j++) {
+        const double *restrict c = centers + j * ldc;
+        /* 2. rows */
+        for (int r = 0; r < n_rows; r++) {
+            const int last = starts[r + 1];
             double total = 0;
             /* 3. blocks of entries */
-            for (int e = first; e < last;) {
+            for (int e = starts[r]; e < last;) {
                 const int stop = last - e > BLOCK ? e + BLOCK : last;
                 double sum[4] = {0};
                 for (; e + 4 <= stop; e += 4)
@@ -48,7 +48,7 @@ static void gather_scores(int n_rows, const int32_t *restrict starts, const int3
                 for (int i = 0; e < stop; i++, e++) sum[i] += values[e] * (c[columns[e]] * scale);
                 total += (sum[0] + sum[1]) + (sum[2] + sum[3]);
             }
-            out[j] = -total;
+            out[r * ld + j] = -total;
         }
     }
 }
