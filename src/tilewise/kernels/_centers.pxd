@@ -13,3 +13,5 @@ cdef double distance_error(int depth) noexcept nogil
 cdef double split_slack(int depth) noexcept nogil
 cdef double split_error(int steps, int products, int more) noexcept nogil
 cdef double split_eta(int depth, double largest_norm) noexcept nogil
+# Squared distance of two centres, in the canonical order.
+cdef double squared_gap(const double* a, const double* b, Py_ssize_t d) noexcept nogil

@@ -305,7 +305,7 @@ cdef void narrow_centers(const assign_pass* p, int threads) noexcept:
         p.narrow_errors[j] = _narrow_center(p.centers + j * p.ldc, p.depth, p.narrow_centers + j * p.ldn)
 
 
-cdef double _squared_gap(const double* a, const double* b, Py_ssize_t d) noexcept nogil:
+cdef double squared_gap(const double* a, const double* b, Py_ssize_t d) noexcept nogil:
     """Squared distance of two centres, in the canonical order."""
     cdef double sums[8]
     cdef double gap
@@ -362,7 +362,7 @@ def center_moves(const double[:, ::1] old, const double[:, ::1] new, int n_threa
     if d:
         for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
             out[j] = _move(&old[j, 0], &new[j, 0], d,
-                           _squared_gap(&old[j, 0], &new[j, 0], d) if shifts is None else shifts[j])
+                           squared_gap(&old[j, 0], &new[j, 0], d) if shifts is None else shifts[j])
     for j in range(k):
         if not isfinite(out[j]):
             return None

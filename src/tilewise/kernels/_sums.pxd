@@ -2,7 +2,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 
 from tilewise.kernels._dispatch cimport tw_bins, tw_bins8, tw_exact_kernels, tw_grid
-from tilewise.kernels._rows cimport tw_place, tw_row_start, tw_rows, tw_stored_column, tw_stored_value
+from tilewise.kernels._rows cimport tw_place, tw_prefetch, tw_row_start, tw_rows, tw_stored_column, tw_stored_value
 
 
 cdef extern from "c/tw_sums.h" nogil:
@@ -12,6 +12,7 @@ cdef extern from "c/tw_sums.h" nogil:
         TW_HIGHEST
         TW_LIMB
         TW_PENDING
+    int64_t* tw_column(const tw_grid*, int64_t* row, int64_t column)
     void tw_add_entry(const tw_grid*, double v, int64_t column, int64_t* row)
     void tw_add_one(double v, int exponent, int limbs, int64_t* at)
     void tw_value_of(int64_t spill, const int64_t* at, int limbs, int exponent, double* hi, double* lo)

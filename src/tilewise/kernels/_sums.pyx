@@ -8,6 +8,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from tilewise.kernels._centers cimport squared_gap
 from tilewise.kernels._dispatch cimport exact_kernels, usable_threads
 from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows
 
@@ -19,6 +20,8 @@ cdef enum:
     NARROW = 32
     # As many as reach from the largest unit whose constant is finite to the least number.
     MOST_LIMBS = 41
+    # Stored entries between the prefetch of a sum and its use.
+    AHEAD = 8
     # Of so few rows the sums never need a carry.
     FEW = 1024
 
@@ -138,6 +141,8 @@ cdef void add_with_care(cluster_sums* s, const tw_exact_kernels* exact, const tw
             row = tw_place(rows, row)
             stop = tw_row_start(rows, row + 1)
             for e in range(tw_row_start(rows, row), stop):
+                if e + AHEAD < stop:
+                    tw_prefetch(tw_column(s.grid, to, tw_stored_column(rows, e + AHEAD)))
                 tw_add_entry(s.grid, weight * tw_stored_value(rows, e), tw_stored_column(rows, e), to)
         elif rows.is_double:
             exact.add_row_f8(s.grid, <const double*>x, weight, first, last, to)
@@ -440,7 +445,7 @@ cdef class Sums:
         if not whole and not fill:
             return None
         moved = np.zeros(k)
-        cdef double[::1] shifts = moved
+        cdef double[::1] shifts = moved, taken
         if k == 0 or d == 0:
             return moved
         for j in prange(k, nogil=True, schedule="dynamic", chunksize=1, num_threads=threads):
@@ -452,8 +457,9 @@ cdef class Sums:
                 self.c.changed[j] = 0
         for j in range(k):
             if not weights[j] > 0.0:
-                target = np.asarray(out[heaviest]) if weights[heaviest] > 0.0 else np.zeros(d)
-                shifts[j] = float(np.square(target - np.asarray(old[j])).sum())
+                target = np.array(out[heaviest]) if weights[heaviest] > 0.0 else np.zeros(d)
+                taken = target
+                shifts[j] = squared_gap(&old[j, 0], &taken[0], d)
                 np.asarray(out)[j] = target
                 self.c.changed[j] = 1
         return moved

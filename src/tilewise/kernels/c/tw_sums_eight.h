@@ -230,21 +230,32 @@ TW_INLINE tw_eight quotient_eight(tw_eight high, tw_eight low, double weight, do
     return q + (fused(-q, weight - (tw_eight){0}, high) + low) * inverse;
 }
 
-/* Eight sums of one limb, without spill, divided by weight; they and their constants start at `start`. Sums of
- * subnormal units are taken for zeros. */
-TW_INLINE tw_eight average_eight(const tw_grid *grid, const int64_t *sums, int start, double weight, double inverse) {
+/* Eight sums of one limb, divided by weight; they and their constants start at `start`. spill counts what is
+ * above their limbs: fewer than 2^52 units, since each row adds at most one. Sums of subnormal units are taken for
+ * zeros. */
+TW_INLINE tw_eight average_eight(const tw_grid *grid, const int64_t *sums, int start, const int64_t *spill, double weight,
+                                 double inverse) {
     const tw_eight_i whole = *(const tw_eight_w *)(sums + start), exponents = *(const tw_eight_w *)(grid->bigs + start);
     const tw_eight_i bits = (exponents & ((int64_t)0x7ff << 52)) - ((int64_t)52 << 52);
     const tw_eight unit = (tw_eight)(bits & (tw_eight_i)(bits > 0));
-    const tw_eight first = __builtin_convertvector(whole, tw_eight);
-    const tw_eight rest = __builtin_convertvector(whole - __builtin_convertvector(first, tw_eight_i), tw_eight) * unit;
-    return quotient_eight(first * unit, rest, weight, inverse);
+    tw_eight first, rest;
+    if (spill) {
+        const tw_eight_i carry = whole >> TW_LIMB, low = whole - (carry << TW_LIMB);
+        const tw_eight_i above = *(const tw_eight_w *)spill + carry;
+        add_exactly(__builtin_convertvector(above, tw_eight) * 0x1p50, __builtin_convertvector(low, tw_eight), &first, &rest);
+    } else {
+        first = __builtin_convertvector(whole, tw_eight);
+        rest = __builtin_convertvector(whole - __builtin_convertvector(first, tw_eight_i), tw_eight);
+    }
+    return quotient_eight(first * unit, rest * unit, weight, inverse);
 }
 
 /* Whether average_eight has them right: columns without a value have subnormal units as well. */
-TW_INLINE int averages_eight(const tw_grid *grid, const int64_t *sums, int start) {
+TW_INLINE int averages_eight(const tw_grid *grid, const int64_t *sums, int start, const int64_t *spill) {
     const tw_eight_i bits = *(const tw_eight_w *)(grid->bigs + start) & ((int64_t)0x7ff << 52);
-    return !any_of((bits <= ((int64_t)52 << 52)) & (*(const tw_eight_w *)(sums + start) != 0));
+    tw_eight_i any = *(const tw_eight_w *)(sums + start);
+    if (spill) any |= *(const tw_eight_w *)spill;
+    return !any_of((bits <= ((int64_t)52 << 52)) & (any != 0));
 }
 
 /* out (depth) = a row of sums / weight; returns the squared distance from old (depth) in eight running
@@ -256,13 +267,14 @@ static double average_row(const tw_grid *grid, const int64_t *sums, const int64_
     tw_eight moved = {0};
     for (int l = 0; l < depth; l += 8) {
         const int block = l >> 3, start = grid->starts[block], limbs = grid->limbs[block];
+        const int64_t *above = spilt ? spill + l : NULL;
         tw_eight mean = {0};
-        if (limbs == 1 && !spilt && (grid->all_normal || averages_eight(grid, sums, start)))
-            mean = average_eight(grid, sums, start, weight, inverse);
+        if (limbs == 1 && (grid->all_normal || averages_eight(grid, sums, start, above)))
+            mean = average_eight(grid, sums, start, above, weight, inverse);
         else
             for (int i = 0; i < 8 && l + i < depth; i++) {
                 double high, low;
-                tw_value_of(spilt ? spill[l + i] : 0, sums + start + i, limbs, grid->exponents[l + i], &high, &low);
+                tw_value_of(above ? above[i] : 0, sums + start + i, limbs, grid->exponents[l + i], &high, &low);
                 mean[i] = tw_quotient(high, low, weight, inverse);
             }
         tw_eight gap = mean - some_of(old, l, depth);
