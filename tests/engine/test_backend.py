@@ -207,7 +207,7 @@ for _name, _test in SEMANTICS.items():
 #: Names of `tilewise.engine` that estimators and loops may use: protocols, the table, and helpers
 #: that compute nothing from rows of one backend.
 SEAM = {
-    "AssignmentPass", "Batches", "BatchPass", "OutOfRange", "Request", "RowSet", "Scale",
+    "AssignmentPass", "Batches", "BatchPass", "Columns", "OutOfRange", "Request", "RowSet", "Scale",
     "SingleRows", "Stats", "StreamReport", "aligned", "as_rows", "backend_of", "computing",
     "extent", "few_rows", "hashed", "labels_of", "on_host", "open_rows", "refuse_out_of_range",
     "squared_moves",

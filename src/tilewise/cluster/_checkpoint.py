@@ -41,6 +41,8 @@ _MINIBATCH = {
     "worse": ("i", ()), "inertia": ("f8", ()), "ended": ("b", ()),
     **{name.format("random"): form for name, form in _RANDOM.items()},
 }  # fmt: skip
+# Arrays of centres, which a file holds with all columns.
+_CENTERS = {"centers", "assigned", "best_centers"}
 # There is none yet, and NaN says so.
 _MAY_BE_NAN = {"smoothed", "least"}
 _ENDINGS = ("", "strict", "tol", "stopped")
@@ -65,7 +67,14 @@ class Checkpoint:
         self.path = Path(path)
         self._forms, self._limits = forms, limits
         self._identity = json.loads(json.dumps(identity, default=str))
+        self._columns = engine.Columns()
         self.saved = self._load()
+
+    def leave_out(self, columns):
+        """From now on centres are without the columns that a fit leaves out."""
+        self._columns = columns
+        if self.saved is not None:
+            self.saved |= {n: columns.values(self.saved[n]) for n in _CENTERS & self.saved.keys()}
 
     def _load(self):
         """The arrays of the saved state by name, or None where none was saved.
@@ -110,6 +119,7 @@ class Checkpoint:
 
     def write(self, **arrays):
         """Replace the saved state."""
+        arrays |= {name: self._columns.undone(arrays[name]) for name in _CENTERS & arrays.keys()}
         with replacing(self.path, "the checkpoint") as file:
             np.savez(file, identity=np.array(json.dumps(self._identity)), **arrays)
 
@@ -205,15 +215,20 @@ def digest_of(array):
     return hashlib.blake2b(said + array.tobytes(), digest_size=16).hexdigest()
 
 
-def open_checkpoint(path, estimator, rows, weights):
-    """The checkpoint of this fit, or None where the estimator keeps none."""
+def open_checkpoint(path, estimator, rows, weights, columns):
+    """The checkpoint of this fit, or None where the estimator keeps none.
+
+    `columns` are those of the rows that the fit computes with.
+    """
     if path is None:
         return None
     if not Path(os.path.abspath(path)).parent.is_dir():
         raise ValueError(f"checkpoint={str(path)!r}: there is no such folder")
     limits = {"run": getattr(estimator, "_n_init", 1) - 1, "n_iter": estimator.max_iter}
     forms = forms_of(estimator, rows)
-    return Checkpoint(path, identity_of(estimator, rows, weights), forms, limits)
+    kept = Checkpoint(path, identity_of(estimator, rows, weights), forms, limits)
+    kept.leave_out(columns)
+    return kept
 
 
 def pack_random(random_state, prefix="random"):

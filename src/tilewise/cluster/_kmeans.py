@@ -301,7 +301,9 @@ class KMeans(BaseKMeans):
         init = self.init
         if is_array_init(init):
             init = _validation.check_centers(init, rows, self.n_clusters)
-        plan = self._plan(rows, self.n_clusters)
+        columns = engine.Columns.of(rows, self.n_clusters, init)
+        given, rows, init = rows, columns.rows(rows), columns.values(init)
+        plan = columns.planned(self._plan(rows, self.n_clusters))
         size = self._sample_size(rows, init)
         memory = backend.plan_memory(
             rows, plan, self.memory_limit, init_rows=size, seeded_from_all=size is None,
@@ -310,7 +312,7 @@ class KMeans(BaseKMeans):
         )  # fmt: skip
         if self.verbose and memory is not None:
             print("\n".join(memory.sentences()))
-        kept = _checkpoint.open_checkpoint(self.checkpoint, self, rows, weights)
+        kept = _checkpoint.open_checkpoint(self.checkpoint, self, given, weights, columns)
         random_state = _checkpoint.begin(kept, random_state)
         sample = backend.sample(rows, plan, size, weights, random_state)
         stats = sample.stats
@@ -318,20 +320,19 @@ class KMeans(BaseKMeans):
         whole = rows
         if scale:
             rows = scale.rows(rows)
-            plan = self._plan(rows, self.n_clusters)
+            plan = columns.planned(self._plan(rows, self.n_clusters))
             stats = backend.column_stats(rows, plan)
             if self.verbose:
                 print(f"X is fitted times 2.0**{scale.exponent}, for its squares; so is inertia.")
         seen = rows if sample.rows is whole else scale.rows(sample.rows)
         start = self._start(sample, seen, init, stats.mean, scale)
         start.plan = plan if seen is rows else None
-        self._tol = float(self.tol * np.mean(stats.variance)) if self.tol else 0
+        self._tol = float(self.tol * np.mean(columns.undone(stats.variance))) if self.tol else 0
 
         def attributes(centers, n_iter):
+            found = np.array(scale.undone(np.asarray(centers)), dtype=rows.result_dtype)
             return {
-                "cluster_centers_": backend.kept(
-                    rows, np.array(scale.undone(np.asarray(centers)), dtype=rows.result_dtype)
-                ),
+                "cluster_centers_": backend.kept(rows, columns.undone(found)),
                 "_n_features_out": self.n_clusters,
                 "n_iter_": n_iter,
                 "chunk_plan_": plan,
@@ -391,13 +392,13 @@ class KMeans(BaseKMeans):
             )
         self._keep_reports(memory, rows.report)
         labels, inertia = best.labels, best.inertia
-        centers = engine.aligned(scale.undone(best.centers))
+        centers = scale.undone(best.centers)
         if scale and not np.array_equal(scale.values(centers), best.centers):
             # Centres below 2**-1022 were rounded: labels belong to these.
             final = backend.open_assignment(rows, self.n_clusters, plan, weights=weights)
             inertia = final.assign_and_measure(scale.values(centers))
             labels = final.labels
-        self.cluster_centers_ = backend.kept(rows, centers)
+        self.cluster_centers_ = backend.kept(rows, engine.aligned(columns.undone(centers)))
         self._n_features_out = self.n_clusters
         self.labels_ = backend.kept_labels(rows, labels)
         self.inertia_ = float(scale.undone(inertia, 2))

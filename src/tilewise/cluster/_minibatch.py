@@ -303,10 +303,12 @@ class MiniBatchKMeans(BaseKMeans):
         random_state = check_random_state(self.random_state)
         weights = backend.open_weights(rows, sample_weight, _validation.check_weights)
         init = self._checked_init(rows)
-        plan = self._plan(rows, self.n_clusters, self._batch_size)
+        columns = engine.Columns.of(rows, self.n_clusters, init)
+        given, rows, init = rows, columns.rows(rows), columns.values(init)
+        plan = columns.planned(self._plan(rows, self.n_clusters, self._batch_size))
         memory = self._plan_memory(rows, plan, init, weights)
-        kept = _checkpoint.open_checkpoint(self.checkpoint, self, rows, weights)
-        self._tol = self._tolerance(rows)
+        kept = _checkpoint.open_checkpoint(self.checkpoint, self, given, weights, columns)
+        self._tol = self._tolerance(rows, columns)
         if kept is not None and kept.saved is not None:
             centers, random_state, resume = _checkpoint.taken_up(kept, random_state)
         else:
@@ -316,13 +318,16 @@ class MiniBatchKMeans(BaseKMeans):
         )
         keep = _checkpoint.step_keeper(kept, random_state)
         found, tasks = self._run(
-            rows, batches, centers, random_state, tasks, plan, memory, resume=resume, keep=keep
-        )
+            rows, batches, centers, random_state, tasks, plan, columns, memory, resume=resume,
+            keep=keep,
+        )  # fmt: skip
         del batches  # and what they hold
         if self.compute_labels:
             # Rounded where they stand: of many columns one more array of them is large.
             np.copyto(centers, found["cluster_centers_"])
             found |= self._labelled(rows, weights, centers)
+        del centers
+        found["cluster_centers_"] = engine.aligned(columns.undone(found["cluster_centers_"]))
         return found, kept, tasks
 
     def _plan_memory(self, rows, batch_plan, init, weights):
@@ -376,11 +381,12 @@ class MiniBatchKMeans(BaseKMeans):
             centers = self._best_start(first, self._checked_init(first), random_state, None)
             del first
             found, tasks = self._run(
-                rows, batches, centers, random_state, tasks, plan, max_no_improvement=None
-            )
+                rows, batches, centers, random_state, tasks, plan, engine.Columns(),
+                max_no_improvement=None,
+            )  # fmt: skip
         return found, None, tasks
 
-    def _run(self, rows, batches, centers, random_state, tasks, plan, memory=None, **how):
+    def _run(self, rows, batches, centers, random_state, tasks, plan, columns, memory=None, **how):
         """Move the centres by the batches; returns what there is to keep but for labels."""
 
         def attributes(centers, steps):
@@ -398,7 +404,8 @@ class MiniBatchKMeans(BaseKMeans):
 
         def shown(i, centers):
             found = attributes(centers, i + 1)
-            return found | {"cluster_centers_": kept(rows, found["cluster_centers_"])}
+            centers = columns.undone(found["cluster_centers_"])
+            return found | {"cluster_centers_": kept(rows, centers)}
 
         tasks = tasks(1, n_steps, shown)
         rules = {"tol": self._tol, "max_no_improvement": self.max_no_improvement}
@@ -479,7 +486,7 @@ class MiniBatchKMeans(BaseKMeans):
         else:
             dtype = rows.result_dtype
             self._check_sizes(rows)
-            self._tol = self._tolerance(rows)
+            self._tol = self._tolerance(rows, engine.Columns())
             centers = self._first_centers(
                 rows, self._checked_init(rows), self._random_state, weights
             )
@@ -532,12 +539,12 @@ class MiniBatchKMeans(BaseKMeans):
             return _validation.check_centers(self.init, rows, self.n_clusters)
         return self.init
 
-    def _tolerance(self, rows):
+    def _tolerance(self, rows, columns):
         if self.tol == 0:
             return 0
         plan = self._plan(rows, self.n_clusters)
         stats = engine.backend_of(rows).column_stats(rows, plan)
-        return float(self.tol * np.mean(stats.variance))
+        return float(self.tol * np.mean(columns.undone(stats.variance)))
 
     def _best_start(self, rows, init, random_state, weights):
         """The best of ``n_init`` starts, in float64, by the inertia of rows drawn beforehand.

@@ -173,7 +173,7 @@ class PieceRows:
     backend = "cpu"
     is_sparse = can_skip = False
     in_memory = is_direct = True
-    density = 1.0
+    given_density = 1.0
     report = None
 
     def __init__(self, pieces, firsts, exponent=0):

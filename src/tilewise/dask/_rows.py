@@ -91,7 +91,7 @@ class ClusterRows:
     is_sparse = False
     in_memory = False
     is_direct = True
-    density = 1.0
+    given_density = 1.0
 
     def __init__(self, client, futures, sizes, n_features, dtype):
         self.client, self.futures, self.sizes = client, futures, sizes

@@ -41,6 +41,7 @@ from tilewise.engine.center_distances import (
     inertia,
     own_distances,
 )
+from tilewise.engine.columns import Columns
 from tilewise.engine.cpu import Cpu, NoPairs, Sample
 from tilewise.engine.matrix import (
     KERNELS,
@@ -88,7 +89,7 @@ from tilewise.kernels._single import SingleRows, labels_of
 
 __all__ = [
     "BACKENDS", "KERNELS", "LOOKED_AT", "AssignmentPass", "Backend", "BatchPass", "Batches", "Bins",
-    "Cpu", "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "NoPairs",
+    "Columns", "Cpu", "CpuStreams", "DistanceBlocks", "DrawnBatches", "Draws", "Moments", "NoPairs",
     "OutOfRange", "OversamplingPass", "PartSeeding", "Pass", "ProductTerms", "ReadBatches",
     "Request", "RowSet", "Rows", "Sample", "Scale", "SeedingPass", "SingleRows", "Stats",
     "StreamReport", "StreamRows", "aligned", "argkmin", "argkmin_blocks", "argmin_blocks",

@@ -102,6 +102,12 @@ class RowSet(Protocol):
     def scaled(self, exponent: int) -> RowSet:
         """These rows times a power of two, in float64."""
 
+    def used_columns(self) -> np.ndarray:
+        """Which columns have a stored entry, (d,) bool; asked of CSR rows only."""
+
+    def folded(self, places: np.ndarray, width: int) -> RowSet:
+        """CSR rows with their columns elsewhere, copied: column l, if used, at places[l]."""
+
     def values(self, size: int) -> Iterator[np.ndarray]:
         """All values other than zeros that are not stored, about `size` at a time."""
 

@@ -140,7 +140,7 @@ class StreamRows:
     is_sparse = False
     in_memory = False
     is_direct = True
-    density = 1.0
+    given_density = 1.0
 
     def __init__(
         self, source, n_rows: int | None, *, buffer_rows: int = _ROWS, piece_rows: int = _ROWS

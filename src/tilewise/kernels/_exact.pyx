@@ -179,7 +179,6 @@ cdef void _own_rows_entries(void* work, int64_t first, int count, int thread) no
     cdef const exact_pass* p = <const exact_pass*>work
     cdef char* ws = p.staging + thread * p.staging_bytes
     cdef const int32_t* starts = <const int32_t*>(ws + p.starts)
-    cdef const double* norms = <const double*>(ws + p.norms)
     cdef const int32_t* columns
     cdef const double* x
     cdef double gaps[BLOCK]
@@ -197,7 +196,7 @@ cdef void _own_rows_entries(void* work, int64_t first, int count, int thread) no
                 gaps[r] = p.exact.merged(SQEUCLIDEAN, stored, columns, x, <int>(p.center_starts[j + 1] - at),
                                          p.center_columns + at, p.center_values + at)
                 continue
-            gaps[r] = p.exact.own_entries(stored, columns, x, norms[r], p.centers + j * p.ldc, p.center_norms[j])
+            gaps[r] = p.exact.own_entries(stored, columns, x, p.centers + j * p.ldc, p.center_norms[j])
             if gaps[r] < 0.0:
                 gaps[r] = p.exact.spread_distance(stored, columns, x, p.centers + j * p.ldc, p.rows.depth)
         _book(p, first, n, gaps, thread)

@@ -6,6 +6,7 @@ from libc.math cimport INFINITY, fabs
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
+from tilewise.kernels._centers cimport squared_gap
 from tilewise.kernels._dispatch cimport exact_kernels, run_blocks, tw_bins, tw_bins8, tw_exact_kernels
 from tilewise.kernels._rows cimport Rows, address, tw_fetch_rows, tw_place, tw_prefetch, tw_row_start, tw_rows
 from tilewise.kernels._sums cimport (
@@ -17,7 +18,6 @@ from tilewise.kernels._sums cimport (
     tw_bins_value,
 )
 from tilewise.kernels._thin cimport (
-    entries_norm,
     is_thin,
     measure_thin,
     most_thin,
@@ -258,7 +258,7 @@ cdef double _gap(const update_pass* p, const void* x, const double* center, doub
         if m <= most:
             if norm[0] < 0.0:
                 norm[0] = p.exact.squared_norm(center, p.depth)
-            gap = p.exact.own_entries(m, columns, values, entries_norm(m, columns, values), center, norm[0])
+            gap = p.exact.own_entries(m, columns, values, center, norm[0])
             if gap >= 0.0:
                 return gap
     if p.rows.is_double:
@@ -506,11 +506,10 @@ cdef class Update:
 
 def squared_moves(const double[:, ::1] old, const double[:, ::1] new):
     """Sum over all centres of the squared distance that each moved."""
-    cdef Py_ssize_t j, l
-    cdef double total = 0.0, gap
-    with nogil:
-        for j in range(old.shape[0]):
-            for l in range(old.shape[1]):
-                gap = new[j, l] - old[j, l]
-                total += gap * gap
+    cdef Py_ssize_t j, d = old.shape[1]
+    cdef double total = 0.0
+    if d:
+        with nogil:
+            for j in range(old.shape[0]):
+                total += squared_gap(&old[j, 0], &new[j, 0], d)
     return total

@@ -11,6 +11,7 @@ cdef extern from "c/tw_rows.h" nogil:
         ptrdiff_t column_stride
         int64_t n_rows
         int depth
+        int given_depth
         int kind
         int swapped
         int is_double
@@ -44,12 +45,16 @@ cdef class Rows:
     cdef tw_rows c
     cdef object _keep
     cdef object _picks
+    cdef Rows _unfolded         # that these are a copy of, with their columns elsewhere; or None
+    cdef object _result         # what their `result_dtype` is; or None
     cdef readonly object source
     cdef readonly bint is_sparse
     cdef readonly int64_t longest
     # Of a window: the rows that it shows.
     cdef readonly bint is_window
     cdef int64_t shown_first, shown_last
+    cdef Rows _like(self, X)
+    cdef double _share(self, int64_t depth)
 
 
 # For kernels that walk over all rows as they stand.

@@ -35,6 +35,8 @@ cdef enum:
     # Values that are looked at, or digested, together.
     LOOK = 1 << 18
     DIGESTED = 1 << 24
+    # Stored entries whose columns are looked at, or sorted, together.
+    MARKED = 1 << 22
 
 
 ctypedef fused column_t:
@@ -138,6 +140,7 @@ cdef class Rows:
             X = X if self.is_sparse else values
         self.source = X
         self.c.n_rows, self.c.depth = X.shape
+        self.c.given_depth = self.c.depth
         self.c.kind = _KINDS[kind]
         self.c.swapped = not native
         self.c.is_double = not single or (dtype is not None and np.dtype(dtype) == np.float64)
@@ -209,7 +212,7 @@ cdef class Rows:
         out.c.n_rows = chosen.shape[0]
         # Not NULL, which would mean all rows, though nothing be picked.
         out.c.picks = &chosen[0] if chosen.shape[0] else <const int64_t*>&out.c
-        out._keep, out._picks = self._keep, ids
+        out._keep, out._picks, out._unfolded, out._result = self._keep, ids, self._unfolded, self._result
         out.source, out.is_sparse, out.longest = self.source, self.is_sparse, self.longest
         return out
 
@@ -232,13 +235,61 @@ cdef class Rows:
             raise ValueError("picked, shown or scaled rows cannot be scaled")
         if self.is_sparse:
             values = np.ldexp(self._keep[0].astype(np.float64), exponent)
-            return Rows(sp.csr_array((values, self._keep[2], self._keep[1]), shape=self.source.shape))
+            return self._like(sp.csr_array((values, self._keep[2], self._keep[1]), shape=self.source.shape))
         out = Rows.__new__(Rows)
         out.c = self.c
         out.c.scale = ldexp(1.0, exponent)
         out.c.is_double = True
         out.c.direct = False
         out._keep, out.source, out.longest = self._keep, self.source, self.longest
+        return out
+
+    def used_columns(self):
+        """Which columns a CSR matrix has a stored entry of, (d,) bool."""
+        used = np.zeros(self.n_features, dtype=bool)
+        for first in range(0, self.stored, MARKED):
+            used[self._keep[2][first : min(first + MARKED, self.stored)]] = True
+        return used
+
+    def folded(self, places, int width):
+        """The rows of a CSR matrix with its columns elsewhere, copied.
+
+        Parameters
+        ----------
+        places : ndarray of shape (d,), int32
+            Where each column goes that has a stored entry, to places of their own.
+        width : int
+            Columns there are then.
+
+        Returns
+        -------
+        Rows of shape (n, width)
+            Errors of theirs name the columns as they were.
+        """
+        cdef Rows out
+        all_rows(self)
+        values, offsets, columns = self._keep
+        n, stored = self.n_rows, self.stored
+        moved, values = np.empty(stored, dtype=np.int32), values[:stored].copy()
+        first = 0
+        # The interpreter looks for Ctrl-C between two parts.
+        while first < n:
+            last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + MARKED, "right")) - 1)
+            at, stop = int(offsets[first]), int(offsets[last])
+            part = sp.csr_array((values[at:stop], places[columns[at:stop]], offsets[first : last + 1] - at),
+                                shape=(last - first, width))
+            part.sort_indices()
+            values[at:stop], moved[at:stop] = part.data, part.indices
+            first = last
+        out = self._like(sp.csr_array((values, moved, offsets), shape=(n, width)))
+        out.c.is_double = self.c.is_double
+        out._unfolded, out._result = self, self.result_dtype
+        return out
+
+    cdef Rows _like(self, X):
+        """Rows of a CSR matrix that is made of this one."""
+        cdef Rows out = Rows(X)
+        out.c.given_depth = self.c.given_depth
         return out
 
     @staticmethod
@@ -249,7 +300,7 @@ cdef class Rows:
         are told first and last row may be given a window.
         """
         cdef Rows out = Rows.__new__(Rows)
-        out.c.n_rows, out.c.depth = n_rows, depth
+        out.c.n_rows, out.c.depth, out.c.given_depth = n_rows, depth, depth
         out.c.is_double = np.dtype(dtype) == np.float64
         out.c.kind = _KINDS["f8" if out.c.is_double else "f4"]
         out.c.column_stride = 8 if out.c.is_double else 4
@@ -291,7 +342,15 @@ cdef class Rows:
         """Share of the entries that are stored; 1 for a dense array."""
         if not self.is_sparse:
             return 1.0
-        size = (self._keep[1].size - 1) * self.c.depth  # of picked rows: of all
+        return self._share(self.c.depth)
+
+    @property
+    def given_density(self):
+        """The same of the rows as they were given: columns that nobody uses may have been left out since."""
+        return self._share(self.c.given_depth) if self.is_sparse else 1.0
+
+    cdef double _share(self, int64_t depth):
+        cdef int64_t size = (self._keep[1].size - 1) * depth  # of picked rows: of all
         return self.stored / <double>size if size else 1.0
 
     @property
@@ -307,6 +366,8 @@ cdef class Rows:
     @property
     def result_dtype(self):
         """Type of what users get, centres and distances: float32 for float32 rows, else float64."""
+        if self._result is not None:
+            return self._result
         narrow = self.source is not None and self.source.dtype.itemsize < 4 and self.c.kind != _KINDS["bf2"]
         return np.dtype(np.float64) if narrow else self.compute_dtype
 
@@ -369,7 +430,12 @@ cdef class Rows:
 
     def copied(self, ids):
         """Rows by index, copied."""
-        return Rows(self.source[ids] if self.is_sparse else self.take(ids).astype(self.result_dtype, copy=False))
+        cdef Rows out
+        if not self.is_sparse:
+            return Rows(self.take(ids).astype(self.result_dtype, copy=False))
+        out = self._like(self.source[ids])
+        out._result = self._result
+        return out
 
     def originals(self, ids):
         """Rows by index in the type in which they were given, dense; bfloat16 as float32."""
@@ -439,6 +505,9 @@ cdef class Rows:
 
     def _locate_stored(self, first):
         """The same of CSR rows: only what is stored can be at fault."""
+        if self._unfolded is not None:
+            whole = self._unfolded
+            return (whole if self._picks is None else whole.picked(self._picks)).locate_nonfinite(first)
         values, offsets, columns = self._keep
         bad = np.flatnonzero(~np.isfinite(values[: self.stored]))
         if not bad.size:

@@ -27,7 +27,8 @@ cdef enum:
     THIN_DEPTH = 256
 
 
-# Whether a row is measured by its n numbers other than zero: it alone decides, not how it is stored.
+# Whether a row is measured by its n numbers other than zero: it alone decides, with the depth that it was
+# given, not how it is stored.
 cdef inline bint is_thin(int64_t n, int depth) noexcept nogil:
     return depth >= THIN_DEPTH and n * THIN_SHARE <= depth
 
@@ -35,16 +36,6 @@ cdef inline bint is_thin(int64_t n, int depth) noexcept nogil:
 # The most numbers that such a row has.
 cdef inline int64_t most_thin(int depth) noexcept nogil:
     return depth // THIN_SHARE
-
-
-# The squared norm of a row, as tw_pack_entries_f8 adds it up.
-cdef inline double entries_norm(int n, const int32_t* columns, const double* values) noexcept nogil:
-    cdef double sums[4]
-    cdef int e
-    sums[0] = sums[1] = sums[2] = sums[3] = 0.0
-    for e in range(n):
-        sums[columns[e] & 3] += values[e] * values[e]
-    return (sums[0] + sums[1]) + (sums[2] + sums[3])
 
 
 # Squared distances of n rows of one cluster to its centre; lists their entries on the way.

@@ -22,18 +22,18 @@ cdef double LARGE = 2.0**974
 
 
 cdef double _gap(const tw_exact_kernels* exact, thin_entry* list, int64_t n, int32_t* columns, double* values,
-                 int depth, const double* center, double norm) noexcept nogil:
+                 const tw_rows* rows, const double* center, double norm) noexcept nogil:
     """Squared distance of one row; columns and values (n) are TMP."""
     cdef int64_t e
     cdef double gap
     for e in range(n):
         columns[e] = list[e].column
         values[e] = list[e].value
-    if is_thin(n, depth):
-        gap = exact.own_entries(<int>n, columns, values, entries_norm(<int>n, columns, values), center, norm)
+    if is_thin(n, rows.given_depth):
+        gap = exact.own_entries(<int>n, columns, values, center, norm)
         if gap >= 0.0:
             return gap
-    return exact.spread_distance(<int>n, columns, values, center, depth)
+    return exact.spread_distance(<int>n, columns, values, center, rows.depth)
 
 
 cdef void measure_thin(const thin_batch* b, const tw_rows* rows, const tw_exact_kernels* exact, const int64_t* order,
@@ -57,7 +57,7 @@ cdef void measure_thin(const thin_batch* b, const tw_rows* rows, const tw_exact_
         # The room that sorting needs later holds columns and values of one row until then.
         e = b.begins[at + r + 1] - b.begins[at + r]
         gaps[order[at + r]] = _gap(exact, list, count, <int32_t*>(<double*>(b.spare + b.begins[at + r]) + e),
-                                   <double*>(b.spare + b.begins[at + r]), rows.depth, center, norm)
+                                   <double*>(b.spare + b.begins[at + r]), rows, center, norm)
         for e in range(b.begins[at + r] + count, b.begins[at + r + 1]):
             # What is stored and zero: dropped when the entries are sorted.
             b.entries[e].column = -1

@@ -72,6 +72,7 @@ TUNED_LAYOUTS = ("centres-in-lanes", "rows-in-lanes")
 _UNINTERRUPTED = 2**34
 # What each reason is about, where it is read as a sentence.
 _TITLES = {
+    "columns": "Columns",
     "engine": "Engine",
     "scores": "Scores",
     "isa": "Instruction set",

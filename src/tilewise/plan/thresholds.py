@@ -85,12 +85,12 @@ STORED_SHARE = {
 
 class _Stored(Protocol):
     is_sparse: bool
-    density: float
+    given_density: float
 
 
 def few_stored(rows: _Stored, kind: str) -> bool:
-    """Whether rows are CSR and store at most ``STORED_SHARE[kind]`` of their entries."""
-    return rows.is_sparse and rows.density <= STORED_SHARE[kind]
+    """Whether rows, as they were given, are CSR and store at most ``STORED_SHARE[kind]`` of all."""
+    return rows.is_sparse and rows.given_density <= STORED_SHARE[kind]
 
 
 # A matrix of two CSR sides: with fewer rows of X than this, and more of Y, X is indexed and the

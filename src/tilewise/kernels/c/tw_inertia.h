@@ -2,8 +2,10 @@
  *
  *     |x - c|^2 = |c|^2 + sum over entries of x (x - 2 c)
  *
- * with sums whose rounding is carried along (Knuth's two-sum; Ogita, Rump and Oishi, 2005), in one
- * order of additions whatever the width of a vector. docs/exact-labels.md has the error. */
+ * with sums whose rounding is carried along (Knuth's two-sum; Ogita, Rump and Oishi, 2005). Columns go
+ * to eight running sums by their remainder, as in a canonical distance: one order of additions
+ * whatever the width of a vector, and wherever the rows of a fit have their columns.
+ * docs/exact-labels.md has the error. */
 
 TW_INLINE double measured(const int with_largest, const double *restrict c, int depth, double *restrict largest) {
     tw_eight sum = {0}, lost = {0};
@@ -40,16 +42,24 @@ static double squared_norm(const double *c, int depth) { return measured(0, c, d
 /* The same, and the largest magnitude of a centre: infinity if one is not a number. */
 static double measure_center(const double *c, int depth, double *largest) { return measured(1, c, depth, largest); }
 
-/* -1 where that cancels, or leaves the range in which rounding is relative. norm is |x|^2 and
- * center_norm |c|^2. */
-static double own_entries(int n, const int32_t *restrict columns, const double *restrict x, double norm,
-                          const double *restrict c, double center_norm) {
-    double sum = center_norm, lost = 0;
+/* -1 where that cancels, or leaves the range in which rounding is relative. center_norm is |c|^2. */
+static double own_entries(int n, const int32_t *restrict columns, const double *restrict x, const double *restrict c,
+                          double center_norm) {
+    double sum[8] = {0}, lost[8] = {0}, square[8] = {0}, value = center_norm, rest = 0;
     for (int e = 0; e < n; e++) {
-        const double term = x[e] * (x[e] - 2 * c[columns[e]]), total = sum + term, back = total - sum;
-        lost += (sum - (total - back)) + (term - back);
-        sum = total;
+        const int lane = columns[e] & 7;
+        const double before = sum[lane], term = x[e] * (x[e] - 2 * c[columns[e]]), total = before + term,
+                     back = total - before;
+        lost[lane] += (before - (total - back)) + (term - back);
+        sum[lane] = total;
+        square[lane] += x[e] * x[e];
     }
-    const double value = sum + lost, both = norm + center_norm;
+    for (int lane = 0; lane < 8; lane++) {
+        double more;
+        tw_two_sum(value, sum[lane], &value, &more);
+        rest += more + lost[lane];
+    }
+    value += rest;
+    const double both = meet_eight(*(const tw_eight_u *)square) + center_norm;
     return (value >= 0.125 * both) & (both >= 1e-280) & (both <= 1e300) ? value : -1.0;
 }

@@ -205,8 +205,8 @@ enum { TW_PLACE_BITS = 28 };
     K(int64_t, collect_within, (const double *values, int count, double limit, int64_t first, \
       double *out, int64_t *places)) \
     K(double, squared_norm, (const double *c, int depth)) \
-    K(double, own_entries, (int n, const int32_t *columns, const double *x, double norm, \
-      const double *c, double center_norm)) \
+    K(double, own_entries, (int n, const int32_t *columns, const double *x, const double *c, \
+      double center_norm)) \
     K(int, first_least, (const double *values, int count, double *least)) \
     K(int, brute_force, (const double *gaps, int m, int k, int n_rows, int form, void *distances, \
       int64_t *indices)) \

@@ -17,6 +17,7 @@ typedef struct tw_rows {
     ptrdiff_t column_stride;  /* bytes */
     int64_t n_rows;
     int depth;
+    int given_depth;          /* columns before those were left out that nobody uses */
     int kind;                 /* enum tw_kind, of the stored values */
     int swapped;              /* the other byte order */
     int is_double;            /* type of the rows handed out: 0 float, 1 double */
