@@ -7,7 +7,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from tilewise.kernels._dispatch cimport run_blocks, tw_bins
 from tilewise.kernels._exact cimport mean_and_variance
-from tilewise.kernels._rows cimport Rows, address, all_rows, tw_row_start, tw_rows
+from tilewise.kernels._rows cimport Rows, address, all_rows, tw_prefetch, tw_row_start, tw_rows
 from tilewise.kernels._sums cimport tw_bins_add, tw_bins_clear, tw_bins_fold, tw_bins_value
 
 from tilewise.kernels._workspace import aligned_empty
@@ -23,6 +23,8 @@ ctypedef fused column_t:
 cdef enum:
     # Entries per column block below which another thread is not worth its searches.
     BLOCK_ENTRIES = 65536
+    # Entries between the prefetch of a column's sums and their use.
+    AHEAD = 3
     # Columns at a time, whose sums take 8 MiB.
     MOST_COLUMNS = 65536
 
@@ -77,6 +79,10 @@ cdef void _moments_block(const columns_pass* p, const value_t* values, const col
             l = columns[e]
             value = values[e]
             e += 1
+            if e + AHEAD < stop and columns[e + AHEAD] < p.end:
+                to = p.sums + 2 * (columns[e + AHEAD] - p.begin)
+                tw_prefetch(to)
+                tw_prefetch(<char*>to + 64)
             if value == 0.0:
                 continue
             size = fabs(value)
