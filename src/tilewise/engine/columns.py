@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tilewise.kernels._workspace import aligned_empty
+from tilewise.plan import Plan
 
 __all__ = ["Columns"]
 
@@ -100,7 +101,7 @@ class Columns:
         out[..., self.used] = values[..., self.places[self.used]]
         return out
 
-    def planned(self, plan):
+    def planned(self, plan: Plan) -> Plan:
         """The plan, which says so."""
         if not self:
             return plan
