@@ -267,14 +267,21 @@ def labels(case):
     return [f"{data}, {task_of(case)}", shape, dtype]
 
 
-def spread(record):
-    """Return the widest spread of a peer's samples, against its median."""
+def widest(*records):
+    """Return the widest spread of a peer's samples, as a share of its median; None without any."""
     widths = [
         (told["max"] - told["min"]) / told["median"]
+        for record in records
         for told in record["peers"].values()
         if told.get("median", 0) > 0
     ]
-    return f"{max(widths):.0%}" if widths else "–"
+    return max(widths, default=None)
+
+
+def spread(record):
+    """Return the widest spread of a row in a cell of a table."""
+    width = widest(record)
+    return "–" if width is None else f"{width:.0%}"
 
 
 def suite_table(result, suite):
