@@ -133,6 +133,7 @@ def test_mini_batches_are_the_same(everything, parameters, weighted):
     assert np.array_equal(model.cluster_centers_, other.cluster_centers_)
 
 
+@pytest.mark.filterwarnings("ignore:The inertia, a sum of squares")
 @pytest.mark.parametrize("factor", [1e-250, 1e200, 1e300])
 def test_values_that_are_scaled(everything, factor):
     X = hashed()
