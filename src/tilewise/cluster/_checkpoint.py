@@ -61,18 +61,16 @@ class Checkpoint:
         Arrays that a state must hold, each with type and shape; see `forms_of`.
     limits : dict of str to int
         What whole numbers of a state are at most.
+    columns : Columns
+        Those that the fit computes with; a file has all.
     """
 
-    def __init__(self, path, identity, forms, limits):
+    def __init__(self, path, identity, forms, limits, columns):
         self.path = Path(path)
         self._forms, self._limits = forms, limits
         self._identity = json.loads(json.dumps(identity, default=str))
-        self._columns = engine.Columns()
-        self.saved = self._load()
-
-    def leave_out(self, columns):
-        """From now on centres are without the columns that a fit leaves out."""
         self._columns = columns
+        self.saved = self._load()
         if self.saved is not None:
             self.saved |= {n: columns.values(self.saved[n]) for n in _CENTERS & self.saved.keys()}
 
@@ -226,9 +224,7 @@ def open_checkpoint(path, estimator, rows, weights, columns):
         raise ValueError(f"checkpoint={str(path)!r}: there is no such folder")
     limits = {"run": getattr(estimator, "_n_init", 1) - 1, "n_iter": estimator.max_iter}
     forms = forms_of(estimator, rows)
-    kept = Checkpoint(path, identity_of(estimator, rows, weights), forms, limits)
-    kept.leave_out(columns)
-    return kept
+    return Checkpoint(path, identity_of(estimator, rows, weights), forms, limits, columns)
 
 
 def pack_random(random_state, prefix="random"):

@@ -57,22 +57,22 @@ class Columns:
         d = rows.n_features
         if not rows.is_sparse or d < _FEWEST or callable(init):
             return cls()
+        # Columns that have to go before that takes less memory than the copy.
+        needed = rows.stored * _ENTRY_BYTES / (n_clusters * _CENTER_BYTES)
+        if needed > d:
+            return cls()
         used = rows.used_columns()
         if isinstance(init, np.ndarray):
             used |= init.any(axis=0)
         numbers = np.flatnonzero(used)
-        # How many columns of the same remainder come before each.
         lanes = numbers % 8
+        width = 8 * max(1, int(np.bincount(lanes).max(initial=0)))
+        if width > min(_MOST_USED * d, d - needed):
+            return cls()
         places = np.zeros(d, dtype=np.int32)
-        longest = 0
         for lane in range(8):
             own = numbers[lanes == lane]
             places[own] = np.arange(lane, lane + 8 * own.size, 8)
-            longest = max(longest, own.size)
-        width = max(8, 8 * longest)
-        left_out = n_clusters * (d - width) * _CENTER_BYTES
-        if width > _MOST_USED * d or left_out < rows.stored * _ENTRY_BYTES:
-            return cls()
         return cls(places, numbers, width)
 
     def __bool__(self):

@@ -48,10 +48,9 @@ static double own_entries(int n, const int32_t *restrict columns, const double *
     double sum[8] = {0}, lost[8] = {0}, square[8] = {0}, value = center_norm, rest = 0;
     for (int e = 0; e < n; e++) {
         const int lane = columns[e] & 7;
-        const double before = sum[lane], term = x[e] * (x[e] - 2 * c[columns[e]]), total = before + term,
-                     back = total - before;
-        lost[lane] += (before - (total - back)) + (term - back);
-        sum[lane] = total;
+        double more;
+        tw_two_sum(sum[lane], x[e] * (x[e] - 2 * c[columns[e]]), &sum[lane], &more);
+        lost[lane] += more;
         square[lane] += x[e] * x[e];
     }
     for (int lane = 0; lane < 8; lane++) {
